@@ -1,0 +1,62 @@
+"""Alembic's environment: runs migrations over asyncpg, one process at a time. May import settings and db.
+
+Alembic itself takes no lock, so replicas that start together would race each other half-way through a revision
+(pitfall 15). A session-level advisory lock on a connection of its own lets one of them work; the others wait, then
+find nothing to do.
+"""
+
+import asyncio
+
+from alembic import context
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from order_service.db import create_engine
+from order_service.settings import Settings
+
+MIGRATION_LOCK = 0x6F72646572  # "order"; advisory locks are per database
+LOCK_WAIT_S = 120
+LOCK_POLL_S = 0.2
+STATEMENT_TIMEOUT_MS = 600_000
+
+
+async def take_lock(connection: AsyncConnection) -> None:
+    deadline = asyncio.get_running_loop().time() + LOCK_WAIT_S
+    take = text("SELECT pg_try_advisory_lock(:lock)")
+    while not (await connection.execute(take, {"lock": MIGRATION_LOCK})).scalar_one():
+        if asyncio.get_running_loop().time() > deadline:
+            raise TimeoutError(
+                f"Another migration has held the lock for {LOCK_WAIT_S} s: look for its process, then run this again."
+            )
+        await asyncio.sleep(LOCK_POLL_S)
+
+
+def migrate(connection: Connection) -> None:
+    context.configure(connection=connection, transaction_per_migration=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def main() -> None:
+    settings = Settings()  # type: ignore[call-arg]  # the environment gives the rest
+    context.config.attributes["partitions"] = settings.LOG_PARTITIONS
+    engine = create_engine(
+        settings, None, application_name="migrate", statement_timeout_ms=STATEMENT_TIMEOUT_MS
+    )
+    try:
+        async with engine.connect() as holder:
+            holder = await holder.execution_options(isolation_level="AUTOCOMMIT")
+            await take_lock(holder)
+            async with engine.connect() as connection:
+                await connection.run_sync(migrate)
+                await connection.commit()
+            await holder.execute(
+                text("SELECT pg_advisory_unlock(:lock)"), {"lock": MIGRATION_LOCK}
+            )
+    finally:
+        await engine.dispose()
+
+
+if context.is_offline_mode():
+    raise SystemExit("Offline migration is not supported: the first revision asks the settings for the partitions.")
+asyncio.run(main())

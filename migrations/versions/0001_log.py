@@ -1,0 +1,218 @@
+"""The log: events, the partitions' counters, the append function, checkpoints, and the roles that may use them."""
+
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+# Roles belong to the whole server, so they may be there already, made by another database's migration.
+ROLES = """
+DO $$ BEGIN CREATE ROLE order_web NOLOGIN;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
+DO $$ BEGIN CREATE ROLE order_projector NOLOGIN;
+EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
+GRANT order_web, order_projector TO CURRENT_USER;
+GRANT USAGE ON SCHEMA public TO order_web, order_projector;
+"""
+
+TABLES = """
+-- One row a partition: the last position given out. Appends lock it, so positions are dense and commit in order.
+-- Half-empty pages let every update stay on its page (HOT): the row is rewritten at each append.
+CREATE TABLE partitions (
+    partition   smallint PRIMARY KEY,
+    position    bigint NOT NULL DEFAULT 0 CHECK (position >= 0),
+    recorded_at timestamptz NOT NULL DEFAULT 'epoch'
+) WITH (fillfactor = 20, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0);
+
+CREATE TABLE events (
+    position       bigint NOT NULL CHECK (position > 0),
+    recorded_at    timestamptz NOT NULL,
+    stream_id      uuid NOT NULL,
+    event_id       uuid NOT NULL,
+    version        integer NOT NULL CHECK (version > 0),
+    partition      smallint NOT NULL REFERENCES partitions,
+    schema_version smallint NOT NULL CHECK (schema_version > 0),
+    type           text NOT NULL,
+    data           jsonb NOT NULL,
+    metadata       jsonb NOT NULL,
+    PRIMARY KEY (partition, stream_id, version),
+    UNIQUE (partition, position)
+);
+
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% on % is refused: recorded events never change', TG_OP, TG_TABLE_NAME
+        USING ERRCODE = 'insufficient_privilege';
+END $$;
+CREATE TRIGGER events_never_change BEFORE UPDATE OR DELETE OR TRUNCATE ON events
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- Free text of customers and staff: events only point here, so that it can be erased.
+CREATE TABLE order_texts (
+    text_id     uuid PRIMARY KEY,
+    order_id    uuid NOT NULL,
+    kind        text NOT NULL,
+    body        text NOT NULL,
+    recorded_at timestamptz NOT NULL
+);
+
+CREATE TABLE external_references (
+    user_id   uuid NOT NULL,
+    reference text NOT NULL,
+    order_id  uuid NOT NULL,
+    PRIMARY KEY (user_id, reference)
+);
+
+-- How far the relay and every generation of every projection have come.
+CREATE TABLE checkpoints (
+    name             text NOT NULL,
+    generation       integer NOT NULL,
+    partition        smallint NOT NULL REFERENCES partitions,
+    position         bigint NOT NULL DEFAULT 0 CHECK (position >= 0),
+    moved_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    leased_by        uuid,
+    leased_until     timestamptz,
+    suspect_position bigint,
+    suspect_tries    smallint NOT NULL DEFAULT 0,
+    PRIMARY KEY (name, generation, partition)
+) WITH (fillfactor = 20, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0);
+"""
+
+# One call is one batch of commands: c_* has one element a command, e_* one an event, t_* one a free text; e_command and
+# t_command point into c_* (from 1). The counters are locked first and in order, so that two batches never wait for each
+# other in a ring; each statement after that takes a snapshot younger than the lock (VOLATILE, READ COMMITTED), so what
+# it reads of these partitions is final. Joins are avoided on purpose: subscripts into arrays keep the time under the
+# lock linear in the batch.
+APPEND = """
+CREATE FUNCTION append(
+    c_partition smallint[], c_stream uuid[], c_expected integer[], c_events integer[], c_first_event uuid[],
+    c_user uuid[], c_reference text[],
+    e_command integer[], e_version integer[], e_id uuid[], e_type text[], e_schema smallint[],
+    e_data text[], e_metadata text[],
+    t_command integer[], t_id uuid[], t_kind text[], t_body text[]
+) RETURNS TABLE (outcome text, version integer, "position" bigint, recorded_at timestamptz)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+SET search_path = public, pg_temp
+SET enable_seqscan = off
+SET plan_cache_mode = force_generic_plan
+AS $$
+#variable_conflict use_column
+DECLARE
+    now_ timestamptz;
+    outcomes text[];    -- won | repeated | lost | duplicate-reference
+    founds integer[];   -- the stream's version before this batch
+    firsts bigint[];    -- position of the command's first event; 0 where it lost
+    times timestamptz[];
+BEGIN
+    PERFORM 1 FROM partitions p WHERE p.partition = ANY (c_partition) ORDER BY p.partition FOR UPDATE;
+    now_ := clock_timestamp();
+
+    WITH command AS (
+        SELECT c.*, (SELECT coalesce(max(e.version), 0) FROM events e
+                     WHERE e.partition = c.partition AND e.stream_id = c.stream) AS found
+        FROM unnest(c_partition, c_stream, c_expected, c_events, c_first_event, c_user, c_reference)
+             WITH ORDINALITY AS c (partition, stream, expected, events, first_event, user_id, reference, ord)
+    ), judged AS (
+        SELECT c.*, r.position AS repeat_position, r.recorded_at AS repeat_at,
+               c.found = c.expected AND row_number() OVER (
+                   PARTITION BY c.stream, c.found = c.expected ORDER BY c.ord) = 1 AS fits
+        FROM command c
+        LEFT JOIN LATERAL (
+            SELECT e.position, e.recorded_at FROM events e
+            WHERE c.found > c.expected AND e.partition = c.partition AND e.stream_id = c.stream
+              AND e.version = c.expected + 1 AND e.event_id = c.first_event) r ON true
+    ), claimed AS (
+        INSERT INTO external_references (user_id, reference, order_id)
+        SELECT DISTINCT ON (j.user_id, j.reference) j.user_id, j.reference, j.stream
+        FROM judged j WHERE j.fits AND j.reference IS NOT NULL
+        ORDER BY j.user_id, j.reference, j.ord
+        ON CONFLICT DO NOTHING
+        RETURNING order_id
+    ), won AS (
+        SELECT j.*, j.fits AND (j.reference IS NULL OR j.stream IN (SELECT order_id FROM claimed)) AS wins
+        FROM judged j
+    ), placed AS (
+        SELECT w.*, p.position + 1 - w.events + sum(CASE WHEN w.wins THEN w.events ELSE 0 END) OVER (
+                   PARTITION BY w.partition ORDER BY w.ord) AS first_position,
+               greatest(now_, p.recorded_at) AS now_at
+        FROM won w JOIN partitions p ON p.partition = w.partition
+    )
+    SELECT array_agg(CASE WHEN wins THEN 'won' WHEN repeat_position IS NOT NULL THEN 'repeated'
+                          WHEN fits THEN 'duplicate-reference' ELSE 'lost' END ORDER BY ord),
+           array_agg(found ORDER BY ord),
+           array_agg(CASE WHEN wins THEN first_position ELSE coalesce(repeat_position, 0) END ORDER BY ord),
+           array_agg(coalesce(repeat_at, now_at) ORDER BY ord)
+    INTO outcomes, founds, firsts, times FROM placed;
+
+    INSERT INTO events (partition, position, stream_id, version, event_id, type, schema_version, data, metadata,
+                        recorded_at)
+    SELECT c_partition[e.command], firsts[e.command] + e.version - c_expected[e.command] - 1, c_stream[e.command],
+           e.version, e.id, e.type, e.schema, e.data::jsonb, e.metadata::jsonb, times[e.command]
+    FROM unnest(e_command, e_version, e_id, e_type, e_schema, e_data, e_metadata)
+         AS e (command, version, id, type, schema, data, metadata)
+    WHERE outcomes[e.command] = 'won';
+
+    IF cardinality(t_command) > 0 THEN
+        INSERT INTO order_texts (text_id, order_id, kind, body, recorded_at)
+        SELECT t.id, c_stream[t.command], t.kind, t.body, times[t.command]
+        FROM unnest(t_command, t_id, t_kind, t_body) AS t (command, id, kind, body)
+        WHERE outcomes[t.command] = 'won';
+    END IF;
+
+    UPDATE partitions p SET position = p.position + m.events, recorded_at = greatest(now_, p.recorded_at)
+    FROM (SELECT w.partition, sum(w.events) AS events
+          FROM unnest(c_partition, c_events, outcomes) AS w (partition, events, outcome)
+          WHERE w.outcome = 'won' GROUP BY w.partition) m
+    WHERE p.partition = m.partition;
+
+    RETURN QUERY
+    SELECT r.outcome, CASE WHEN r.outcome IN ('won', 'repeated') THEN r.expected + r.events ELSE r.found END,
+           r.first_position, r.at
+    FROM unnest(outcomes, c_expected, c_events, founds, firsts, times) WITH ORDINALITY
+         AS r (outcome, expected, events, found, first_position, at, ord)
+    ORDER BY r.ord;
+END $$;
+"""
+
+RIGHTS = """
+REVOKE ALL ON FUNCTION append FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION append TO order_web;
+GRANT SELECT ON partitions, events, order_texts, external_references, checkpoints TO order_web;
+GRANT SELECT ON partitions, events TO order_projector;
+GRANT SELECT, INSERT, UPDATE, DELETE ON checkpoints TO order_projector;
+"""
+
+
+def upgrade() -> None:
+    partitions = op.get_context().config.attributes["partitions"]  # type: ignore[union-attr]
+    for script in (ROLES, TABLES, APPEND, RIGHTS):
+        for statement in _statements(script):
+            op.execute(statement)
+    op.execute(f"INSERT INTO partitions (partition) SELECT generate_series(0, {int(partitions) - 1})")
+    op.execute("INSERT INTO checkpoints (name, generation, partition) SELECT 'relay', 0, partition FROM partitions")
+
+
+def downgrade() -> None:
+    op.execute("DROP FUNCTION append")
+    op.execute("DROP TABLE checkpoints, external_references, order_texts, events, partitions")
+    op.execute("DROP FUNCTION refuse_change")
+    # The roles stay: other databases on the server may use them.
+
+
+def _statements(script: str) -> list[str]:
+    """asyncpg prepares what it runs, and only single statements can be prepared: split outside of $$ bodies."""
+    statements, body, quoted = [], "", False
+    for piece in script.replace("$$", "\0$$\0").split("\0"):
+        if piece == "$$":
+            quoted, body = not quoted, body + piece
+        elif quoted:
+            body += piece
+        else:
+            *whole, rest = piece.split(";\n")
+            for part in whole:
+                statements.append(body + part)
+                body = ""
+            body += rest
+    return [s for s in [*statements, body] if s.strip()]

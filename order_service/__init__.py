@@ -1,0 +1,1 @@
+"""Order Service: orders as events, from one log."""

@@ -1,0 +1,71 @@
+"""PostgreSQL: engines, one a process and role. May import settings.
+
+A process enters the database by DB_USER and drops to one of the roles that `migrate` made, by the start-up parameter
+`role`; nothing that it runs can then do more than that role may.
+"""
+
+from typing import Any, Literal
+
+from sqlalchemy import URL, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from order_service import settings as limits
+from order_service.settings import Settings
+
+WEB = "order_web"  # reads events and read models, appends by the function only, keeps accounts
+PROJECTOR = "order_projector"  # reads events, owns checkpoints and read models; relay, workers, replay
+Role = Literal["order_web", "order_projector"]
+
+
+def database_url(settings: Settings) -> URL:
+    return URL.create(
+        "postgresql+asyncpg",
+        username=settings.DB_USER,
+        password=settings.DB_PASSWORD,
+        host=settings.DB_HOST,
+        port=settings.DB_PORT,
+        database=settings.DB_NAME,
+    )
+
+
+def create_engine(
+    settings: Settings,
+    role: Role | None,
+    *,
+    application_name: str,
+    pool_size: int = limits.POOL_SIZE,
+    statement_timeout_ms: int = limits.STATEMENT_TIMEOUT_MS,
+) -> AsyncEngine:
+    """An engine whose every session runs as `role` (None: DB_USER itself, for migrations)."""
+    server_settings = {
+        "application_name": application_name,
+        "timezone": "UTC",
+        "jit": "off",  # compiling costs more than any statement of ours takes
+        "statement_timeout": str(statement_timeout_ms),
+        "lock_timeout": str(limits.LOCK_TIMEOUT_MS),
+        "idle_in_transaction_session_timeout": str(limits.IDLE_IN_TRANSACTION_TIMEOUT_MS),
+    }
+    if role is not None:
+        server_settings["role"] = role
+    connect_args: dict[str, Any] = {
+        "timeout": limits.CONNECT_TIMEOUT_S,
+        # Longer than the server's own limit, so that a slow statement ends with the server's word on it.
+        "command_timeout": max(limits.DRIVER_TIMEOUT_S, statement_timeout_ms / 1000 + 2),
+        "server_settings": server_settings,
+    }
+    return create_async_engine(
+        database_url(settings),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=limits.POOL_WAIT_S,
+        pool_recycle=1_800,
+        connect_args=connect_args,
+    )
+
+
+async def check_role(engine: AsyncEngine, role: Role) -> None:
+    """Raises unless sessions really run as `role`: an engine that did not drop its rights must not serve."""
+    async with engine.connect() as connection:
+        found = (await connection.execute(text("SELECT current_user"))).scalar_one()
+    if found != role:
+        raise RuntimeError(f"Sessions run as {found}, expected {role}: run `./entrypoint.sh migrate` first.")

@@ -1,0 +1,157 @@
+"""Settings from the environment, and every limit of the system. May import pydantic only.
+
+What an operator chooses is a field of `Settings`, read by its name from the process environment (never from a
+`.env` file: that one belongs to compose). What the design fixes is a constant below, with its unit last.
+"""
+
+import re
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+# --- the log -----------------------------------------------------------------------------------------------------
+APPEND_BATCH_COMMANDS_MAX = 256
+APPEND_BATCH_BYTES_MAX = 1_000_000
+APPEND_QUEUE_MAX = 4_096  # commands waiting in one process; one more is answered 503
+APPEND_STATEMENT_TIMEOUT_MS = 2_000  # on the server; shorter than the driver's, so that the outcome is known
+DRIVER_TIMEOUT_S = 4.0
+DECIDE_ATTEMPTS_MAX = 4  # the first, and three more after a lost race
+EVENT_BYTES_MAX = 64 * 1024
+FOLDED_ORDERS_MAX = 10_000  # orders kept folded in the memory of one web process
+
+# --- PostgreSQL --------------------------------------------------------------------------------------------------
+POOL_SIZE = 10
+POOL_WAIT_S = 1.5
+CONNECT_TIMEOUT_S = 3.0
+STATEMENT_TIMEOUT_MS = 5_000
+LOCK_TIMEOUT_MS = 2_000
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
+
+# --- relay and messages ------------------------------------------------------------------------------------------
+RELAY_WINDOW = 256  # messages in flight, unconfirmed
+RELAY_CONFIRM_TIMEOUT_S = 10.0
+RELAY_POLL_BUSY_S = 0.005
+RELAY_POLL_IDLE_S = 0.020
+RELAY_LEASE_S = 5.0
+RABBITMQ_HEARTBEAT_S = 10
+RECONNECT_BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # the last one repeats
+CONSUMER_PREFETCH = 500
+HINT_QUEUE_LENGTH_MAX = 10_000
+TASK_EXPIRES_S = 60
+TASK_SEND_TIMEOUT_S = 5.0
+TICK_S = 1.0
+
+# --- projections -------------------------------------------------------------------------------------------------
+ADVANCE_BATCH_EVENTS = 500
+ADVANCE_TIME_S = 0.25
+PARKINGS_PER_MINUTE_MAX = 100
+SUSPECT_TRIES_MAX = 3
+REBUILD_RANGE_EVENTS = 20_000
+DDL_LOCK_TIMEOUT_MS = 100
+DDL_RETRIES_MAX = 50
+
+# --- Redis -------------------------------------------------------------------------------------------------------
+REDIS_TIMEOUT_S = 0.1
+REDIS_POOL_SIZE = 32
+REDIS_BREAKER_S = 1.0  # how long Redis is left alone after it failed
+CACHE_LEASE_MS = 2_000
+LIST_CACHE_TTL_S = 10
+STALE_KEYS_MAX = 10_000  # keys whose refresh failed and is retried
+
+# --- HTTP --------------------------------------------------------------------------------------------------------
+BODY_BYTES_MAX = 256 * 1024
+BODY_RECEIVE_TIMEOUT_S = 15.0
+TOKEN_LENGTH_MAX = 2_048
+LIST_LIMIT_DEFAULT = 50
+LIST_LIMIT_MAX = 200
+REPORT_DAYS_MAX = 366
+SHUTDOWN_GRACE_S = 10
+
+# --- accounts ----------------------------------------------------------------------------------------------------
+PASSWORD_BYTES_MAX = 1_024
+HASH_THREADS = 2
+HASH_QUEUE_MAX = 64
+REFRESH_REUSE_GRACE_S = 10
+FAILED_LOGINS_PER_MINUTE = 5
+
+_EXAMPLE_SECRETS = {"change-me", "changeme", "secret", "your-secret-key", "your_secret_key"}
+Status = Literal["PAID", "SHIPPED", "DELIVERED", "CANCELED"]
+
+
+def _comma_separated(value: object) -> object:
+    return [v.strip() for v in value.split(",") if v.strip()] if isinstance(value, str) else value
+
+
+def _rate(value: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]{0,8}/(second|minute|hour|day)", value):
+        raise ValueError("expected COUNT/second|minute|hour|day, such as 100/minute")
+    return value
+
+
+class Settings(BaseSettings):
+    """Immutable; one instance a process. Field names are the environment's names."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, case_sensitive=True, extra="ignore", hide_input_in_errors=True
+    )
+
+    DB_HOST: str = "localhost"
+    DB_PORT: int = 5432
+    DB_NAME: str = "order_db"
+    DB_USER: str = "order_user"
+    DB_PASSWORD: str
+    LOG_PARTITIONS: int = Field(default=4, ge=1, le=64)  # read once, by the first `migrate`
+
+    REDIS_HOST: str = "localhost"
+    REDIS_PORT: int = 6379
+    REDIS_PASSWORD: str = ""
+    REDIS_DB: int = 0
+    CACHE_TTL_SECONDS: int = Field(default=300, ge=1, le=86_400)
+
+    RABBITMQ_HOST: str = "localhost"
+    RABBITMQ_PORT: int = 5672
+    RABBITMQ_USER: str
+    RABBITMQ_PASSWORD: str
+    RABBITMQ_VHOST: str = "/"
+
+    SECRET_KEY: str
+    ALGORITHM: Literal["HS256", "HS384", "HS512"] = "HS256"
+    ACCESS_TOKEN_EXPIRE_MINUTES: int = Field(default=30, ge=1, le=1_440)
+    REFRESH_TOKEN_EXPIRE_DAYS: int = Field(default=15, ge=1, le=365)
+
+    RATE_LIMIT: Annotated[str, AfterValidator(_rate)] = "100/minute"
+    ALLOWED_ORIGINS_RAW: str = "http://localhost,http://127.0.0.1"
+    SELF_SERVICE_TRANSITIONS: Annotated[tuple[Status, ...], NoDecode] = ("CANCELED",)
+    DEFAULT_CURRENCY: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
+    DOCS_ENABLED: bool = True
+
+    WEB_WORKERS: int = Field(default=1, ge=1, le=64)
+    WORKER_PROCESSES: int = Field(default=2, ge=1, le=64)
+    FLOWER_PORT: int = 5555
+    FLOWER_USER: str = "operator"
+    FLOWER_PASSWORD: str = ""
+
+    split_transitions = field_validator("SELF_SERVICE_TRANSITIONS", mode="before")(_comma_separated)
+
+    @field_validator("SECRET_KEY")
+    @classmethod
+    def _strong(cls, value: str) -> str:
+        if len(value.encode()) < 32 or value.lower() in _EXAMPLE_SECRETS or len(set(value)) < 8:
+            raise ValueError(
+                "missing, short or an example: set at least 32 random characters, for instance from "
+                "`python3 -c 'import secrets; print(secrets.token_urlsafe(48))'`"
+            )
+        return value
+
+    @field_validator("ALLOWED_ORIGINS_RAW")
+    @classmethod
+    def _exact_origins(cls, value: str) -> str:
+        if "*" in value:
+            raise ValueError("list exact origins; `*` would let any site act with a user's credentials")
+        return value
+
+    @cached_property
+    def allowed_origins(self) -> tuple[str, ...]:
+        return tuple(o.strip().rstrip("/") for o in self.ALLOWED_ORIGINS_RAW.split(",") if o.strip())

@@ -1,0 +1,79 @@
+"""Fixtures: a migrated database, an emptied Redis and RabbitMQ for tests on real servers.
+
+`./entrypoint.sh test` starts private servers and gives their addresses in the environment; nothing here starts or
+fakes one. A test that needs no server asks for none of these.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from order_service.db import PROJECTOR, WEB, create_engine
+from order_service.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+
+
+async def run_sql(settings: Settings, statement: str, database: str = "postgres") -> None:
+    """Runs one statement as the owner of the database."""
+    connection = await asyncpg.connect(
+        host=settings.DB_HOST,
+        port=settings.DB_PORT,
+        user=settings.DB_USER,
+        password=settings.DB_PASSWORD,
+        database=database,
+    )
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def migrated_template() -> Iterator[Settings]:
+    """Settings of a freshly migrated database that tests copy; dropped at the end of the run."""
+    settings = Settings(DB_NAME=f"template_{uuid4().hex[:12]}")  # type: ignore[call-arg]
+    asyncio.run(run_sql(settings, f"CREATE DATABASE {settings.DB_NAME}"))
+    subprocess.run(
+        [sys.executable, "-m", "alembic", "upgrade", "head"],
+        cwd=ROOT,
+        env={**os.environ, "DB_NAME": settings.DB_NAME},
+        check=True,
+    )
+    yield settings
+    asyncio.run(run_sql(settings, f"DROP DATABASE {settings.DB_NAME} WITH (FORCE)"))
+
+
+@pytest.fixture
+def settings(migrated_template: Settings) -> Iterator[Settings]:
+    """Settings that name an empty, migrated database of this test's own."""
+    name = f"test_{uuid4().hex[:12]}"
+    asyncio.run(
+        run_sql(
+            migrated_template, f"CREATE DATABASE {name} TEMPLATE {migrated_template.DB_NAME}"
+        )
+    )
+    yield migrated_template.model_copy(update={"DB_NAME": name})
+    asyncio.run(run_sql(migrated_template, f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@pytest.fixture
+async def web_engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(settings, WEB, application_name="test-web")
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def projector_engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(settings, PROJECTOR, application_name="test-projector")
+    yield engine
+    await engine.dispose()
