@@ -1,8 +1,9 @@
-"""Alembic's environment: runs migrations over asyncpg, one process at a time. May import settings and db.
+"""Alembic's environment: runs migrations over asyncpg, one process at a time. May import settings
+and db.
 
-Alembic itself takes no lock, so replicas that start together would race each other half-way through a revision
-(pitfall 15). A session-level advisory lock on a connection of its own lets one of them work; the others wait, then
-find nothing to do.
+Alembic itself takes no lock, so replicas that start together would race each other half-way through
+a revision (pitfall 15). A session-level advisory lock on a connection of its own lets one of them
+work; the others wait, then find nothing to do.
 """
 
 import asyncio
@@ -26,7 +27,8 @@ async def take_lock(connection: AsyncConnection) -> None:
     while not (await connection.execute(take, {"lock": MIGRATION_LOCK})).scalar_one():
         if asyncio.get_running_loop().time() > deadline:
             raise TimeoutError(
-                f"Another migration has held the lock for {LOCK_WAIT_S} s: look for its process, then run this again."
+                f"Another migration has held the lock for {LOCK_WAIT_S} s: "
+                "look for its process, then run this again."
             )
         await asyncio.sleep(LOCK_POLL_S)
 
@@ -50,13 +52,11 @@ async def main() -> None:
             async with engine.connect() as connection:
                 await connection.run_sync(migrate)
                 await connection.commit()
-            await holder.execute(
-                text("SELECT pg_advisory_unlock(:lock)"), {"lock": MIGRATION_LOCK}
-            )
+            await holder.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": MIGRATION_LOCK})
     finally:
         await engine.dispose()
 
 
 if context.is_offline_mode():
-    raise SystemExit("Offline migration is not supported: the first revision asks the settings for the partitions.")
+    raise SystemExit("Offline migration is not supported: the partitions come from the settings.")
 asyncio.run(main())

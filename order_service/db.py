@@ -1,7 +1,7 @@
 """PostgreSQL: engines, one a process and role. May import settings.
 
-A process enters the database by DB_USER and drops to one of the roles that `migrate` made, by the start-up parameter
-`role`; nothing that it runs can then do more than that role may.
+A process enters the database by DB_USER and drops to one of the roles that `migrate` made, by the
+start-up parameter `role`; nothing that it runs can then do more than that role may.
 """
 
 from typing import Any, Literal
@@ -13,7 +13,9 @@ from order_service import settings as limits
 from order_service.settings import Settings
 
 WEB = "order_web"  # reads events and read models, appends by the function only, keeps accounts
-PROJECTOR = "order_projector"  # reads events, owns checkpoints and read models; relay, workers, replay
+PROJECTOR = (
+    "order_projector"  # reads events, owns checkpoints and read models; relay, workers, replay
+)
 Role = Literal["order_web", "order_projector"]
 
 
@@ -49,7 +51,8 @@ def create_engine(
         server_settings["role"] = role
     connect_args: dict[str, Any] = {
         "timeout": limits.CONNECT_TIMEOUT_S,
-        # Longer than the server's own limit, so that a slow statement ends with the server's word on it.
+        # Longer than the server's own limit, so that a slow statement ends with the server's word
+        # on it.
         "command_timeout": max(limits.DRIVER_TIMEOUT_S, statement_timeout_ms / 1000 + 2),
         "server_settings": server_settings,
     }
@@ -64,8 +67,11 @@ def create_engine(
 
 
 async def check_role(engine: AsyncEngine, role: Role) -> None:
-    """Raises unless sessions really run as `role`: an engine that did not drop its rights must not serve."""
+    """Raises unless sessions really run as `role`: an engine that did not drop its rights must not
+    serve."""
     async with engine.connect() as connection:
         found = (await connection.execute(text("SELECT current_user"))).scalar_one()
     if found != role:
-        raise RuntimeError(f"Sessions run as {found}, expected {role}: run `./entrypoint.sh migrate` first.")
+        raise RuntimeError(
+            f"Sessions run as {found}, expected {role}: run `./entrypoint.sh migrate` first."
+        )

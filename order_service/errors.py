@@ -1,15 +1,15 @@
 """The errors of the service, one small hierarchy. May import the standard library only.
 
     OrderServiceError                code, facts
-    ├── InvalidRequest               the request is wrong in itself (422, or 400 where the code says so)
-    ├── RuleViolation                the order's state forbids it (409)
+    ├── InvalidRequest               the request is wrong in itself (422, or 400 where the code says
+    so) ├── RuleViolation                the order's state forbids it (409)
     ├── OrderNotFound                absent, or not visible to the caller (404)
     ├── VersionConflict              decided on another version (409; 412 when the client sent it)
     ├── Unavailable                  a dependency, a queue or a deadline (503)
     └── UnreadableEvent              today's code cannot read a stored event
 
-Every error has a stable `code` (the slug of its problem document) and its facts as attributes; the text is built
-from them. No HTTP here: one table in `api/problems.py` maps errors to statuses.
+Every error has a stable `code` (the slug of its problem document) and its facts as attributes; the
+text is built from them. No HTTP here: one table in `api/problems.py` maps errors to statuses.
 """
 
 from typing import Any
@@ -54,7 +54,8 @@ class VersionConflict(OrderServiceError):
 
 
 class Unavailable(OrderServiceError):
-    """Something the command or query needs did not answer in time; nothing is known to be wrong with the request."""
+    """Something the command or query needs did not answer in time; nothing is known to be wrong
+    with the request."""
 
 
 class UnreadableEvent(OrderServiceError):

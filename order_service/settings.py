@@ -1,7 +1,8 @@
 """Settings from the environment, and every limit of the system. May import pydantic only.
 
-What an operator chooses is a field of `Settings`, read by its name from the process environment (never from a
-`.env` file: that one belongs to compose). What the design fixes is a constant below, with its unit last.
+What an operator chooses is a field of `Settings`, read by its name from the process environment
+(never from a `.env` file: that one belongs to compose). What the design fixes is a constant below,
+with its unit last.
 """
 
 import re
@@ -11,17 +12,17 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-# --- the log -----------------------------------------------------------------------------------------------------
+# --- the log --------------------------------------------------------------------------------------
 APPEND_BATCH_COMMANDS_MAX = 256
 APPEND_BATCH_BYTES_MAX = 1_000_000
 APPEND_QUEUE_MAX = 4_096  # commands waiting in one process; one more is answered 503
-APPEND_STATEMENT_TIMEOUT_MS = 2_000  # on the server; shorter than the driver's, so that the outcome is known
+APPEND_STATEMENT_TIMEOUT_MS = 2_000  # shorter than the driver's, so that the outcome is known
 DRIVER_TIMEOUT_S = 4.0
 DECIDE_ATTEMPTS_MAX = 4  # the first, and three more after a lost race
 EVENT_BYTES_MAX = 64 * 1024
 FOLDED_ORDERS_MAX = 10_000  # orders kept folded in the memory of one web process
 
-# --- PostgreSQL --------------------------------------------------------------------------------------------------
+# --- PostgreSQL -----------------------------------------------------------------------------------
 POOL_SIZE = 10
 POOL_WAIT_S = 1.5
 CONNECT_TIMEOUT_S = 3.0
@@ -29,7 +30,7 @@ STATEMENT_TIMEOUT_MS = 5_000
 LOCK_TIMEOUT_MS = 2_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
 
-# --- relay and messages ------------------------------------------------------------------------------------------
+# --- relay and messages ---------------------------------------------------------------------------
 RELAY_WINDOW = 256  # messages in flight, unconfirmed
 RELAY_CONFIRM_TIMEOUT_S = 10.0
 RELAY_POLL_BUSY_S = 0.005
@@ -43,7 +44,7 @@ TASK_EXPIRES_S = 60
 TASK_SEND_TIMEOUT_S = 5.0
 TICK_S = 1.0
 
-# --- projections -------------------------------------------------------------------------------------------------
+# --- projections ----------------------------------------------------------------------------------
 ADVANCE_BATCH_EVENTS = 500
 ADVANCE_TIME_S = 0.25
 PARKINGS_PER_MINUTE_MAX = 100
@@ -52,7 +53,7 @@ REBUILD_RANGE_EVENTS = 20_000
 DDL_LOCK_TIMEOUT_MS = 100
 DDL_RETRIES_MAX = 50
 
-# --- Redis -------------------------------------------------------------------------------------------------------
+# --- Redis ----------------------------------------------------------------------------------------
 REDIS_TIMEOUT_S = 0.1
 REDIS_POOL_SIZE = 32
 REDIS_BREAKER_S = 1.0  # how long Redis is left alone after it failed
@@ -60,7 +61,7 @@ CACHE_LEASE_MS = 2_000
 LIST_CACHE_TTL_S = 10
 STALE_KEYS_MAX = 10_000  # keys whose refresh failed and is retried
 
-# --- HTTP --------------------------------------------------------------------------------------------------------
+# --- HTTP -----------------------------------------------------------------------------------------
 BODY_BYTES_MAX = 256 * 1024
 BODY_RECEIVE_TIMEOUT_S = 15.0
 TOKEN_LENGTH_MAX = 2_048
@@ -69,7 +70,7 @@ LIST_LIMIT_MAX = 200
 REPORT_DAYS_MAX = 366
 SHUTDOWN_GRACE_S = 10
 
-# --- accounts ----------------------------------------------------------------------------------------------------
+# --- accounts -------------------------------------------------------------------------------------
 PASSWORD_BYTES_MAX = 1_024
 HASH_THREADS = 2
 HASH_QUEUE_MAX = 64
@@ -140,7 +141,7 @@ class Settings(BaseSettings):
     def _strong(cls, value: str) -> str:
         if len(value.encode()) < 32 or value.lower() in _EXAMPLE_SECRETS or len(set(value)) < 8:
             raise ValueError(
-                "missing, short or an example: set at least 32 random characters, for instance from "
+                "missing, short or an example: set at least 32 random characters, as made by "
                 "`python3 -c 'import secrets; print(secrets.token_urlsafe(48))'`"
             )
         return value
@@ -149,9 +150,13 @@ class Settings(BaseSettings):
     @classmethod
     def _exact_origins(cls, value: str) -> str:
         if "*" in value:
-            raise ValueError("list exact origins; `*` would let any site act with a user's credentials")
+            raise ValueError(
+                "list exact origins; `*` would let any site act with a user's credentials"
+            )
         return value
 
     @cached_property
     def allowed_origins(self) -> tuple[str, ...]:
-        return tuple(o.strip().rstrip("/") for o in self.ALLOWED_ORIGINS_RAW.split(",") if o.strip())
+        return tuple(
+            o.strip().rstrip("/") for o in self.ALLOWED_ORIGINS_RAW.split(",") if o.strip()
+        )

@@ -1,7 +1,7 @@
 """Fixtures: a migrated database, an emptied Redis and RabbitMQ for tests on real servers.
 
-`./entrypoint.sh test` starts private servers and gives their addresses in the environment; nothing here starts or
-fakes one. A test that needs no server asks for none of these.
+`./entrypoint.sh test` starts private servers and gives their addresses in the environment; nothing
+here starts or fakes one. A test that needs no server asks for none of these.
 """
 
 import asyncio
@@ -57,9 +57,7 @@ def settings(migrated_template: Settings) -> Iterator[Settings]:
     """Settings that name an empty, migrated database of this test's own."""
     name = f"test_{uuid4().hex[:12]}"
     asyncio.run(
-        run_sql(
-            migrated_template, f"CREATE DATABASE {name} TEMPLATE {migrated_template.DB_NAME}"
-        )
+        run_sql(migrated_template, f"CREATE DATABASE {name} TEMPLATE {migrated_template.DB_NAME}")
     )
     yield migrated_template.model_copy(update={"DB_NAME": name})
     asyncio.run(run_sql(migrated_template, f"DROP DATABASE {name} WITH (FORCE)"))

@@ -190,8 +190,12 @@ def upgrade() -> None:
     for script in (ROLES, TABLES, APPEND, RIGHTS):
         for statement in _statements(script):
             op.execute(statement)
-    op.execute(f"INSERT INTO partitions (partition) SELECT generate_series(0, {int(partitions) - 1})")
-    op.execute("INSERT INTO checkpoints (name, generation, partition) SELECT 'relay', 0, partition FROM partitions")
+    op.execute(
+        f"INSERT INTO partitions (partition) SELECT generate_series(0, {int(partitions) - 1})"
+    )
+    op.execute(
+        "INSERT INTO checkpoints (name, generation, partition) SELECT 'relay', 0, partition FROM partitions"
+    )
 
 
 def downgrade() -> None:

@@ -1,0 +1,71 @@
+"""Money as an integer count of a currency's minor units. May import errors only.
+
+Exponents are those of ISO 4217; a currency that is not listed has none that we know, so it is
+refused.
+"""
+
+from decimal import Decimal
+
+from order_service.errors import InvalidRequest
+
+AMOUNT_MINOR_MAX = (
+    10**15
+)  # every amount, sums included: far inside BIGINT and exact in any JSON reader
+
+_TWO_DIGITS = """
+    AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BRL BSD BTN BWP BYN BZD
+    CAD CDF CHF CNY COP CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD
+    GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD
+    MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP
+    PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS
+    TMT TOP TRY TTD TWD TZS UAH USD UYU UZS VED VES WST XCD YER ZAR ZMW ZWG
+"""
+_NO_DIGITS = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF"
+_THREE_DIGITS = "BHD IQD JOD KWD LYD OMR TND"
+EXPONENTS: dict[str, int] = (
+    dict.fromkeys(_TWO_DIGITS.split(), 2)
+    | dict.fromkeys(_NO_DIGITS.split(), 0)
+    | dict.fromkeys(_THREE_DIGITS.split(), 3)
+)
+
+
+def exponent(currency: str) -> int:
+    """Digits after the decimal point; `InvalidRequest` for a code that is not in ISO 4217's
+    list."""
+    digits = EXPONENTS.get(currency)
+    if digits is None:
+        raise InvalidRequest(
+            "unknown-currency",
+            "Unknown currency: expected an ISO 4217 code in capital letters, such as USD.",
+        )
+    return digits
+
+
+def to_minor(amount: Decimal, currency: str) -> int:
+    """Exact minor units of `amount`; `InvalidRequest` if it has more digits than the currency or is
+    too large."""
+    digits = exponent(currency)
+    scaled = amount.scaleb(digits)
+    minor = int(scaled)
+    if minor != scaled:
+        raise InvalidRequest(
+            "validation", f"An amount in {currency} has at most {digits} digits after the point."
+        )
+    return within_bounds(minor)
+
+
+def within_bounds(minor: int) -> int:
+    if not 0 <= minor <= AMOUNT_MINOR_MAX:
+        raise InvalidRequest(
+            "validation", f"An amount must lie between 0 and {AMOUNT_MINOR_MAX} minor units."
+        )
+    return minor
+
+
+def to_text(minor: int, currency: str) -> str:
+    """`12999, "USD"` becomes `"129.99"`: always with the currency's digits."""
+    digits = EXPONENTS[currency]
+    if digits == 0:
+        return str(minor)
+    sign, whole = ("-", -minor) if minor < 0 else ("", minor)
+    return f"{sign}{whole // 10**digits}.{whole % 10**digits:0{digits}d}"
