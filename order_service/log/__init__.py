@@ -1,1 +1,1 @@
-
+"""The event store: append, read one stream, read one partition. Rows never change."""

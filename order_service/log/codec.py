@@ -1,0 +1,129 @@
+"""Events as they are stored, and back. May import the domain, upcasters and errors.
+
+The types come from the union `OrderEvent` itself: an event that is added there can be stored, with
+nothing to register.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any, get_args
+from uuid import UUID
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from order_service.domain.events import OrderEvent
+from order_service.errors import UnreadableEvent
+from order_service.log.upcasters import UPCASTERS
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """Who asked, and under which key. `actor_type`: user, staff or system.
+
+    `key` and `fingerprint` prove a repeated request; `correlation_id` is the request's id and
+    `traceparent` its W3C trace context.
+    """
+
+    actor_type: str
+    actor_id: UUID | None
+    key: str | None = None
+    fingerprint: str | None = None
+    correlation_id: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """A row of the log, undecoded: `data` and `metadata` are JSON text."""
+
+    partition: int
+    position: int
+    stream_id: UUID
+    version: int
+    event_id: UUID
+    type: str
+    schema_version: int
+    data: str
+    metadata: str
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEvent:
+    """An event of the domain with its place in the log."""
+
+    partition: int
+    position: int
+    stream_id: UUID
+    version: int
+    event_id: UUID
+    event: OrderEvent
+    metadata: Metadata
+    recorded_at: datetime
+
+
+_CLASSES: dict[str, type[Any]] = {cls.__name__: cls for cls in get_args(OrderEvent)}
+_METADATA: TypeAdapter[Metadata] = TypeAdapter(Metadata)
+
+
+@cache
+def _adapter(name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(_CLASSES[name])
+
+
+def encode(event: OrderEvent) -> str:
+    return orjson.dumps(event).decode()
+
+
+def encode_metadata(metadata: Metadata) -> str:
+    """Without what is not known, since every event carries it."""
+    fields = {name: getattr(metadata, name) for name in Metadata.__slots__}
+    return orjson.dumps({k: v for k, v in fields.items() if v is not None}).decode()
+
+
+def decode(stored: StoredEvent) -> RecordedEvent:
+    """The event as today's code knows it; `UnreadableEvent` if it does not know it."""
+    try:
+        event = _decode_data(stored)
+        metadata = _METADATA.validate_json(stored.metadata)
+    except (ValidationError, LookupError, TypeError, ValueError) as error:
+        raise _unreadable(stored, "cannot be read: its payload does not fit") from error
+    return RecordedEvent(
+        stored.partition,
+        stored.position,
+        stored.stream_id,
+        stored.version,
+        stored.event_id,
+        event,
+        metadata,
+        stored.recorded_at,
+    )
+
+
+def _decode_data(stored: StoredEvent) -> OrderEvent:
+    cls = _CLASSES.get(stored.type)
+    if cls is None:
+        raise _unreadable(stored, "is unknown: add it to domain/events.py or log/upcasters.py")
+    if stored.schema_version == cls.SCHEMA_VERSION:
+        event: OrderEvent = _adapter(stored.type).validate_json(stored.data)
+        return event
+    data = orjson.loads(stored.data)
+    for version in range(stored.schema_version, cls.SCHEMA_VERSION):
+        data = UPCASTERS[stored.type, version](data)
+    if stored.schema_version > cls.SCHEMA_VERSION:
+        raise _unreadable(stored, "is newer than this code: upgrade this process")
+    upcast: OrderEvent = _adapter(stored.type).validate_json(orjson.dumps(data))
+    return upcast
+
+
+def _unreadable(stored: StoredEvent, what: str) -> UnreadableEvent:
+    return UnreadableEvent(
+        "order-unreadable",
+        f"Event {stored.type} v{stored.schema_version} at partition {stored.partition}, "
+        f"position {stored.position} {what}.",
+        partition=stored.partition,
+        position=stored.position,
+        stream_id=str(stored.stream_id),
+    )

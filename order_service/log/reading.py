@@ -1,0 +1,105 @@
+"""Reading the log: functions that take a connection first and never commit. May import codec.
+
+Inside a partition positions are dense and commit in order (see migration 0001: appends hold the
+partition's counter until they commit). So a reader that has seen position n has seen everything
+before it, and `position > n` never skips an event that commits later.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Row, Uuid, bindparam, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from order_service.log.codec import StoredEvent
+
+_COLUMNS = (
+    "partition, position, stream_id, version, event_id, type, schema_version, "
+    "data::text AS data, metadata::text AS metadata, recorded_at"
+)
+_PARTITIONS = text("SELECT partition, position FROM partitions ORDER BY partition")
+_PARTITION = text(
+    f"SELECT {_COLUMNS} FROM events WHERE partition = :partition AND position > :after "  # noqa: S608
+    "ORDER BY position LIMIT :limit"
+)
+_STREAM = text(
+    f"SELECT {_COLUMNS} FROM events WHERE partition = :partition AND stream_id = :stream_id "  # noqa: S608
+    "AND version > :after_version AND version <= :up_to_version ORDER BY version"
+)
+_STREAMS = text(
+    f"SELECT {_COLUMNS} FROM events WHERE partition = :partition AND stream_id = ANY (:streams) "  # noqa: S608
+    "AND position <= :up_to ORDER BY stream_id, version"
+).bindparams(bindparam("streams", type_=ARRAY(Uuid)))
+_RANGE = text(
+    f"SELECT {_COLUMNS} FROM events WHERE partition = :partition AND stream_id > :after_stream "  # noqa: S608
+    "AND position <= :up_to ORDER BY stream_id, version LIMIT :limit"
+)
+VERSION_MAX = 2**31 - 1
+BEFORE_ALL_STREAMS = UUID(int=0)
+
+
+def partition_of(stream_id: UUID, partitions: int) -> int:
+    return stream_id.int % partitions
+
+
+def _stored(rows: Sequence[Row[Any]]) -> list[StoredEvent]:
+    return [StoredEvent(*tuple(row)) for row in rows]
+
+
+async def heads(connection: AsyncConnection) -> dict[int, int]:
+    """Partition to last position; its length is the number of partitions, which never changes."""
+    return {row.partition: row.position for row in await connection.execute(_PARTITIONS)}
+
+
+async def read_partition(
+    connection: AsyncConnection, partition: int, after: int, limit: int
+) -> list[StoredEvent]:
+    """The next events of the log, ascending by position without a hole; may be empty."""
+    parameters = {"partition": partition, "after": after, "limit": limit}
+    return _stored((await connection.execute(_PARTITION, parameters)).all())
+
+
+async def read_stream(
+    connection: AsyncConnection,
+    stream_id: UUID,
+    partition: int,
+    after_version: int = 0,
+    up_to_version: int = VERSION_MAX,
+) -> list[StoredEvent]:
+    """One order's events, ascending by version; empty if there is no such order."""
+    parameters = {
+        "partition": partition,
+        "stream_id": stream_id,
+        "after_version": after_version,
+        "up_to_version": up_to_version,
+    }
+    return _stored((await connection.execute(_STREAM, parameters)).all())
+
+
+async def read_streams(
+    connection: AsyncConnection, partition: int, stream_ids: Sequence[UUID], up_to_position: int
+) -> list[StoredEvent]:
+    """Whole streams of one partition, up to a position: ascending by stream, then version."""
+    parameters = {"partition": partition, "streams": list(stream_ids), "up_to": up_to_position}
+    return _stored((await connection.execute(_STREAMS, parameters)).all())
+
+
+async def read_stream_range(
+    connection: AsyncConnection,
+    partition: int,
+    after_stream: UUID,
+    up_to_position: int,
+    limit: int,
+) -> list[StoredEvent]:
+    """The partition stream by stream, from the stream after `after_stream`, at most `limit` events.
+
+    The last stream may be cut off by `limit`: a caller reads on from the one before it.
+    """
+    parameters = {
+        "partition": partition,
+        "after_stream": after_stream,
+        "up_to": up_to_position,
+        "limit": limit,
+    }
+    return _stored((await connection.execute(_RANGE, parameters)).all())

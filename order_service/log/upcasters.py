@@ -1,0 +1,10 @@
+"""Old shapes of stored events, one step up at a time. May import nothing.
+
+`(type, schema version n)` maps to a pure function from the payload of version n to that of n + 1.
+Stored rows never change; a reader takes every step up to the version that the code knows.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+UPCASTERS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
