@@ -4,10 +4,12 @@ A process enters the database by DB_USER and drops to one of the roles that `mig
 start-up parameter `role`; nothing that it runs can then do more than that role may.
 """
 
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy import URL, text
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from order_service import settings as limits
 from order_service.settings import Settings
@@ -16,6 +18,7 @@ WEB = "order_web"  # reads events and read models, appends by the function only,
 PROJECTOR = (
     "order_projector"  # reads events, owns checkpoints and read models; relay, workers, replay
 )
+T = TypeVar("T")
 Role = Literal["order_web", "order_projector"]
 
 
@@ -64,6 +67,22 @@ def create_engine(
         pool_recycle=1_800,
         connect_args=connect_args,
     )
+
+
+async def query(engine: AsyncEngine, read: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    """What `read` answers on a connection of the pool.
+
+    A pooled connection may have died while it lay there (server restarted, link cut): SQLAlchemy
+    then drops the whole pool, and a read is repeated, once, on a new connection.
+    """
+    try:
+        async with engine.connect() as connection:
+            return await read(connection)
+    except DBAPIError as error:
+        if not error.connection_invalidated:
+            raise
+    async with engine.connect() as connection:
+        return await read(connection)
 
 
 async def check_role(engine: AsyncEngine, role: Role) -> None:

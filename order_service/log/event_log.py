@@ -31,6 +31,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import settings as limits
+from order_service.db import query
 from order_service.domain.events import OrderEvent
 from order_service.errors import InvalidRequest, RuleViolation, Unavailable, VersionConflict
 from order_service.log import codec, reading
@@ -140,10 +141,12 @@ class EventLog:
     ) -> FoldedOrder | None:
         """The order folded afresh from its stream; None if there is none."""
         partition = reading.partition_of(stream_id, self.partitions)
-        async with self._engine.connect() as connection:
-            stored = await reading.read_stream(
+        stored = await query(
+            self._engine,
+            lambda connection: reading.read_stream(
                 connection, stream_id, partition, up_to_version=up_to_version
-            )
+            ),
+        )
         return fold_stored(stored, self.partitions)
 
     def remembered(self, stream_id: UUID) -> FoldedOrder | None:

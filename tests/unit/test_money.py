@@ -1,0 +1,38 @@
+from decimal import Decimal
+
+import pytest
+
+from order_service.domain import money
+from order_service.errors import InvalidRequest
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency", "minor", "text"),
+    [
+        ("9.99", "USD", 999, "9.99"),
+        ("9.9", "USD", 990, "9.90"),
+        ("0", "USD", 0, "0.00"),
+        ("1200", "JPY", 1200, "1200"),
+        ("1.234", "KWD", 1234, "1.234"),
+        ("0.05", "RUB", 5, "0.05"),
+    ],
+)
+def test_amounts_are_minor_units_and_texts_with_the_currencys_digits(
+    amount: str, currency: str, minor: int, text: str
+) -> None:
+    assert money.to_minor(Decimal(amount), currency) == minor
+    assert money.to_text(minor, currency) == text
+
+
+@pytest.mark.parametrize(
+    ("amount", "currency"), [("9.999", "USD"), ("1.5", "JPY"), ("-1", "USD"), ("1e16", "USD")]
+)
+def test_amounts_that_the_currency_cannot_hold_are_refused(amount: str, currency: str) -> None:
+    with pytest.raises(InvalidRequest):
+        money.to_minor(Decimal(amount), currency)
+
+
+def test_an_unknown_currency_is_refused() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        money.to_minor(Decimal(1), "XXX")
+    assert caught.value.code == "unknown-currency"
