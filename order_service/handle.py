@@ -20,8 +20,9 @@ from order_service.errors import (
     RuleViolation,
     VersionConflict,
 )
+from order_service.log.appender import Append, OrderText
 from order_service.log.codec import Metadata
-from order_service.log.event_log import Append, EventLog, OrderText
+from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 
 

@@ -22,7 +22,8 @@ from order_service.errors import InvalidRequest, RuleViolation, Unavailable, Ver
 from order_service.handle import change_order, place_order
 from order_service.ids import order_id_of_key, uuid7
 from order_service.log import reading
-from order_service.log.event_log import Append, EventLog, OrderText
+from order_service.log.appender import Append, OrderText
+from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings
 from tests.examples import BY_USER, CAPTURED, PAID, PLACED, USER, place, to_status
