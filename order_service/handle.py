@@ -26,10 +26,6 @@ from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 
 
-class StaleVersion(VersionConflict):
-    """The client named the version it had seen, and the order has another."""
-
-
 @dataclass(frozen=True, slots=True)
 class Answer:
     """`order` as of the command's last version; `replayed`: a repeat, nothing was appended."""
@@ -70,14 +66,14 @@ async def change_order(
     *,
     check: Callable[[FoldedOrder], None],
     authorize: Callable[[], None],
-    seen_version: int | None = None,
+    precondition: Callable[[FoldedOrder], None] = lambda order: None,
     texts: tuple[OrderText, ...] = (),
 ) -> Answer:
     """The order has changed as `command` asks, once, or stands so already.
 
     `check` raises if the caller may not see the order, `authorize` if it may not do this to one;
-    `seen_version` is the version that the client insists on. The order of evaluation is the HTTP
-    contract's: visibility, repeat, role, precondition, rules.
+    `precondition` if the order is not at a version that the client insists on. They are asked in
+    the HTTP contract's order: visibility, repeat, role, precondition, rules.
     """
     async with log.turn(order_id):
         remembered = log.remembered(order_id)
@@ -95,8 +91,7 @@ async def change_order(
                 if earlier:
                     return earlier
                 authorize()
-                if seen_version not in (None, order.version):
-                    raise StaleVersion(order_id, seen_version or 0, order.version)
+                precondition(order)
                 events = decide(command, order.order)
             except OrderServiceError:
                 if fresh:

