@@ -6,17 +6,22 @@ here starts or fakes one. A test that needs no server asks for none of these.
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
+import httpx
 import pytest
+import uvicorn
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.db import PROJECTOR, WEB, create_engine
+from order_service.main import create_app
 from order_service.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -75,3 +80,42 @@ async def projector_engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
     engine = create_engine(settings, PROJECTOR, application_name="test-projector")
     yield engine
     await engine.dispose()
+
+
+@pytest.fixture
+async def web(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the whole web process on a real server; not limited, so that tests of other things are not refused."""
+    async with serving(settings.model_copy(update={"RATE_LIMIT": "1000000/minute"})) as client:
+        yield client
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """The application on a free port of this machine, as production starts it, stopped at the end."""
+    config = uvicorn.Config(
+        create_app(settings),
+        http="httptools",
+        loop="none",
+        lifespan="on",
+        proxy_headers=False,
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=2,
+    )
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(config)
+    # Not `serve`: that takes over the signal handlers, which belong to pytest here.
+    running = asyncio.create_task(server._serve([listener]))
+    async with asyncio.timeout(10):
+        while not server.started and not running.done():
+            await asyncio.sleep(0.01)
+    if running.done():
+        running.result()
+        raise RuntimeError("The application refused to start: see the log.")
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        await running
