@@ -1,4 +1,5 @@
-"""The web process, put together: `create_app()`. The one place that knows all routes; may import everything but cli."""
+"""The web process, put together: `create_app()`. The one place that knows all routes; may import
+everything but cli."""
 
 import asyncio
 import gc
@@ -58,7 +59,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 
 def create_redis(settings: Settings) -> Redis:
-    """A client that fails fast: the library's defaults wait a minute for a hung server (pitfalls 77 to 79)."""
+    """A client that fails fast: the library's defaults wait a minute for a hung server (pitfalls 77
+    to 79)."""
     return Redis(
         host=settings.REDIS_HOST,
         port=settings.REDIS_PORT,
@@ -123,7 +125,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             }
         )
         await stack.enter_async_context(_running(app.state.limits.share_for_ever(redis)))
-        gc.freeze()  # what start-up made lives as long as the process: no collection needs to look at it again
+        # what start-up made lives as long as the process: no collection needs to look at it again
+        gc.freeze()
         yield
 
 
@@ -144,9 +147,11 @@ def _code_head() -> str | None:
 
 
 def _other_slash(router: ASGIApp) -> ASGIApp:
-    """What answers a path that no route has: the same path with, or without, its trailing slash; else 404.
+    """What answers a path that no route has: the same path with, or without, its trailing slash;
+    else 404.
 
-    Not a redirect, which surprises clients that POST; and no second set of routes, which would double the router.
+    Not a redirect, which surprises clients that POST; and no second set of routes, which would
+    double the router.
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -169,7 +174,8 @@ async def healthz() -> Response:
 
 
 async def readyz(request: Request) -> Response:
-    """200 when an order can go all the way now; 503 with what is missing. Commands need the database only."""
+    """200 when an order can go all the way now; 503 with what is missing. Commands need the
+    database only."""
     report = await request.app.state.readiness.report()
     ready = all(outcome == "ok" for outcome in report.values())
     content = {"status": "ready" if ready else "degraded", "checks": report}

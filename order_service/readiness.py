@@ -1,6 +1,8 @@
-"""Whether the service can do all of its work now: database, broker, cache, lag. May import settings, db.
+"""Whether the service can do all of its work now: database, broker, cache, lag. May import
+settings, db.
 
-Each check is bounded, and the outcome is remembered for a second, so that probes cannot become a load.
+Each check is bounded, and the outcome is remembered for a second, so that probes cannot become a
+load.
 """
 
 import asyncio
@@ -26,7 +28,8 @@ class Readiness:
         self._lock = asyncio.Lock()
 
     async def report(self) -> dict[str, str]:
-        """Name of each check -> `ok`, or what is wrong (the kind of error only: details are for the log)."""
+        """Name of each check -> `ok`, or what is wrong (the kind of error only: details are for the
+        log)."""
         async with self._lock:
             at, report = self._remembered
             if time.monotonic() - at > limits.READINESS_REMEMBERED_S:
@@ -62,7 +65,8 @@ def cache(redis: Redis) -> Check:
 
 
 def broker(settings: Settings) -> Check:
-    """RabbitMQ accepts and speaks: it answers the protocol header, which a mere open port does not."""
+    """RabbitMQ accepts and speaks: it answers the protocol header, which a mere open port does
+    not."""
 
     async def check() -> None:
         reader, writer = await asyncio.open_connection(
@@ -85,7 +89,8 @@ async def check_migrations(engine: AsyncEngine, head: str | None) -> None:
         ).scalar_one()
     if found != head:
         raise RuntimeError(
-            f"The database is at migration {found}, this code needs {head}: run `./entrypoint.sh migrate`."
+            f"The database is at migration {found}, this code needs {head}: "
+            "run `./entrypoint.sh migrate`."
         )
 
 

@@ -74,7 +74,8 @@ VALIDATION_ERRORS_MAX = 20  # listed in one problem document
 READINESS_CHECK_TIMEOUT_S = 0.5
 READINESS_REMEMBERED_S = 1.0  # so that probes cannot become a load
 
-# --- rate limits -------------------------------------------------------------------------------------------------
+# --- rate limits
+# -------------------------------------------------------------------------------------------------
 RATE_KEYS_MAX = 50_000  # counters in the memory of one web process; the oldest goes first
 RATE_SHARE_INTERVAL_S = 0.1
 RATE_SHARE_KEYS_MAX = 500  # counters told to Redis in one interval

@@ -18,6 +18,7 @@ import asyncpg
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.db import PROJECTOR, WEB, create_engine
@@ -84,16 +85,18 @@ async def projector_engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
 
 @pytest.fixture
 async def web(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the whole web process on a real server; not limited, so that tests of other things are not refused."""
-    async with serving(settings.model_copy(update={"RATE_LIMIT": "1000000/minute"})) as client:
+    """A client of the whole web process; not limited, so that tests of other things are not
+    refused."""
+    unlimited = settings.model_copy(update={"RATE_LIMIT": "1000000/minute"})
+    async with serving(create_app(unlimited)) as client:
         yield client
 
 
 @asynccontextmanager
-async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
-    """The application on a free port of this machine, as production starts it, stopped at the end."""
+async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """The application behind a real server on a free port, stopped at the end."""
     config = uvicorn.Config(
-        create_app(settings),
+        app,
         http="httptools",
         loop="none",
         lifespan="on",
@@ -102,16 +105,13 @@ async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         log_config=None,
         timeout_graceful_shutdown=2,
     )
-    listener = socket.create_server(("127.0.0.1", 0))
+    config.load()
     server = uvicorn.Server(config)
-    # Not `serve`: that takes over the signal handlers, which belong to pytest here.
-    running = asyncio.create_task(server._serve([listener]))
-    async with asyncio.timeout(10):
-        while not server.started and not running.done():
-            await asyncio.sleep(0.01)
-    if running.done():
-        running.result()
-        raise RuntimeError("The application refused to start: see the log.")
+    server.lifespan = config.lifespan_class(config)
+    listener = socket.create_server(("127.0.0.1", 0))
+    # Step by step, since `serve` would take over the signal handlers, which are pytest's.
+    await server.startup(sockets=[listener])
+    running = asyncio.create_task(server.main_loop())
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     try:
         async with httpx.AsyncClient(base_url=url, timeout=10) as client:
@@ -119,3 +119,4 @@ async def serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     finally:
         server.should_exit = True
         await running
+        await server.shutdown(sockets=[listener])

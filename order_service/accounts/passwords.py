@@ -1,7 +1,9 @@
-"""Passwords: the rule for new ones, and Argon2id in a pool of threads of its own. May import settings, errors.
+"""Passwords: the rule for new ones, and Argon2id in a pool of threads of its own. May import
+settings, errors.
 
-A hash takes 19 MiB and some 40 ms of one core. On the event loop it would stop every request; on the default pool of
-forty threads a storm of logins would take all memory. So: few threads, a bounded queue, and 503 beyond it.
+A hash takes 19 MiB and some 40 ms of one core. On the event loop it would stop every request; on
+the default pool of forty threads a storm of logins would take all memory. So: few threads, a
+bounded queue, and 503 beyond it.
 """
 
 import asyncio
@@ -17,7 +19,8 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 from order_service import settings as limits
 from order_service.errors import InvalidRequest, Unavailable
 
-# The entries of eight characters and more among the 3,000 most common passwords (zxcvbn's list, MIT), in lower case.
+# The entries of eight characters and more among the 3,000 most common passwords (zxcvbn's list,
+# MIT), in lower case.
 _COMMON = frozenset(files(__package__).joinpath("common_passwords.txt").read_text().split())
 _hasher = PasswordHasher(
     time_cost=limits.ARGON2_PASSES, memory_cost=limits.ARGON2_MEMORY_KIB, parallelism=1
@@ -49,14 +52,16 @@ class Passwords:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(limits.HASH_THREADS, thread_name_prefix="argon2")
         self._pending = 0
-        # Verified where there is no such user, so that the answer takes as long as for a wrong password.
+        # Verified where there is no such user, so that the answer takes as long as for a wrong
+        # password.
         self._nobody = hash_now(secrets.token_urlsafe())
 
     async def hash(self, password: str) -> str:
         return await self._run(lambda: _hasher.hash(password))
 
     async def verify(self, stored_hash: str | None, password: str) -> bool:
-        """Whether `password` is the one behind `stored_hash`; None (no such user) is False after the same time."""
+        """Whether `password` is the one behind `stored_hash`; None (no such user) is False after
+        the same time."""
         verified = await self._run(lambda: _verify(stored_hash or self._nobody, password))
         return verified and stored_hash is not None
 
@@ -74,7 +79,8 @@ class Passwords:
         self._pending += 1
         loop = asyncio.get_running_loop()
         future = self._pool.submit(work)
-        # Counted until the thread is done, not until the client has gone away: the work goes on without it.
+        # Counted until the thread is done, not until the client has gone away: the work goes on
+        # without it.
         future.add_done_callback(lambda done: self._finished(loop, done))
         return await asyncio.wrap_future(future)
 

@@ -1,10 +1,12 @@
-"""Refresh tokens: opaque, single use, rotated; a stolen one kills its family. May import tables, tokens, settings.
+"""Refresh tokens: opaque, single use, rotated; a stolen one kills its family. May import tables,
+tokens, settings.
 
-A login begins a family. Each refresh uses up one token by a conditional UPDATE, so of many at once one wins, and adds the
-next in the same statement. The expiry is the login's: rotation never prolongs it. Who presents a used token is either
-a second tab (within 10 s: refused, nothing else happens) or somebody holding a copy (later: the whole family is
-revoked, thief and owner alike, and the owner logs in again; RFC 9700, 4.14). A client that lost the reply to a refresh
-logs in again too: giving the successor out twice would give it to a thief as well.
+A login begins a family. Each refresh uses up one token by a conditional UPDATE, so of many at once
+one wins, and adds the next in the same statement. The expiry is the login's: rotation never
+prolongs it. Who presents a used token is either a second tab (within 10 s: refused, nothing else
+happens) or somebody holding a copy (later: the whole family is revoked, thief and owner alike, and
+the owner logs in again; RFC 9700, 4.14). A client that lost the reply to a refresh logs in again
+too: giving the successor out twice would give it to a thief as well.
 """
 
 import secrets
@@ -35,22 +37,26 @@ class Rotated:
     token: str
 
 
-# Expired tokens of the same user go at the same time, so that the table holds no more than the logins of a lifetime.
+# Expired tokens of the same user go at the same time, so that the table holds no more than the
+# logins of a lifetime.
 BEGIN_FAMILY = text("""
     WITH gone AS (
-        DELETE FROM refresh_tokens WHERE user_id = :user_id AND expires_at < now() - interval '1 day'
+        DELETE FROM refresh_tokens
+        WHERE user_id = :user_id AND expires_at < now() - interval '1 day'
     )
     INSERT INTO refresh_tokens (token_sha256, family, user_id, expires_at)
     VALUES (:digest, :family, :user_id, now() + make_interval(days => :days))
 """)
 
-# A family is alive while none of its tokens is revoked: a look at the whole family, so that a revocation that runs at the
-# same time as a rotation also ends the token which that rotation adds unseen.
+# A family is alive while none of its tokens is revoked: a look at the whole family, so that a
+# revocation that runs at the same time as a rotation also ends the token which that rotation adds
+# unseen.
 ROTATE = text("""
     WITH used AS (
         UPDATE refresh_tokens t SET used_at = clock_timestamp()
         WHERE t.token_sha256 = :digest AND t.used_at IS NULL AND t.expires_at > now()
-          AND NOT EXISTS (SELECT FROM refresh_tokens f WHERE f.family = t.family AND f.revoked_at IS NOT NULL)
+          AND NOT EXISTS (SELECT FROM refresh_tokens f
+                          WHERE f.family = t.family AND f.revoked_at IS NOT NULL)
         RETURNING t.family, t.user_id, t.expires_at
     ), added AS (
         INSERT INTO refresh_tokens (token_sha256, family, user_id, expires_at)
@@ -62,13 +68,15 @@ ROTATE = text("""
 INSPECT = text("""
     SELECT t.expires_at <= now() AS expired,
            t.used_at > clock_timestamp() - make_interval(secs => :grace_s) AS just_used,
-           EXISTS (SELECT FROM refresh_tokens f WHERE f.family = t.family AND f.revoked_at IS NOT NULL) AS revoked
+           EXISTS (SELECT FROM refresh_tokens f
+                   WHERE f.family = t.family AND f.revoked_at IS NOT NULL) AS revoked
     FROM refresh_tokens t WHERE t.token_sha256 = :digest
 """)
 
 REVOKE_FAMILY = text("""
     UPDATE refresh_tokens SET revoked_at = clock_timestamp()
-    WHERE family = (SELECT family FROM refresh_tokens WHERE token_sha256 = :digest) AND revoked_at IS NULL
+    WHERE family = (SELECT family FROM refresh_tokens WHERE token_sha256 = :digest)
+      AND revoked_at IS NULL
 """)
 
 

@@ -1,7 +1,9 @@
-"""Account routes: register, log in, refresh, revoke, and who am I. May import accounts and api, never the log.
+"""Account routes: register, log in, refresh, revoke, and who am I. May import accounts and api,
+never the log.
 
-`POST /token/` has the shape of OAuth2's password grant without being one for third parties: RFC 9700 forbids that
-grant, and what this is, is a first-party login that Swagger's Authorize understands (http contract, section 9).
+`POST /token/` has the shape of OAuth2's password grant without being one for third parties: RFC
+9700 forbids that grant, and what this is, is a first-party login that Swagger's Authorize
+understands (http contract, section 9).
 """
 
 import logging
@@ -86,7 +88,8 @@ class RegisterRequest(BaseModel):
 
 
 class TokenRequest(BaseModel):
-    """A login or a refresh. Other members are ignored, as RFC 6749 demands (Swagger sends client_id and scope)."""
+    """A login or a refresh. Other members are ignored, as RFC 6749 demands (Swagger sends client_id
+    and scope)."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -192,7 +195,8 @@ async def register(
 async def log_in(
     accounts: AccountsDependency, body: Annotated[TokenRequest, Depends(FormOrJson(TokenRequest))]
 ) -> Response:
-    """An access token and a refresh token, for e-mail address and password or for a refresh token."""
+    """An access token and a refresh token, for e-mail address and password or for a refresh
+    token."""
     if body.grant_type == "refresh_token":
         return await _refreshed(accounts, str(body.refresh_token))
     if body.grant_type != "password":
@@ -227,7 +231,8 @@ async def refresh_token(
 async def revoke(
     accounts: AccountsDependency, body: Annotated[RevokeRequest, Depends(FormOrJson(RevokeRequest))]
 ) -> Response:
-    """Ends a login: no refresh token that came from it is good any more. 200 for an unknown token too (RFC 7009)."""
+    """Ends a login: no refresh token that came from it is good any more. 200 for an unknown token
+    too (RFC 7009)."""
     await refresh.revoke(accounts.engine, str(body.token or body.refresh_token))
     return json_answer({}, headers=NO_STORE)
 
@@ -247,7 +252,8 @@ async def me(caller: CallerDependency, accounts: AccountsDependency) -> Response
 
 
 async def _check_credentials(accounts: Accounts, email: str, password: str) -> User:
-    """The user. Raises Problem 401, the same after the same time for an unknown user and for a wrong password."""
+    """The user. Raises Problem 401, the same after the same time for an unknown user and for a
+    wrong password."""
     account = users.email_key(email)
     accounts.failed_logins.attempt(account)
     user = await users.find_by_email(accounts.engine, email)
@@ -293,4 +299,9 @@ def _tokens(accounts: Accounts, user_id: UUID, role: Role, token: str) -> Respon
 
 
 def _user(user: User) -> dict[str, Any]:
-    return {"id": str(user.id), "email": user.email, "role": user.role, "created_at": user.created_at}
+    return {
+        "id": str(user.id),
+        "email": user.email,
+        "role": user.role,
+        "created_at": user.created_at,
+    }

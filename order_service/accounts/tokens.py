@@ -1,9 +1,10 @@
-"""Access tokens: JWTs signed with SECRET_KEY. May import settings; the only module that knows python-jose.
+"""Access tokens: JWTs signed with SECRET_KEY. May import settings; the only module that knows
+python-jose.
 
-python-jose trusts too much by default (RFC 8725 lists what must be checked): it takes the algorithm from the token, lets
-claims be absent, ignores `typ` and `crit`, and raises anything at all on odd input. So the shape of a token is checked
-before it is given to the library, its header afterwards, and every exception means "invalid". Another library takes
-this one module.
+python-jose trusts too much by default (RFC 8725 lists what must be checked): it takes the algorithm
+from the token, lets claims be absent, ignores `typ` and `crit`, and raises anything at all on odd
+input. So the shape of a token is checked before it is given to the library, its header afterwards,
+and every exception means "invalid". Another library takes this one module.
 """
 
 import re

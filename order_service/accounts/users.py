@@ -42,14 +42,16 @@ def check_email(text: str) -> str:
 
 
 def email_key(text: str) -> str:
-    """What makes two spellings of an address one account; any text has one, so that a login never fails on it."""
+    """What makes two spellings of an address one account; any text has one, so that a login never
+    fails on it."""
     with suppress(InvalidRequest):
         text = check_email(text)
     return unicodedata.normalize("NFKC", text).casefold()
 
 
 async def add(engine: AsyncEngine, email: str, password_hash: str, role: Role) -> User:
-    """The new user. Raises RuleViolation `email-taken`: of many at once with one address, one wins."""
+    """The new user. Raises RuleViolation `email-taken`: of many at once with one address, one
+    wins."""
     statement = (
         insert(users)
         .values(
@@ -85,7 +87,8 @@ async def replace_hash(engine: AsyncEngine, user: User, password_hash: str) -> N
 
 
 async def create_user(engine: AsyncEngine, email: str, password: str, role: str) -> User:
-    """For the command line: a checked and stored user of any role. Raises InvalidRequest, RuleViolation."""
+    """For the command line: a checked and stored user of any role. Raises InvalidRequest,
+    RuleViolation."""
     if role not in ROLES:
         raise InvalidRequest("invalid-role", f"Unknown role {role}: expected {', '.join(ROLES)}.")
     passwords.check_new(password)

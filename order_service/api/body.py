@@ -1,13 +1,15 @@
-"""JSON bodies: read within limits, parsed without loss, validated by a model. May import problems, settings.
+"""JSON bodies: read within limits, parsed without loss, validated by a model. May import problems,
+settings.
 
-FastAPI's own parsing takes bodies of any size and encoding, turns decimals into floats, lets the last of two equal keys
-win, and answers 500 to NaN or a lone surrogate. So a route names its body by `json_body(Model)`:
+FastAPI's own parsing takes bodies of any size and encoding, turns decimals into floats, lets the
+last of two equal keys win, and answers 500 to NaN or a lone surrogate. So a route names its body by
+`json_body(Model)`:
 
     @router.post("/orders/")
     async def place(order: Annotated[PlaceOrder, Depends(json_body(PlaceOrder))]) -> Response: ...
 
-The media type is checked first of all (`media_types`, by `limits.admit`), the JSON only when the dependency
-runs: declare it after `caller`, so that nobody unknown has anything parsed.
+The media type is checked first of all (`media_types`, by `limits.admit`), the JSON only when the
+dependency runs: declare it after `caller`, so that nobody unknown has anything parsed.
 """
 
 import re
@@ -33,7 +35,8 @@ def _plain(value: str) -> str:
     return value
 
 
-# Text that every store and protocol of ours can hold: PostgreSQL refuses NUL, UTF-8 refuses lone surrogates.
+# Text that every store and protocol of ours can hold: PostgreSQL refuses NUL, UTF-8 refuses lone
+# surrogates.
 Text = Annotated[str, AfterValidator(_plain)]
 
 
@@ -69,7 +72,8 @@ def json_body(model: type[M], media_types: tuple[str, ...] | None = None) -> Jso
 
 
 def parse_json(data: bytes) -> Any:
-    """Numbers with a point or exponent come as Decimal. Raises Problem 400, or 422 for a key given twice."""
+    """Numbers with a point or exponent come as Decimal. Raises Problem 400, or 422 for a key given
+    twice."""
     try:
         return jiter.from_json(
             data, allow_inf_nan=False, catch_duplicate_keys=True, float_mode="decimal"
@@ -84,7 +88,8 @@ def parse_json(data: bytes) -> Any:
 
 
 def check_media_type(request: Request) -> None:
-    """Raises Problem 415 unless a body comes as the route takes it: in one of its types, in UTF-8, unencoded."""
+    """Raises Problem 415 unless a body comes as the route takes it: in one of its types, in UTF-8,
+    unencoded."""
     headers = request.headers
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
     if request.method not in _WITH_BODY or not has_body:

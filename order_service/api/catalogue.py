@@ -1,11 +1,12 @@
-"""What each problem type means and what to do about it: the text that `/problems/{slug}` serves. Imports nothing.
+"""What each problem type means and what to do about it: the text that `/problems/{slug}` serves.
+Imports nothing.
 
 A type is never renamed: clients go by it.
 """
 
 MEANINGS = {
     "malformed-request": "The request cannot be read: broken JSON, or a header against its syntax.",
-    "invalid-cursor": "The cursor is unknown, was changed, or belongs to other filters: start from the first page.",
+    "invalid-cursor": "The cursor is unknown, was changed, or is of other filters: begin again.",
     "idempotency-key-invalid": "Idempotency-Key must be 1 to 255 printable ASCII characters.",
     "idempotency-key-missing": "This installation demands an Idempotency-Key header here.",
     "idempotency-key-reused": "The key was used for another request: take a new key.",
@@ -13,13 +14,13 @@ MEANINGS = {
     "authentication-required": "Send an access token: Authorization: Bearer <token>.",
     "token-expired": "The token's time is over: refresh it, or log in again.",
     "token-invalid": "The token is not one of ours, or is revoked: log in again.",
-    "refresh-superseded": "This refresh token was used a moment ago: take the token that answer brought.",
+    "refresh-superseded": "This refresh token was used a moment ago: take the one you got.",
     "invalid-credentials": "E-mail address and password do not match.",
     "forbidden": "Your role does not allow this.",
     "not-found": "There is nothing at this address.",
     "order-not-found": "There is no such order, or it is not yours.",
     "line-not-found": "The order has no such line.",
-    "invalid-transition": "The order's present status does not allow this: see allowed_transitions.",
+    "invalid-transition": "The order's status does not allow this: see allowed_transitions.",
     "payment-required": "The order must be paid first.",
     "already-shipped": "Units that are on their way can no longer be changed.",
     "order-not-editable": "The order's lines can no longer be changed.",
@@ -47,9 +48,9 @@ MEANINGS = {
     "unknown-currency": "Send an ISO 4217 currency code.",
     "precondition-required": "Send If-Match with the ETag of the order that you have read.",
     "internal-error": "A mistake of ours. Give the request id when you report it.",
-    "dependency-unavailable": "Something that this request needs does not answer: retry after Retry-After.",
+    "dependency-unavailable": "Something needed does not answer: retry after Retry-After.",
     "projection-lagging": "The read model is behind: retry after Retry-After.",
-    "outcome-unknown": "The change may or may not be stored: repeat it with the same Idempotency-Key, or read.",
+    "outcome-unknown": "Stored or not: repeat it with the same Idempotency-Key, or read.",
     "order-unreadable": "The running version cannot read this order; an operator has to act.",
     "overloaded": "Too much work is waiting: retry after Retry-After.",
 }

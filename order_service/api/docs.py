@@ -1,7 +1,8 @@
 """The interactive documentation and the OpenAPI document behind it. May import body, problems.
 
-FastAPI's own page loads Swagger UI from a content delivery network and starts it by inline script; here its files
-come from a package that carries them, so that the page needs nobody else and no `unsafe-inline` script.
+FastAPI's own page loads Swagger UI from a content delivery network and starts it by inline script;
+here its files come from a package that carries them, so that the page needs nobody else and no
+`unsafe-inline` script.
 """
 
 from functools import lru_cache
@@ -21,10 +22,13 @@ from order_service.api.body import body_of
 from order_service.api.problems import PROBLEM_SCHEMA, documented
 
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Order Service</title>
+<html lang="en">
+<head><meta charset="utf-8"><title>Order Service</title>
 <link rel="stylesheet" href="/docs/swagger-ui.css"><link rel="icon" href="/docs/favicon.png"></head>
 <body><div id="swagger-ui"></div>
-<script src="/docs/swagger-ui-bundle.js"></script><script src="/docs/start.js"></script></body></html>
+<script src="/docs/swagger-ui-bundle.js"></script>
+<script src="/docs/start.js"></script></body>
+</html>
 """
 _START = """window.ui = SwaggerUIBundle({
   url: "/openapi.json", dom_id: "#swagger-ui", deepLinking: true, persistAuthorization: false,
@@ -71,7 +75,8 @@ def install(app: FastAPI) -> None:
 
 
 def openapi(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document: FastAPI's, with the bodies that `json_body` declares and with problems for errors."""
+    """The OpenAPI document: FastAPI's, with the bodies that `json_body` declares and with problems
+    for errors."""
     document = get_openapi(title=app.title, version=app.version, routes=app.routes)
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     bodies = []
@@ -98,7 +103,8 @@ def openapi(app: FastAPI) -> dict[str, Any]:
 
 
 def _describe_errors(responses: dict[str, Any]) -> None:
-    """Any operation may be refused by a limit, a failing dependency or a mistake of ours; 422 is a problem as well."""
+    """Any operation may be refused by a limit, a failing dependency or a mistake of ours; 422 is a
+    problem as well."""
     always = documented(429, 500, 503)
     if "422" in responses:
         always |= documented(422)

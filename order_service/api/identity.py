@@ -1,4 +1,5 @@
-"""Who is calling: from the access token, without a database query. May import accounts.tokens, limits, problems."""
+"""Who is calling: from the access token, without a database query. May import accounts.tokens,
+limits, problems."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -12,7 +13,8 @@ from order_service.accounts.tokens import AccessTokens, Role, TokenExpired, Toke
 from order_service.api.limits import admit_user
 from order_service.api.problems import Problem
 
-# In the OpenAPI document this is what makes Swagger's Authorize ask for a password and fetch a token.
+# In the OpenAPI document this is what makes Swagger's Authorize ask for a password and fetch a
+# token.
 _scheme = OAuth2PasswordBearer(tokenUrl="/token/", refreshUrl="/token/refresh/", auto_error=False)
 
 

@@ -1,14 +1,16 @@
-"""Rate limits: decided in this process, shared through Redis in the background. May import settings, problems, body.
+"""Rate limits: decided in this process, shared through Redis in the background. May import
+settings, problems, body.
 
-slowapi's `Limiter` chooses strategy and storage; its decorators and middlewares are not used, since they run after
-the dependencies (a request refused for its token would never count), speak to Redis on the event loop and answer
-500 when it is down. Instead `admit` (address) and `admit_user` ask the limiter at their place in the order of
-evaluation, and the storage is a dictionary.
+slowapi's `Limiter` chooses strategy and storage; its decorators and middlewares are not used, since
+they run after the dependencies (a request refused for its token would never count), speak to Redis
+on the event loop and answer 500 when it is down. Instead `admit` (address) and `admit_user` ask the
+limiter at their place in the order of evaluation, and the storage is a dictionary.
 
-Windows are aligned to the clock, so every process means the same one and its number is part of the Redis key. Every
-100 ms a task tells Redis what was counted here and learns the total; what is not ours is the others' share. So N
-processes together can admit too much only within such an interval: at most what the others admit during it. While Redis
-is down or hung nobody waits for it, and each process goes on alone.
+Windows are aligned to the clock, so every process means the same one and its number is part of the
+Redis key. Every 100 ms a task tells Redis what was counted here and learns the total; what is not
+ours is the others' share. So N processes together can admit too much only within such an interval:
+at most what the others admit during it. While Redis is down or hung nobody waits for it, and each
+process goes on alone.
 """
 
 import asyncio
@@ -47,7 +49,8 @@ UNLIMITED_PATHS = {
 
 @dataclass(slots=True)
 class Window:
-    """One counter in its present window. `told`, `untold`: counted here, and already told to Redis or not yet."""
+    """One counter in its present window. `told`, `untold`: counted here, and already told to Redis
+    or not yet."""
 
     number: int
     ends_at: float
@@ -61,7 +64,8 @@ class Window:
 
 
 class SharedWindows(Storage):
-    """Counters for fixed windows, in memory; `share` brings them together with the other processes'."""
+    """Counters for fixed windows, in memory; `share` brings them together with the other
+    processes'."""
 
     STORAGE_SCHEME = ["windows"]  # noqa: RUF012  # the registry of `limits` wants a list
 
@@ -116,14 +120,16 @@ class SharedWindows(Storage):
         self._untold.pop(key, None)
 
     async def share(self, redis: Redis) -> None:
-        """Tells Redis what was counted since the last call, a bounded number of counters at a time."""
+        """Tells Redis what was counted since the last call, a bounded number of counters at a
+        time."""
         batch = [
             (k, w, w.untold) for k, w in islice(self._untold.items(), constants.RATE_SHARE_KEYS_MAX)
         ]
         if not batch:
             return
         for key, window, count in batch:
-            # Told before it is certain: a hung Redis may well execute it later, and telling it again would count it twice.
+            # Told before it is certain: a hung Redis may well execute it later, and telling it
+            # again would count it twice.
             window.told += count
             window.untold -= count
             del self._untold[key]
@@ -158,7 +164,8 @@ class Limits:
             storage_uri="windows://",
             storage_options={"now": now},  # type: ignore[dict-item]  # any keyword argument
             strategy="fixed-window",
-            # Else it reads its own options from a `.env` in the working directory; this file is empty.
+            # Else it reads its own options from a `.env` in the working directory; this file is
+            # empty.
             config_filename=str(files("order_service") / "py.typed"),
         )
         self._limiter = slowapi.limiter
@@ -182,7 +189,8 @@ class Limits:
             raise quota_exceeded(name, quota.reset_s)
 
     def peek(self, connection: HTTPConnection, method: str) -> Quota:
-        """Where the caller's address stands, for an answer that was given before anything was counted."""
+        """Where the caller's address stands, for an answer that was given before anything was
+        counted."""
         group = group_of(method, connection.url.path)
         item = self._strict if group in STRICT_GROUPS else self._rate
         return self._quota(item, f"{group}-address", address_of(connection))
@@ -208,10 +216,11 @@ class Limits:
 
 
 class FailedLogins:
-    """Failures by account, whether or not it exists: five a minute, and from the fifth on a delay that doubles.
+    """Failures by account, whether or not it exists: five a minute, and from the fifth on a delay
+    that doubles.
 
-    The delay ends at a minute and a success clears everything, so nobody is locked out. An attempt counts as failed until
-    it has succeeded: of many at once no more than five are tried.
+    The delay ends at a minute and a success clears everything, so nobody is locked out. An attempt
+    counts as failed until it has succeeded: of many at once no more than five are tried.
     """
 
     def __init__(self, windows: SharedWindows, now: Callable[[], float] = time.time) -> None:
@@ -244,7 +253,8 @@ class FailedLogins:
             ("minute", 60),
             ("recent", constants.FAILED_LOGINS_REMEMBERED_MINUTES * 60),
         ):
-            # Taken back by a negative count rather than deleted, so that the other processes learn of it.
+            # Taken back by a negative count rather than deleted, so that the other processes learn
+            # of it.
             self._windows.incr(f"{key}/{name}", expiry, -self._windows.get(f"{key}/{name}"))
 
     def _delay(self, key: str, until: float) -> None:
@@ -272,7 +282,8 @@ def limits_of(connection: HTTPConnection) -> Limits:
 
 
 def address_of(request: HTTPConnection) -> str:
-    """Whom an address limit counts: an IPv4 address, or the /64 that one IPv6 customer has to himself."""
+    """Whom an address limit counts: an IPv4 address, or the /64 that one IPv6 customer has to
+    himself."""
     host = request.client.host if request.client else "unknown"
     try:
         address = ip_address(host)
@@ -286,7 +297,8 @@ def address_of(request: HTTPConnection) -> str:
 
 
 def group_of(method: str, path: str) -> str:
-    """The bucket of an endpoint; never the path itself, else every id would have a bucket of its own."""
+    """The bucket of an endpoint; never the path itself, else every id would have a bucket of its
+    own."""
     first, _, rest = path.lstrip("/").partition("/")
     match first:
         case "register":

@@ -1,7 +1,7 @@
 """The outer edge of every request, as plain ASGI. May import problems, limits, settings.
 
-From the outside in: CORS (Starlette's, so that errors carry its headers too), `Edge`, `Framing`, then the application.
-BaseHTTPMiddleware is not used: it cancels handlers and hides disconnects.
+From the outside in: CORS (Starlette's, so that errors carry its headers too), `Edge`, `Framing`,
+then the application. BaseHTTPMiddleware is not used: it cancels handlers and hides disconnects.
 """
 
 import asyncio
@@ -49,16 +49,18 @@ CORS_EXPOSED_HEADERS = (
 )
 
 CONTENT_SECURITY_POLICY = "default-src 'none'; frame-ancestors 'none'"
-# Swagger UI: its files come from this service; it sets styles on elements and shows icons from data: addresses.
+# Swagger UI: its files come from this service; it sets styles on elements and shows icons from
+# data: addresses.
 DOCS_CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "connect-src 'self'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
 )
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
 
 
 class Edge:
-    """Request id, security and rate-limit headers on every answer; the last resort for what nothing else handles."""
+    """Request id, security and rate-limit headers on every answer; the last resort for what nothing
+    else handles."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -86,7 +88,9 @@ class Edge:
         except Exception:
             logger.exception("unhandled: request %s", state["request_id"])
             if started:
-                raise  # the server cuts the connection, so that half an answer does not pass for a whole one
+                # the server cuts the connection, so that half an answer does not pass for a whole
+                # one
+                raise
             answer = problems.response(problems.internal_error(), state["request_id"])
             await answer(scope, receive, send_with_headers)
 
@@ -94,8 +98,8 @@ class Edge:
 class Framing:
     """Refuses ambiguous framing; bounds the size of a body and the time in which it must arrive.
 
-    uvicorn does neither, and what one HTTP parser forgives another does not: a request that a proxy and we would read
-    differently is refused.
+    uvicorn does neither, and what one HTTP parser forgives another does not: a request that a proxy
+    and we would read differently is refused.
     """
 
     def __init__(self, app: ASGIApp, body_bytes_max: int = constants.BODY_BYTES_MAX) -> None:

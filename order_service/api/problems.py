@@ -1,7 +1,8 @@
 """Every error as one body: RFC 9457 problem documents. May import errors, settings.
 
-One table says which status an error of the service has. What was sent is never sent back: neither in a message nor in
-the list of wrong fields (a password under a mistyped name would come back in clear), and that list is capped.
+One table says which status an error of the service has. What was sent is never sent back: neither
+in a message nor in the list of wrong fields (a password under a mistyped name would come back in
+clear), and that list is capped.
 """
 
 import logging
@@ -60,13 +61,14 @@ STATUS_BY_CODE = {
 }
 # Members of RFC 9457 itself: an error's fact of the same name goes out as order_<name>.
 _RESERVED = {"type", "title", "status", "detail", "instance"}
-# SQLSTATE classes that say "not now": connection, rollback (serialization, deadlock), resources, object in use (lock
-# timeout), operator intervention (statement timeout, shutdown), system error.
+# SQLSTATE classes that say "not now": connection, rollback (serialization, deadlock), resources,
+# object in use (lock timeout), operator intervention (statement timeout, shutdown), system error.
 _NOT_NOW = ("08", "40", "53", "55", "57", "58")
 
 
 class Problem(Exception):
-    """An answer with an error status. `slug`: a key of the catalogue, `about:blank`, or a whole URI.
+    """An answer with an error status. `slug`: a key of the catalogue, `about:blank`, or a whole
+    URI.
 
     `members` are extension members; names that are no Python words go in through `**{...}`.
     """
@@ -169,7 +171,8 @@ PROBLEM_SCHEMA: dict[str, Any] = {
 
 
 def install(app: FastAPI) -> None:
-    """Every exception has its handler; what has none is answered 500 by the outermost middleware."""
+    """Every exception has its handler; what has none is answered 500 by the outermost
+    middleware."""
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(OrderServiceError, _service_error)
     app.add_exception_handler(HTTPException, _http_exception)
@@ -228,7 +231,8 @@ async def _request_validation(request: Request, error: Exception) -> Response:
 
 
 async def _dependency_error(request: Request, error: Exception) -> Response:
-    """503 where the database cannot be reached or cannot answer in time; anything else is a mistake of ours."""
+    """503 where the database cannot be reached or cannot answer in time; anything else is a mistake
+    of ours."""
     if not _not_now(error):
         raise error
     logger.warning("PostgreSQL does not answer: %s", type(error).__name__)
@@ -269,7 +273,8 @@ _SPECIAL = re.compile(r"[~/]")
 
 
 def _pointer(location: Sequence[int | str]) -> str:
-    """A JSON pointer as a URI fragment; the names in it are bounded, for they may be the client's."""
+    """A JSON pointer as a URI fragment; the names in it are bounded, for they may be the
+    client's."""
     parts = (
         quote(_SPECIAL.sub(lambda m: "~0" if m[0] == "~" else "~1", str(part)[:64]), safe="~")
         for part in location
