@@ -14,12 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from order_service import settings as limits
 from order_service.settings import Settings
 
-WEB = "order_web"  # reads events and read models, appends by the function only, keeps accounts
-PROJECTOR = (
+Role = Literal["order_web", "order_projector"]
+WEB: Role = (
+    "order_web"  # reads events and read models, appends by the function only, keeps accounts
+)
+PROJECTOR: Role = (
     "order_projector"  # reads events, owns checkpoints and read models; relay, workers, replay
 )
 T = TypeVar("T")
-Role = Literal["order_web", "order_projector"]
 
 
 def database_url(settings: Settings) -> URL:

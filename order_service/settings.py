@@ -70,13 +70,31 @@ LIST_LIMIT_DEFAULT = 50
 LIST_LIMIT_MAX = 200
 REPORT_DAYS_MAX = 366
 SHUTDOWN_GRACE_S = 10
+VALIDATION_ERRORS_MAX = 20  # listed in one problem document
+READINESS_CHECK_TIMEOUT_S = 0.5
+READINESS_REMEMBERED_S = 1.0  # so that probes cannot become a load
+
+# --- rate limits
+# -------------------------------------------------------------------------------------------------
+RATE_KEYS_MAX = 50_000  # counters in the memory of one web process; the oldest goes first
+RATE_SHARE_INTERVAL_S = 0.1
+RATE_SHARE_KEYS_MAX = 500  # counters told to Redis in one interval
+STRICT_RATE_DIVISOR = 10  # register, token and refresh get this part of RATE_LIMIT per address
+FAILED_LOGINS_PER_MINUTE = 5
+FAILED_LOGINS_REMEMBERED_MINUTES = 15  # over which the delay grows
+FAILED_LOGIN_DELAY_MAX_S = 60
 
 # --- accounts -------------------------------------------------------------------------------------
+PASSWORD_LENGTH_MIN = 8
 PASSWORD_BYTES_MAX = 1_024
+EMAIL_LENGTH_MAX = 254  # RFC 5321: a path of 256 octets less its brackets
+ARGON2_MEMORY_KIB = 19_456  # with two passes: the OWASP minimum, about 40 ms
+ARGON2_PASSES = 2
 HASH_THREADS = 2
 HASH_QUEUE_MAX = 64
 REFRESH_REUSE_GRACE_S = 10
-FAILED_LOGINS_PER_MINUTE = 5
+TOKEN_LEEWAY_S = 5  # between the clocks of two web processes
+TOKENS_REMEMBERED_MAX = 4_096  # verified access tokens in the memory of one web process
 
 _EXAMPLE_SECRETS = {"change-me", "changeme", "secret", "your-secret-key", "your_secret_key"}
 Status = Literal["PAID", "SHIPPED", "DELIVERED", "CANCELED"]

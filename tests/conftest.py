@@ -6,17 +6,23 @@ here starts or fakes one. A test that needs no server asks for none of these.
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
+import httpx
 import pytest
+import uvicorn
+from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.db import PROJECTOR, WEB, create_engine
+from order_service.main import create_app
 from order_service.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -75,3 +81,42 @@ async def projector_engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
     engine = create_engine(settings, PROJECTOR, application_name="test-projector")
     yield engine
     await engine.dispose()
+
+
+@pytest.fixture
+async def web(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the whole web process; not limited, so that tests of other things are not
+    refused."""
+    unlimited = settings.model_copy(update={"RATE_LIMIT": "1000000/minute"})
+    async with serving(create_app(unlimited)) as client:
+        yield client
+
+
+@asynccontextmanager
+async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """The application behind a real server on a free port, stopped at the end."""
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        loop="none",
+        lifespan="on",
+        proxy_headers=False,
+        server_header=False,
+        log_config=None,
+        timeout_graceful_shutdown=2,
+    )
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    listener = socket.create_server(("127.0.0.1", 0))
+    # Step by step, since `serve` would take over the signal handlers, which are pytest's.
+    await server.startup(sockets=[listener])
+    running = asyncio.create_task(server.main_loop())
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    try:
+        async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        await running
+        await server.shutdown(sockets=[listener])

@@ -1,0 +1,307 @@
+"""Account routes: register, log in, refresh, revoke, and who am I. May import accounts and api,
+never the log.
+
+`POST /token/` has the shape of OAuth2's password grant without being one for third parties: RFC
+9700 forbids that grant, and what this is, is a first-party login that Swagger's Authorize
+understands (http contract, section 9).
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from urllib.parse import parse_qsl
+from uuid import UUID
+
+from fastapi import APIRouter, Depends
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.requests import Request
+from starlette.responses import Response
+
+from order_service import settings as limits
+from order_service.accounts import passwords, refresh, users
+from order_service.accounts.passwords import Passwords
+from order_service.accounts.tokens import AccessTokens, Role
+from order_service.accounts.users import User
+from order_service.api.answers import NO_STORE, json_answer
+from order_service.api.body import JsonBody, M, Text, json_body, parse_json
+from order_service.api.identity import CallerDependency, unauthorized
+from order_service.api.limits import FailedLogins
+from order_service.api.problems import Problem, documented
+from order_service.errors import InvalidRequest
+
+logger = logging.getLogger(__name__)
+router = APIRouter(tags=["accounts"])
+
+FORM = "application/x-www-form-urlencoded"
+FORM_FIELDS_MAX = 16
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """What the routes work with; made by the composition root, found as `app.state.accounts`."""
+
+    engine: AsyncEngine
+    passwords: Passwords
+    access_tokens: AccessTokens
+    failed_logins: FailedLogins
+    refresh_days: int
+
+
+def _accounts(request: Request) -> Accounts:
+    found = request.app.state.accounts
+    assert isinstance(found, Accounts)
+    return found
+
+
+AccountsDependency = Annotated[Accounts, Depends(_accounts)]
+# Of a login it is enough that it is bounded: nothing else than the very password matches.
+Password = Annotated[str, Field(max_length=limits.PASSWORD_BYTES_MAX)]
+Email = Annotated[Text, Field(max_length=limits.EMAIL_LENGTH_MAX)]
+
+
+def _checked_email(value: str) -> str:
+    return _field_error(users.check_email, value)
+
+
+def _checked_password(value: str) -> str:
+    _field_error(passwords.check_new, value)
+    return value
+
+
+def _field_error(check: Callable[[str], T], value: str) -> T:
+    """A rule of the service as pydantic's error, so that the answer points at the field."""
+    try:
+        return check(value)
+    except InvalidRequest as error:
+        raise PydanticCustomError("refused", "{reason}", {"reason": error.detail}) from None
+
+
+class RegisterRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    email: Annotated[Email, AfterValidator(_checked_email)]
+    password: Annotated[Text, AfterValidator(_checked_password)]
+
+
+class TokenRequest(BaseModel):
+    """A login or a refresh. Other members are ignored, as RFC 6749 demands (Swagger sends client_id
+    and scope)."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    grant_type: str = "password"
+    username: Email | None = Field(default=None, description="The e-mail address.")
+    email: Email | None = Field(default=None, description="The same, for clients that call it so.")
+    password: Password | None = None
+    refresh_token: Password | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "TokenRequest":
+        if self.grant_type == "refresh_token" and self.refresh_token is None:
+            raise ValueError("refresh_token is missing")
+        if self.grant_type == "password" and None in (self.username or self.email, self.password):
+            raise ValueError("username (or email) and password are needed")
+        return self
+
+
+class RefreshRequest(BaseModel):
+    refresh_token: Password
+
+
+class RevokeRequest(BaseModel):
+    """`token` as in RFC 7009, or `refresh_token` as everywhere else here."""
+
+    token: Password | None = None
+    refresh_token: Password | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> "RevokeRequest":
+        if self.token is None and self.refresh_token is None:
+            raise ValueError("token is missing")
+        return self
+
+
+class UserResponse(BaseModel):
+    id: str
+    email: str
+    role: Role
+    created_at: str
+
+
+class TokenResponse(BaseModel):
+    access_token: str
+    refresh_token: str
+    token_type: Literal["bearer"]
+    expires_in: int = Field(description="Seconds for which the access token is good.")
+
+
+class FormOrJson(JsonBody[M]):
+    """OAuth2 clients send forms, everybody else JSON."""
+
+    media_types = (FORM, "application/json")
+
+    async def __call__(self, request: Request) -> M:
+        data = await request.body()
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() == FORM:
+            return self.validate(_parse_form(data))
+        return self.validate(parse_json(data))
+
+
+def _parse_form(data: bytes) -> dict[str, str]:
+    try:
+        pairs = parse_qsl(
+            data.decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=bool(data),
+            errors="strict",
+            max_num_fields=FORM_FIELDS_MAX,
+        )
+    except ValueError:
+        raise Problem(400, "malformed-request", "The form cannot be read.") from None
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise Problem(400, "malformed-request", "A field is given twice.")
+    return {name: value for name, value in fields.items() if value}  # RFC 6749: empty is absent
+
+
+@router.post(
+    "/register/",
+    status_code=201,
+    operation_id="accounts_register",
+    response_model=UserResponse,
+    responses=documented(409, 413, 415, 422),
+)
+async def register(
+    accounts: AccountsDependency,
+    body: Annotated[RegisterRequest, Depends(json_body(RegisterRequest))],
+) -> Response:
+    """Makes an account for a customer."""
+    password_hash = await accounts.passwords.hash(body.password)
+    user = await users.add(accounts.engine, body.email, password_hash, "customer")
+    logger.info("user registered: %s", user.id)
+    return json_answer(_user(user), 201, {"Location": "/users/me/", **NO_STORE})
+
+
+@router.post(
+    "/token/",
+    operation_id="accounts_log_in",
+    response_model=TokenResponse,
+    responses=documented(400, 401, 413, 415, 422),
+)
+async def log_in(
+    accounts: AccountsDependency, body: Annotated[TokenRequest, Depends(FormOrJson(TokenRequest))]
+) -> Response:
+    """An access token and a refresh token, for e-mail address and password or for a refresh
+    token."""
+    if body.grant_type == "refresh_token":
+        return await _refreshed(accounts, str(body.refresh_token))
+    if body.grant_type != "password":
+        raise InvalidRequest(
+            "unsupported-grant-type",
+            "Use grant_type=password or grant_type=refresh_token.",
+            error="unsupported_grant_type",
+            error_description="Only password and refresh_token are supported.",
+        )
+    user = await _check_credentials(accounts, str(body.username or body.email), str(body.password))
+    token = await refresh.begin_family(accounts.engine, user.id, accounts.refresh_days)
+    return _tokens(accounts, user.id, user.role, token)
+
+
+@router.post(
+    "/token/refresh/",
+    operation_id="accounts_refresh",
+    response_model=TokenResponse,
+    responses=documented(401, 413, 415, 422),
+)
+async def refresh_token(
+    accounts: AccountsDependency,
+    body: Annotated[RefreshRequest, Depends(FormOrJson(RefreshRequest))],
+) -> Response:
+    """New tokens for a refresh token, which is used up by this."""
+    return await _refreshed(accounts, body.refresh_token)
+
+
+@router.post(
+    "/token/revoke/", operation_id="accounts_revoke", responses=documented(400, 413, 415, 422)
+)
+async def revoke(
+    accounts: AccountsDependency, body: Annotated[RevokeRequest, Depends(FormOrJson(RevokeRequest))]
+) -> Response:
+    """Ends a login: no refresh token that came from it is good any more. 200 for an unknown token
+    too (RFC 7009)."""
+    await refresh.revoke(accounts.engine, str(body.token or body.refresh_token))
+    return json_answer({}, headers=NO_STORE)
+
+
+@router.get(
+    "/users/me/",
+    operation_id="accounts_me",
+    response_model=UserResponse,
+    responses=documented(401),
+)
+async def me(caller: CallerDependency, accounts: AccountsDependency) -> Response:
+    """The account behind the access token."""
+    user = await users.find(accounts.engine, caller.user_id)
+    if user is None:
+        raise unauthorized("token-invalid", "The account of this token does not exist.")
+    return json_answer(_user(user), headers={"Cache-Control": "private, no-cache"})
+
+
+async def _check_credentials(accounts: Accounts, email: str, password: str) -> User:
+    """The user. Raises Problem 401, the same after the same time for an unknown user and for a
+    wrong password."""
+    account = users.email_key(email)
+    accounts.failed_logins.attempt(account)
+    user = await users.find_by_email(accounts.engine, email)
+    stored_hash = None if user is None else user.password_hash
+    verified = await accounts.passwords.verify(stored_hash, password)
+    if user is None or not verified:
+        logger.info("login refused")
+        _refuse_credentials()
+    accounts.failed_logins.succeeded(account)
+    logger.info("logged in: %s", user.id)
+    if accounts.passwords.needs_rehash(user.password_hash):
+        await users.replace_hash(accounts.engine, user, await accounts.passwords.hash(password))
+    return user
+
+
+def _refuse_credentials() -> NoReturn:
+    raise Problem(
+        401,
+        "invalid-credentials",
+        "E-mail address and password do not match.",
+        {"WWW-Authenticate": "Bearer"},
+        error="invalid_grant",
+        error_description="E-mail address and password do not match.",
+    )
+
+
+async def _refreshed(accounts: Accounts, token: str) -> Response:
+    try:
+        rotated = await refresh.rotate(accounts.engine, token)
+    except refresh.RefreshRefused as refused:
+        raise unauthorized(refused.slug, "The refresh token is not good any more.") from None
+    return _tokens(accounts, rotated.user_id, rotated.role, rotated.token)
+
+
+def _tokens(accounts: Accounts, user_id: UUID, role: Role, token: str) -> Response:
+    content = {
+        "access_token": accounts.access_tokens.issue(user_id, role),
+        "refresh_token": token,
+        "token_type": "bearer",
+        "expires_in": accounts.access_tokens.lifetime_s,
+    }
+    return json_answer(content, headers=NO_STORE)
+
+
+def _user(user: User) -> dict[str, Any]:
+    return {
+        "id": str(user.id),
+        "email": user.email,
+        "role": user.role,
+        "created_at": user.created_at,
+    }

@@ -1,0 +1,108 @@
+"""Access tokens: JWTs signed with SECRET_KEY. May import settings; the only module that knows
+python-jose.
+
+python-jose trusts too much by default (RFC 8725 lists what must be checked): it takes the algorithm
+from the token, lets claims be absent, ignores `typ` and `crit`, and raises anything at all on odd
+input. So the shape of a token is checked before it is given to the library, its header afterwards,
+and every exception means "invalid". Another library takes this one module.
+"""
+
+import re
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any, Literal, cast, get_args
+from uuid import UUID, uuid4
+
+from jose import jwk, jwt
+from jose.exceptions import ExpiredSignatureError
+
+from order_service import settings as limits
+from order_service.settings import Settings
+
+Role = Literal["customer", "staff", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)
+
+ISSUER = AUDIENCE = "order-service"
+TYPE = "at+jwt"  # RFC 9068: nothing else that this key may ever sign passes as an access token
+_SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_OPTIONS = {
+    **{f"require_{claim}": True for claim in ("exp", "nbf", "iat", "iss", "aud", "sub", "jti")},
+    "leeway": limits.TOKEN_LEEWAY_S,
+}
+
+
+class TokenInvalid(Exception):
+    """Not an access token of ours, for whatever reason."""
+
+
+class TokenExpired(TokenInvalid):
+    """It was one, and its time is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """What a verified token says; `expires_at`: seconds since the epoch."""
+
+    user_id: UUID
+    role: Role
+    expires_at: float
+
+
+class AccessTokens:
+    """Issues and verifies without asking a database."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._algorithm: str = settings.ALGORITHM
+        # Made once: given a string, python-jose would first try to read it as JSON, each time.
+        self._key = jwk.construct(settings.SECRET_KEY, settings.ALGORITHM)
+        self.lifetime_s = settings.ACCESS_TOKEN_EXPIRE_MINUTES * 60
+        self._verified: OrderedDict[str, AccessToken] = OrderedDict()
+
+    def issue(self, user_id: UUID, role: Role) -> str:
+        now = int(time.time())
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": str(user_id),
+            "role": role,
+            "iat": now,
+            "nbf": now,
+            "exp": now + self.lifetime_s,
+            "jti": uuid4().hex,
+        }
+        return cast(str, jwt.encode(claims, self._key, self._algorithm, headers={"typ": TYPE}))
+
+    def verify(self, token: str) -> AccessToken:
+        """What the token says. Raises TokenExpired or TokenInvalid."""
+        remembered = self._verified.get(token)
+        if remembered is not None and time.time() < remembered.expires_at:
+            return remembered
+        try:
+            verified = self._decode(token)
+        except ExpiredSignatureError as error:
+            raise TokenExpired from error
+        except (
+            Exception
+        ) as error:  # RecursionError, TypeError, OverflowError ... are all seen on crafted tokens
+            raise TokenInvalid from error
+        self._verified[token] = verified
+        if len(self._verified) > limits.TOKENS_REMEMBERED_MAX:
+            self._verified.popitem(last=False)
+        return verified
+
+    def _decode(self, token: str) -> AccessToken:
+        if len(token) > limits.TOKEN_LENGTH_MAX or not _SHAPE.fullmatch(token):
+            raise ValueError("not a signed token")
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            self._key,
+            algorithms=[self._algorithm],  # a list: in a string it would look for a substring
+            audience=AUDIENCE,
+            issuer=ISSUER,
+            options=_OPTIONS,
+        )
+        header = jwt.get_unverified_header(token)  # verified by now: the signature covers it
+        if header.get("typ") != TYPE or "crit" in header or claims["role"] not in ROLES:
+            raise ValueError("a token of another kind")
+        return AccessToken(UUID(claims["sub"]), claims["role"], float(claims["exp"]))

@@ -1,0 +1,17 @@
+"""Successful answers as JSON. May import starlette and orjson."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+def json_answer(
+    content: Any, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """`content` as JSON; times must be UTC and go out with a Z."""
+    payload = orjson.dumps(content, option=orjson.OPT_UTC_Z)
+    return Response(payload, status, dict(headers or {}), "application/json")

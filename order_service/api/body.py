@@ -1,0 +1,121 @@
+"""JSON bodies: read within limits, parsed without loss, validated by a model. May import problems,
+settings.
+
+FastAPI's own parsing takes bodies of any size and encoding, turns decimals into floats, lets the
+last of two equal keys win, and answers 500 to NaN or a lone surrogate. So a route names its body by
+`json_body(Model)`:
+
+    @router.post("/orders/")
+    async def place(order: Annotated[PlaceOrder, Depends(json_body(PlaceOrder))]) -> Response: ...
+
+The media type is checked first of all (`media_types`, by `limits.admit`), the JSON only when the
+dependency runs: declare it after `caller`, so that nobody unknown has anything parsed.
+"""
+
+import re
+from typing import Annotated, Any, Generic, TypeVar
+
+import jiter
+from fastapi.routing import APIRoute
+from pydantic import AfterValidator, BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
+from starlette.requests import Request
+
+from order_service.api.problems import Problem, validation
+
+M = TypeVar("M", bound=BaseModel)
+_UNWANTED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_CHARSET = re.compile(r"""charset\s*=\s*"?([^";\s]*)""", re.IGNORECASE)
+_WITH_BODY = {"POST", "PUT", "PATCH"}
+
+
+def _plain(value: str) -> str:
+    if _UNWANTED.search(value):
+        raise PydanticCustomError("control_characters", "Text may not contain control characters")
+    return value
+
+
+# Text that every store and protocol of ours can hold: PostgreSQL refuses NUL, UTF-8 refuses lone
+# surrogates.
+Text = Annotated[str, AfterValidator(_plain)]
+
+
+class JsonBody(Generic[M]):
+    """A FastAPI dependency that gives the request's body as a `model`."""
+
+    media_types: tuple[str, ...] = ("application/json",)
+
+    def __init__(self, model: type[M], media_types: tuple[str, ...] | None = None) -> None:
+        self.model = model
+        self.media_types = media_types or type(self).media_types
+
+    async def __call__(self, request: Request) -> M:
+        return self.validate(parse_json(await request.body()))
+
+    def validate(self, parsed: Any) -> M:
+        """The model. Raises Problem 422."""
+        try:
+            return self.model.model_validate(parsed)
+        except ValidationError as error:
+            errors = error.errors(include_url=False, include_context=False, include_input=False)
+            raise validation(errors) from None
+
+    def openapi(self) -> dict[str, Any]:
+        """The operation's requestBody."""
+        schema = {"$ref": f"#/components/schemas/{self.model.__name__}"}
+        content = {media_type: {"schema": schema} for media_type in self.media_types}
+        return {"required": True, "content": content}
+
+
+def json_body(model: type[M], media_types: tuple[str, ...] | None = None) -> JsonBody[M]:
+    return JsonBody(model, media_types)
+
+
+def parse_json(data: bytes) -> Any:
+    """Numbers with a point or exponent come as Decimal. Raises Problem 400, or 422 for a key given
+    twice."""
+    try:
+        return jiter.from_json(
+            data, allow_inf_nan=False, catch_duplicate_keys=True, float_mode="decimal"
+        )
+    except ValueError as error:
+        message = str(error)
+    if message.startswith("Detected duplicate key"):
+        duplicate = {"loc": (), "msg": "A key is given twice", "type": "duplicate_key"}
+        raise validation([duplicate])
+    where = message.rpartition(" at ")[2]  # "line 1 column 12": never a piece of the body
+    raise Problem(400, "malformed-request", f"The body is not valid JSON ({where}).")
+
+
+def check_media_type(request: Request) -> None:
+    """Raises Problem 415 unless a body comes as the route takes it: in one of its types, in UTF-8,
+    unencoded."""
+    headers = request.headers
+    has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    if request.method not in _WITH_BODY or not has_body:
+        return
+    accepted = accepted_types(request.scope.get("route"))
+    media_type, _, parameters = headers.get("content-type", "").partition(";")
+    charset = _CHARSET.search(parameters)
+    if (
+        media_type.strip().lower() not in accepted
+        or headers.get("content-encoding", "identity").lower() != "identity"
+        or (charset is not None and charset[1].lower() not in ("utf-8", "utf8", "us-ascii"))
+    ):
+        accept = {"PATCH": "Accept-Patch", "POST": "Accept-Post"}.get(request.method, "Accept")
+        detail = f"Send {' or '.join(accepted)} in UTF-8, without Content-Encoding."
+        raise Problem(415, "about:blank", detail, {accept: ", ".join(accepted)})
+
+
+def accepted_types(route: object) -> tuple[str, ...]:
+    body = body_of(route)
+    return JsonBody.media_types if body is None else body.media_types
+
+
+def body_of(route: object) -> JsonBody[Any] | None:
+    """The body that a route declares among its dependencies."""
+    if isinstance(route, APIRoute):
+        for dependency in route.dependant.dependencies:
+            if isinstance(dependency.call, JsonBody):
+                return dependency.call
+    return None

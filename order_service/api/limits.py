@@ -1,0 +1,328 @@
+"""Rate limits: decided in this process, shared through Redis in the background. May import
+settings, problems, body.
+
+slowapi's `Limiter` chooses strategy and storage; its decorators and middlewares are not used, since
+they run after the dependencies (a request refused for its token would never count), speak to Redis
+on the event loop and answer 500 when it is down. Instead `admit` (address) and `admit_user` ask the
+limiter at their place in the order of evaluation, and the storage is a dictionary.
+
+Windows are aligned to the clock, so every process means the same one and its number is part of the
+Redis key. Every 100 ms a task tells Redis what was counted here and learns the total; what is not
+ours is the others' share. So N processes together can admit too much only within such an interval:
+at most what the others admit during it. While Redis is down or hung nobody waits for it, and each
+process goes on alone.
+"""
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
+from ipaddress import IPv6Address, ip_address
+from itertools import islice
+from math import ceil
+from uuid import UUID
+
+import limits as limits_package
+from limits.storage import Storage
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from slowapi import Limiter
+from starlette.requests import HTTPConnection, Request
+
+from order_service import settings as constants
+from order_service.api.body import check_media_type
+from order_service.api.problems import QUOTA_EXCEEDED, Problem
+from order_service.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+STRICT_GROUPS = {"register", "token", "refresh"}
+UNLIMITED_PATHS = {
+    "/healthz",
+    "/readyz",
+}  # probes must not be refused; what they cost is bounded otherwise
+
+
+@dataclass(slots=True)
+class Window:
+    """One counter in its present window. `told`, `untold`: counted here, and already told to Redis
+    or not yet."""
+
+    number: int
+    ends_at: float
+    told: int = 0
+    untold: int = 0
+    others: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.told + self.untold + self.others
+
+
+class SharedWindows(Storage):
+    """Counters for fixed windows, in memory; `share` brings them together with the other
+    processes'."""
+
+    STORAGE_SCHEME = ["windows"]  # noqa: RUF012  # the registry of `limits` wants a list
+
+    def __init__(
+        self,
+        uri: str | None = None,
+        wrap_exceptions: bool = False,
+        now: Callable[[], float] = time.time,
+        **_: float | str | bool,
+    ) -> None:
+        super().__init__(uri, wrap_exceptions)
+        self._now = now
+        self._windows: OrderedDict[str, Window] = OrderedDict()
+        self._untold: dict[str, Window] = {}
+
+    @property
+    def base_exceptions(self) -> tuple[type[Exception], ...]:
+        return ()
+
+    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
+        now = self._now()
+        number = int(now // expiry)
+        window = self._windows.get(key)
+        if window is None or window.number != number:
+            self._windows.pop(key, None)
+            window = self._windows[key] = Window(number, (number + 1) * expiry)
+            if len(self._windows) > constants.RATE_KEYS_MAX:
+                forgotten, _ = self._windows.popitem(last=False)
+                self._untold.pop(forgotten, None)
+        window.untold += amount
+        self._untold[key] = window
+        return window.total
+
+    def get(self, key: str) -> int:
+        window = self._windows.get(key)
+        return window.total if window is not None and window.ends_at > self._now() else 0
+
+    def get_expiry(self, key: str) -> float:
+        window = self._windows.get(key)
+        return self._now() if window is None else window.ends_at
+
+    def check(self) -> bool:
+        return True
+
+    def reset(self) -> int | None:
+        self._windows.clear()
+        self._untold.clear()
+        return None
+
+    def clear(self, key: str) -> None:
+        self._windows.pop(key, None)
+        self._untold.pop(key, None)
+
+    async def share(self, redis: Redis) -> None:
+        """Tells Redis what was counted since the last call, a bounded number of counters at a
+        time."""
+        batch = [
+            (k, w, w.untold) for k, w in islice(self._untold.items(), constants.RATE_SHARE_KEYS_MAX)
+        ]
+        if not batch:
+            return
+        for key, window, count in batch:
+            # Told before it is certain: a hung Redis may well execute it later, and telling it
+            # again would count it twice.
+            window.told += count
+            window.untold -= count
+            del self._untold[key]
+        pipeline = redis.pipeline(transaction=False)
+        for key, window, count in batch:
+            name = f"rate:{key}:{window.number}"
+            pipeline.incrby(name, count)
+            pipeline.expire(name, max(1, ceil(window.ends_at - self._now())) + 5)
+        totals = (await pipeline.execute(raise_on_error=False))[::2]
+        for (_, window, _), total in zip(batch, totals, strict=True):
+            if isinstance(total, int):  # not so where a foreign value stands under the name
+                window.others = max(0, total - window.told)
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """What a response says about one limit. `window_s`, `reset_s` in seconds."""
+
+    name: str
+    limit: int
+    window_s: int
+    remaining: int
+    reset_s: int
+
+
+class Limits:
+    """The limits of one web process."""
+
+    def __init__(self, settings: Settings, now: Callable[[], float] = time.time) -> None:
+        slowapi = Limiter(
+            key_func=address_of,
+            storage_uri="windows://",
+            storage_options={"now": now},  # type: ignore[dict-item]  # any keyword argument
+            strategy="fixed-window",
+            # Else it reads its own options from a `.env` in the working directory; this file is
+            # empty.
+            config_filename=str(files("order_service") / "py.typed"),
+        )
+        self._limiter = slowapi.limiter
+        assert isinstance(slowapi.limiter.storage, SharedWindows)
+        self.windows = slowapi.limiter.storage
+        self._now = now
+        self._rate = limits_package.parse(settings.RATE_LIMIT)
+        self._strict = type(self._rate)(max(1, self._rate.amount // constants.STRICT_RATE_DIVISOR))
+        self.failed_logins = FailedLogins(self.windows, now)
+
+    def hit(self, request: Request, scope: str, key: str) -> None:
+        """Counts the request against one limit. Raises Problem 429."""
+        group = group_of(request.method, request.url.path)
+        item = self._strict if scope == "address" and group in STRICT_GROUPS else self._rate
+        name = f"{group}-{scope}"
+        admitted = self._limiter.hit(item, name, key)
+        quota = self._quota(item, name, key)
+        request.state.quotas.append(quota)
+        if not admitted:
+            logger.info("limit reached: %s", name)
+            raise quota_exceeded(name, quota.reset_s)
+
+    def peek(self, connection: HTTPConnection, method: str) -> Quota:
+        """Where the caller's address stands, for an answer that was given before anything was
+        counted."""
+        group = group_of(method, connection.url.path)
+        item = self._strict if group in STRICT_GROUPS else self._rate
+        return self._quota(item, f"{group}-address", address_of(connection))
+
+    async def share_for_ever(self, redis: Redis) -> None:
+        """The background task; ends by cancellation only."""
+        while True:
+            await asyncio.sleep(constants.RATE_SHARE_INTERVAL_S)
+            try:
+                await self.windows.share(redis)
+            except (RedisError, OSError) as error:
+                logger.warning("rate limits are not shared: %s", type(error).__name__)
+                await asyncio.sleep(constants.REDIS_BREAKER_S)
+            except Exception:  # a mistake here must not end the sharing for good
+                logger.exception("sharing the rate limits failed")
+                await asyncio.sleep(constants.REDIS_BREAKER_S)
+
+    def _quota(self, item: limits_package.RateLimitItem, name: str, key: str) -> Quota:
+        remaining = self._limiter.get_window_stats(item, name, key).remaining
+        window_s = item.get_expiry()
+        reset_s = ceil(window_s - self._now() % window_s)
+        return Quota(name, item.amount, window_s, remaining, reset_s)
+
+
+class FailedLogins:
+    """Failures by account, whether or not it exists: five a minute, and from the fifth on a delay
+    that doubles.
+
+    The delay ends at a minute and a success clears everything, so nobody is locked out. An attempt
+    counts as failed until it has succeeded: of many at once no more than five are tried.
+    """
+
+    def __init__(self, windows: SharedWindows, now: Callable[[], float] = time.time) -> None:
+        self._windows = windows
+        self._now = now
+        self._not_before: OrderedDict[str, float] = OrderedDict()
+
+    def attempt(self, account: str) -> None:
+        """Counts one attempt. Raises Problem 429 when it comes too early."""
+        key, now = _login_key(account), self._now()
+        wait_s = self._not_before.get(key, 0.0) - now
+        if self._windows.get(f"{key}/minute") >= constants.FAILED_LOGINS_PER_MINUTE:
+            wait_s = max(wait_s, 60 - now % 60)
+        if wait_s > 0:
+            raise quota_exceeded("failed-logins", ceil(wait_s))
+        self._windows.incr(f"{key}/minute", 60)
+        failures = self._windows.incr(
+            f"{key}/recent", constants.FAILED_LOGINS_REMEMBERED_MINUTES * 60
+        )
+        doublings = failures - constants.FAILED_LOGINS_PER_MINUTE
+        if doublings >= 0:
+            self._delay(
+                key, now + min(2.0 ** min(doublings, 16), constants.FAILED_LOGIN_DELAY_MAX_S)
+            )
+
+    def succeeded(self, account: str) -> None:
+        key = _login_key(account)
+        self._not_before.pop(key, None)
+        for name, expiry in (
+            ("minute", 60),
+            ("recent", constants.FAILED_LOGINS_REMEMBERED_MINUTES * 60),
+        ):
+            # Taken back by a negative count rather than deleted, so that the other processes learn
+            # of it.
+            self._windows.incr(f"{key}/{name}", expiry, -self._windows.get(f"{key}/{name}"))
+
+    def _delay(self, key: str, until: float) -> None:
+        self._not_before[key] = until
+        self._not_before.move_to_end(key)
+        if len(self._not_before) > constants.RATE_KEYS_MAX:
+            self._not_before.popitem(last=False)
+
+
+async def admit(request: Request) -> None:
+    """Runs before every route: media type, then the address's limit."""
+    check_media_type(request)
+    if request.url.path not in UNLIMITED_PATHS:
+        limits_of(request).hit(request, "address", address_of(request))
+
+
+def admit_user(request: Request, user_id: UUID) -> None:
+    limits_of(request).hit(request, "user", str(user_id))
+
+
+def limits_of(connection: HTTPConnection) -> Limits:
+    found = connection.app.state.limits
+    assert isinstance(found, Limits)
+    return found
+
+
+def address_of(request: HTTPConnection) -> str:
+    """Whom an address limit counts: an IPv4 address, or the /64 that one IPv6 customer has to
+    himself."""
+    host = request.client.host if request.client else "unknown"
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if not isinstance(address, IPv6Address):
+        return host
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return f"{IPv6Address(int(address) >> 64 << 64)}/64"
+
+
+def group_of(method: str, path: str) -> str:
+    """The bucket of an endpoint; never the path itself, else every id would have a bucket of its
+    own."""
+    first, _, rest = path.lstrip("/").partition("/")
+    match first:
+        case "register":
+            return "register"
+        case "token":
+            return "refresh" if rest.strip("/") in ("refresh", "revoke") else "token"
+        case "orders":
+            return "orders-read" if method in ("GET", "HEAD") else "orders-write"
+        case "users" | "reports":
+            return "reads"
+        case _:
+            return "other"
+
+
+def quota_exceeded(policy: str, retry_after_s: int) -> Problem:
+    return Problem(
+        429,
+        QUOTA_EXCEEDED,
+        f"Too many requests: retry in {retry_after_s} seconds.",
+        {"Retry-After": str(retry_after_s)},
+        **{"violated-policies": [policy]},
+    )
+
+
+def _login_key(account: str) -> str:
+    # A digest: addresses of people have no place in Redis' keys, and any text becomes a short key.
+    return f"login/{sha256(account.encode()).hexdigest()[:32]}"

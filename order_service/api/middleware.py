@@ -1,0 +1,185 @@
+"""The outer edge of every request, as plain ASGI. May import problems, limits, settings.
+
+From the outside in: CORS (Starlette's, so that errors carry its headers too), `Edge`, `Framing`,
+then the application. BaseHTTPMiddleware is not used: it cancels handlers and hides disconnects.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Iterable
+from uuid import uuid4
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect, HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from order_service import settings as constants
+from order_service.api import problems
+from order_service.api.limits import Quota, limits_of
+from order_service.api.problems import Problem
+
+logger = logging.getLogger(__name__)
+
+CORS_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+CORS_ALLOWED_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "If-Match",
+    "If-None-Match",
+    "Idempotency-Key",
+    "Prefer",
+    "Consistency-Token",
+    "X-Request-Id",
+    "traceparent",
+    "Last-Event-ID",
+)
+CORS_EXPOSED_HEADERS = (
+    "ETag",
+    "Location",
+    "Link",
+    "Retry-After",
+    "RateLimit",
+    "RateLimit-Policy",
+    "Idempotent-Replayed",
+    "X-Request-Id",
+    "X-Cache",
+    "Consistency-Token",
+)
+
+CONTENT_SECURITY_POLICY = "default-src 'none'; frame-ancestors 'none'"
+# Swagger UI: its files come from this service; it sets styles on elements and shows icons from
+# data: addresses.
+DOCS_CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
+)
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
+
+
+class Edge:
+    """Request id, security and rate-limit headers on every answer; the last resort for what nothing
+    else handles."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        state = scope.setdefault("state", {})
+        state["request_id"] = _request_id(Headers(scope=scope))
+        state["quotas"] = []
+        started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                _add_headers(scope, MutableHeaders(scope=message))
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            logger.info("client went away: request %s", state["request_id"])
+        except Exception:
+            logger.exception("unhandled: request %s", state["request_id"])
+            if started:
+                # the server cuts the connection, so that half an answer does not pass for a whole
+                # one
+                raise
+            answer = problems.response(problems.internal_error(), state["request_id"])
+            await answer(scope, receive, send_with_headers)
+
+
+class Framing:
+    """Refuses ambiguous framing; bounds the size of a body and the time in which it must arrive.
+
+    uvicorn does neither, and what one HTTP parser forgives another does not: a request that a proxy
+    and we would read differently is refused.
+    """
+
+    def __init__(self, app: ASGIApp, body_bytes_max: int = constants.BODY_BYTES_MAX) -> None:
+        self.app = app
+        self._max = body_bytes_max
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        problem = self._refusal(scope)
+        if problem is not None:
+            await problems.response(problem, scope["state"]["request_id"])(scope, receive, send)
+            return
+        await self.app(scope, self._bounded(receive), send)
+
+    def _refusal(self, scope: Scope) -> Problem | None:
+        headers = Headers(scope=scope)
+        length = headers.get("content-length")
+        if length is not None and "transfer-encoding" in headers:
+            return _malformed("Send either Content-Length or Transfer-Encoding, not both.")
+        if len(headers.getlist("host")) != 1 and scope["http_version"] != "1.0":
+            return _malformed("Send exactly one Host header.")
+        if length is None:
+            return None
+        if not re.fullmatch("[0-9]{1,18}", length):
+            return _malformed("Content-Length is not a number.")
+        return self._too_large() if int(length) > self._max else None
+
+    def _bounded(self, receive: Receive) -> Receive:
+        deadline = time.monotonic() + constants.BODY_RECEIVE_TIMEOUT_S
+        received, complete = 0, False
+
+        async def bounded() -> Message:
+            nonlocal received, complete
+            if complete:
+                return await receive()  # waits for a disconnect: no deadline
+            try:
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    message = await receive()
+            except TimeoutError:
+                detail = f"The body did not arrive within {constants.BODY_RECEIVE_TIMEOUT_S:g} s."
+                raise Problem(408, "about:blank", detail, {"Connection": "close"}) from None
+            received += len(message.get("body", b""))
+            complete = not message.get("more_body", False)
+            if received > self._max:
+                raise self._too_large()
+            return message
+
+        return bounded
+
+    def _too_large(self) -> Problem:
+        detail = f"A body may have at most {self._max} bytes."
+        return Problem(413, "about:blank", detail, {"Connection": "close"}, max_bytes=self._max)
+
+
+def _malformed(detail: str) -> Problem:
+    # What follows on the connection cannot be trusted to be a request.
+    return Problem(400, "malformed-request", detail, {"Connection": "close"})
+
+
+def _request_id(headers: Headers) -> str:
+    sent = headers.get("x-request-id", "")
+    return sent if _REQUEST_ID.fullmatch(sent) else str(uuid4())
+
+
+def _add_headers(scope: Scope, headers: MutableHeaders) -> None:
+    headers["X-Request-Id"] = scope["state"]["request_id"]
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = "no-referrer"
+    docs = scope["path"] == "/docs" or scope["path"].startswith("/docs/")
+    policy = DOCS_CONTENT_SECURITY_POLICY if docs else CONTENT_SECURITY_POLICY
+    headers["Content-Security-Policy"] = policy
+    if scope["scheme"] == "https":
+        headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
+    connection = HTTPConnection(scope)
+    quotas = scope["state"]["quotas"] or [limits_of(connection).peek(connection, scope["method"])]
+    headers["RateLimit-Policy"] = _policies(quotas)
+    headers["RateLimit"] = ", ".join(f'"{q.name}";r={q.remaining};t={q.reset_s}' for q in quotas)
+
+
+def _policies(quotas: Iterable[Quota]) -> str:
+    return ", ".join(f'"{q.name}";q={q.limit};w={q.window_s}' for q in quotas)

@@ -1,0 +1,182 @@
+"""The web process, put together: `create_app()`. The one place that knows all routes; may import
+everything but cli."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+from alembic.script import ScriptDirectory
+from fastapi import Depends, FastAPI
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from order_service import readiness
+from order_service import settings as constants
+from order_service.accounts import routes as accounts
+from order_service.accounts.passwords import Passwords
+from order_service.accounts.tokens import AccessTokens
+from order_service.api import docs, middleware, problems
+from order_service.api.answers import NO_STORE, json_answer
+from order_service.api.limits import Limits, address_of, admit
+from order_service.db import WEB, check_role, create_engine
+from order_service.readiness import Readiness
+from order_service.settings import Settings
+
+MIGRATIONS = Path(__file__).parent.parent / "migrations"
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The ASGI application; its servers are asked for at start-up only, by the lifespan."""
+    settings = settings or Settings()
+    app = FastAPI(
+        title="Order Service",
+        version="1",
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        dependencies=[Depends(admit)],
+    )
+    app.state.settings = settings
+    app.state.access_tokens = AccessTokens(settings)
+    app.state.limits = Limits(settings)
+    problems.install(app)
+    _include_routes(app)
+    if settings.DOCS_ENABLED:
+        docs.install(app)
+    app.router.default = _other_slash(app.router.app)
+    _add_middleware(app, settings)
+    return app
+
+
+def create_redis(settings: Settings) -> Redis:
+    """A client that fails fast: the library's defaults wait a minute for a hung server (pitfalls 77
+    to 79)."""
+    return Redis(
+        host=settings.REDIS_HOST,
+        port=settings.REDIS_PORT,
+        password=settings.REDIS_PASSWORD or None,
+        db=settings.REDIS_DB,
+        protocol=2,
+        socket_timeout=constants.REDIS_TIMEOUT_S,
+        socket_connect_timeout=constants.REDIS_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=constants.REDIS_POOL_SIZE,
+    )
+
+
+def _include_routes(app: FastAPI) -> None:
+    app.include_router(accounts.router)
+    app.add_api_route("/healthz", healthz, operation_id="service_health", tags=["service"])
+    app.add_api_route("/readyz", readyz, operation_id="service_ready", tags=["service"])
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """The last one added is the outermost."""
+    app.add_middleware(middleware.Framing)
+    app.add_middleware(middleware.Edge)
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=settings.allowed_origins,
+        allow_methods=middleware.CORS_METHODS,
+        allow_headers=middleware.CORS_ALLOWED_HEADERS,
+        expose_headers=middleware.CORS_EXPOSED_HEADERS,
+    )
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    async with AsyncExitStack() as stack:
+        engine = create_engine(settings, WEB, application_name="order-service-web")
+        stack.push_async_callback(engine.dispose)
+        head = await asyncio.to_thread(_code_head)
+        await check_role(engine, WEB)
+        await readiness.check_migrations(engine, head)
+        await readiness.check_durability(engine)
+        redis = create_redis(settings)
+        stack.push_async_callback(redis.aclose)
+        hashing = Passwords()
+        stack.callback(hashing.close)
+
+        app.state.engine = engine
+        app.state.redis = redis
+        app.state.accounts = accounts.Accounts(
+            engine,
+            hashing,
+            app.state.access_tokens,
+            app.state.limits.failed_logins,
+            settings.REFRESH_TOKEN_EXPIRE_DAYS,
+        )
+        app.state.readiness = Readiness(
+            {
+                "database": readiness.database(engine, head),
+                "broker": readiness.broker(settings),
+                "cache": readiness.cache(redis),
+            }
+        )
+        await stack.enter_async_context(_running(app.state.limits.share_for_ever(redis)))
+        # what start-up made lives as long as the process: no collection needs to look at it again
+        gc.freeze()
+        yield
+
+
+@asynccontextmanager
+async def _running(work: "asyncio._CoroutineLike[None]") -> AsyncIterator[None]:
+    """`work` runs as a task inside the block and is cancelled at its end."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def _code_head() -> str | None:
+    return ScriptDirectory(str(MIGRATIONS)).get_current_head()
+
+
+def _other_slash(router: ASGIApp) -> ASGIApp:
+    """What answers a path that no route has: the same path with, or without, its trailing slash;
+    else 404.
+
+    Not a redirect, which surprises clients that POST; and no second set of routes, which would
+    double the router.
+    """
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope["path"]
+        if scope["type"] == "http" and not scope.get("order_service.slash") and path != "/":
+            other = path[:-1] if path.endswith("/") else f"{path}/"
+            await router({**scope, "path": other, "order_service.slash": True}, receive, send)
+            return
+        # Addresses that do not exist count as well: nobody may search for some without limit.
+        request = Request(scope, receive)
+        request.app.state.limits.hit(request, "address", address_of(request))
+        raise HTTPException(404)
+
+    return app
+
+
+async def healthz() -> Response:
+    """The process is alive. Says nothing about its servers: restarting it would not mend them."""
+    return json_answer({"status": "ok"}, headers=NO_STORE)
+
+
+async def readyz(request: Request) -> Response:
+    """200 when an order can go all the way now; 503 with what is missing. Commands need the
+    database only."""
+    report = await request.app.state.readiness.report()
+    ready = all(outcome == "ok" for outcome in report.values())
+    content = {"status": "ready" if ready else "degraded", "checks": report}
+    return json_answer(content, 200 if ready else 503, NO_STORE)

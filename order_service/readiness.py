@@ -1,0 +1,106 @@
+"""Whether the service can do all of its work now: database, broker, cache, lag. May import
+settings, db.
+
+Each check is bounded, and the outcome is remembered for a second, so that probes cannot become a
+load.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+
+from redis.asyncio import Redis
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from order_service import settings as limits
+from order_service.settings import Settings
+
+Check = Callable[[], Awaitable[None]]  # returns when all is well, else raises
+
+_AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
+
+
+class Readiness:
+    def __init__(self, checks: Mapping[str, Check]) -> None:
+        self._checks = checks
+        self._remembered: tuple[float, dict[str, str]] = (float("-inf"), {})
+        self._lock = asyncio.Lock()
+
+    async def report(self) -> dict[str, str]:
+        """Name of each check -> `ok`, or what is wrong (the kind of error only: details are for the
+        log)."""
+        async with self._lock:
+            at, report = self._remembered
+            if time.monotonic() - at > limits.READINESS_REMEMBERED_S:
+                outcomes = await asyncio.gather(
+                    *(_outcome(check) for check in self._checks.values())
+                )
+                report = dict(zip(self._checks, outcomes, strict=True))
+                self._remembered = (time.monotonic(), report)
+            return report
+
+
+async def _outcome(check: Check) -> str:
+    try:
+        async with asyncio.timeout(limits.READINESS_CHECK_TIMEOUT_S):
+            await check()
+    except Exception as error:
+        return type(error).__name__
+    return "ok"
+
+
+def database(engine: AsyncEngine, head: str | None) -> Check:
+    async def check() -> None:
+        await check_migrations(engine, head)
+
+    return check
+
+
+def cache(redis: Redis) -> Check:
+    async def check() -> None:
+        await redis.ping()
+
+    return check
+
+
+def broker(settings: Settings) -> Check:
+    """RabbitMQ accepts and speaks: it answers the protocol header, which a mere open port does
+    not."""
+
+    async def check() -> None:
+        reader, writer = await asyncio.open_connection(
+            settings.RABBITMQ_HOST, settings.RABBITMQ_PORT
+        )
+        try:
+            writer.write(_AMQP_HEADER)
+            await reader.readexactly(7)  # the frame header of Connection.Start
+        finally:
+            writer.close()
+
+    return check
+
+
+async def check_migrations(engine: AsyncEngine, head: str | None) -> None:
+    """Raises unless the database stands at the revision that this code was written for."""
+    async with engine.connect() as connection:
+        found = (
+            await connection.execute(text("SELECT version_num FROM alembic_version"))
+        ).scalar_one()
+    if found != head:
+        raise RuntimeError(
+            f"The database is at migration {found}, this code needs {head}: "
+            "run `./entrypoint.sh migrate`."
+        )
+
+
+async def check_durability(engine: AsyncEngine) -> None:
+    """Raises unless a commit that PostgreSQL acknowledges is on disk: all promises rest on that."""
+    names = ("fsync", "full_page_writes", "synchronous_commit")
+    async with engine.connect() as connection:
+        for name in names:
+            value = (await connection.execute(text(f"SHOW {name}"))).scalar_one()
+            if value == "off":
+                raise RuntimeError(
+                    f"PostgreSQL runs with {name} = {value}: acknowledged orders could be lost."
+                )

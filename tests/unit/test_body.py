@@ -1,0 +1,109 @@
+"""JSON bodies: what is read without loss, and what is refused how."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from order_service.api.body import Text, json_body, parse_json
+from order_service.api.problems import Problem
+from order_service.settings import VALIDATION_ERRORS_MAX
+
+
+class Line(BaseModel, extra="forbid"):
+    name: Text
+    quantity: int
+
+
+class Basket(BaseModel, extra="forbid"):
+    items: list[Line]
+
+
+def refused(parsed: Any) -> Problem:
+    with pytest.raises(Problem) as caught:
+        json_body(Basket).validate(parsed)
+    return caught.value
+
+
+def test_decimals_keep_every_digit() -> None:
+    assert parse_json(b'{"price": 19.990000000000000001}') == {
+        "price": Decimal("19.990000000000000001")
+    }
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"{} {}",
+        b"NaN",
+        b'{"a": Infinity}',
+        b"\xef\xbb\xbf{}",
+        b'"\xff"',
+        '{"a": 1}'.encode("utf-16"),
+        b'"\\ud800"',
+        b"01",
+        b"[" * 100_000,
+        b"9" * 5_000,
+    ],
+)
+def test_what_is_no_json_is_a_malformed_request(data: bytes) -> None:
+    with pytest.raises(Problem) as caught:
+        parse_json(data)
+
+    assert (caught.value.status, caught.value.slug) == (400, "malformed-request")
+
+
+def test_a_malformed_body_is_not_sent_back() -> None:
+    with pytest.raises(Problem) as caught:
+        parse_json(b'{"password": "hunter2" oops}')
+
+    assert caught.value.detail == "The body is not valid JSON (line 1 column 24)."
+
+
+def test_a_key_given_twice_is_a_validation_error() -> None:
+    with pytest.raises(Problem) as caught:
+        parse_json(b'{"a": 1, "\\u0061": 2}')
+
+    assert (caught.value.status, caught.value.slug) == (422, "validation")
+
+
+def test_errors_point_at_the_field() -> None:
+    problem = refused({"items": [{"name": "pen", "quantity": "many"}]})
+
+    assert problem.members["errors"] == [
+        {
+            "detail": "Input should be a valid integer, unable to parse string as an integer",
+            "pointer": "#/items/0/quantity",
+            "code": "int_parsing",
+        }
+    ]
+
+
+def test_pointers_escape_what_the_client_wrote() -> None:
+    problem = refused({"items": [], "a/b~c d": 1})
+
+    assert problem.members["errors"][0]["pointer"] == "#/a~1b~0c%20d"
+
+
+def test_the_list_of_errors_is_capped() -> None:
+    problem = refused({"items": [{}] * 1_000})
+
+    assert len(problem.members["errors"]) == VALIDATION_ERRORS_MAX
+
+
+@pytest.mark.parametrize("name", ["nul\x00", "esc\x1b[2J", "\ud800", "del\x7f"])
+def test_text_takes_no_control_characters(name: str) -> None:
+    problem = refused({"items": [{"name": name, "quantity": 1}]})
+
+    assert problem.status == 422
+
+
+def test_text_keeps_everything_else() -> None:
+    name = "Größe\tXL\n🖊️"
+
+    basket = json_body(Basket).validate({"items": [{"name": name, "quantity": 1}]})
+
+    assert basket.items[0].name == name
