@@ -93,10 +93,12 @@ async def change_order(
                 authorize()
                 precondition(order)
                 events = decide(command, order.order)
-            except OrderServiceError:
-                if fresh:
-                    raise
-                continue
+            except OrderServiceError as error:
+                if not fresh:
+                    continue
+                if isinstance(error, RuleViolation) and order:
+                    error.facts["current_version"] = order.version
+                raise
             if not events:
                 if not fresh:
                     continue

@@ -3,15 +3,13 @@ everything but cli."""
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from alembic.script import ScriptDirectory
 from fastapi import Depends, FastAPI
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -23,11 +21,17 @@ from order_service import settings as constants
 from order_service.accounts import routes as accounts
 from order_service.accounts.passwords import Passwords
 from order_service.accounts.tokens import AccessTokens
-from order_service.api import docs, middleware, problems
+from order_service.api import docs, middleware, orders, problems
 from order_service.api.answers import NO_STORE, json_answer
 from order_service.api.limits import Limits, address_of, admit
+from order_service.cache import Entry, OrderCache
 from order_service.db import WEB, check_role, create_engine
+from order_service.log.event_log import EventLog
+from order_service.log.fold import FoldedOrder
+from order_service.log.reading import heads
 from order_service.readiness import Readiness
+from order_service.redis_client import connect
+from order_service.representation import document
 from order_service.settings import Settings
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
@@ -58,24 +62,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     return app
 
 
-def create_redis(settings: Settings) -> Redis:
-    """A client that fails fast: the library's defaults wait a minute for a hung server (pitfalls 77
-    to 79)."""
-    return Redis(
-        host=settings.REDIS_HOST,
-        port=settings.REDIS_PORT,
-        password=settings.REDIS_PASSWORD or None,
-        db=settings.REDIS_DB,
-        protocol=2,
-        socket_timeout=constants.REDIS_TIMEOUT_S,
-        socket_connect_timeout=constants.REDIS_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-        max_connections=constants.REDIS_POOL_SIZE,
-    )
-
-
 def _include_routes(app: FastAPI) -> None:
     app.include_router(accounts.router)
+    app.include_router(orders.router)
     app.add_api_route("/healthz", healthz, operation_id="service_health", tags=["service"])
     app.add_api_route("/readyz", readyz, operation_id="service_ready", tags=["service"])
 
@@ -103,13 +92,18 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await check_role(engine, WEB)
         await readiness.check_migrations(engine, head)
         await readiness.check_durability(engine)
-        redis = create_redis(settings)
+        redis = connect(settings)
         stack.push_async_callback(redis.aclose)
+        cache = OrderCache(redis, settings.CACHE_TTL_SECONDS)
+        cache.start()
+        stack.push_async_callback(cache.close)
         hashing = Passwords()
         stack.callback(hashing.close)
 
         app.state.engine = engine
         app.state.redis = redis
+        app.state.cache = cache
+        app.state.log = await stack.enter_async_context(_event_log(settings, engine, cache))
         app.state.accounts = accounts.Accounts(
             engine,
             hashing,
@@ -128,6 +122,33 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         # what start-up made lives as long as the process: no collection needs to look at it again
         gc.freeze()
         yield
+
+
+@asynccontextmanager
+async def _event_log(
+    settings: Settings, engine: AsyncEngine, cache: OrderCache
+) -> AsyncIterator[EventLog]:
+    """The process's log, with its appender running; what is queued at the end is still answered."""
+    append_engine = create_engine(
+        settings,
+        WEB,
+        application_name="order-service-append",
+        pool_size=1,
+        statement_timeout_ms=constants.APPEND_STATEMENT_TIMEOUT_MS,
+    )
+    async with engine.connect() as connection:
+        partitions = len(await heads(connection))
+
+    async def refresh(orders: Sequence[FoldedOrder]) -> None:
+        await cache.refresh([Entry(o.id, o.version, o.order.user_id, document(o)) for o in orders])
+
+    log = EventLog(engine, append_engine, partitions, refresh)
+    log.start()
+    try:
+        yield log
+    finally:
+        await log.close()
+        await append_engine.dispose()
 
 
 @asynccontextmanager

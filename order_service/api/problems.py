@@ -57,6 +57,7 @@ STATUS_BY_CODE = {
     "unsupported-grant-type": 400,
     "forbidden": 403,
     "line-not-found": 404,
+    "stale-version": 412,
     "content-too-large": 413,
 }
 # Members of RFC 9457 itself: an error's fact of the same name goes out as order_<name>.
@@ -140,7 +141,9 @@ def of_error(error: OrderServiceError) -> Problem:
     headers = {}
     if status == 503 or error.code == "concurrent-update":
         headers["Retry-After"] = RETRY_AFTER_S
-    return Problem(status, error.code, error.detail, headers, **error.facts)
+    problem = Problem(status, error.code, error.detail, headers)
+    problem.members.update(error.facts)
+    return problem
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

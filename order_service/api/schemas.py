@@ -190,7 +190,7 @@ class ChangeStatusRequest(BaseModel):
 
     @property
     def target(self) -> TargetStatus:
-        if self.status in ("PARTIALLY_SHIPPED", "RETURNED"):
+        if self.status == "PARTIALLY_SHIPPED" or self.status == "RETURNED":  # narrows
             raise InvalidRequest(
                 "status-not-settable",
                 f"{self.status} follows from shipments and returns: it cannot be set.",
