@@ -42,19 +42,16 @@ class Readiness:
 
     async def _check_all(self) -> dict[str, str]:
         for name, check in self._checks.items():
-            if name not in self._running:
+            if name not in self._running or self._running[name].done():
                 self._running[name] = asyncio.create_task(_outcome(check))
         await asyncio.wait(self._running.values(), timeout=limits.READINESS_CHECK_TIMEOUT_S)
-        report = {}
-        for name in self._checks:
-            task = self._running[name]
-            report[name] = task.result() if task.done() else "TimeoutError"
-            if task.done():
-                del self._running[name]
-            else:
-                # Not waited for: a hung database's driver takes seconds to give its connection up.
-                task.cancel()
-        return report
+        for task in self._running.values():
+            # Not waited for: a hung database's driver takes seconds to give its connection up.
+            task.cancel()
+        return {
+            name: task.result() if task.done() else "TimeoutError"
+            for name, task in self._running.items()
+        }
 
 
 async def _outcome(check: Check) -> str:
