@@ -137,7 +137,7 @@ async def test_unknown_user_and_wrong_password_cannot_be_told_apart(web: httpx.A
 
     assert len(known) == 1
     assert known == unknown
-    assert 0.5 < unknown_s / known_s < 2
+    assert 0.33 < unknown_s / known_s < 3  # without the hash it is some 0.1
 
 
 async def test_a_refused_login_speaks_oauth2_as_well(web: httpx.AsyncClient) -> None:

@@ -16,6 +16,7 @@ from tests.conftest import serving
 from tests.proxy import proxy_to
 
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+HELD_UP_S = 0.25  # more than a busy machine takes, far less than any time-out on the loop
 CREDENTIALS = {"email": "ann@example.com", "password": "correct horse battery staple"}
 
 
@@ -145,7 +146,7 @@ async def test_without_redis_each_process_counts_alone(limited: Settings) -> Non
         await asyncio.sleep(0.5)
 
     assert found == [401] * 10 + [429]
-    assert max(lags) < 0.1
+    assert max(lags) < HELD_UP_S
 
 
 async def test_a_hung_redis_holds_nobody_up(redis: Redis, limited: Settings) -> None:
@@ -164,8 +165,8 @@ async def test_a_hung_redis_holds_nobody_up(redis: Redis, limited: Settings) -> 
                     await asyncio.sleep(0.02)
             await asyncio.wait_for(proxy.swallowed.wait(), 5)
 
-    assert slowest < 0.1
-    assert max(lags) < 0.1
+    assert slowest < HELD_UP_S
+    assert max(lags) < HELD_UP_S
 
 
 async def test_redis_is_used_again_when_it_answers_again(redis: Redis, limited: Settings) -> None:
