@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from argon2 import PasswordHasher
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -328,3 +329,19 @@ async def test_a_wrong_user_is_not_made(web_engine: AsyncEngine) -> None:
         await create_user(web_engine, "x@example.com", PASSWORD, "root")
     with pytest.raises(InvalidRequest, match="at least 8"):
         await create_user(web_engine, "x@example.com", "short", "staff")
+
+
+async def test_a_login_renews_a_hash_of_older_parameters(
+    web: httpx.AsyncClient, web_engine: AsyncEngine
+) -> None:
+    await register(web)
+    older = PasswordHasher(time_cost=1, memory_cost=8_192, parallelism=1).hash(PASSWORD)
+    async with web_engine.begin() as connection:
+        await connection.execute(text("UPDATE users SET password_hash = :hash"), {"hash": older})
+
+    assert (await log_in(web)).status_code == 200
+
+    async with web_engine.connect() as connection:
+        stored = (await connection.execute(text("SELECT password_hash FROM users"))).scalar_one()
+    assert "m=19456,t=2,p=1" in stored
+    assert (await log_in(web)).status_code == 200
