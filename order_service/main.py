@@ -178,8 +178,10 @@ def _other_slash(router: ASGIApp) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         if scope["type"] == "http" and not scope.get("order_service.slash") and path != "/":
-            other = path[:-1] if path.endswith("/") else f"{path}/"
-            await router({**scope, "path": other, "order_service.slash": True}, receive, send)
+            scope["order_service.slash"] = True
+            # In place: whoever handles an error of the route must see the path that it has.
+            scope["path"] = path[:-1] if path.endswith("/") else f"{path}/"
+            await router(scope, receive, send)
             return
         # Addresses that do not exist count as well: nobody may search for some without limit.
         request = Request(scope, receive)

@@ -22,30 +22,42 @@ _AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
 
 
 class Readiness:
+    """The checks of one process; a check that hangs is not started again before it has ended."""
+
     def __init__(self, checks: Mapping[str, Check]) -> None:
         self._checks = checks
+        self._running: dict[str, asyncio.Task[str]] = {}
         self._remembered: tuple[float, dict[str, str]] = (float("-inf"), {})
         self._lock = asyncio.Lock()
 
     async def report(self) -> dict[str, str]:
-        """Name of each check -> `ok`, or what is wrong (the kind of error only: details are for the
-        log)."""
+        """Name of each check -> `ok`, or what is wrong (the kind of error only: details are for
+        the log)."""
         async with self._lock:
             at, report = self._remembered
             if time.monotonic() - at > limits.READINESS_REMEMBERED_S:
-                outcomes = await asyncio.gather(
-                    *(_outcome(check) for check in self._checks.values())
-                )
-                report = dict(zip(self._checks, outcomes, strict=True))
+                report = await self._check_all()
                 self._remembered = (time.monotonic(), report)
             return report
+
+    async def _check_all(self) -> dict[str, str]:
+        for name, check in self._checks.items():
+            if name not in self._running or self._running[name].done():
+                self._running[name] = asyncio.create_task(_outcome(check))
+        await asyncio.wait(self._running.values(), timeout=limits.READINESS_CHECK_TIMEOUT_S)
+        for task in self._running.values():
+            # Not waited for: a hung database's driver takes seconds to give its connection up.
+            task.cancel()
+        return {
+            name: task.result() if task.done() else "TimeoutError"
+            for name, task in self._running.items()
+        }
 
 
 async def _outcome(check: Check) -> str:
     try:
-        async with asyncio.timeout(limits.READINESS_CHECK_TIMEOUT_S):
-            await check()
-    except Exception as error:
+        await check()
+    except (Exception, asyncio.CancelledError) as error:
         return type(error).__name__
     return "ok"
 

@@ -19,10 +19,11 @@ import httpx
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.db import PROJECTOR, WEB, create_engine
-from order_service.main import create_app
+from order_service.main import create_app, create_redis
 from order_service.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -84,7 +85,16 @@ async def projector_engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
 
 
 @pytest.fixture
-async def web(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def redis(settings: Settings) -> AsyncIterator[Redis]:
+    """A client of the tests' Redis database, emptied."""
+    client = create_redis(settings)
+    await client.flushdb()
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture
+async def web(settings: Settings, redis: Redis) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the whole web process; not limited, so that tests of other things are not
     refused."""
     unlimited = settings.model_copy(update={"RATE_LIMIT": "1000000/minute"})

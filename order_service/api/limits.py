@@ -178,7 +178,7 @@ class Limits:
 
     def hit(self, request: Request, scope: str, key: str) -> None:
         """Counts the request against one limit. Raises Problem 429."""
-        group = group_of(request.method, request.url.path)
+        group = group_of(request.method, request.scope["path"])
         item = self._strict if scope == "address" and group in STRICT_GROUPS else self._rate
         name = f"{group}-{scope}"
         admitted = self._limiter.hit(item, name, key)
@@ -191,7 +191,7 @@ class Limits:
     def peek(self, connection: HTTPConnection, method: str) -> Quota:
         """Where the caller's address stands, for an answer that was given before anything was
         counted."""
-        group = group_of(method, connection.url.path)
+        group = group_of(method, connection.scope["path"])
         item = self._strict if group in STRICT_GROUPS else self._rate
         return self._quota(item, f"{group}-address", address_of(connection))
 
@@ -267,7 +267,7 @@ class FailedLogins:
 async def admit(request: Request) -> None:
     """Runs before every route: media type, then the address's limit."""
     check_media_type(request)
-    if request.url.path not in UNLIMITED_PATHS:
+    if request.scope["path"] not in UNLIMITED_PATHS:
         limits_of(request).hit(request, "address", address_of(request))
 
 

@@ -102,9 +102,15 @@ class Framing:
     and we would read differently is refused.
     """
 
-    def __init__(self, app: ASGIApp, body_bytes_max: int = constants.BODY_BYTES_MAX) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        body_bytes_max: int = constants.BODY_BYTES_MAX,
+        receive_timeout_s: float = constants.BODY_RECEIVE_TIMEOUT_S,
+    ) -> None:
         self.app = app
         self._max = body_bytes_max
+        self._timeout_s = receive_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -130,7 +136,7 @@ class Framing:
         return self._too_large() if int(length) > self._max else None
 
     def _bounded(self, receive: Receive) -> Receive:
-        deadline = time.monotonic() + constants.BODY_RECEIVE_TIMEOUT_S
+        deadline = time.monotonic() + self._timeout_s
         received, complete = 0, False
 
         async def bounded() -> Message:
@@ -141,7 +147,7 @@ class Framing:
                 async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                     message = await receive()
             except TimeoutError:
-                detail = f"The body did not arrive within {constants.BODY_RECEIVE_TIMEOUT_S:g} s."
+                detail = f"The body did not arrive within {self._timeout_s:g} s."
                 raise Problem(408, "about:blank", detail, {"Connection": "close"}) from None
             received += len(message.get("body", b""))
             complete = not message.get("more_body", False)

@@ -74,7 +74,6 @@ LogDependency = Annotated[EventLog, Depends(log_of)]
     "/",
     operation_id="orders_place",
     status_code=201,
-    openapi_extra={"requestBody": json_body(PlaceOrderRequest).openapi()},
     responses=documented(400, 401, 409, 413, 415, 422, 429, 503),
 )
 async def place(
@@ -96,7 +95,6 @@ async def place(
 @router.patch(
     "/{order_id}/",
     operation_id="orders_change_status",
-    openapi_extra={"requestBody": json_body(ChangeStatusRequest).openapi()},
     responses=documented(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
 )
 async def change_status(

@@ -57,14 +57,17 @@ STATUS_BY_CODE = {
     "unsupported-grant-type": 400,
     "forbidden": 403,
     "line-not-found": 404,
+    "stream-gone": 410,
     "stale-version": 412,
     "content-too-large": 413,
+    "precondition-required": 428,
 }
 # Members of RFC 9457 itself: an error's fact of the same name goes out as order_<name>.
 _RESERVED = {"type", "title", "status", "detail", "instance"}
-# SQLSTATE classes that say "not now": connection, rollback (serialization, deadlock), resources,
-# object in use (lock timeout), operator intervention (statement timeout, shutdown), system error.
-_NOT_NOW = ("08", "40", "53", "55", "57", "58")
+# SQLSTATE classes that say "not now": connection, transaction state (read-only, idle too long),
+# rollback (serialization, deadlock), resources, object in use (lock timeout), operator intervention
+# (statement timeout, shutdown), system error.
+_NOT_NOW = ("08", "25", "40", "53", "55", "57", "58")
 
 
 class Problem(Exception):
@@ -130,7 +133,7 @@ def validation(errors: Sequence[Mapping[str, Any]], location: str = "pointer") -
         }
         for error in errors[: limits.VALIDATION_ERRORS_MAX]
     ]
-    return Problem(422, "validation", f"{len(errors)} field errors.", errors=listed)
+    return Problem(422, "validation", f"Wrong fields: {len(errors)}; see errors.", errors=listed)
 
 
 def of_error(error: OrderServiceError) -> Problem:

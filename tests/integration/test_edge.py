@@ -1,0 +1,300 @@
+"""The edge of every request: framing, headers, problem documents, CORS, health."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from redis.asyncio import Redis
+from starlette.requests import Request
+from starlette.responses import Response
+
+from order_service.api import middleware, problems
+from order_service.api.catalogue import MEANINGS
+from order_service.main import create_app
+from order_service.settings import BODY_BYTES_MAX, Settings
+from tests.conftest import run_sql, serving
+from tests.proxy import proxy_to
+
+ORIGIN = {"Origin": "http://localhost"}
+JSON = {"Content-Type": "application/json"}
+
+
+async def raw(web: httpx.AsyncClient, request: bytes) -> bytes:
+    """What the server answers to these very bytes, until it closes the connection."""
+    reader, writer = await asyncio.open_connection(web.base_url.host, web.base_url.port)
+    try:
+        writer.write(request)
+        return await asyncio.wait_for(reader.read(), 5)
+    finally:
+        writer.close()
+
+
+async def test_an_error_is_a_problem_document_with_the_request_id(web: httpx.AsyncClient) -> None:
+    response = await web.get("/users/me/", headers={"X-Request-Id": "my-request-7"})
+
+    assert response.status_code == 401
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert response.headers["x-request-id"] == "my-request-7"
+    assert response.json() == {
+        "type": "/problems/authentication-required",
+        "title": "Authentication required",
+        "status": 401,
+        "detail": "Send an access token: Authorization: Bearer <token>.",
+        "instance": "my-request-7",
+        "request_id": "my-request-7",
+    }
+
+
+@pytest.mark.parametrize("sent", ["short", "x" * 200, "with space inside", "<script>alert(1)"])
+async def test_a_strange_request_id_is_replaced(web: httpx.AsyncClient, sent: str) -> None:
+    response = await web.get("/healthz", headers={"X-Request-Id": sent})
+
+    assert re.fullmatch("[0-9a-f-]{36}", response.headers["x-request-id"])
+
+
+async def test_every_problem_type_is_explained(web: httpx.AsyncClient) -> None:
+    for slug in MEANINGS:
+        response = await web.get(f"/problems/{slug}")
+        assert (response.status_code, slug in response.text) == (200, True)
+
+    assert (await web.get("/problems/unknown")).status_code == 404
+
+
+async def test_security_headers_are_on_every_answer(web: httpx.AsyncClient) -> None:
+    for path in ("/healthz", "/users/me/", "/nothing"):
+        headers = (await web.get(path)).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["content-security-policy"] == middleware.CONTENT_SECURITY_POLICY
+        assert "ratelimit" in headers
+        assert "server" not in headers
+
+
+async def test_paths_answer_with_and_without_trailing_slash(web: httpx.AsyncClient) -> None:
+    for path in ("/users/me", "/healthz", "/docs", "/readyz"):
+        with_slash, without = await web.get(f"{path}/"), await web.get(path)
+        assert with_slash.status_code == without.status_code != 404
+
+    assert (await web.post("/register", json={})).status_code == 422
+
+
+async def test_405_names_all_methods_of_the_path(web: httpx.AsyncClient) -> None:
+    for path in ("/register/", "/register"):
+        response = await web.delete(path)
+        assert (response.status_code, response.headers["allow"]) == (405, "POST")
+        assert response.json()["type"] == "about:blank"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Type": "text/plain"},
+        {"Content-Type": "application/json; charset=utf-16"},
+        {**JSON, "Content-Encoding": "gzip"},
+        {"Content-Type": ""},
+    ],
+)
+async def test_another_media_type_is_415(web: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    response = await web.post("/register/", content=b"{}", headers=headers)
+
+    assert response.status_code == 415
+    assert response.headers["accept-post"] == "application/json"
+
+
+async def test_a_body_that_says_it_is_too_large_is_413(web: httpx.AsyncClient) -> None:
+    response = await web.post("/register/", content=b"x" * (BODY_BYTES_MAX + 1), headers=JSON)
+
+    assert response.status_code == 413
+    assert response.json()["max_bytes"] == BODY_BYTES_MAX
+
+
+async def test_a_body_that_turns_out_too_large_is_413(web: httpx.AsyncClient) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(BODY_BYTES_MAX // 65_536 + 1):
+            yield b" " * 65_536
+
+    response = await web.post("/register/", content=chunks(), headers=JSON)
+
+    assert response.status_code == 413
+
+
+async def test_a_body_that_does_not_arrive_is_408() -> None:
+    async def app(scope: object, receive: object, send: object) -> None:
+        await Request(scope, receive).body()  # type: ignore[arg-type]
+
+    async def never() -> dict[str, object]:
+        await asyncio.Event().wait()
+        return {}
+
+    framing = middleware.Framing(app, receive_timeout_s=0.05)
+    scope = {"type": "http", "http_version": "1.1", "headers": [(b"host", b"x")]}
+
+    with pytest.raises(problems.Problem) as caught:
+        await framing(scope, never, never)  # type: ignore[arg-type]
+
+    assert caught.value.status == 408
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Host: a\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+        b"Host: a\r\nHost: b\r\nContent-Length: 2\r\n",
+        b"Content-Length: 2\r\n",
+        b"Host: a\r\nContent-Length: 2\r\nContent-Length: 3\r\n",
+    ],
+)
+async def test_ambiguous_framing_is_refused(web: httpx.AsyncClient, head: bytes) -> None:
+    answer = await raw(web, b"POST /register/ HTTP/1.1\r\n" + head + b"\r\n{}")
+
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+async def test_errors_carry_cors_headers(web: httpx.AsyncClient) -> None:
+    for response in (
+        await web.get("/users/me/", headers=ORIGIN),
+        await web.get("/nothing", headers=ORIGIN),
+        await web.post("/register/", content=b"x" * (BODY_BYTES_MAX + 1), headers=ORIGIN),
+    ):
+        assert response.is_client_error
+        assert response.headers["access-control-allow-origin"] == "http://localhost"
+        assert "Consistency-Token" in response.headers["access-control-expose-headers"]
+
+
+async def test_another_origin_gets_no_cors_headers(web: httpx.AsyncClient) -> None:
+    response = await web.get("/users/me/", headers={"Origin": "http://localhost.evil.example"})
+
+    assert "access-control-allow-origin" not in response.headers
+
+
+async def test_a_preflight_allows_what_the_contract_names(web: httpx.AsyncClient) -> None:
+    asked = {
+        **ORIGIN,
+        "Access-Control-Request-Method": "PATCH",
+        "Access-Control-Request-Headers": "authorization,if-match,idempotency-key,traceparent",
+    }
+
+    assert (await web.options("/register/", headers=asked)).status_code == 200
+
+
+async def test_a_mistake_of_ours_is_a_500_without_internals(settings: Settings) -> None:
+    app = create_app(settings)
+
+    async def broken(request: Request) -> Response:
+        raise RuntimeError("secret internals")
+
+    app.add_route("/broken", broken)
+    async with serving(app) as client:
+        response = await client.get("/broken", headers=ORIGIN)
+
+    assert response.status_code == 500
+    assert response.json()["type"] == "/problems/internal-error"
+    assert response.json()["instance"] == response.headers["x-request-id"]
+    assert response.headers["access-control-allow-origin"] == "http://localhost"
+    assert "secret" not in response.text
+
+
+async def test_steps_are_taken_in_the_documented_order(settings: Settings, redis: Redis) -> None:
+    """Media type, then the address's limit, then authentication."""
+    limited = settings.model_copy(update={"RATE_LIMIT": "10/hour"})
+    async with serving(create_app(limited)) as client:
+        form = {"Content-Type": "text/plain"}
+        uncounted = [await client.post("/register/", content=b"{}", headers=form) for _ in range(3)]
+        malformed = await client.post("/register/", content=b"{", headers=JSON)
+        exhausted = await client.post("/register/", content=b"{", headers=JSON)
+        still = await client.post("/register/", content=b"{}", headers=form)
+
+    assert [r.status_code for r in uncounted] == [415] * 3
+    assert [r.status_code for r in (malformed, exhausted, still)] == [400, 429, 415]
+
+
+async def test_the_documentation_loads_nothing_from_elsewhere(web: httpx.AsyncClient) -> None:
+    page = await web.get("/docs")
+
+    assert page.headers["content-security-policy"] == middleware.DOCS_CONTENT_SECURITY_POLICY
+    sources = re.findall(r'(?:src|href)="([^"]*)"', page.text)
+    assert len(sources) == 4
+    for source in sources:
+        assert (await web.get(source)).status_code == 200
+    assert "://" not in page.text
+
+
+async def test_the_openapi_document_shows_bodies_and_problems(web: httpx.AsyncClient) -> None:
+    document = (await web.get("/openapi.json")).json()
+
+    operations = [o for path in document["paths"].values() for o in path.values()]
+    ids = [o["operationId"] for o in operations]
+    assert len(ids) == len(set(ids))
+    token = document["paths"]["/token/"]["post"]
+    assert set(token["requestBody"]["content"]) == {
+        "application/x-www-form-urlencoded",
+        "application/json",
+    }
+    assert token["responses"]["401"]["content"]["application/problem+json"]
+    scheme = document["components"]["securitySchemes"]["OAuth2PasswordBearer"]
+    assert scheme["flows"]["password"]["tokenUrl"] == "/token/"
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+
+
+async def test_the_documentation_can_be_switched_off(settings: Settings) -> None:
+    app = create_app(settings.model_copy(update={"DOCS_ENABLED": False}))
+    async with serving(app) as client:
+        assert (await client.get("/docs")).status_code == 404
+        assert (await client.get("/openapi.json")).status_code == 404
+
+
+async def test_ready_names_what_is_missing(settings: Settings) -> None:
+    async with proxy_to(settings.REDIS_HOST, settings.REDIS_PORT) as proxy:
+        proxy.replies = False
+        proxied = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": proxy.port}
+        async with serving(create_app(settings.model_copy(update=proxied))) as client:
+            response = await client.get("/readyz")
+
+    assert response.status_code == 503
+    assert response.json()["status"] == "degraded"
+    assert response.json()["checks"]["database"] == "ok"
+    assert response.json()["checks"]["broker"] == "ok"
+    assert response.json()["checks"]["cache"] != "ok"
+
+
+async def test_a_database_that_goes_away_is_a_503_and_comes_back(settings: Settings) -> None:
+    async with proxy_to(settings.DB_HOST, settings.DB_PORT) as proxy:
+        proxied = {"DB_HOST": "127.0.0.1", "DB_PORT": proxy.port}
+        async with serving(create_app(settings.model_copy(update=proxied))) as client:
+            body = {"refresh_token": "unknown"}
+            proxy.cut()
+            lost = await client.post("/token/refresh/", json=body)
+            async with asyncio.timeout(10):
+                while (await client.post("/token/refresh/", json=body)).status_code != 401:
+                    await asyncio.sleep(0.1)
+
+    assert lost.status_code == 503
+    assert lost.json()["type"] == "/problems/dependency-unavailable"
+    assert lost.json()["dependency"] == "database"
+    assert lost.headers["retry-after"] == "1"
+
+
+async def test_a_hung_database_leaves_the_process_healthy(settings: Settings) -> None:
+    async with proxy_to(settings.DB_HOST, settings.DB_PORT) as proxy:
+        proxied = {"DB_HOST": "127.0.0.1", "DB_PORT": proxy.port}
+        async with serving(create_app(settings.model_copy(update=proxied))) as client:
+            proxy.replies = False
+            async with asyncio.timeout(2):
+                ready, health = await asyncio.gather(client.get("/readyz"), client.get("/healthz"))
+            proxy.replies = True
+            proxy.cut()
+
+    assert (ready.status_code, health.status_code) == (503, 200)
+    assert ready.json()["checks"]["database"] == "TimeoutError"
+
+
+async def test_a_database_of_another_revision_is_not_served(settings: Settings) -> None:
+    await run_sql(settings, "UPDATE alembic_version SET version_num = '0000'", settings.DB_NAME)
+    app = create_app(settings)
+
+    with pytest.raises(RuntimeError, match=r"at migration 0000.*entrypoint.sh migrate"):
+        async with app.router.lifespan_context(app):
+            pass
