@@ -57,9 +57,7 @@ def settings(migrated_template: Settings) -> Iterator[Settings]:
     """Settings that name an empty, migrated database of this test's own."""
     name = f"test_{uuid4().hex[:12]}"
     asyncio.run(
-        run_sql(
-            migrated_template, f"CREATE DATABASE {name} TEMPLATE {migrated_template.DB_NAME}"
-        )
+        run_sql(migrated_template, f"CREATE DATABASE {name} TEMPLATE {migrated_template.DB_NAME}")
     )
     yield migrated_template.model_copy(update={"DB_NAME": name})
     asyncio.run(run_sql(migrated_template, f"DROP DATABASE {name} WITH (FORCE)"))
