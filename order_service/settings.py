@@ -61,6 +61,10 @@ REDIS_BREAKER_S = 1.0  # how long Redis is left alone after it failed
 CACHE_LEASE_MS = 2_000
 LIST_CACHE_TTL_S = 10
 STALE_KEYS_MAX = 10_000  # keys whose refresh failed and is retried
+STALE_RETRY_S = 0.2
+STALE_RETRY_BATCH = 500
+CACHE_CLOSE_TIMEOUT_S = 1.0  # for a last retry of the stale keys when a process ends
+CACHE_SCAN_PAGE = 500
 
 # --- HTTP -----------------------------------------------------------------------------------------
 BODY_BYTES_MAX = 256 * 1024

@@ -1,0 +1,121 @@
+"""The Lua scripts of the cache: all that must be atomic in Redis. May import cache_entries.
+
+Every script takes two keys, an entry and its lease, which share a hash tag. An entry is one Redis
+string that begins with `prefix` (format number and the id it belongs to) and its version in digits;
+anything else under the key, of whatever type, is garbage: a miss, to be deleted.
+
+Why a lease makes a fill safe: the reader leaves it (or finds one) before it reads PostgreSQL, and
+whoever changes the order deletes it after the commit. So a commit that the reader missed either has
+deleted the lease, and the fill is refused, or will still replace what was filled. The token is
+random: a lease that was deleted never comes back, and readers that find one standing may share it.
+A lease that is lost (time, eviction, FLUSHALL) costs a fill, no more.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
+
+from order_service.cache_entries import Place
+
+_READ_ENTRY = """
+-- version of the entry (nil if absent or garbage), and its value (false if absent)
+local function read_entry(key, prefix)
+  local value = redis.pcall('GET', key)  -- pcall: another type under the key is an error
+  if type(value) == 'string' and string.sub(value, 1, #prefix) == prefix then
+    return tonumber(string.match(value, '^(%d+):', #prefix + 1)), value
+  end
+  return nil, value
+end
+"""
+
+
+@dataclass(frozen=True)
+class Script:
+    source: str
+    sha: str
+
+
+def _script(body: str) -> Script:
+    source = _READ_ENTRY + body
+    return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
+
+
+# ARGV: prefix, new token, lease in ms. Returns the entry; or the standing lease's token and 1 if
+# garbage was deleted; or nil if Redis would not keep a lease (it is full).
+LOOK_UP = _script("""
+local version, value = read_entry(KEYS[1], ARGV[1])
+if version then return value end
+if value then redis.call('DEL', KEYS[1]) end
+redis.pcall('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[3])
+local token = redis.pcall('GET', KEYS[2])
+if type(token) == 'string' then return {token, value and 1 or 0} end
+if token then redis.call('DEL', KEYS[2]) end  -- another type: gone for the next reader
+return false
+""")
+
+# ARGV: prefix, token, version, ttl in s, value. Returns 1 if filled: only while the lease stands,
+# and only what is absent or older.
+FILL = _script("""
+if redis.pcall('GET', KEYS[2]) ~= ARGV[2] then return 0 end
+local version = read_entry(KEYS[1], ARGV[1])
+local filled = 0
+if not version or version < tonumber(ARGV[3]) then
+  filled = redis.pcall('SET', KEYS[1], ARGV[5], 'EX', ARGV[4]).err and 0 or 1  -- 0: Redis is full
+end
+redis.call('DEL', KEYS[2])
+return filled
+""")
+
+# ARGV: prefix, version ('' = newer than any), then ttl in s and value, or neither of them.
+# Afterwards the entry is absent or at least at `version`, and nothing read earlier can fill it.
+# Never makes an entry where there was none.
+SUPERSEDE = _script("""
+local version, value = read_entry(KEYS[1], ARGV[1])
+if value and not (version and version >= (tonumber(ARGV[2]) or math.huge)) then
+  local replaced = version and ARGV[4] and redis.pcall('SET', KEYS[1], ARGV[4], 'EX', ARGV[3])
+  -- A full Redis refuses SET and still obeys DEL: the old contents must go in any case.
+  if not replaced or replaced.err then redis.call('DEL', KEYS[1]) end
+end
+redis.call('DEL', KEYS[2])
+return 1
+""")
+
+
+Arguments = Sequence[Any]
+
+
+async def run(redis: Redis, script: Script, place: Place, arguments: Arguments) -> Any:
+    """The reply, in one round trip; two if Redis lost its scripts (restart, SCRIPT FLUSH)."""
+    keys_and_arguments = (place.entry, place.lease, *arguments)
+    try:
+        return await redis.evalsha(script.sha, 2, *keys_and_arguments)
+    except NoScriptError:
+        return await redis.eval(script.source, 2, *keys_and_arguments)
+
+
+async def run_many(
+    redis: Redis, script: Script, calls: Sequence[tuple[Place, Arguments]]
+) -> list[Any]:
+    """A reply or an exception for each of the calls, which go in one pipeline.
+
+    A pipeline and not one script over all keys, so that Redis serves others between two of them.
+    """
+    replies = await _pipelined(redis, script, calls)
+    if any(isinstance(reply, NoScriptError) for reply in replies):
+        await redis.script_load(script.source)
+        replies = await _pipelined(redis, script, calls)  # all again: each may be repeated
+    return replies
+
+
+async def _pipelined(
+    redis: Redis, script: Script, calls: Sequence[tuple[Place, Arguments]]
+) -> list[Any]:
+    pipeline = redis.pipeline(transaction=False)
+    for place, arguments in calls:
+        pipeline.execute_command("EVALSHA", script.sha, 2, place.entry, place.lease, *arguments)
+    replies: list[Any] = await pipeline.execute(raise_on_error=False)
+    return replies

@@ -1,0 +1,127 @@
+"""Redis: a process's client, and a gate that keeps a dead Redis cheap. May import settings."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+from order_service import settings as limits
+from order_service.settings import Settings
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+def connect(settings: Settings, timeout_s: float = limits.REDIS_TIMEOUT_S) -> Redis:
+    """A client with a bounded pool; connects on first use, in the event loop that uses it.
+
+    Nothing is left to redis-py's defaults: they retry ten times and wait a minute on a hung server.
+    A command that fails is not sent again here: whoever asks for it knows whether it is worth the
+    time.
+    """
+    pool = BlockingConnectionPool(
+        host=settings.REDIS_HOST,
+        port=settings.REDIS_PORT,
+        password=settings.REDIS_PASSWORD or None,
+        db=settings.REDIS_DB,
+        max_connections=limits.REDIS_POOL_SIZE,
+        timeout=timeout_s,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,  # 3 costs a HELLO and a CLIENT MAINT_NOTIFICATIONS on every new connection
+        driver_info=None,  # no CLIENT SETINFO either
+        decode_responses=False,
+    )
+    return Redis.from_pool(pool)
+
+
+class RedisAway(Exception):
+    """Redis was left alone, did not answer in time, or refused: go on without it."""
+
+
+class RedisGate:
+    """The one way to Redis for whoever can do without it.
+
+    A call lasts at most REDIS_TIMEOUT_S, connecting included. After a failure Redis is left alone
+    for REDIS_BREAKER_S, so that an outage costs a request nothing; then one call tries it and, if
+    it is answered, opens the way for all.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self.redis = redis
+        self._retry_at: float | None = None  # monotonic; None: Redis answers
+        self._last_refusal = ""
+        # Waiting here and not in the pool tells "we are busy", which is no sign of a dead Redis,
+        # from "it is silent".
+        self._slots = asyncio.Semaphore(limits.REDIS_POOL_SIZE)
+
+    async def run(self, command: Callable[[], Awaitable[T]], *, insist: bool = False) -> T:
+        """The command's result. `insist`: even while Redis is left alone. Raises RedisAway."""
+        try:
+            # A free slot is taken at once; the limit is for a process that asks for more than Redis
+            # can answer.
+            async with asyncio.timeout(limits.REDIS_TIMEOUT_S if self._slots.locked() else None):
+                await self._slots.acquire()
+        except TimeoutError as error:
+            raise RedisAway("too many calls at once") from error
+        try:
+            # Looked at after the wait: those who queued behind calls that failed must not fail one
+            # by one.
+            if not (insist or self._may_try()):
+                raise RedisAway("left alone after a failure")
+            return await self._try(command)
+        finally:
+            self._slots.release()
+
+    async def _try(self, command: Callable[[], Awaitable[T]]) -> T:
+        try:
+            async with asyncio.timeout(limits.REDIS_TIMEOUT_S):
+                result = await command()
+        except (
+            ResponseError
+        ) as error:  # it answers, though with a refusal (full, read-only, no rights)
+            self._refused(error)
+            raise RedisAway(str(error)) from error
+        except (RedisError, OSError, TimeoutError) as error:
+            await self._failed(error)
+            raise RedisAway(repr(error)) from error
+        self._answered()
+        return result
+
+    def _may_try(self) -> bool:
+        if self._retry_at is None:
+            return True
+        now = time.monotonic()
+        if now < self._retry_at:
+            return False
+        self._retry_at = (
+            now + limits.REDIS_BREAKER_S
+        )  # this call tries; the others wait for its outcome
+        return True
+
+    def _answered(self) -> None:
+        if self._retry_at is not None:
+            self._retry_at = None
+            logger.warning("Redis answers again.")
+
+    def _refused(self, error: ResponseError) -> None:
+        self._answered()
+        if str(error) != self._last_refusal:  # once, not a line a request
+            self._last_refusal = str(error)
+            logger.warning("Redis refused a command: %s", error)
+
+    async def _failed(self, error: BaseException) -> None:
+        first = self._retry_at is None
+        self._retry_at = time.monotonic() + limits.REDIS_BREAKER_S
+        if first:
+            logger.warning("Redis does not answer (%r): going on without it.", error)
+            # Idle connections may be cut without a word, as the failed one was. Kept, each of them
+            # would cost one more time-out and one more second without Redis after it has come back.
+            await self.redis.connection_pool.disconnect(inuse_connections=False)
