@@ -23,7 +23,8 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.db import PROJECTOR, WEB, create_engine
-from order_service.main import create_app, create_redis
+from order_service.main import create_app
+from order_service.redis_client import connect
 from order_service.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -87,7 +88,7 @@ async def projector_engine(settings: Settings) -> AsyncIterator[AsyncEngine]:
 @pytest.fixture
 async def redis(settings: Settings) -> AsyncIterator[Redis]:
     """A client of the tests' Redis database, emptied."""
-    client = create_redis(settings)
+    client = connect(settings)
     await client.flushdb()
     yield client
     await client.aclose()

@@ -131,7 +131,7 @@ async def fill(cache: OrderCache, version: int, order_id: UUID = ORDER) -> None:
 async def until(condition: Callable[[], bool], within_s: float) -> None:
     async with asyncio.timeout(within_s):
         while not condition():
-            await asyncio.sleep(0.005)  # noqa: ASYNC110 - the state of another program has no event
+            await asyncio.sleep(0.005)
 
 
 async def took(work: object) -> float:
