@@ -44,8 +44,8 @@ async def place_order(
             return Answer(await log.append(_creation(order_id, command, events, metadata)))
         except (VersionConflict, InvalidRequest, RuleViolation):
             # Looked up only now: the id follows from the key, so a repeat cannot be appended twice.
-            earlier = await _repeat(log, await log.read(order_id), metadata)
-            if earlier is None:
+            earlier = metadata.key and await _repeat(log, await log.read(order_id), metadata)
+            if not earlier:
                 raise
             return earlier
 

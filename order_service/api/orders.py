@@ -36,11 +36,6 @@ _ETAG = re.compile(r'\s*(W/)?"([\x21\x23-\x7e]{0,64})"\s*')
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
-IdempotencyKey = Annotated[
-    str | None,
-    Header(description="A name for this request: a repeat under it gets the first answer again."),
-]
-
 
 class StaleVersion(VersionConflict):
     """If-Match named another version than the order has."""
@@ -62,6 +57,50 @@ def order_id_of(path: str) -> UUID:
     return UUID(path)
 
 
+def _idempotency_key(
+    idempotency_key: Annotated[
+        str | None,
+        Header(description="A name for this request: repeats under it get the first answer."),
+    ] = None,
+) -> str | None:
+    """The key, bare or as a structured-field string. Raises Problem 400."""
+    if idempotency_key is None:
+        return None
+    match = _KEY.fullmatch(idempotency_key)
+    if match is None:
+        raise Problem(
+            400,
+            "idempotency-key-invalid",
+            'Send 1 to 255 printable ASCII characters, bare or as a string such as "8e03978e".',
+        )
+    return match[1] or match[2]
+
+
+def _versions(
+    if_match: Annotated[
+        str | None, Header(description="Act only if the order has this ETag.")
+    ] = None,
+) -> frozenset[int] | None:
+    """The versions that If-Match accepts, None for any; a weak tag matches none (RFC 9110 13.1.1).
+
+    Raises Problem 400.
+    """
+    if if_match is None or if_match.strip() == "*":
+        return None
+    versions = set()
+    for tag in if_match.split(","):
+        match = _ETAG.fullmatch(tag)
+        if match is None:
+            raise Problem(400, "malformed-request", 'If-Match takes entity tags like "3", or *.')
+        if match[1] is None and match[2].isdecimal() and match[2].isascii():
+            versions.add(int(match[2]))
+    return frozenset(versions)
+
+
+IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
+IfMatch = Annotated[frozenset[int] | None, Depends(_versions)]
+
+
 def log_of(request: Request) -> EventLog:
     found: EventLog = request.app.state.log
     return found
@@ -79,13 +118,13 @@ LogDependency = Annotated[EventLog, Depends(log_of)]
 async def place(
     request: Request,
     caller: CallerDependency,
+    key: IdempotencyKey,
     body: Annotated[PlaceOrderRequest, Depends(json_body(PlaceOrderRequest))],
     log: LogDependency,
-    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """The order is stored, durably, before this answers."""
     settings: Settings = request.app.state.settings
-    metadata = metadata_of(request, caller, idempotency_key, body)
+    metadata = metadata_of(request, caller, key, body)
     order_id = order_id_of_key(caller.user_id, metadata.key) if metadata.key else uuid7()
     command = body.command(caller.user_id, settings.DEFAULT_CURRENCY)
     answer = await place_order(log, order_id, command, metadata)
@@ -101,15 +140,14 @@ async def change_status(
     request: Request,
     order_id: str,
     caller: CallerDependency,
+    key: IdempotencyKey,
+    seen: IfMatch,
     body: Annotated[ChangeStatusRequest, Depends(json_body(ChangeStatusRequest))],
     log: LogDependency,
-    idempotency_key: IdempotencyKey = None,
-    if_match: Annotated[str | None, Header()] = None,
 ) -> Response:
     """The order has the status; 200 without a new version if it had it already."""
     settings: Settings = request.app.state.settings
-    metadata = metadata_of(request, caller, idempotency_key, body)
-    seen = _versions(if_match)
+    metadata = metadata_of(request, caller, key, body)
     text_id = uuid4() if body.note else None
     command = ChangeStatus(
         to=body.target,
@@ -155,12 +193,9 @@ def visible_to(caller: Caller, order: FoldedOrder) -> None:
         raise OrderNotFound(order.id)
 
 
-def metadata_of(
-    request: Request, caller: Caller, key_header: str | None, body: BaseModel
-) -> Metadata:
+def metadata_of(request: Request, caller: Caller, key: str | None, body: BaseModel) -> Metadata:
     """Who asks, and what proves a repeat of the same request under the same key."""
     traceparent = request.headers.get("traceparent", "")
-    key = _key(key_header)
     return Metadata(
         actor_type="staff" if caller.is_staff else "user",
         actor_id=caller.user_id,
@@ -171,40 +206,11 @@ def metadata_of(
     )
 
 
-def _key(header: str | None) -> str | None:
-    if header is None:
-        return None
-    match = _KEY.fullmatch(header)
-    if match is None:
-        raise Problem(
-            400,
-            "idempotency-key-invalid",
-            'Send 1 to 255 printable ASCII characters, bare or as a string such as "8e03978e".',
-        )
-    return match[1] or match[2]
-
-
 def _fingerprint(request: Request, body: BaseModel) -> str:
     """SHA-256 of method, route and the canonical content: the target is held by its stream."""
     route: Any = request.scope["route"]
     content = orjson.dumps(body.model_dump(), default=str, option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(f"{request.method} {route.path}\n".encode() + content).hexdigest()
-
-
-def _versions(if_match: str | None) -> frozenset[int] | None:
-    """The versions that If-Match accepts; None: any. A weak tag never matches (RFC 9110 13.1.1)."""
-    if if_match is None or if_match.strip() == "*":
-        return None
-    versions = set()
-    for tag in if_match.split(","):
-        match = _ETAG.fullmatch(tag)
-        if match is None:
-            raise Problem(
-                400, "malformed-request", 'If-Match takes entity tags, such as "3", or *.'
-            )
-        if match[1] is None and match[2].isdecimal() and match[2].isascii():
-            versions.add(int(match[2]))
-    return frozenset(versions)
 
 
 def _answer(answer: Answer, status: int, headers: dict[str, str]) -> Response:
