@@ -26,6 +26,9 @@ from order_service.db import PROJECTOR, WEB, create_engine
 from order_service.main import create_app
 from order_service.redis_client import connect
 from order_service.settings import Settings
+from tests.stack import stack
+
+__all__ = ["stack"]  # the fixture is found here by every folder of tests, and started once
 
 ROOT = Path(__file__).parent.parent
 
