@@ -39,9 +39,7 @@ async def append_events(
 ) -> int:
     """The events stand at expected + 1 and on; returns the position of the first."""
     partitions = len(await heads(connection))
-    raw = [
-        e if isinstance(e, RawEvent) else RawEvent(type(e).__name__, encode(e)) for e in events
-    ]
+    raw = [e if isinstance(e, RawEvent) else RawEvent(type(e).__name__, encode(e)) for e in events]
     ids = [uuid4() for _ in raw]
     parameters = {
         "c_partition": [partition_of(stream_id, partitions)],
@@ -66,7 +64,10 @@ async def append_events(
 
 
 async def given_order(
-    engine: AsyncEngine, *events: OrderEvent | RawEvent, partition: int = 0, expected: int = 0,
+    engine: AsyncEngine,
+    *events: OrderEvent | RawEvent,
+    partition: int = 0,
+    expected: int = 0,
     stream_id: UUID | None = None,
 ) -> UUID:
     """A stream of these events; new ones get an id in `partition` (of four)."""

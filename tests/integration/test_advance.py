@@ -1,28 +1,19 @@
 """The loop that keeps read models up with the log: P4 and P8."""
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import UUID
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import settings as limits
 from order_service.cache import OrderCache
-from order_service.domain.events import OrderCanceled
 from order_service.redis_client import connect
 from order_service.settings import Settings
-from projections import dead_letters
 from projections.advance import advance
 from projections.registry import PROJECTIONS
-from projections.step import TooManyParkings
-from tests.examples import CAPTURED, DISPATCHED, PAID, PLACED, SHIPPED, USER
+from tests.examples import CAPTURED, PAID, PLACED, USER
 from tests.given_log import RawEvent, given_order
 
 ROOT = Path(__file__).parent.parent.parent
@@ -116,9 +107,7 @@ async def test_a_worker_that_is_turned_away_leaves_its_news_to_the_other(
 ) -> None:
     await given_order(web_engine, PLACED)
     async with projector_engine.begin() as holder:
-        await holder.execute(
-            text("SELECT 1 FROM checkpoints WHERE name = 'order_view' FOR UPDATE")
-        )
+        await holder.execute(text("SELECT 1 FROM checkpoints WHERE name = 'order_view' FOR UPDATE"))
 
         assert await advance(projector_engine, cache, "order_view", 0) is False
 
@@ -141,7 +130,9 @@ async def test_rows_and_checkpoint_go_back_together(
                 "'BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END'"
             )
         )
-        await connection.execute(text("ALTER TABLE read_models.customer_summary_1 DROP CONSTRAINT c"))
+        await connection.execute(
+            text("ALTER TABLE read_models.customer_summary_1 DROP CONSTRAINT c")
+        )
         await connection.execute(
             text(
                 "CREATE TRIGGER cut AFTER INSERT ON read_models.customer_summary_1 "
