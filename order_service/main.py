@@ -33,6 +33,8 @@ from order_service.readiness import Readiness
 from order_service.redis_client import connect
 from order_service.representation import document
 from order_service.settings import Settings
+from projections import routes as queries
+from projections.order_reader import OrderReader
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 
@@ -65,6 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def _include_routes(app: FastAPI) -> None:
     app.include_router(accounts.router)
     app.include_router(orders.router)
+    app.include_router(queries.router)
     app.add_api_route("/healthz", healthz, operation_id="service_health", tags=["service"])
     app.add_api_route("/readyz", readyz, operation_id="service_ready", tags=["service"])
 
@@ -104,6 +107,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.redis = redis
         app.state.cache = cache
         app.state.log = await stack.enter_async_context(_event_log(settings, engine, cache))
+        app.state.order_reader = OrderReader(engine, cache, app.state.log.partitions)
         app.state.accounts = accounts.Accounts(
             engine,
             hashing,

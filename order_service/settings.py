@@ -48,9 +48,18 @@ TICK_S = 1.0
 # --- projections ----------------------------------------------------------------------------------
 ADVANCE_BATCH_EVENTS = 500
 ADVANCE_TIME_S = 0.25
+ADVANCE_BACKOFF_S = (1.0, 2.0, 5.0, 15.0, 30.0)  # of a partition that fails; the last one repeats
 PARKINGS_PER_MINUTE_MAX = 100
 SUSPECT_TRIES_MAX = 3
 REBUILD_RANGE_EVENTS = 20_000
+REPLAY_STATEMENT_TIMEOUT_MS = 3_600_000  # building an index, comparing two generations
+SWAP_ATTEMPTS_MAX = 10
+SWAP_DELTA_EVENTS_MAX = 1_000  # what a swap may apply while it holds the live checkpoints
+DIFFERENCES_SHOWN = 10
+VERIFY_RANGE_ROWS = 5_000
+VERIFY_CACHE_BATCH = 200
+PROGRESS_INTERVAL_S = 0.5
+PROGRESS_LINE_S = 5.0  # where standard error is no terminal
 DDL_LOCK_TIMEOUT_MS = 100
 DDL_RETRIES_MAX = 50
 
