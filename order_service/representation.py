@@ -22,7 +22,7 @@ def document(folded: FoldedOrder) -> bytes:
 def as_json(folded: FoldedOrder) -> dict[str, Any]:
     order = folded.order
     return {
-        "id": str(folded.id),  # the driver gives a subclass of UUID, which orjson does not take
+        "id": folded.id,
         "number": folded.number,
         "user_id": order.user_id,
         "status": rules.status(order),
