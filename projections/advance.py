@@ -104,8 +104,11 @@ class Pauses:
     def end(self, name: str, partition: int) -> None:
         self._pauses.pop((name, partition), None)
 
+    def clear(self) -> None:
+        self._pauses.clear()
 
-_pauses = Pauses()  # of this worker process
+
+pauses = Pauses()  # of this worker process
 
 
 async def behind(connection: AsyncConnection) -> list[Behind]:
@@ -127,7 +130,7 @@ async def advance(
     is to blame for (the database is away, far too many streams fail); for a while after that the
     partition is left alone.
     """
-    if _pauses.holds(projection_name, partition):
+    if pauses.holds(projection_name, partition):
         return False
     deadline = time.monotonic() + limits.ADVANCE_TIME_S
     projection = PROJECTIONS[projection_name]
@@ -136,7 +139,7 @@ async def advance(
             if time.monotonic() >= deadline:
                 return True
     except Exception:
-        _pauses.begin(projection_name, partition)
+        pauses.begin(projection_name, partition)
         logger.error("%s stops in partition %d for a while.", projection_name, partition)
         raise
     return False
@@ -149,7 +152,7 @@ async def _turn(
     rows = await _batch(engine, projection, partition, careful)
     if rows is None:
         return False
-    _pauses.end(projection.name, partition)
+    pauses.end(projection.name, partition)
     if rows and projection.refresh:
         await projection.refresh(cache, rows)
     # After the commit, and without the lock: whoever was turned away by our lock brought news of
@@ -208,7 +211,7 @@ async def _take_if_free(
             projection.version,
             projection.name,
         )
-        _pauses.begin(projection.name, partition)
+        pauses.begin(projection.name, partition)
         return None
     return held
 
