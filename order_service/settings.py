@@ -48,6 +48,7 @@ TICK_S = 1.0
 # --- projections ----------------------------------------------------------------------------------
 ADVANCE_BATCH_EVENTS = 500
 ADVANCE_TIME_S = 0.25
+ADVANCE_BACKOFF_S = (1.0, 2.0, 5.0, 15.0, 30.0)  # of a partition that fails; the last one repeats
 PARKINGS_PER_MINUTE_MAX = 100
 SUSPECT_TRIES_MAX = 3
 REBUILD_RANGE_EVENTS = 20_000

@@ -35,10 +35,17 @@ class FoldedOrder:
     commands: Mapping[CommandKey, AnsweredCommand] = field(default_factory=dict)
 
 
-def fold(folded: FoldedOrder | None, recorded: RecordedEvent, partitions: int) -> FoldedOrder:
-    """The order after `recorded`, which is the next event of its stream."""
+def fold(
+    folded: FoldedOrder | None, recorded: RecordedEvent, partitions: int, *, skipping: bool = False
+) -> FoldedOrder:
+    """The order after `recorded`, which is the next event of its stream.
+
+    `skipping`: events may be left out before it; the version is that of the last one all the same.
+    """
     version = folded.version if folded else 0
-    assert recorded.version == version + 1, "a stream is folded without gaps, in order"
+    assert recorded.version == version + 1 or (skipping and recorded.version > version), (
+        "a stream is folded without gaps, in order"
+    )
     order = evolve(folded.order if folded else None, recorded.event)
     if folded is None:
         folded = FoldedOrder(
@@ -70,13 +77,17 @@ def _with_command(
 
 
 def fold_stored(
-    stored: Iterable[StoredEvent], partitions: int, folded: FoldedOrder | None = None
+    stored: Iterable[StoredEvent],
+    partitions: int,
+    folded: FoldedOrder | None = None,
+    *,
+    skipping: bool = False,
 ) -> FoldedOrder | None:
     """A whole stream, or more of one; `UnreadableEvent` if today's code fails on an event of it."""
     for row in stored:
         recorded = decode(row)
         try:
-            folded = fold(folded, recorded, partitions)
+            folded = fold(folded, recorded, partitions, skipping=skipping)
         except (AssertionError, LookupError, ArithmeticError, TypeError, ValueError) as error:
             raise UnreadableEvent(
                 "order-unreadable",

@@ -1,0 +1,155 @@
+"""Read models: the tables, which generation of each is live, and what a rebuild leaves half done."""
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+# State of the loop that writes read models; the read models themselves live in a schema of their own, below.
+STATE = """
+-- One row a projection: the generation that queries read, by which version of the projection's code it was built, and
+-- the generation that a rollback would go back to.
+CREATE TABLE read_models (
+    name                text PRIMARY KEY,
+    live_generation     integer NOT NULL,
+    projection_version  integer NOT NULL,
+    previous_generation integer,
+    previous_version    integer,
+    last_generation     integer NOT NULL  -- highest number ever given out: none is used twice
+);
+
+-- A stream that a projection could not go on with: it points at the event, so that a retry reads it through today's
+-- upcasters. last_version is the last one that the stream's rows show.
+CREATE TABLE dead_letters (
+    name         text NOT NULL,
+    generation   integer NOT NULL,
+    partition    smallint NOT NULL REFERENCES partitions,
+    stream_id    uuid NOT NULL,
+    version      integer NOT NULL,
+    position     bigint NOT NULL,
+    last_version integer NOT NULL,
+    error        text NOT NULL,
+    parked_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (name, generation, partition, stream_id)
+);
+
+-- An event that a projection leaves out, in every generation.
+CREATE TABLE skips (
+    name       text NOT NULL,
+    partition  smallint NOT NULL REFERENCES partitions,
+    stream_id  uuid NOT NULL,
+    version    integer NOT NULL,
+    reason     text NOT NULL,
+    skipped_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (name, partition, stream_id, version)
+);
+
+-- A generation being built. Its marks say how far: streams up to after_stream are in the table with what the log held
+-- of them at up_to, a position fixed at the start.
+CREATE TABLE rebuilds (
+    name               text PRIMARY KEY REFERENCES read_models,
+    generation         integer NOT NULL,
+    projection_version integer NOT NULL,
+    started_at         timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE TABLE rebuild_marks (
+    name         text NOT NULL REFERENCES rebuilds ON DELETE CASCADE,
+    partition    smallint NOT NULL REFERENCES partitions,
+    up_to        bigint NOT NULL,
+    after_stream uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    events       bigint NOT NULL DEFAULT 0,
+    finished     boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (name, partition)
+);
+"""
+
+# One child a generation. The projector owns them: a replay makes, attaches and drops generations.
+READ_MODELS = """
+CREATE TABLE read_models.order_view (
+    generation         integer NOT NULL,
+    partition          smallint NOT NULL,
+    order_id           uuid NOT NULL,
+    user_id            uuid NOT NULL,
+    status             text NOT NULL,
+    payment_status     text NOT NULL,
+    fulfillment_status text NOT NULL,
+    currency           text NOT NULL,
+    total_minor        bigint NOT NULL,
+    version            integer NOT NULL,
+    created_at         timestamptz NOT NULL,
+    updated_at         timestamptz NOT NULL,
+    document           bytea NOT NULL,
+    PRIMARY KEY (generation, partition, order_id)
+) PARTITION BY LIST (generation);
+-- A user's list, newest first (read backwards). None of its columns ever changes, so updates stay heap-only.
+CREATE INDEX order_view_of_user ON read_models.order_view (user_id, created_at, order_id);
+
+CREATE TABLE read_models.customer_summary (
+    generation    integer NOT NULL,
+    user_id       uuid NOT NULL,
+    currency      text NOT NULL,
+    partition     smallint NOT NULL,
+    orders        bigint NOT NULL,
+    spent_minor   bigint NOT NULL,
+    last_order_at timestamptz NOT NULL,
+    last_order_id uuid NOT NULL,
+    PRIMARY KEY (generation, user_id, currency, partition)
+) PARTITION BY LIST (generation);
+
+CREATE TABLE read_models.sales_by_day (
+    generation    integer NOT NULL,
+    day           date NOT NULL,
+    currency      text NOT NULL,
+    status        text NOT NULL,
+    partition     smallint NOT NULL,
+    orders        bigint NOT NULL,
+    revenue_minor bigint NOT NULL,
+    units         bigint NOT NULL,
+    PRIMARY KEY (generation, day, currency, status, partition)
+) PARTITION BY LIST (generation);
+"""
+
+RIGHTS = """
+GRANT SELECT ON read_models, dead_letters, skips, rebuilds, rebuild_marks TO order_web;
+GRANT SELECT, INSERT, UPDATE, DELETE ON read_models, dead_letters, skips, rebuilds, rebuild_marks TO order_projector;
+"""
+
+PROJECTIONS = ("order_view", "customer_summary", "sales_by_day")
+
+
+def upgrade() -> None:
+    for statement in _statements(STATE + RIGHTS):
+        op.execute(statement)
+    op.execute("CREATE SCHEMA read_models AUTHORIZATION order_projector")
+    op.execute("SET ROLE order_projector")
+    for statement in _statements(READ_MODELS):
+        op.execute(statement)
+    for name in PROJECTIONS:
+        op.execute(
+            f"CREATE TABLE read_models.{name}_1 PARTITION OF read_models.{name} FOR VALUES IN (1) "
+            "WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05)"
+        )
+    op.execute("GRANT USAGE ON SCHEMA read_models TO order_web")
+    op.execute("GRANT SELECT ON ALL TABLES IN SCHEMA read_models TO order_web")
+    op.execute("RESET ROLE")
+    for name in PROJECTIONS:
+        op.execute(f"INSERT INTO read_models VALUES ('{name}', 1, 1, NULL, NULL, 1)")
+        op.execute(
+            "INSERT INTO checkpoints (name, generation, partition) "
+            f"SELECT '{name}', 1, partition FROM partitions"
+        )
+
+
+def downgrade() -> None:
+    op.execute("SET ROLE order_projector")
+    op.execute("DROP SCHEMA read_models CASCADE")
+    op.execute("RESET ROLE")
+    op.execute("DELETE FROM checkpoints WHERE name IN (SELECT name FROM read_models)")
+    op.execute("DROP TABLE rebuild_marks, rebuilds, skips, dead_letters, read_models")
+
+
+def _statements(script: str) -> list[str]:
+    """asyncpg prepares what it runs, and only single statements can be prepared."""
+    return [statement for statement in script.split(";\n") if statement.strip()]

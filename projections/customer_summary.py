@@ -1,0 +1,92 @@
+"""customer_summary: what a user has ordered and spent, per currency."""
+
+from datetime import datetime
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import BigInteger, Row, Text, TextClause, Uuid, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from order_service.log.fold import FoldedOrder
+from projections import projection as p
+
+Counted = tuple[int, int, datetime, UUID]  # orders, spent_minor, last_order_at, last_order_id
+
+
+def contribution(folded: FoldedOrder) -> Counted:
+    """What one order adds to its customer's row: what was captured and will not be paid back."""
+    order = folded.order
+    spent = order.captured_minor - order.refunded_minor - order.refund_pending_minor
+    return (1, spent, folded.created_at, folded.id)
+
+
+def rows(change: p.Change) -> p.Rows:
+    """The difference; an order keeps its customer, currency and time, so the last order can only
+    grow."""
+    before, after = change
+    orders, spent, at, order_id = contribution(after)
+    if before is not None:
+        was_orders, was_spent, _, _ = contribution(before)
+        orders, spent = orders - was_orders, spent - was_spent
+    return {(after.order.user_id, after.order.currency): (orders, spent, at, order_id)}
+
+
+def add(row: p.Row | None, difference: p.Row) -> p.Row:
+    if row is None:
+        return difference
+    return (row[0] + difference[0], row[1] + difference[1], *max(row[2:], difference[2:]))
+
+
+@cache
+def _upsert(table: str) -> TextClause:
+    return p.with_arrays(
+        f"INSERT INTO {table} AS t (generation, partition, user_id, currency, orders, "  # noqa: S608
+        "spent_minor, last_order_at, last_order_id) "
+        "SELECT CAST(:generation AS integer), CAST(:partition AS smallint), u.* FROM unnest("
+        ":user_id, :currency, :orders, :spent_minor, :last_order_at, :last_order_id) AS u "
+        "ON CONFLICT (generation, user_id, currency, partition) DO UPDATE SET "
+        "orders = t.orders + excluded.orders, spent_minor = t.spent_minor + excluded.spent_minor, "
+        "(last_order_at, last_order_id) = (SELECT l.at, l.id FROM (VALUES "
+        "(t.last_order_at, t.last_order_id), (excluded.last_order_at, excluded.last_order_id)) "
+        "AS l (at, id) ORDER BY l.at DESC, l.id DESC LIMIT 1)",
+        user_id=Uuid,
+        currency=Text,
+        orders=BigInteger,
+        spent_minor=BigInteger,
+        last_order_at=p.UtcTime,
+        last_order_id=Uuid,
+    )
+
+
+async def write(connection: AsyncConnection, target: p.Target, rows: p.Rows) -> None:
+    changed = [(key, row) for key, row in rows.items() if row[:2] != (0, 0)]
+    if changed:
+        columns = p.arrays(PROJECTION, changed)
+        await connection.execute(_upsert(target.table), target.identity | columns)
+
+
+PROJECTION = p.Projection(
+    name="customer_summary",
+    version=1,
+    key=("user_id", "currency"),
+    values=("orders", "spent_minor", "last_order_at", "last_order_id"),
+    one_row_per_order=False,
+    rows=rows,
+    add=add,
+    write=write,
+)
+
+_SUMMARY = text(
+    "SELECT currency, sum(orders)::bigint AS orders, sum(spent_minor)::bigint AS spent_minor, "
+    "max(last_order_at) AS last_order_at, "
+    "(array_agg(last_order_id ORDER BY last_order_at DESC, last_order_id DESC))[1] "
+    "AS last_order_id FROM read_models.customer_summary WHERE user_id = :user_id AND generation = "
+    "(SELECT live_generation FROM read_models WHERE name = 'customer_summary') "
+    "GROUP BY currency ORDER BY currency"
+)
+
+
+async def summary(connection: AsyncConnection, user_id: UUID) -> list[Row[Any]]:
+    """One row a currency; none for a user without orders."""
+    return list((await connection.execute(_SUMMARY, {"user_id": user_id})).all())

@@ -1,0 +1,13 @@
+"""PROJECTIONS: the only list of them."""
+
+from projections import customer_summary, order_view, sales_by_day
+from projections.projection import Projection
+
+PROJECTIONS: dict[str, Projection] = {
+    projection.name: projection
+    for projection in (
+        order_view.PROJECTION,
+        customer_summary.PROJECTION,
+        sales_by_day.PROJECTION,
+    )
+}

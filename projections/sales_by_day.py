@@ -1,0 +1,111 @@
+"""sales_by_day: orders, revenue and units per UTC day, currency and status.
+
+An order counts on the day it was placed, in the status it has now.
+"""
+
+from datetime import UTC, date
+from functools import cache
+from typing import Any
+
+from sqlalchemy import BigInteger, Date, Row, Text, TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from order_service.domain import order as rules
+from order_service.log.fold import FoldedOrder
+from projections import projection as p
+
+Day = tuple[date, str, str]  # day, currency, status
+Sales = tuple[int, int, int]  # orders, revenue_minor, units
+
+
+def contribution(folded: FoldedOrder) -> tuple[Day, Sales]:
+    order = folded.order
+    day = (folded.created_at.astimezone(UTC).date(), order.currency, rules.status(order))
+    return day, (1, rules.total_minor(order), rules.units(order))
+
+
+def rows(change: p.Change) -> p.Rows:
+    """The difference: taken away where the order counted before, added where it counts now."""
+    before, after = change
+    day, sales = contribution(after)
+    changed: p.Rows = {day: sales}
+    if before is not None:
+        was_day, (orders, revenue, units) = contribution(before)
+        changed[was_day] = add(changed.get(was_day), (-orders, -revenue, -units))
+    return changed
+
+
+def add(row: p.Row | None, difference: p.Row) -> p.Row:
+    if row is None:
+        return difference
+    return tuple(a + b for a, b in zip(row, difference, strict=True))
+
+
+@cache
+def _upsert(table: str) -> TextClause:
+    return p.with_arrays(
+        f"INSERT INTO {table} AS t (generation, partition, day, currency, status, orders, "  # noqa: S608
+        "revenue_minor, units) "
+        "SELECT CAST(:generation AS integer), CAST(:partition AS smallint), u.* FROM unnest("
+        ":day, :currency, :status, :orders, :revenue_minor, :units) AS u "
+        "ON CONFLICT (generation, day, currency, status, partition) DO UPDATE SET "
+        "orders = t.orders + excluded.orders, "
+        "revenue_minor = t.revenue_minor + excluded.revenue_minor, units = t.units + excluded.units",
+        day=Date,
+        currency=Text,
+        status=Text,
+        orders=BigInteger,
+        revenue_minor=BigInteger,
+        units=BigInteger,
+    )
+
+
+@cache
+def _delete_empty(table: str) -> TextClause:
+    return p.with_arrays(
+        f"DELETE FROM {table} t USING unnest(:day, :currency, :status) "  # noqa: S608
+        "AS u (day, currency, status) WHERE t.generation = :generation "
+        "AND t.partition = :partition AND t.day = u.day AND t.currency = u.currency "
+        "AND t.status = u.status AND t.orders = 0",
+        day=Date,
+        currency=Text,
+        status=Text,
+    )
+
+
+async def write(connection: AsyncConnection, target: p.Target, rows: p.Rows) -> None:
+    changed = [(key, row) for key, row in rows.items() if any(row)]
+    if not changed:
+        return
+    columns = p.arrays(PROJECTION, changed)
+    await connection.execute(_upsert(target.table), target.identity | columns)
+    left = [(key, row) for key, row in changed if row[0] < 0]
+    if left:  # orders have left these rows, perhaps the last ones
+        keys = p.arrays(PROJECTION, left)
+        parameters = target.identity | {name: keys[name] for name in PROJECTION.key}
+        await connection.execute(_delete_empty(target.table), parameters)
+
+
+PROJECTION = p.Projection(
+    name="sales_by_day",
+    version=1,
+    key=("day", "currency", "status"),
+    values=("orders", "revenue_minor", "units"),
+    one_row_per_order=False,
+    rows=rows,
+    add=add,
+    write=write,
+)
+
+_REPORT = text(
+    "SELECT day, currency, status, sum(orders)::bigint AS orders, "
+    "sum(revenue_minor)::bigint AS revenue_minor, sum(units)::bigint AS units "
+    "FROM read_models.sales_by_day WHERE day BETWEEN :first AND :last AND generation = "
+    "(SELECT live_generation FROM read_models WHERE name = 'sales_by_day') "
+    "GROUP BY day, currency, status ORDER BY day, currency, status"
+)
+
+
+async def report(connection: AsyncConnection, first: date, last: date) -> list[Row[Any]]:
+    """Both days included."""
+    return list((await connection.execute(_REPORT, {"first": first, "last": last})).all())
