@@ -50,7 +50,8 @@ def _upsert(table: str) -> TextClause:
         ":day, :currency, :status, :orders, :revenue_minor, :units) AS u "
         "ON CONFLICT (generation, day, currency, status, partition) DO UPDATE SET "
         "orders = t.orders + excluded.orders, "
-        "revenue_minor = t.revenue_minor + excluded.revenue_minor, units = t.units + excluded.units",
+        "revenue_minor = t.revenue_minor + excluded.revenue_minor, "
+        "units = t.units + excluded.units",
         day=Date,
         currency=Text,
         status=Text,

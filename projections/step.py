@@ -152,10 +152,9 @@ async def step_singly(
 
 
 def is_data_error(error: DBAPIError) -> bool:
-    """SQLSTATE class 22 or 23, or the driver could not encode it: the same data would fail
-    again."""
-    state = getattr(error.orig, "sqlstate", None) or ""
-    return state[:2] in ("22", "23") or isinstance(error.orig.__cause__, ValueError)
+    """SQLSTATE class 22 (which the driver's own encoding errors have too) or 23: the same data
+    would fail again."""
+    return (getattr(error.orig, "sqlstate", None) or "")[:2] in ("22", "23")
 
 
 async def park(

@@ -49,7 +49,7 @@ def fold(
     order = evolve(folded.order if folded else None, recorded.event)
     if folded is None:
         folded = FoldedOrder(
-            id=recorded.stream_id,
+            id=UUID(int=recorded.stream_id.int),  # the driver's own UUID class is no JSON to orjson
             number=order_number(recorded.position, recorded.partition, partitions),
             partition=recorded.partition,
             version=recorded.version,
