@@ -1,1 +1,199 @@
-"""x"""
+"""Parked streams: list, show, retry, skip. May import advance, step and generations.
+
+Everything that changes something runs under the live checkpoint's lock, in one transaction: a step
+never sees half of it.
+"""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from order_service.cache import OrderCache
+from order_service.db import PROJECTOR, create_engine
+from order_service.log.reading import heads, partition_of
+from order_service.redis_client import connect
+from order_service.settings import Settings
+from projections.advance import Held, lock_live
+from projections.generations import REPLAY_LOCK, give_up
+from projections.projection import Projection, Rows
+from projections.registry import PROJECTIONS
+from projections.step import read_unskipped, step_singly
+
+_COLUMNS = (
+    "d.name, d.partition, d.stream_id, d.version, d.position, d.last_version, d.error, d.parked_at"
+)
+_LIST = text(
+    f"SELECT {_COLUMNS} FROM dead_letters d JOIN read_models m "  # noqa: S608
+    "ON m.name = d.name AND m.live_generation = d.generation ORDER BY d.parked_at, d.stream_id"
+)
+_SHOW = text(
+    f"SELECT {_COLUMNS}, e.type, e.schema_version, e.event_id, e.recorded_at, e.data::text "  # noqa: S608
+    "FROM dead_letters d JOIN read_models m ON m.name = d.name "
+    "AND m.live_generation = d.generation JOIN events e ON e.partition = d.partition "
+    "AND e.stream_id = d.stream_id AND e.version = d.version "
+    "WHERE d.name = :name AND d.stream_id = :stream_id"
+)
+_UNPARK = text(
+    "DELETE FROM dead_letters WHERE name = :name AND generation = :generation "
+    "AND partition = :partition AND stream_id = :stream_id RETURNING version, last_version"
+)
+_IS_PARKED = text(
+    "SELECT count(*) FROM dead_letters WHERE name = :name AND generation = :generation "
+    "AND partition = :partition AND stream_id = :stream_id"
+)
+_SKIP = text(
+    "INSERT INTO skips (name, partition, stream_id, version, reason) "
+    "VALUES (:name, :partition, :stream_id, :version, :reason)"
+)
+_FORGET_PREVIOUS = text(
+    "UPDATE read_models SET previous_generation = NULL, previous_version = NULL WHERE name = :name"
+)
+_TRY_REPLAY_LOCK = text("SELECT pg_try_advisory_xact_lock(:lock)")
+
+
+class NotParked(Exception):
+    """There is no such dead letter in the live generation."""
+
+
+class ReplayRuns(Exception):
+    """A skip must wait: the rebuild would hold the event that it leaves out."""
+
+
+async def listed(connection: AsyncConnection) -> Sequence[Row[Any]]:
+    return (await connection.execute(_LIST)).all()
+
+
+async def shown(connection: AsyncConnection, name: str, stream_id: UUID) -> Row[Any]:
+    parameters = {"name": name, "stream_id": stream_id}
+    row = (await connection.execute(_SHOW, parameters)).one_or_none()
+    if row is None:
+        raise NotParked(f"{name} has not parked stream {stream_id}.")
+    return row
+
+
+async def retry(
+    engine: AsyncEngine, cache: OrderCache, projection: Projection, stream_id: UUID
+) -> bool:
+    """The stream is applied up to the checkpoint and goes on with the others; False: it failed
+    again and stays parked, perhaps at a later event."""
+    async with engine.begin() as connection:
+        held = await _lock(connection, projection, stream_id)
+        rows, parked = await _apply(connection, held, stream_id)
+    await _tell(cache, projection, rows)
+    return not parked
+
+
+async def skip(
+    engine: AsyncEngine, cache: OrderCache, projection: Projection, stream_id: UUID, reason: str
+) -> bool:
+    """The event that parked the stream is left out of this projection, in this generation and all
+    to come; then as `retry`.
+
+    Other generations may hold that event already, and what they hold is no longer what they should:
+    a build that stands half done and the previous generation are given up.
+    """
+    async with engine.begin() as connection:
+        free = (await connection.execute(_TRY_REPLAY_LOCK, {"lock": REPLAY_LOCK})).scalar_one()
+        if not free:
+            raise ReplayRuns("A replay is running: wait until it has ended, then skip the event.")
+        held = await _lock(connection, projection, stream_id)
+        parked_at = (await shown(connection, projection.name, stream_id)).version
+        skipped = {
+            "name": projection.name,
+            "partition": held.target.partition,
+            "stream_id": stream_id,
+            "version": parked_at,
+            "reason": reason,
+        }
+        await connection.execute(_SKIP, skipped)
+        await connection.execute(_FORGET_PREVIOUS, {"name": projection.name})
+        await give_up(connection, projection.name)
+        rows, parked = await _apply(connection, held, stream_id)
+    await _tell(cache, projection, rows)
+    return not parked
+
+
+async def _lock(connection: AsyncConnection, projection: Projection, stream_id: UUID) -> Held:
+    partition = partition_of(stream_id, len(await heads(connection)))
+    return await lock_live(connection, projection, partition)
+
+
+async def _apply(connection: AsyncConnection, held: Held, stream_id: UUID) -> tuple[Rows, bool]:
+    """Unparked and applied up to the checkpoint, or parked again: the last row, and whether."""
+    key = held.target.identity | {"stream_id": stream_id}
+    letter = (await connection.execute(_UNPARK, key)).one_or_none()
+    if letter is None:
+        raise NotParked(f"{held.target.projection.name} has not parked stream {stream_id}.")
+    stream = await read_unskipped(connection, held.target, stream_id, held.position)
+    rows = await step_singly(connection, held.target, stream, letter.last_version)
+    return rows, bool((await connection.execute(_IS_PARKED, key)).scalar_one())
+
+
+async def _tell(cache: OrderCache, projection: Projection, rows: Rows) -> None:
+    if rows and projection.refresh:
+        await projection.refresh(cache, rows)
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("list", help="every parked stream")
+    for action, what in (
+        ("show", "one parked stream with the event that stopped it"),
+        ("retry", "apply the stream again, after the code was mended"),
+        ("skip", "leave the event out of this projection for good"),
+    ):
+        command = actions.add_parser(action, help=what)
+        command.add_argument("projection", choices=sorted(PROJECTIONS))
+        command.add_argument("stream_id", type=UUID)
+        if action == "skip":
+            command.add_argument("--reason", required=True)
+
+
+async def run(args: argparse.Namespace, settings: Settings) -> int:
+    """0 done; 1 the stream is still parked, or the request could not be fulfilled."""
+    engine = create_engine(settings, PROJECTOR, application_name="dead-letters", pool_size=1)
+    redis = connect(settings)
+    cache = OrderCache(redis, settings.CACHE_TTL_SECONDS)
+    try:
+        return await _run(args, engine, cache)
+    except (NotParked, ReplayRuns) as error:
+        print(error)
+        return 1
+    finally:
+        await redis.aclose()
+        await engine.dispose()
+
+
+async def _run(args: argparse.Namespace, engine: AsyncEngine, cache: OrderCache) -> int:
+    if args.action in ("list", "show"):
+        async with engine.connect() as connection:
+            if args.action == "show":
+                _print(await shown(connection, args.projection, args.stream_id))
+                return 0
+            letters = await listed(connection)
+        for letter in letters:
+            print(
+                f"{letter.name} {letter.stream_id} version {letter.version} "
+                f"(partition {letter.partition}, position {letter.position}): {letter.error}"
+            )
+        print(f"{len(letters)} parked.")
+        return 0
+    projection = PROJECTIONS[args.projection]
+    if args.action == "retry":
+        done = await retry(engine, cache, projection, args.stream_id)
+    else:
+        done = await skip(engine, cache, projection, args.stream_id, args.reason)
+    print("The stream goes on." if done else "The stream is still parked: see `dead-letters show`.")
+    return 0 if done else 1
+
+
+def _print(letter: Row[Any]) -> None:
+    for name, value in letter._mapping.items():
+        print(f"{name}: {value}")

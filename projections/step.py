@@ -148,7 +148,7 @@ async def step_singly(
             await park(connection, target, event, folded.version if folded else 0, repr(error))
             return {}
         folded = following
-    return last if stream[-1].version == len(stream) else {}
+    return last if stream and stream[-1].version == len(stream) else {}
 
 
 def is_data_error(error: DBAPIError) -> bool:

@@ -1,0 +1,236 @@
+"""Generations of a read model: made beside the live one, attached, swapped in, dropped.
+
+Which steps are done is read from the catalog and from `read_models`, never remembered: so whatever
+was killed half-way is simply run again. Two replays are kept apart by an advisory lock, which only
+saves work: each step proves itself (a mark or `read_models` row that moved since is left alone).
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from order_service import settings as limits
+from order_service.log.reading import heads
+from projections.projection import Projection, Target, table_of
+
+REPLAY_LOCK = 0x7265706C6179  # "replay"; advisory locks are per database
+TABLE_OPTIONS = "fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05"
+_LOCK_NOT_AVAILABLE = "55P03"
+
+_LIVE = text("SELECT * FROM read_models WHERE name = :name")
+_STANDING_BUILD = text(
+    "SELECT generation FROM rebuilds WHERE name = :name AND projection_version = :version"
+)
+_NEXT_GENERATION = text(
+    "UPDATE read_models SET last_generation = last_generation + 1 WHERE name = :name "
+    "RETURNING last_generation"
+)
+_RECORD_BUILD = text(
+    "INSERT INTO rebuilds (name, generation, projection_version) "
+    "VALUES (:name, :generation, :version)"
+)
+_MARK = text(
+    "INSERT INTO rebuild_marks (name, partition, up_to) VALUES (:name, :partition, :up_to)"
+)
+_CHECKPOINT = text(
+    "INSERT INTO checkpoints (name, generation, partition) VALUES (:name, :generation, :partition)"
+)
+_DROP_BUILD = text("DELETE FROM rebuilds WHERE name = :name")
+_SWAP = text(
+    "UPDATE read_models SET live_generation = :generation, projection_version = :version, "
+    "previous_generation = live_generation, previous_version = projection_version "
+    "WHERE name = :name AND live_generation = :live"
+)
+_KEPT = text(
+    "SELECT live_generation FROM read_models WHERE name = :name UNION "
+    "SELECT previous_generation FROM read_models WHERE name = :name UNION "
+    "SELECT generation FROM rebuilds WHERE name = :name"
+)
+_TABLES = text(
+    "SELECT c.relname, i.inhparent IS NOT NULL AS attached, "
+    "coalesce(i.inhdetachpending, false) AS detaching FROM pg_class c "
+    "JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'read_models' "
+    "LEFT JOIN pg_inherits i ON i.inhrelid = c.oid "
+    "WHERE c.relkind = 'r' AND c.relname ~ ('^' || :name || '_[0-9]+$')"
+)
+_MISSING_INDEXES = text(
+    "SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i "
+    "WHERE i.indrelid = CAST(:parent AS regclass) AND NOT i.indisprimary AND NOT EXISTS "
+    "(SELECT FROM pg_index j WHERE j.indrelid = CAST(:child AS regclass) AND j.indisvalid "
+    "AND j.indkey = i.indkey AND j.indclass = i.indclass)"
+)
+_PRIMARY_KEY = text(
+    "SELECT pg_get_constraintdef(oid) FROM pg_constraint "
+    "WHERE conrelid = CAST(:parent AS regclass) AND contype = 'p'"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The row that says which generation queries read."""
+
+    name: str
+    live_generation: int
+    projection_version: int
+    previous_generation: int | None
+    previous_version: int | None
+    last_generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    projection: Projection
+    generation: int
+    resumed: bool
+
+    def target(self, partition: int, partitions: int) -> Target:
+        return Target(self.projection, self.generation, partition, partitions)
+
+
+async def live(connection: AsyncConnection, name: str) -> Live:
+    return Live(*(await connection.execute(_LIVE, {"name": name})).one())
+
+
+async def begin(connection: AsyncConnection, projections: Sequence[Projection]) -> list[Build]:
+    """Each projection has a build: the one that stands half done if the same version of its code
+    began it, else a new one, up to the log's heads as of now."""
+    up_to = await heads(connection)
+    return [await _begin(connection, projection, up_to) for projection in projections]
+
+
+async def _begin(
+    connection: AsyncConnection, projection: Projection, up_to: dict[int, int]
+) -> Build:
+    name = projection.name
+    key = {"name": name, "version": projection.version}
+    standing = (await connection.execute(_STANDING_BUILD, key)).scalar_one_or_none()
+    if standing is not None:
+        return Build(projection, standing, resumed=True)
+    await connection.execute(_DROP_BUILD, {"name": name})
+    generation = (await connection.execute(_NEXT_GENERATION, {"name": name})).scalar_one()
+    await _create_table(connection, name, generation)
+    await connection.execute(_RECORD_BUILD, key | {"generation": generation})
+    await connection.execute(
+        _MARK, [{"name": name, "partition": n, "up_to": head} for n, head in up_to.items()]
+    )
+    await connection.execute(
+        _CHECKPOINT, [{"name": name, "generation": generation, "partition": n} for n in up_to]
+    )
+    return Build(projection, generation, resumed=False)
+
+
+async def _create_table(connection: AsyncConnection, name: str, generation: int) -> None:
+    """A table that can be attached without being read through: its CHECK says what it holds."""
+    parent, table = f"read_models.{name}", table_of(name, generation)
+    primary_key = (await connection.execute(_PRIMARY_KEY, {"parent": parent})).scalar_one()
+    await connection.execute(
+        text(
+            f"CREATE TABLE {table} (LIKE {parent} INCLUDING DEFAULTS INCLUDING STORAGE, "
+            f"CHECK (generation = {generation}), {primary_key}) WITH ({TABLE_OPTIONS})"
+        )
+    )
+
+
+async def index(engine: AsyncEngine, build: Build) -> None:
+    """The build's table has every index of its parent, so that attaching it builds none."""
+    name = build.projection.name
+    tables = {"parent": f"read_models.{name}", "child": table_of(name, build.generation)}
+    async with engine.begin() as connection:
+        missing = (await connection.execute(_MISSING_INDEXES, tables)).scalars().all()
+        for definition in missing:
+            columns = definition.partition(" USING ")[2]
+            await connection.execute(text(f"CREATE INDEX ON {tables['child']} USING {columns}"))
+        await connection.execute(text(f"ANALYZE {tables['child']}"))
+
+
+async def attach(engine: AsyncEngine, build: Build) -> None:
+    """Queries of the parent can reach the build; none does before the swap."""
+    name, generation = build.projection.name, build.generation
+    async with engine.connect() as connection:
+        tables = (await connection.execute(_TABLES, {"name": name})).all()
+    if any(t.relname == f"{name}_{generation}" and t.attached for t in tables):
+        return
+    await _patiently(
+        engine,
+        f"ALTER TABLE read_models.{name} ATTACH PARTITION {table_of(name, generation)} "
+        f"FOR VALUES IN ({generation})",
+    )
+
+
+async def swap(
+    connection: AsyncConnection, projection: Projection, old: int, generation: int
+) -> bool:
+    """`generation` is live and `old` is kept, if `old` was live until now. The caller holds the
+    live checkpoints' locks and commits."""
+    parameters = {
+        "name": projection.name,
+        "generation": generation,
+        "version": projection.version,
+        "live": old,
+    }
+    swapped = (await connection.execute(_SWAP, parameters)).rowcount == 1
+    await connection.execute(_DROP_BUILD, {"name": projection.name})
+    return swapped
+
+
+async def give_up(connection: AsyncConnection, name: str) -> None:
+    """The build stands no more; its table goes with the next `drop_unused`."""
+    await connection.execute(_DROP_BUILD, {"name": name})
+
+
+async def drop_unused(engine: AsyncEngine, name: str) -> None:
+    """Only the live generation, the previous one and a build are left."""
+    async with engine.begin() as connection:
+        kept = set((await connection.execute(_KEPT, {"name": name})).scalars()) - {None}
+        tables = (await connection.execute(_TABLES, {"name": name})).all()
+        for table in ("checkpoints", "dead_letters"):
+            await connection.execute(
+                text(f"DELETE FROM {table} WHERE name = :name AND NOT generation = ANY (:kept)"),  # noqa: S608
+                {"name": name, "kept": list(kept)},
+            )
+    for table in tables:
+        if int(table.relname.rpartition("_")[2]) in kept:
+            continue
+        if table.attached:
+            how = "FINALIZE" if table.detaching else "CONCURRENTLY"
+            await _detach(engine, name, table.relname, how)
+        await _patiently(engine, f"DROP TABLE read_models.{table.relname}")
+
+
+async def _detach(engine: AsyncEngine, name: str, child: str, how: str) -> None:
+    """CONCURRENTLY, so that no query waits; if it is stopped in the middle, FINALIZE ends it."""
+    detach = f"ALTER TABLE read_models.{name} DETACH PARTITION read_models.{child}"
+    try:
+        await _patiently(engine, f"{detach} {how}", attempts=1 if how == "CONCURRENTLY" else None)
+    except DBAPIError:
+        if how == "FINALIZE":
+            raise
+        async with engine.connect() as connection:
+            tables = (await connection.execute(_TABLES, {"name": name})).all()
+        pending = any(t.relname == child and t.detaching for t in tables)
+        await _patiently(engine, f"{detach} {'FINALIZE' if pending else 'CONCURRENTLY'}")
+
+
+async def _patiently(engine: AsyncEngine, statement: str, attempts: int | None = None) -> None:
+    """DDL that never makes queries queue behind it: it waits DDL_LOCK_TIMEOUT_MS for its lock,
+    steps back, and tries again."""
+    attempts = attempts or limits.DDL_RETRIES_MAX
+    async with engine.connect() as pooled:
+        connection = await pooled.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.execute(text(f"SET lock_timeout = {limits.DDL_LOCK_TIMEOUT_MS}"))
+        try:
+            for attempt in range(1, attempts + 1):
+                try:
+                    await connection.execute(text(statement))
+                    return
+                except DBAPIError as error:
+                    busy = getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE
+                    if not busy or attempt == attempts:
+                        raise
+                await asyncio.sleep(limits.DDL_LOCK_TIMEOUT_MS / 1000)
+        finally:
+            await connection.execute(text("RESET lock_timeout"))
