@@ -52,6 +52,14 @@ ADVANCE_BACKOFF_S = (1.0, 2.0, 5.0, 15.0, 30.0)  # of a partition that fails; th
 PARKINGS_PER_MINUTE_MAX = 100
 SUSPECT_TRIES_MAX = 3
 REBUILD_RANGE_EVENTS = 20_000
+REPLAY_STATEMENT_TIMEOUT_MS = 3_600_000  # building an index, comparing two generations
+SWAP_ATTEMPTS_MAX = 10
+SWAP_DELTA_EVENTS_MAX = 1_000  # what a swap may apply while it holds the live checkpoints
+DIFFERENCES_SHOWN = 10
+VERIFY_RANGE_ROWS = 5_000
+VERIFY_CACHE_BATCH = 200
+PROGRESS_INTERVAL_S = 0.5
+PROGRESS_LINE_S = 5.0  # where standard error is no terminal
 DDL_LOCK_TIMEOUT_MS = 100
 DDL_RETRIES_MAX = 50
 
@@ -62,6 +70,10 @@ REDIS_BREAKER_S = 1.0  # how long Redis is left alone after it failed
 CACHE_LEASE_MS = 2_000
 LIST_CACHE_TTL_S = 10
 STALE_KEYS_MAX = 10_000  # keys whose refresh failed and is retried
+STALE_RETRY_S = 0.2
+STALE_RETRY_BATCH = 500
+CACHE_CLOSE_TIMEOUT_S = 1.0  # for a last retry of the stale keys when a process ends
+CACHE_SCAN_PAGE = 500
 
 # --- HTTP -----------------------------------------------------------------------------------------
 BODY_BYTES_MAX = 256 * 1024

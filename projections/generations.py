@@ -187,9 +187,9 @@ async def drop_unused(engine: AsyncEngine, name: str) -> None:
     async with engine.begin() as connection:
         kept = set((await connection.execute(_KEPT, {"name": name})).scalars()) - {None}
         tables = (await connection.execute(_TABLES, {"name": name})).all()
-        for table in ("checkpoints", "dead_letters"):
+        for state in ("checkpoints", "dead_letters"):
             await connection.execute(
-                text(f"DELETE FROM {table} WHERE name = :name AND NOT generation = ANY (:kept)"),  # noqa: S608
+                text(f"DELETE FROM {state} WHERE name = :name AND NOT generation = ANY (:kept)"),  # noqa: S608
                 {"name": name, "kept": list(kept)},
             )
     for table in tables:

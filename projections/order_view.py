@@ -1,4 +1,4 @@
-"""order_view: one row an order, with what lists filter and sort by, and the bytes that are served."""
+"""order_view: one row an order, with what lists filter and sort by, and the bytes served."""
 
 from datetime import datetime
 from functools import cache

@@ -151,10 +151,11 @@ async def step_singly(
     return last if stream and stream[-1].version == len(stream) else {}
 
 
-def is_data_error(error: DBAPIError) -> bool:
+def is_data_error(error: Exception) -> bool:
     """SQLSTATE class 22 (which the driver's own encoding errors have too) or 23: the same data
     would fail again."""
-    return (getattr(error.orig, "sqlstate", None) or "")[:2] in ("22", "23")
+    state = getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+    return state[:2] in ("22", "23")
 
 
 async def park(

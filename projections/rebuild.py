@@ -1,0 +1,241 @@
+"""Building a generation from the log, stream by stream: what replay's processes do.
+
+A range of streams is one transaction: its rows and its mark. So a process may die anywhere, and two
+of them on one range wait for each other's mark and never count anything twice. What is in memory is
+one range, however long the log is. May import step and projection.
+"""
+
+import asyncio
+import logging
+import multiprocessing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID
+
+from asyncpg import PostgresError
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from order_service import settings as limits
+from order_service.db import PROJECTOR, create_engine
+from order_service.log.codec import StoredEvent
+from order_service.log.fold import FoldedOrder, fold_stored
+from order_service.log.reading import heads, read_stream_range, read_streams
+from order_service.settings import Settings
+from projections.advance import move
+from projections.projection import Rows, Target
+from projections.registry import PROJECTIONS
+from projections.step import by_stream, is_data_error, step_singly
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# Builds that were begun together go together: one fold feeds all of them.
+_MARKS = text(
+    "SELECT k.name, b.generation, k.up_to, k.after_stream FROM rebuild_marks k "
+    "JOIN rebuilds b ON b.name = k.name WHERE k.partition = :partition AND NOT k.finished "
+    "AND k.name = ANY (:names) ORDER BY k.up_to, k.after_stream, k.name FOR UPDATE OF k"
+)
+_MOVE_MARKS = text(
+    "UPDATE rebuild_marks SET after_stream = coalesce(:last_stream, after_stream), "
+    "events = events + :events, finished = :finished "
+    "WHERE partition = :partition AND name = ANY (:names)"
+)
+_SKIPS = text("SELECT name, stream_id, version FROM skips WHERE partition = :partition")
+Skips = dict[tuple[str, UUID], set[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Whole streams after `after_stream`, and the builds that take them."""
+
+    targets: Sequence[Target]
+    streams: Sequence[list[StoredEvent]]
+    up_to: int
+    finished: bool
+
+    @property
+    def events(self) -> int:
+        return sum(map(len, self.streams))
+
+
+def work(settings: Settings, names: Sequence[str], partitions: Sequence[int]) -> None:
+    """A process's whole life: these partitions, one after another."""
+    asyncio.run(_work(settings, names, partitions))
+
+
+async def _work(settings: Settings, names: Sequence[str], partitions: Sequence[int]) -> None:
+    engine = create_engine(
+        settings,
+        PROJECTOR,
+        application_name="replay",
+        pool_size=1,
+        statement_timeout_ms=limits.REPLAY_STATEMENT_TIMEOUT_MS,
+    )
+    try:
+        for partition in partitions:
+            await build_partition(engine, names, partition)
+    finally:
+        await engine.dispose()
+
+
+async def build_partition(engine: AsyncEngine, names: Sequence[str], partition: int) -> None:
+    """These builds hold everything that the partition's log had at their fixed positions."""
+    async with engine.connect() as connection:
+        partitions = len(await heads(connection))
+        skips = await read_skips(connection, partition)
+    careful = 0  # events yet to be taken one by one, because some of them are bad data
+    while True:
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():
+            raise SystemExit("The replay that started this process is gone.")
+        try:
+            done = await _build_range(engine, names, partition, partitions, skips, careful > 0)
+            careful -= done or 0
+            if done is None:
+                return
+        except (DBAPIError, PostgresError) as error:
+            if careful > 0 or not is_data_error(error):
+                raise
+            careful = limits.REBUILD_RANGE_EVENTS
+
+
+async def _build_range(
+    engine: AsyncEngine,
+    names: Sequence[str],
+    partition: int,
+    partitions: int,
+    skips: Skips,
+    singly: bool,
+) -> int | None:
+    """The number of events done; None if there is nothing left to do."""
+    async with engine.begin() as connection:
+        limit = limits.ADVANCE_BATCH_EVENTS if singly else limits.REBUILD_RANGE_EVENTS
+        taken = await _read_range(connection, names, partition, partitions, limit)
+        if taken is None:
+            return None
+        rows, failing = rows_of(taken, skips, singly)
+        for target in taken.targets:
+            await _load(connection, target, rows[target.projection.name])
+            for stream in failing[target.projection.name]:
+                await step_singly(connection, target, stream, 0)
+        await _move_marks(connection, taken, partition)
+        return taken.events
+
+
+async def _read_range(
+    connection: AsyncConnection, names: Sequence[str], partition: int, partitions: int, limit: int
+) -> Range | None:
+    parameters = {"partition": partition, "names": list(names)}
+    marks = (await connection.execute(_MARKS, parameters)).all()
+    if not marks:
+        return None
+    after, up_to = marks[0].after_stream, marks[0].up_to
+    targets = [
+        Target(PROJECTIONS[mark.name], mark.generation, partition, partitions)
+        for mark in marks
+        if (mark.after_stream, mark.up_to) == (after, up_to)
+    ]
+    streams, finished = await read_whole_streams(connection, partition, after, up_to, limit)
+    return Range(targets, streams, up_to, finished)
+
+
+async def read_whole_streams(
+    connection: AsyncConnection, partition: int, after: UUID, up_to: int, limit: int
+) -> tuple[list[list[StoredEvent]], bool]:
+    """The next streams of the partition, about `limit` events; and whether they are the last."""
+    events = await read_stream_range(connection, partition, after, up_to, limit)
+    streams = list(by_stream(events))
+    if len(events) < limit:
+        return streams, True
+    if len(streams) > 1:
+        return streams[:-1], False  # the last may be cut off: the next range begins with it
+    return [await read_streams(connection, partition, [streams[0][0].stream_id], up_to)], False
+
+
+def rows_of(
+    taken: Range, skips: Skips, singly: bool
+) -> tuple[dict[str, Rows], dict[str, list[list[StoredEvent]]]]:
+    """Per projection: the rows that the range's streams make, and the streams that fail."""
+    rows: dict[str, Rows] = {target.projection.name: {} for target in taken.targets}
+    failing: dict[str, list[list[StoredEvent]]] = {name: [] for name in rows}
+    for stream in taken.streams:
+        whole = None if singly else _folded(stream, taken.targets[0].partitions)
+        for target in taken.targets:
+            projection = target.projection
+            kept = without_skipped(stream, skips, projection.name)
+            if not kept:
+                continue
+            folded = whole if kept is stream else _folded(kept, target.partitions)
+            made = None
+            if folded is not None and not singly:
+                made = _or_none(projection.rows, (None, folded))
+            if made is None:
+                failing[projection.name].append(kept)
+            else:
+                projection.merge(rows[projection.name], made)
+    return rows, failing
+
+
+def without_skipped(stream: list[StoredEvent], skips: Skips, name: str) -> list[StoredEvent]:
+    """The stream as this projection sees it; the same list where nothing is skipped."""
+    skipped = skips.get((name, stream[0].stream_id)) if skips else None
+    return [e for e in stream if e.version not in skipped] if skipped else stream
+
+
+def _folded(stream: list[StoredEvent], partitions: int) -> FoldedOrder | None:
+    return _or_none(lambda s: fold_stored(s, partitions, skipping=True), stream)
+
+
+def _or_none(function: Callable[[Any], T], argument: Any) -> T | None:
+    """None for what only this stream is to blame for; `step_singly` then finds out where."""
+    try:
+        return function(argument)
+    except MemoryError:
+        raise
+    except Exception:
+        return None
+
+
+async def _load(connection: AsyncConnection, target: Target, rows: Rows) -> None:
+    """COPY where every row is new, since a stream is in one range only; else added up."""
+    projection = target.projection
+    if not rows:
+        return
+    if not projection.one_row_per_order:
+        await projection.write(connection, target, rows)
+        return
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert driver is not None
+    schema, _, table = target.table.partition(".")
+    own = (target.generation, target.partition)
+    await driver.copy_records_to_table(
+        table,
+        schema_name=schema,
+        columns=("generation", "partition", *projection.key, *projection.values),
+        records=[own + key + values for key, values in rows.items()],
+    )
+
+
+async def _move_marks(connection: AsyncConnection, taken: Range, partition: int) -> None:
+    """In the transaction of the range's rows. After the last one the live loop may take over."""
+    parameters = {
+        "partition": partition,
+        "names": [target.projection.name for target in taken.targets],
+        "last_stream": taken.streams[-1][0].stream_id if taken.streams else None,
+        "events": taken.events,
+        "finished": taken.finished,
+    }
+    await connection.execute(_MOVE_MARKS, parameters)
+    if taken.finished:
+        for target in taken.targets:
+            await move(connection, target, taken.up_to)
+
+
+async def read_skips(connection: AsyncConnection, partition: int) -> Skips:
+    skips: Skips = {}
+    for row in await connection.execute(_SKIPS, {"partition": partition}):
+        skips.setdefault((row.name, row.stream_id), set()).add(row.version)
+    return skips

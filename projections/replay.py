@@ -1,0 +1,313 @@
+"""replay: read models rebuilt beside the live ones, compared, and swapped in under traffic.
+
+May import rebuild, generations and comparison. Every step can be killed and the command run again:
+marks say how far the build is, the catalog and `read_models` the rest.
+"""
+
+import argparse
+import asyncio
+import logging
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from multiprocessing.process import BaseProcess
+
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from tqdm import tqdm
+
+from order_service import settings as limits
+from order_service.db import PROJECTOR, check_role, create_engine
+from order_service.log.reading import heads
+from order_service.settings import Settings
+from projections import generations
+from projections.advance import catch_up, lock_live, move
+from projections.comparison import compare
+from projections.generations import REPLAY_LOCK, Build
+from projections.projection import Projection, Target
+from projections.rebuild import work
+from projections.registry import PROJECTIONS
+from projections.step import step
+
+logger = logging.getLogger(__name__)
+
+_TRY_LOCK = text("SELECT pg_try_advisory_lock(:lock)")
+_PROGRESS = text(
+    "SELECT coalesce(sum(events), 0)::bigint AS done, coalesce(sum(up_to), 0)::bigint AS total, "
+    "coalesce(bool_and(finished), true) AS finished FROM rebuild_marks WHERE name = ANY (:names)"
+)
+_POSITION = text(
+    "SELECT position FROM checkpoints WHERE name = :name AND generation = :generation "
+    "AND partition = :partition FOR UPDATE"
+)
+_PARKED = text("SELECT count(*) FROM dead_letters WHERE name = :name AND generation = :generation")
+
+
+class Refused(Exception):
+    """The command cannot be carried out as asked; its text says why and what to do."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(PROJECTIONS)}")
+    parser.add_argument("--all", action="store_true", help="every read model")
+    parser.add_argument(
+        "--workers", type=_positive, help="processes; default: one a core, at most one a partition"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="compare only: no swap; exit code 1 on any difference"
+    )
+    parser.add_argument(
+        "--rollback", metavar="NAME", help="back to the generation before the last replay"
+    )
+
+
+def _positive(value: str) -> int:
+    number = int(value)
+    if number < 1:
+        raise argparse.ArgumentTypeError("expected 1 or more")
+    return number
+
+
+async def run(args: argparse.Namespace, settings: Settings) -> int:
+    """0 done; 1 `--check` found differences or a process failed; 2 refused."""
+    engine = create_engine(
+        settings,
+        PROJECTOR,
+        application_name="replay",
+        statement_timeout_ms=limits.REPLAY_STATEMENT_TIMEOUT_MS,
+    )
+    try:
+        await check_role(engine, PROJECTOR)
+        async with _alone(engine):
+            if args.rollback:
+                return await _roll_back(engine, _projection(args.rollback))
+            return await _replay(engine, settings, _chosen(args), args.workers, args.check)
+    except Refused as error:
+        print(error, file=sys.stderr)
+        return 2
+    finally:
+        await engine.dispose()
+
+
+def _chosen(args: argparse.Namespace) -> list[Projection]:
+    if args.all == bool(args.names):
+        raise Refused(f"Say which read models: --all, or any of {', '.join(PROJECTIONS)}.")
+    names = PROJECTIONS if args.all else dict.fromkeys(args.names)
+    return [_projection(name) for name in names]
+
+
+def _projection(name: str) -> Projection:
+    if name not in PROJECTIONS:
+        raise Refused(f"No read model {name}: expected any of {', '.join(PROJECTIONS)}.")
+    return PROJECTIONS[name]
+
+
+@asynccontextmanager
+async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
+    """One replay at a time. The lock lives and dies with its session; what must not be done twice
+    does not rest on it."""
+    async with engine.connect() as pooled:
+        connection = await pooled.execution_options(isolation_level="AUTOCOMMIT")
+        if not (await connection.execute(_TRY_LOCK, {"lock": REPLAY_LOCK})).scalar_one():
+            raise Refused("Another replay is running: wait until it has ended.")
+        try:
+            yield
+        finally:
+            await pooled.invalidate()  # ends the session, and with it the lock
+
+
+# --- rebuild --------------------------------------------------------------------------------------
+
+
+async def _replay(
+    engine: AsyncEngine,
+    settings: Settings,
+    projections: Sequence[Projection],
+    workers: int | None,
+    check: bool,
+) -> int:
+    async with engine.begin() as connection:
+        partitions = len(await heads(connection))
+        builds = await generations.begin(connection, projections)
+    for build in builds:
+        await generations.drop_unused(engine, build.projection.name)
+        how = "goes on" if build.resumed else "begins"
+        print(f"{build.projection.name}: generation {build.generation} {how}.", flush=True)
+    if not await _build(engine, settings, builds, partitions, workers):
+        print("A process failed (see above). Run the same command again: it goes on.")
+        return 1
+    equal = True
+    for build in builds:
+        equal &= await _finish(engine, build, partitions, check)
+    return 1 if check and not equal else 0
+
+
+async def _finish(engine: AsyncEngine, build: Build, partitions: int, check: bool) -> bool:
+    """Indexed, compared, and swapped in or (`check`) dropped; True if nothing differs."""
+    name = build.projection.name
+    await generations.index(engine, build)
+    equal = await _compare(engine, build, partitions)
+    if check:
+        async with engine.begin() as connection:
+            await generations.give_up(connection, name)
+    else:
+        await generations.attach(engine, build)
+        await _swap_in(engine, build.projection, build.generation, partitions)
+        print(f"{name}: generation {build.generation} is live.", flush=True)
+    await generations.drop_unused(engine, name)
+    return equal
+
+
+async def _compare(engine: AsyncEngine, build: Build, partitions: int) -> bool:
+    name = build.projection.name
+    comparison = await compare(engine, build, partitions)
+    for reason in comparison.uncompared:
+        print(f"not compared: {reason}")
+    for difference in comparison.sample:
+        print(f"differs (live / rebuilt): {difference}")
+    async with engine.connect() as connection:
+        key = {"name": name, "generation": build.generation}
+        parked = (await connection.execute(_PARKED, key)).scalar_one()
+    print(f"{name}: {comparison.rows} rows differ, {parked} streams parked.", flush=True)
+    return comparison.equal
+
+
+# --- the processes --------------------------------------------------------------------------------
+
+
+async def _build(
+    engine: AsyncEngine,
+    settings: Settings,
+    builds: Sequence[Build],
+    partitions: int,
+    workers: int | None,
+) -> bool:
+    """Every partition is folded into every build up to its fixed position; False if a process
+    failed."""
+    names = [build.projection.name for build in builds]
+    count = min(workers or os.cpu_count() or 1, partitions)
+    spawn = multiprocessing.get_context("spawn")
+    processes = [
+        spawn.Process(target=work, args=(settings, names, range(i, partitions, count)), daemon=True)
+        for i in range(count)
+    ]
+    for process in processes:
+        process.start()
+    try:
+        await _show_progress(engine, names, processes)
+    finally:
+        for process in processes:
+            process.terminate()  # of no effect on those that are done
+            process.join()
+    async with engine.connect() as connection:
+        finished = (await connection.execute(_PROGRESS, {"names": names})).one().finished
+    return bool(finished)
+
+
+async def _show_progress(
+    engine: AsyncEngine, names: Sequence[str], processes: Sequence[BaseProcess]
+) -> None:
+    """Until all processes have ended, one of them badly or all of them well."""
+    bar = None
+    while True:
+        failed = any(process.exitcode not in (None, 0) for process in processes)
+        ended = failed or all(process.exitcode == 0 for process in processes)
+        async with engine.connect() as connection:
+            row = (await connection.execute(_PROGRESS, {"names": list(names)})).one()
+        done, total = row.done // len(names), row.total // len(names)
+        if bar is None:
+            bar = Progress(total, done)
+        bar.show(done, last=ended)
+        if ended:
+            return
+        await asyncio.sleep(limits.PROGRESS_INTERVAL_S)
+
+
+class Progress:
+    """Events, rate and time left: a bar on a terminal, else a plain line every few seconds."""
+
+    def __init__(self, total: int, done: int) -> None:
+        self._began, self._began_at = time.monotonic(), done
+        self._total = total
+        self._shown = float("-inf")
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=done, unit=" events", unit_scale=True)
+
+    def show(self, done: int, last: bool) -> None:
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+            if last:
+                self._bar.close()
+            return
+        now = time.monotonic()
+        if last or now - self._shown >= limits.PROGRESS_LINE_S:
+            self._shown = now
+            rate = (done - self._began_at) / max(now - self._began, 0.001)
+            left = f", {(self._total - done) / rate:.0f} s left" if rate and not last else ""
+            print(f"{done:,} of {self._total:,} events, {rate:,.0f} events/s{left}", flush=True)
+
+
+# --- swap -----------------------------------------------------------------------------------------
+
+
+async def _swap_in(
+    engine: AsyncEngine, projection: Projection, generation: int, partitions: int
+) -> None:
+    """`generation` is live. It never shows less than the live one has shown: the last delta is
+    applied while the live checkpoints stand still."""
+    targets = [Target(projection, generation, n, partitions) for n in range(partitions)]
+    for attempt in range(1, limits.SWAP_ATTEMPTS_MAX + 1):
+        async with engine.connect() as connection:
+            goals = await heads(connection)
+        for target in targets:
+            await catch_up(engine, target, goals[target.partition])
+        try:
+            async with engine.begin() as connection:
+                if await _swap(connection, targets):
+                    return
+                await connection.rollback()
+        except DBAPIError as error:  # a lock that came too late, or data that catch_up will park
+            if attempt == limits.SWAP_ATTEMPTS_MAX or error.connection_invalidated:
+                raise
+            logger.warning("The swap of %s has to be tried again: %s", projection.name, error.orig)
+    raise Refused(f"{projection.name} changes faster than it can be swapped: try again later.")
+
+
+async def _swap(connection: AsyncConnection, targets: Sequence[Target]) -> bool:
+    """False: too much to apply while the live generation waits; catch up first."""
+    held = [await lock_live(connection, t.projection, t.partition) for t in targets]
+    for live, target in zip(held, targets, strict=True):
+        position = (await connection.execute(_POSITION, target.identity)).scalar_one()
+        if live.position - position > limits.SWAP_DELTA_EVENTS_MAX:
+            return False
+        if live.position > position:
+            await step(connection, target, position, live.position)
+            await move(connection, target, live.position)
+    projection, generation = targets[0].projection, targets[0].generation
+    old = held[0].target.generation
+    if not await generations.swap(connection, projection, old, generation):
+        raise Refused(f"Another replay has swapped {projection.name} meanwhile.")
+    return True
+
+
+async def _roll_back(engine: AsyncEngine, projection: Projection) -> int:
+    name = projection.name
+    async with engine.connect() as connection:
+        live = await generations.live(connection, name)
+        partitions = len(await heads(connection))
+    if live.previous_generation is None:
+        raise Refused(f"{name} has no generation to go back to.")
+    if live.previous_version != projection.version:
+        raise Refused(
+            f"Generation {live.previous_generation} of {name} was built by version "
+            f"{live.previous_version} of its code, this is version {projection.version}: "
+            "start the code of that version, then roll back."
+        )
+    await _swap_in(engine, projection, live.previous_generation, partitions)
+    print(f"{name}: back to generation {live.previous_generation}.")
+    return 0

@@ -1,0 +1,355 @@
+"""verify: every read model and cached order against a fold of the log, exactly, under traffic.
+
+A short snapshot gives rows, checkpoint, parkings and skips of one moment; the log up to that
+checkpoint never changes, so it is folded afterwards, in pages, with no transaction open. May import
+rebuild, comparison and replay.
+"""
+
+import argparse
+import asyncio
+import multiprocessing
+import os
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from order_service import settings as limits
+from order_service.cache import OrderCache
+from order_service.cache_entries import CachedOrder
+from order_service.db import PROJECTOR, create_engine
+from order_service.errors import Unavailable, UnreadableEvent
+from order_service.log.codec import StoredEvent
+from order_service.log.fold import fold_stored
+from order_service.log.reading import BEFORE_ALL_STREAMS, heads, partition_of, read_streams
+from order_service.redis_client import connect
+from order_service.representation import document
+from order_service.settings import Settings
+from projections import replay
+from projections.comparison import Difference
+from projections.generations import live
+from projections.projection import Projection, Row, Rows, Target
+from projections.rebuild import Skips, read_skips, read_whole_streams, without_skipped
+from projections.registry import PROJECTIONS
+from projections.step import by_stream
+
+_POSITION = text(
+    "SELECT position FROM checkpoints WHERE name = :name AND generation = :generation "
+    "AND partition = :partition"
+)
+_PARKED = text(
+    "SELECT stream_id, last_version FROM dead_letters WHERE name = :name "
+    "AND generation = :generation AND partition = :partition"
+)
+AFTER_ALL_STREAMS = UUID(int=2**128 - 1)
+CACHE = "cache"
+CachedEntry = tuple[UUID, CachedOrder]
+
+
+@dataclass(slots=True)
+class Findings:
+    """What was looked at, and what is wrong; `differences` are log / found."""
+
+    rows: int = 0
+    wrong: int = 0
+    differences: list[Difference] = field(default_factory=list)
+    parked: list[UUID] = field(default_factory=list)
+
+    def add(self, difference: Difference) -> None:
+        self.wrong += 1
+        if len(self.differences) < limits.DIFFERENCES_SHOWN:
+            self.differences.append(difference)
+
+    @property
+    def agree(self) -> bool:
+        return not (self.wrong or self.parked)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One moment of a partition of a read model. `last`: the rows are those of streams up to it."""
+
+    target: Target
+    position: int
+    parked: dict[UUID, int]  # stream to last version that is applied
+    skips: Skips
+    rows: Rows
+    last: UUID
+
+
+# --- read models ----------------------------------------------------------------------------------
+
+
+async def verify_partition(
+    engine: AsyncEngine, projection: Projection, partition: int, partitions: int
+) -> Findings:
+    findings = Findings()
+    after = BEFORE_ALL_STREAMS
+    while after != AFTER_ALL_STREAMS:
+        snapshot = await _take_snapshot(engine, projection, partition, partitions, after)
+        expected = await _fold(engine, snapshot, after, findings)
+        _compare(projection, expected, snapshot.rows, findings)
+        findings.parked += [s for s in snapshot.parked if after < s <= snapshot.last]
+        after = snapshot.last
+    return findings
+
+
+async def _take_snapshot(
+    engine: AsyncEngine, projection: Projection, partition: int, partitions: int, after: UUID
+) -> Snapshot:
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="REPEATABLE READ")
+        generation = (await live(connection, projection.name)).live_generation
+        target = Target(projection, generation, partition, partitions)
+        position = (await connection.execute(_POSITION, target.identity)).scalar_one()
+        parked = (await connection.execute(_PARKED, target.identity)).all()
+        skips = await read_skips(connection, partition)
+        rows = await _read_rows(connection, target, after)
+    full = projection.one_row_per_order and len(rows) == limits.VERIFY_RANGE_ROWS
+    last = max(key[0] for key in rows) if full else AFTER_ALL_STREAMS
+    return Snapshot(
+        target, position, {p.stream_id: p.last_version for p in parked}, skips, rows, last
+    )
+
+
+async def _read_rows(connection: AsyncConnection, target: Target, after: UUID) -> Rows:
+    parameters: dict[str, Any] = {"partition": target.partition}
+    if target.projection.one_row_per_order:
+        parameters |= {"after": after, "limit": limits.VERIFY_RANGE_ROWS}
+    keys = len(target.projection.key)
+    found = await connection.execute(_rows_statement(target), parameters)
+    return {tuple(row[:keys]): tuple(row[keys:]) for row in found}
+
+
+def _rows_statement(target: Target) -> TextClause:
+    projection = target.projection
+    columns = ", ".join(projection.key + projection.values)
+    sql = f"SELECT {columns} FROM {target.table} WHERE partition = :partition"  # noqa: S608
+    if projection.one_row_per_order:
+        sql += f" AND {projection.key[0]} > :after ORDER BY {projection.key[0]} LIMIT :limit"
+    return text(sql)
+
+
+async def _fold(engine: AsyncEngine, snapshot: Snapshot, after: UUID, findings: Findings) -> Rows:
+    """The rows that the log up to the snapshot's position makes of its streams."""
+    target = snapshot.target
+    expected: Rows = {}
+    finished = False
+    while not finished:
+        async with engine.connect() as connection:
+            streams, finished = await read_whole_streams(
+                connection, target.partition, after, snapshot.position, limits.REBUILD_RANGE_EVENTS
+            )
+        for stream in streams:
+            after = stream[0].stream_id
+            if after > snapshot.last:
+                return expected
+            _add_stream(snapshot, stream, expected, findings)
+    return expected
+
+
+def _add_stream(
+    snapshot: Snapshot, stream: list[StoredEvent], expected: Rows, findings: Findings
+) -> None:
+    projection = snapshot.target.projection
+    kept = without_skipped(stream, snapshot.skips, projection.name)
+    applied = snapshot.parked.get(stream[0].stream_id)
+    if applied is not None:
+        kept = [event for event in kept if event.version <= applied]
+    try:
+        folded = fold_stored(kept, snapshot.target.partitions, skipping=True)
+    except UnreadableEvent as error:
+        found = (f"{error.detail} Yet its stream is not parked.",)
+        findings.add(Difference(projection.name, (stream[0].stream_id,), None, found))
+        return
+    if folded is not None:
+        projection.merge(expected, projection.rows((None, folded)))
+
+
+def _compare(projection: Projection, expected: Rows, found: Rows, findings: Findings) -> None:
+    findings.rows += len(found)
+    for key in expected.keys() | found.keys():
+        if expected.get(key) != found.get(key):
+            findings.add(Difference(projection.name, key, expected.get(key), found.get(key)))
+
+
+def _verify_in_process(settings: Settings, name: str, partition: int, partitions: int) -> Findings:
+    """A task of the process pool."""
+    return asyncio.run(_verify(settings, name, partition, partitions))
+
+
+async def _verify(settings: Settings, name: str, partition: int, partitions: int) -> Findings:
+    engine = _create_engine(settings)
+    try:
+        return await verify_partition(engine, PROJECTIONS[name], partition, partitions)
+    finally:
+        await engine.dispose()
+
+
+# --- the cache ------------------------------------------------------------------------------------
+
+
+async def verify_cache(
+    engine: AsyncEngine, cache: OrderCache, partitions: int, *, delete_wrong: bool = False
+) -> Findings:
+    """Every cached order equals the fold of its stream at its version. Raises Unavailable.
+
+    A deleted entry is read from PostgreSQL the next time.
+    """
+    findings = Findings()
+    async for entries in _in_batches(cache.entries()):
+        wrong = await _verify_entries(engine, entries, partitions, findings)
+        if delete_wrong and wrong:
+            await cache.delete(wrong)
+    return findings
+
+
+async def _in_batches(entries: AsyncIterator[CachedEntry]) -> AsyncIterator[list[CachedEntry]]:
+    batch = []
+    async for entry in entries:
+        batch.append(entry)
+        if len(batch) == limits.VERIFY_CACHE_BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+async def _verify_entries(
+    engine: AsyncEngine, entries: Sequence[CachedEntry], partitions: int, findings: Findings
+) -> list[UUID]:
+    """The orders whose entries are wrong. The log is read after the entries, so that it has all
+    that they may show."""
+    streams: dict[UUID, list[StoredEvent]] = {}
+    async with engine.connect() as connection:
+        for partition, head in (await heads(connection)).items():
+            ids = [i for i, _ in entries if partition_of(i, partitions) == partition]
+            events = await read_streams(connection, partition, ids, head) if ids else []
+            streams |= {stream[0].stream_id: stream for stream in by_stream(events)}
+    wrong = []
+    for order_id, cached in entries:
+        findings.rows += 1
+        expected = _expected_entry(streams.get(order_id, []), cached.version, partitions)
+        found = (cached.version, cached.owner, cached.document)
+        if expected != found:
+            findings.add(Difference(CACHE, (order_id,), expected, found))
+            wrong.append(order_id)
+    return wrong
+
+
+def _expected_entry(stream: Sequence[StoredEvent], version: int, partitions: int) -> Row | None:
+    try:
+        folded = fold_stored((e for e in stream if e.version <= version), partitions)
+    except UnreadableEvent as error:
+        return (error.detail,)
+    return (folded.version, folded.order.user_id, document(folded)) if folded else None
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="rebuild the read models and delete the cached orders that differ, then look again",
+    )
+
+
+async def run(args: argparse.Namespace, settings: Settings) -> int:
+    """0 only if everything agrees."""
+    async with _servers(settings) as (engine, cache, partitions):
+        findings = await _verify_all(settings, engine, cache, partitions)
+        if args.repair and any(f.wrong for f in findings.values()):
+            await _rebuild([name for name in PROJECTIONS if findings[name].wrong], settings)
+            await _verify_cache(engine, cache, partitions, delete_wrong=True)
+            findings = await _verify_all(settings, engine, cache, partitions)
+    return 0 if all(f.agree for f in findings.values()) else 1
+
+
+@asynccontextmanager
+async def _servers(settings: Settings) -> AsyncIterator[tuple[AsyncEngine, OrderCache, int]]:
+    """A connection to the log and a patient one to the cache; the number of partitions."""
+    engine = _create_engine(settings)
+    redis = connect(settings, limits.DRIVER_TIMEOUT_S)
+    try:
+        async with engine.connect() as connection:
+            partitions = len(await heads(connection))
+        yield engine, OrderCache(redis, settings.CACHE_TTL_SECONDS), partitions
+    finally:
+        await redis.aclose()
+        await engine.dispose()
+
+
+async def _verify_all(
+    settings: Settings, engine: AsyncEngine, cache: OrderCache, partitions: int
+) -> dict[str, Findings]:
+    findings = await asyncio.to_thread(_verify_read_models, settings, partitions)
+    findings[CACHE] = await _verify_cache(engine, cache, partitions)
+    for name, found in findings.items():
+        _report(name, found)
+    return findings
+
+
+async def _rebuild(names: list[str], settings: Settings) -> None:
+    if names:
+        await replay.run(
+            argparse.Namespace(names=names, all=False, workers=None, check=False, rollback=None),
+            settings,
+        )
+
+
+def _verify_read_models(settings: Settings, partitions: int) -> dict[str, Findings]:
+    """One process a core; each looks at one partition of one read model at a time."""
+    jobs = list(product(PROJECTIONS, range(partitions)))
+    findings = {name: Findings() for name in PROJECTIONS}
+    workers = min(os.cpu_count() or 1, len(jobs))
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn) as pool:
+        tasks = [pool.submit(_verify_in_process, settings, *job, partitions) for job in jobs]
+        for (name, _), task in zip(jobs, tasks, strict=True):
+            part, whole = task.result(), findings[name]
+            whole.rows += part.rows
+            whole.wrong += part.wrong
+            whole.differences += part.differences
+            whole.parked += part.parked
+    return findings
+
+
+async def _verify_cache(
+    engine: AsyncEngine, cache: OrderCache, partitions: int, *, delete_wrong: bool = False
+) -> Findings:
+    try:
+        return await verify_cache(engine, cache, partitions, delete_wrong=delete_wrong)
+    except Unavailable as error:
+        findings = Findings()
+        findings.add(Difference(CACHE, (), None, (error.detail,)))
+        return findings
+
+
+def _report(name: str, findings: Findings) -> None:
+    for difference in findings.differences[: limits.DIFFERENCES_SHOWN]:
+        print(f"differs (log / found): {difference}")
+    for stream in findings.parked[: limits.DIFFERENCES_SHOWN]:
+        print(f"parked: {name} {stream}")
+    print(
+        f"{name}: {findings.rows} rows, {findings.wrong} differ, "
+        f"{len(findings.parked)} streams parked.",
+        flush=True,
+    )
+
+
+def _create_engine(settings: Settings) -> AsyncEngine:
+    return create_engine(
+        settings,
+        PROJECTOR,
+        application_name="verify",
+        pool_size=1,
+        statement_timeout_ms=limits.REPLAY_STATEMENT_TIMEOUT_MS,
+    )
