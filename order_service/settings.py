@@ -36,14 +36,22 @@ RELAY_WINDOW = 256  # messages in flight, unconfirmed
 RELAY_CONFIRM_TIMEOUT_S = 10.0
 RELAY_POLL_BUSY_S = 0.005
 RELAY_POLL_IDLE_S = 0.020
-RELAY_LEASE_S = 5.0
+RELAY_LEASE_S = 2.0  # so long another relay waits after one was killed
+RELAY_BUSY_S = 1.0  # so long after the last event it polls at the busy pace
 RABBITMQ_HEARTBEAT_S = 10
+RABBITMQ_CONNECT_TIMEOUT_S = 5.0
+RABBITMQ_CLOSE_TIMEOUT_S = 2.0
 RECONNECT_BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # the last one repeats
 CONSUMER_PREFETCH = 500
 HINT_QUEUE_LENGTH_MAX = 10_000
 TASK_EXPIRES_S = 60
 TASK_SEND_TIMEOUT_S = 5.0
 TICK_S = 1.0
+HINT_BYTES_MAX = 2 * EVENT_BYTES_MAX  # an event and what surrounds it
+STOP_GRACE_S = 2.0  # for the window or batch in hand, once a process was told to stop
+TASK_TIMEOUT_S = 20.0  # the last resort: every statement and call inside has its own
+WORKER_MEMORY_KB_MAX = 400_000  # a worker process above it is replaced after its task
+FLOWER_TASKS_MAX = 2_000
 
 # --- projections ----------------------------------------------------------------------------------
 ADVANCE_BATCH_EVENTS = 500
@@ -162,6 +170,7 @@ class Settings(BaseSettings):
 
     WEB_WORKERS: int = Field(default=1, ge=1, le=64)
     WORKER_PROCESSES: int = Field(default=2, ge=1, le=64)
+    FLOWER_ADDRESS: str = "127.0.0.1"  # in a container: all of its addresses
     FLOWER_PORT: int = 5555
     FLOWER_USER: str = "operator"
     FLOWER_PASSWORD: str = ""

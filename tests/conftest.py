@@ -18,10 +18,12 @@ import asyncpg
 import httpx
 import pytest
 import uvicorn
+from aio_pika.abc import AbstractChannel
 from fastapi import FastAPI
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from order_service import broker
 from order_service.db import PROJECTOR, WEB, create_engine
 from order_service.main import create_app
 from order_service.redis_client import connect
@@ -95,6 +97,24 @@ async def redis(settings: Settings) -> AsyncIterator[Redis]:
     await client.flushdb()
     yield client
     await client.aclose()
+
+
+@pytest.fixture
+async def rabbitmq(settings: Settings) -> AsyncIterator[AbstractChannel]:
+    """A channel to RabbitMQ, where nothing of ours exists before the test, nor after it."""
+    connection = await broker.connect(settings, "test")
+    channel = await connection.channel()
+    await remove_topology(channel)
+    yield channel
+    if not channel.is_closed:
+        await remove_topology(channel)
+    await connection.close()
+
+
+async def remove_topology(channel: AbstractChannel) -> None:
+    for queue in (broker.HINT_QUEUE, broker.TASK_QUEUE):
+        await channel.queue_delete(queue)
+    await channel.exchange_delete(broker.EVENTS_EXCHANGE)
 
 
 @pytest.fixture

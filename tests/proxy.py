@@ -43,9 +43,10 @@ class Proxy:
 
 
 @contextlib.asynccontextmanager
-async def proxy_to(host: str, port: int) -> AsyncIterator[Proxy]:
+async def proxy_to(host: str, port: int, own_port: int = 0) -> AsyncIterator[Proxy]:
+    """`own_port`: where it listens; 0 for any free one."""
     proxy = Proxy(host, port)
-    server = await asyncio.start_server(proxy._serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(proxy._serve, "127.0.0.1", own_port)
     proxy.port = server.sockets[0].getsockname()[1]
     try:
         yield proxy

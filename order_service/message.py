@@ -1,0 +1,96 @@
+"""An event as a message, for every program that listens to RabbitMQ. May import broker and
+log.codec.
+
+Body (JSON): `event`, `order_id`, `version`, `partition`, `position`, `occurred_at` and `data`, the
+payload as it is stored, never upcast, so that no old event can stop the relay.
+
+Headers: CloudEvents 1.0 in binary mode. There is no binding for AMQP 0-9-1; this is the one for
+AMQP 1.0, which names an attribute `cloudEvents:<attribute>` and to which RabbitMQ maps headers:
+
+| attribute | value |
+| --- | --- |
+| id | the event's id, the same however often it is published; also the property `message_id` |
+| source | `/order-service/partitions/<partition>`: inside it positions are dense and in order |
+| type | `org.order-service.<noun>.<past tense>.v<schema version of the payload>` |
+| subject, partitionkey | the order's id: events of one order belong in one place |
+| sequence | the position, zero-padded, so that it sorts as text |
+| time | when it was recorded |
+
+`datacontenttype` is the property `content_type`. `traceparent` (W3C) is there if the command had
+one.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import orjson
+from pamqp.commands import Basic
+
+from order_service.log.codec import StoredEvent
+
+CONTENT_TYPE = "application/json"
+PERSISTENT = 2
+_NAMES = {"OrderPlaced": "new_order"}  # what the outside calls it
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    routing_key: str
+    body: bytes
+    properties: Basic.Properties
+
+
+@cache
+def event_name(event_type: str) -> str:
+    """The event's name outside: `new_order`, else the type in snake case."""
+    return _NAMES.get(event_type) or _snake_case(event_type)
+
+
+def routing_key(event_type: str) -> str:
+    return f"order.{event_name(event_type)}"
+
+
+@cache
+def cloud_event_type(event_type: str, schema_version: int) -> str:
+    noun, _, happened = _snake_case(event_type).rpartition("_")
+    return f"org.order-service.{noun}.{happened}.v{schema_version}"
+
+
+def to_message(stored: StoredEvent) -> Message:
+    at = stored.recorded_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # sessions are in UTC
+    order_id = str(stored.stream_id)
+    body = {
+        "event": event_name(stored.type),
+        "order_id": order_id,
+        "version": stored.version,
+        "partition": stored.partition,
+        "position": stored.position,
+        "occurred_at": at,
+        "data": orjson.Fragment(stored.data),
+    }
+    headers: dict[str, Any] = {
+        "cloudEvents:specversion": "1.0",
+        "cloudEvents:id": str(stored.event_id),
+        "cloudEvents:source": f"/order-service/partitions/{stored.partition}",
+        "cloudEvents:type": cloud_event_type(stored.type, stored.schema_version),
+        "cloudEvents:subject": order_id,
+        "cloudEvents:partitionkey": order_id,
+        "cloudEvents:sequence": f"{stored.position:019d}",
+        "cloudEvents:time": at,
+    }
+    traceparent = orjson.loads(stored.metadata).get("traceparent")
+    if isinstance(traceparent, str):
+        headers["traceparent"] = traceparent
+    properties = Basic.Properties(
+        content_type=CONTENT_TYPE,
+        delivery_mode=PERSISTENT,
+        headers=headers,
+        message_id=str(stored.event_id),
+    )
+    return Message(routing_key(stored.type), orjson.dumps(body), properties)
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()

@@ -1,0 +1,100 @@
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import pytest
+from aio_pika.connection import make_url
+from kombu.utils.url import parse_url
+
+from order_service.broker import broker_url
+from order_service.log.codec import StoredEvent
+from order_service.message import cloud_event_type, event_name, routing_key, to_message
+from order_service.settings import Settings
+
+ORDER = UUID("00000000-0000-7000-8000-000000000102")
+EVENT = UUID("00000000-0000-7000-8000-0000000000e1")
+AT = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
+
+
+def stored(type_: str, data: str, metadata: str, schema_version: int = 1) -> StoredEvent:
+    return StoredEvent(2, 41, ORDER, 3, EVENT, type_, schema_version, data, metadata, AT)
+
+
+def test_the_body_is_the_event_with_its_payload_as_stored() -> None:
+    message = to_message(stored("OrderPlaced", '{"a": 1.10, "é": [null]}', "{}"))
+
+    assert message.body.decode() == (
+        '{"event":"new_order","order_id":"00000000-0000-7000-8000-000000000102","version":3,'
+        '"partition":2,"position":41,"occurred_at":"2026-03-01T12:00:00.000005Z",'
+        '"data":{"a": 1.10, "é": [null]}}'
+    )
+
+
+def test_the_headers_are_cloud_events_in_binary_mode() -> None:
+    properties = to_message(stored("OrderPaid", "{}", '{"actor_type": "system"}', 7)).properties
+
+    assert properties.headers == {
+        "cloudEvents:specversion": "1.0",
+        "cloudEvents:id": "00000000-0000-7000-8000-0000000000e1",
+        "cloudEvents:source": "/order-service/partitions/2",
+        "cloudEvents:type": "org.order-service.order.paid.v7",
+        "cloudEvents:subject": "00000000-0000-7000-8000-000000000102",
+        "cloudEvents:partitionkey": "00000000-0000-7000-8000-000000000102",
+        "cloudEvents:sequence": "0000000000000000041",
+        "cloudEvents:time": "2026-03-01T12:00:00.000005Z",
+    }
+
+
+def test_the_trace_of_the_command_goes_on_in_the_message() -> None:
+    metadata = '{"actor_type": "system", "traceparent": "00-0af7651916cd43dd-01"}'
+
+    headers = to_message(stored("OrderPaid", "{}", metadata)).properties.headers
+
+    assert headers is not None
+    assert headers["traceparent"] == "00-0af7651916cd43dd-01"
+
+
+@pytest.mark.parametrize(
+    ("type_", "name", "key", "cloud_event"),
+    [
+        ("OrderPlaced", "new_order", "order.new_order", "org.order-service.order.placed.v1"),
+        ("OrderPaid", "order_paid", "order.order_paid", "org.order-service.order.paid.v1"),
+        (
+            "ExternalReferenceChanged",
+            "external_reference_changed",
+            "order.external_reference_changed",
+            "org.order-service.external_reference.changed.v1",
+        ),
+    ],
+)
+def test_names_outside_follow_from_the_type(
+    type_: str, name: str, key: str, cloud_event: str
+) -> None:
+    assert event_name(type_) == name
+    assert routing_key(type_) == key
+    assert cloud_event_type(type_, 1) == cloud_event
+
+
+def test_no_character_of_a_password_changes_the_address() -> None:
+    settings = Settings(
+        DB_PASSWORD="x",
+        SECRET_KEY="0123456789abcdefghijklmnopqrstuvwxyz",
+        RABBITMQ_HOST="::1",
+        RABBITMQ_USER="us/er",
+        RABBITMQ_PASSWORD="p@ss:w/o?r#d%25;[",
+        RABBITMQ_VHOST="/",
+    )
+
+    for_celery = parse_url(broker_url(settings))
+    for_aio_pika = make_url(
+        host=settings.RABBITMQ_HOST,
+        login=settings.RABBITMQ_USER,
+        password=settings.RABBITMQ_PASSWORD,
+        virtualhost=settings.RABBITMQ_VHOST,
+    )
+
+    assert for_celery["hostname"] == for_aio_pika.host == "::1"
+    assert for_celery["userid"] == for_aio_pika.user == "us/er"
+    assert for_celery["password"] == for_aio_pika.password == "p@ss:w/o?r#d%25;["
+    assert for_celery["virtual_host"] == for_aio_pika.path[1:] == "/"
+    assert urlsplit(broker_url(settings)).query == ""
