@@ -1,29 +1,33 @@
 """Order Service. Every word is `./entrypoint.sh WORD ...`, the same in a container and outside.
 
 The whole system on this machine:
-  up [--port 8000] [--state DIR]   private PostgreSQL, Redis and RabbitMQ, migrations and all roles, until Ctrl-C;
-                                   where DB_HOST, REDIS_HOST or RABBITMQ_HOST is set, that server is used instead;
-                                   other settings in the environment hold (RATE_LIMIT, WEB_WORKERS, ...)
+  up [--port 8000] [--state DIR]
+      private PostgreSQL, Redis and RabbitMQ, migrations and all roles, until Ctrl-C. Where
+      DB_HOST, REDIS_HOST or RABBITMQ_HOST is set, that server is used and none started for it.
+      Other settings in the environment (RATE_LIMIT, WEB_WORKERS, ...) hold. Data and settings
+      stay in DIR (.local).
   ps [--state DIR]                 one line a process: role, pid, port
-  env [--state DIR]                the stack's settings as `export` lines: eval "$(./entrypoint.sh env)"
+  env [--state DIR]                the stack's settings, for eval "$(./entrypoint.sh env)"
   logs [ROLE] [-f] [--state DIR]   the end of a log, or of all; -f follows it
   reset [--state DIR]              removes the state folder with all its data
-  test [PYTEST ARGUMENTS]          static checks and all tests, on servers of their own; with arguments only pytest
+  test [PYTEST ARGUMENTS]          static checks and all tests, on servers of their own;
+                                   with arguments only pytest
 
-One role, or one command on a running stack ([--state DIR] takes its settings from there; without it, from the
-environment if DB_HOST is set, else from .local):
+One role, or one command on a running stack, with the settings of the stack in DIR; without
+--state, those of the environment if DB_HOST is set there, else of .local:
   web relay consumer worker flower    the roles that `up` runs
-  migrate                             brings the database to the newest revision (alembic upgrade head)
-  replay [NAME ... | --all]           rebuilds read models beside the live ones and swaps them in
-  verify [--repair]                   compares every read model and cached entry with the log
+  migrate                             brings the database to the newest revision
+  replay [NAME ... | --all]           rebuilds read models beside the live ones, then swaps
+  verify [--repair]                   compares read models and cached entries with the log
   status                              heads, checkpoints, lag, generations, parked streams
   dead-letters list|show|retry|skip   events that a projection could not apply
-  create-user --role staff EMAIL      an account with more rights than registration gives
-  WORD --help tells the rest.
+  create-user --role staff ...        an account with more rights than registration gives
+  `./entrypoint.sh WORD --help` tells the rest.
 
 For developers:
-  lock [PIP COMPILE OPTIONS]       makes requirements.lock anew from pyproject.toml (--upgrade for newer versions)
-  help                             this
+  lock [OPTIONS]                   makes requirements.lock anew from pyproject.toml; options are
+                                   those of `uv pip compile`: --upgrade, --upgrade-package NAME
+  help                             this text
 """
 
 import argparse

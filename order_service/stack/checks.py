@@ -39,6 +39,7 @@ def _passes(check: Sequence[str]) -> bool:
         done = subprocess.run(
             [Path(sys.executable).with_name(check[0]), *check[1:]],
             cwd=ROOT,
+            check=False,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -53,15 +54,16 @@ def _pytest(arguments: Sequence[str]) -> int:
         Path(folder).chmod(0o711)  # the servers' user goes through
         state = State(Path(folder) / "state")
         state.create()
-        with Supervisor(state) as supervisor:
-            try:
+        try:
+            with Supervisor(state) as supervisor:
                 start_servers(supervisor, state, frozenset(ADDRESSES))
-                return subprocess.run(
-                    [sys.executable, "-m", "pytest", *arguments], cwd=ROOT, env=_environment(state)
-                ).returncode
-            except Stopped:
-                say("stopping")
-                return STOPPED
+                pytest = [sys.executable, "-m", "pytest", *arguments]
+                done = subprocess.run(pytest, cwd=ROOT, env=_environment(state), check=False)
+                return done.returncode
+        except Stopped:
+            return STOPPED
+        finally:
+            state.wipe()
 
 
 def _environment(state: State) -> Mapping[str, str]:

@@ -15,7 +15,10 @@ from order_service.stack.state import ROOT, StackError
 from order_service.stack.venv import LOCK, MARKER, SECTIONS
 
 EXTRAS = {"run": (), "servers": ("servers",), "development": ("servers", "development")}
-HEAD = "# Made by `./entrypoint.sh lock` from pyproject.toml; each place installs from here down to its section.\n"
+HEAD = (
+    "# Made by `./entrypoint.sh lock` from pyproject.toml.\n"
+    "# Each place installs from here down to the end of the section that it needs.\n"
+)
 _OPTIONS = (
     *("--universal", "--python-version", "3.11", "--generate-hashes", "--quiet"),
     *("--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"),
@@ -60,7 +63,7 @@ def _compile(section: str, output: Path, options: Sequence[str]) -> None:
         str(output),
     ]
     done = subprocess.run(
-        argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        argv, cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     if done.returncode:
         raise StackError(f"Cannot resolve section {section}:\n{done.stdout}")

@@ -28,7 +28,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def filled(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """`folder`, filled by `fill` unless it is there: whole or not at all, whatever is killed when."""
+    """`folder`, filled by `fill` unless it is there: whole or not at all."""
     with locked(folder.parent):
         if not folder.exists():
             for abandoned in folder.parent.glob(".filling-*"):
@@ -110,7 +110,7 @@ def _closure(package: str, folder: Path, options: list[str]) -> set[str]:
 
 
 def _relocate_erlang(unpacked: Path, final: Path) -> None:
-    """Debian's start scripts name their folder outright, so they are told the one they will be in."""
+    """Debian's start scripts name their folder outright, so they are told the new one."""
     erlang = unpacked / "usr/lib/erlang"
     for script in (*erlang.glob("bin/*"), *erlang.glob("erts-*/bin/*")):
         if script.is_symlink() or not script.read_bytes().startswith(b"#!"):
@@ -128,6 +128,7 @@ def _run(argv: list[str], folder: Path) -> str:
         done = subprocess.run(
             [argv[0], *options, *argv[1:]],
             cwd=folder,
+            check=False,
             env={**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"},
             capture_output=True,
             text=True,

@@ -60,7 +60,7 @@ def server_account() -> Account | None:
             entry = pwd.getpwnam(name)
             return Account(name, entry.pw_uid, entry.pw_gid)
     raise StackError(
-        "Found neither a user `postgres` nor `nobody` to run the servers as: start as an ordinary user."
+        "Found no user `postgres` or `nobody` to run the servers as: start as an ordinary user."
     )
 
 
@@ -72,6 +72,7 @@ def as_account(account: Account | None) -> dict[str, object]:
 def spawn(command: Command, log: Path) -> subprocess.Popen[bytes]:
     """Starts the command in a session of its own, its output appended to `log`."""
     with log.open("ab") as output:
+        end_with_parent = partial(_end_with_parent, command.stop_signal, os.getpid())
         return subprocess.Popen(  # type: ignore[call-overload,no-any-return]  # as_account()
             command.argv,
             env=dict(command.env),
@@ -80,9 +81,7 @@ def spawn(command: Command, log: Path) -> subprocess.Popen[bytes]:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=partial(
-                _end_with_parent, command.stop_signal, os.getpid()
-            ),  # no threads here
+            preexec_fn=end_with_parent,  # noqa: PLW1509 - there is one thread here
             **as_account(command.account),
         )
 

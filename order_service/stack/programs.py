@@ -64,6 +64,7 @@ def _says(programs: Programs, *names: str) -> str:
             [programs.path(*names), "--version"],
             env=env,
             cwd="/",
+            check=False,
             capture_output=True,
             text=True,
             timeout=PROBE_TIMEOUT_S,
@@ -151,12 +152,12 @@ def find(wanted: Wanted, report: Callable[[str], None]) -> Programs:
     if not folder.exists():
         report(f"fetching and unpacking Debian's {wanted.package}")
     try:
-        programs = _in_package(wanted, unpack(wanted.package, folder))
+        found = _in_package(wanted, unpack(wanted.package, folder))
     except StackError as why:
         raise _missing(wanted, str(why)) from None
-    if programs is None or not wanted.works(programs):
+    if found is None or not wanted.works(found):
         raise _missing(wanted, f"what was unpacked in {folder} does not run here")
-    return programs
+    return found
 
 
 def on_machine(wanted: Wanted, path: Iterable[str]) -> Iterator[Programs]:
@@ -234,9 +235,10 @@ def _in_package(wanted: Wanted, unpacked: Path) -> Programs | None:
 
 
 def _missing(wanted: Wanted, why: str) -> StackError:
+    names = " or ".join(names[0] for names in wanted.needs)
     return StackError(
-        f"{wanted.title} is missing: no {' or '.join(names[0] for names in wanted.needs)} on PATH or in "
-        f"{', '.join(wanted.usual)}, and {why}.\n"
-        f"Install it (Debian and Ubuntu: `apt-get install {wanted.package}`), or name a server that runs already by "
-        f"{wanted.setting}, or run everything in containers: `docker compose up --build`."
+        f"{wanted.title} is missing: no {names} on PATH or in {', '.join(wanted.usual)}, "
+        f"and {why}.\nInstall it (Debian and Ubuntu: `apt-get install {wanted.package}`), or name a "
+        f"server that runs already by {wanted.setting}, or run everything in containers: "
+        "`docker compose up --build`."
     )

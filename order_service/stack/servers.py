@@ -73,6 +73,7 @@ class Place:
         done = subprocess.run(  # type: ignore[call-overload]  # as_account()
             argv,
             cwd=self.folder,
+            check=False,
             env=dict(self.env),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -181,8 +182,8 @@ def _check_version(data: Path, found: Programs) -> None:
     made_by, runs = (data / "PG_VERSION").read_text().strip(), programs.postgresql_major(found)
     if made_by != str(runs):
         raise StackError(
-            f"Cannot open {data}: made by PostgreSQL {made_by}, found {runs} in {found.folder}. Put version {made_by} "
-            "on PATH, or drop the data with `./entrypoint.sh reset`."
+            f"Cannot open {data}: made by PostgreSQL {made_by}, found {runs} in {found.folder}. "
+            f"Put version {made_by} on PATH, or drop the data with `./entrypoint.sh reset`."
         )
 
 
@@ -199,7 +200,8 @@ def redis(state: State, found: Programs, port: int, password: str) -> Server:
     place = Place.make(state, "redis", found)
     file = place.write(
         "redis.conf",
-        f'bind {LOOPBACK}\nport {port}\nrequirepass {password}\ndaemonize no\ndir "{place.folder}"\n'
+        f"bind {LOOPBACK}\nport {port}\nrequirepass {password}\ndaemonize no\n"
+        f'dir "{place.folder}"\n'
         'save ""\nappendonly no\nmaxmemory 256mb\nmaxmemory-policy allkeys-lru\n',
     )
     argv = (found.path("valkey-server", "redis-server"), str(file))
@@ -229,8 +231,8 @@ def rabbitmq(
         "RABBITMQ_DIST_PORT": str(ports["rabbitmq-distribution"]),
         # The node's other port on loopback too, and no mapper but ours; idle schedulers sleep
         # instead of spinning.
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1} -start_epmd false "
-        "+sbwt none +sbwtdcpu none +sbwtdio none",
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-start_epmd false "
+        "-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none",
         "RABBITMQ_CONF_ENV_FILE": "/dev/null",  # nothing of a RabbitMQ that this machine may have
         "RABBITMQ_CONFIG_FILE": str(configuration),
         "RABBITMQ_CONFIG_FILES": str(place.folder / "conf.d"),

@@ -49,7 +49,7 @@ def own_servers(environment: Mapping[str, str]) -> frozenset[str]:
 def stack_settings(kept: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
     """What every role of the stack is told: the environment's word first, then the state folder's.
 
-    An address counts only together with its `..._HOST`: a port or password that happens to be set for some other
+    An address counts only together with its `..._HOST`: a port or password that is set for another
     server must not be mixed into ours.
     """
     ports, secrets = kept["ports"], kept["secrets"]
@@ -66,7 +66,8 @@ def stack_settings(kept: Mapping[str, Any], environment: Mapping[str, str]) -> d
     }
     settings = {
         "SECRET_KEY": secrets["SECRET_KEY"],
-        "SELF_SERVICE_TRANSITIONS": ALL_TRANSITIONS,  # a customer can try every status change, as in the walk-through
+        # So that a customer can try every status change, as the walk-through does.
+        "SELF_SERVICE_TRANSITIONS": ALL_TRANSITIONS,
         "FLOWER_USER": "operator",
         "FLOWER_PASSWORD": secrets["FLOWER_PASSWORD"],
         "FLOWER_PORT": str(FLOWER_PORT),
@@ -83,7 +84,7 @@ def with_free_flower_port(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def process_environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Our own environment with exactly these settings: none of ours may come from somewhere else."""
+    """Our own environment with exactly these settings: and no other of theirs."""
     rest = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     return {**rest, "PYTHONUNBUFFERED": "1", **settings}
 

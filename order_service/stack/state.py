@@ -60,7 +60,7 @@ class State:
         """The folder is there afterwards, with fresh secrets if it was not there before."""
         if self.path.is_dir() and any(self.path.iterdir()) and not self._file.exists():
             raise StackError(
-                f"{self.path} is not empty and no state folder of ours: name another with --state DIR."
+                f"{self.path} is not empty and not ours: name another folder with --state DIR."
             )
         self.logs.mkdir(parents=True, exist_ok=True)
         if self.path.stat().st_uid != os.geteuid():
@@ -84,7 +84,8 @@ class State:
             content: dict[str, Any] = json.loads(self._file.read_text())
         except FileNotFoundError:
             raise StackError(
-                f"No stack in {self.path}: start one with `./entrypoint.sh up`, or name its folder with --state DIR."
+                f"No stack in {self.path}: start one with `./entrypoint.sh up`, "
+                "or name its folder with --state DIR."
             ) from None
         except PermissionError:
             raise StackError(

@@ -170,9 +170,8 @@ class Supervisor:
         delay_s = RESTART_AFTER_S[min(running.crashes, len(RESTART_AFTER_S)) - 1]
         running.restart_at = now + delay_s
         ended = f"signal {-code}" if code < 0 else f"code {code}"
-        say(
-            f"{name} ended with {ended}: starting it again in {delay_s} s (log: {self.state.logs / name}.log)"
-        )
+        log = self.state.logs / f"{name}.log"
+        say(f"{name} ended with {ended}: starting it again in {delay_s} s (log: {log})")
 
     def _give_up_on_crashes(self) -> None:
         for name, running in self._running.items():
@@ -192,7 +191,7 @@ class Supervisor:
             os.read(self._wakeup, 4096)
 
     def _record(self) -> None:
-        lines = [("up", os.getpid(), None)]
+        lines: list[tuple[str, int, int | None]] = [("up", os.getpid(), None)]
         lines += [(name, r.process.pid, r.command.port) for name, r in self._running.items()]
         self.state.write_processes(
             [

@@ -51,7 +51,8 @@ def up(state: State, port: int, make_roles: MakeRoles | None = None) -> int:
             say(f"ended {ended} processes that the last start left behind")
         if not servers.is_free(port):
             raise StackError(
-                f"Port {port} is taken by another program: choose another with --port, as in `up --port 8080`."
+                f"Port {port} is taken by another program: "
+                "choose another with --port, as in `./entrypoint.sh up --port 8080`."
             )
         with Supervisor(state) as supervisor:
             try:
@@ -86,9 +87,8 @@ def _say_flower(settings: Mapping[str, str]) -> None:
     port, wanted = settings["FLOWER_PORT"], os.environ.get("FLOWER_PORT", str(FLOWER_PORT))
     if port != wanted:
         say(f"port {wanted} is taken by another program, so flower is on {port}")
-    say(
-        f"flower http://{servers.LOOPBACK}:{port} user {settings['FLOWER_USER']} password {settings['FLOWER_PASSWORD']}"
-    )
+    who = f"user {settings['FLOWER_USER']} password {settings['FLOWER_PASSWORD']}"
+    say(f"flower http://{servers.LOOPBACK}:{port} {who}")
 
 
 def start_servers(supervisor: Supervisor, state: State, hosts: frozenset[str]) -> None:

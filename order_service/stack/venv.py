@@ -113,7 +113,9 @@ def _pin(package: str, text: str) -> str:
 
 
 def _run(argv: list[str], needs: str) -> None:
-    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        argv, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     if done.returncode:
         raise StackError(
             f"Cannot make {VENV}: {argv[1:4]} failed. It may need {needs}.\n{done.stdout}"
@@ -124,7 +126,10 @@ def _runs() -> bool:
     python = VENV / "bin/python"
     return (
         python.exists()
-        and subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode == 0
+        and subprocess.run(
+            [python, "-m", "pip", "--version"], check=False, capture_output=True
+        ).returncode
+        == 0
     )
 
 
