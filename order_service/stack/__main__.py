@@ -1,0 +1,133 @@
+"""Order Service. Every word is `./entrypoint.sh WORD ...`, the same in a container and outside.
+
+The whole system on this machine:
+  up [--port 8000] [--state DIR]
+      private PostgreSQL, Redis and RabbitMQ, migrations and all roles, until Ctrl-C. Where
+      DB_HOST, REDIS_HOST or RABBITMQ_HOST is set, that server is used and none started for it.
+      Other settings in the environment (RATE_LIMIT, WEB_WORKERS, ...) hold. Data and settings
+      stay in DIR (.local).
+  ps [--state DIR]                 one line a process: role, pid, port
+  env [--state DIR]                the stack's settings, for eval "$(./entrypoint.sh env)"
+  logs [ROLE] [-f] [--state DIR]   the end of a log, or of all; -f follows it
+  reset [--state DIR]              removes the state folder with all its data
+  test [PYTEST ARGUMENTS]          static checks and all tests, on servers of their own;
+                                   with arguments only pytest
+
+One role, or one command on a running stack, with the settings of the stack in DIR; without
+--state, those of the environment if DB_HOST is set there, else of .local:
+  web relay consumer worker flower    the roles that `up` runs
+  migrate                             brings the database to the newest revision
+  replay [NAME ... | --all]           rebuilds read models beside the live ones, then swaps
+  verify [--repair]                   compares read models and cached entries with the log
+  status                              heads, checkpoints, lag, generations, parked streams
+  dead-letters list|show|retry|skip   events that a projection could not apply
+  create-user --role staff ...        an account with more rights than registration gives
+  `./entrypoint.sh WORD --help` tells the rest.
+
+For developers:
+  lock [OPTIONS]                   makes requirements.lock anew from pyproject.toml; options are
+                                   those of `uv pip compile`: --upgrade, --upgrade-package NAME
+  help                             this text
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from order_service.stack import commands, venv
+from order_service.stack.state import DEFAULT_STATE, StackError, State
+
+CLI_WORDS = (
+    *("web", "relay", "consumer", "worker", "flower"),
+    *("migrate", "replay", "verify", "status", "dead-letters", "create-user"),
+)
+
+
+def _up(arguments: Sequence[str]) -> int:
+    from order_service.stack.up import up
+
+    parser = _parser("up")
+    parser.add_argument("--port", type=int, default=8000)
+    given = parser.parse_args(arguments)
+    return up(State(given.state), given.port)
+
+
+def _test(arguments: Sequence[str]) -> int:
+    from order_service.stack.checks import test
+
+    return test(arguments)
+
+
+def _lock(arguments: Sequence[str]) -> int:
+    from order_service.stack.lock import lock
+
+    return lock(arguments)
+
+
+def _ps(arguments: Sequence[str]) -> int:
+    return commands.ps(State(_parser("ps").parse_args(arguments).state))
+
+
+def _env(arguments: Sequence[str]) -> int:
+    return commands.env(State(_parser("env").parse_args(arguments).state))
+
+
+def _logs(arguments: Sequence[str]) -> int:
+    parser = _parser("logs")
+    parser.add_argument("role", nargs="?")
+    parser.add_argument("-f", "--follow", action="store_true")
+    given = parser.parse_args(arguments)
+    return commands.logs(State(given.state), given.role, follow=given.follow)
+
+
+def _reset(arguments: Sequence[str]) -> int:
+    return commands.reset(State(_parser("reset").parse_args(arguments).state))
+
+
+def _help(_: Sequence[str]) -> int:
+    print(__doc__)
+    return 0
+
+
+# Each word with the lock's section that it needs; None: the standard library is enough.
+WORDS: dict[str, tuple[Callable[[Sequence[str]], int], str | None]] = {
+    "up": (_up, "servers"),
+    "ps": (_ps, None),
+    "env": (_env, None),
+    "logs": (_logs, None),
+    "reset": (_reset, None),
+    "test": (_test, "development"),
+    "lock": (_lock, "servers"),
+    "help": (_help, None),
+}
+
+
+def _parser(word: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"./entrypoint.sh {word}", allow_abbrev=False)
+    parser.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), metavar="DIR")
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    word, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if word in ("-h", "--help"):
+        word = "help"
+    if word not in WORDS and word not in CLI_WORDS:
+        said = f"Unknown word: {word}" if word else "A word is missing"
+        print(f"{said}. Expected one of: {' '.join((*WORDS, *CLI_WORDS))}.", file=sys.stderr)
+        return 2
+    run, section = WORDS.get(word, (None, "run"))
+    if section is not None:
+        venv.enter(section, arguments)
+    return run(rest) if run else commands.run_role(word, rest)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except StackError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,75 @@
+"""`test`: static checks and tests, on servers of their own. May import the rest of stack."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from order_service.stack.processes import MARK
+from order_service.stack.settings import ADDRESSES, SETTINGS, process_environment, stack_settings
+from order_service.stack.state import ROOT, State
+from order_service.stack.supervisor import Stopped, Supervisor, say, step
+from order_service.stack.up import require_linux, start_servers
+
+STATIC_CHECKS = (
+    ("ruff", "check", "."),
+    ("ruff", "format", "--check", "."),
+    ("mypy",),
+    ("lint-imports",),
+)
+STOPPED = 130  # what a shell says of a program that Ctrl-C ended
+
+
+def test(arguments: Sequence[str]) -> int:
+    """Runs everything, or with `arguments` pytest alone; returns pytest's exit code, else 1 if a
+    static check failed.
+    """
+    require_linux()
+    failed = [] if arguments else [" ".join(c) for c in STATIC_CHECKS if not _passes(c)]
+    code = _pytest(arguments)
+    if failed:
+        say(f"failed before the tests: {', '.join(failed)}")
+    return code or bool(failed)
+
+
+def _passes(check: Sequence[str]) -> bool:
+    with step(" ".join(check)):
+        done = subprocess.run(
+            [Path(sys.executable).with_name(check[0]), *check[1:]],
+            cwd=ROOT,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    if done.returncode:
+        say(done.stdout)
+    return done.returncode == 0
+
+
+def _pytest(arguments: Sequence[str]) -> int:
+    with tempfile.TemporaryDirectory(prefix="order-service-test-") as folder:
+        Path(folder).chmod(0o711)  # the servers' user goes through
+        state = State(Path(folder) / "state")
+        state.create()
+        try:
+            with Supervisor(state) as supervisor:
+                start_servers(supervisor, state, frozenset(ADDRESSES))
+                pytest = [sys.executable, "-m", "pytest", *arguments]
+                done = subprocess.run(pytest, cwd=ROOT, env=_environment(state), check=False)
+                return done.returncode
+        except Stopped:
+            return STOPPED
+        finally:
+            state.wipe()
+
+
+def _environment(state: State) -> Mapping[str, str]:
+    """The private servers' addresses, and no other setting: a test says itself what it wants to
+    differ.
+    """
+    kept = state.read()
+    others = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    return {**process_environment(stack_settings(kept, others)), MARK: kept["instance"]}

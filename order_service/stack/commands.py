@@ -1,0 +1,120 @@
+"""`ps`, `env`, `logs`, `reset`, and the roles and commands of order_service.cli. May import the
+rest of stack.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from order_service.stack.processes import end_leftovers, start_time
+from order_service.stack.settings import as_exports, command_settings, process_environment
+from order_service.stack.state import DEFAULT_STATE, ROOT, StackError, State
+from order_service.stack.venv import IN_CONTAINER
+
+LOG_LINES = 40
+FOLLOW_POLL_S = 0.25
+
+
+def ps(state: State) -> int:
+    """Prints `role pid port` for each process that runs; 1 if none does."""
+    running = [p for p in state.read_processes() if start_time(p["pid"]) == p["started"]]
+    for process in running:
+        print(process["role"], process["pid"], process["port"] or "-")
+    return 0 if running else 1
+
+
+def env(state: State) -> int:
+    print(as_exports(_settings(state)))
+    return 0
+
+
+def logs(state: State, role: str | None, *, follow: bool) -> int:
+    """Prints the end of one role's log, or of every log; with `follow` goes on until Ctrl-C."""
+    state.read()
+    files = sorted(state.logs.glob("*.log"))
+    if role is not None:
+        files = [file for file in files if file.stem == role]
+        if not files:
+            known = ", ".join(file.stem for file in sorted(state.logs.glob("*.log")))
+            raise StackError(f"No log of {role} in {state.logs}; there are: {known or 'none'}.")
+    ends = {file: _print_end(file, named=role is None) for file in files}
+    try:
+        while follow:
+            ends = {file: _print_from(file, at, named=role is None) for file, at in ends.items()}
+            time.sleep(FOLLOW_POLL_S)
+    except KeyboardInterrupt:
+        pass
+    return 0
+
+
+def reset(state: State) -> int:
+    kept = state.read()
+    with state.lock():
+        end_leftovers(kept["instance"])
+        state.wipe()
+    print(f"removed {state.path}")
+    return 0
+
+
+def run_role(word: str, arguments: Sequence[str]) -> NoReturn:
+    """Becomes `order_service.cli WORD ...`, with the settings of the stack in `--state`, if one is
+    meant.
+    """
+    folder, rest = take_state(arguments)
+    environment = dict(os.environ)
+    if folder is not None or not (os.environ.get(IN_CONTAINER) or os.environ.get("DB_HOST")):
+        environment = process_environment(
+            command_settings(_settings(State(Path(folder or DEFAULT_STATE))), os.environ)
+        )
+    os.chdir(ROOT)
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, "-m", "order_service.cli", word, *rest], environment)
+
+
+def take_state(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The folder of `--state DIR`, if given, and the arguments without it."""
+    rest, folder = list(arguments), None
+    for place, word in enumerate(rest):
+        if word == "--state":
+            if place + 1 == len(rest):
+                raise StackError("--state needs a folder: --state DIR")
+            folder = rest[place + 1]
+            del rest[place : place + 2]
+            break
+        if word.startswith("--state="):
+            folder = rest.pop(place).partition("=")[2]
+            break
+    return folder, rest
+
+
+def _settings(state: State) -> dict[str, str]:
+    settings: dict[str, str] = state.read()["settings"]
+    if not settings:
+        raise StackError(
+            f"The stack in {state.path} has not been up yet: start it with `./entrypoint.sh up`."
+        )
+    return settings
+
+
+def _print_end(file: Path, *, named: bool) -> int:
+    content = file.read_bytes()
+    lines = content.decode(errors="replace").splitlines()[-LOG_LINES:]
+    _print_lines(file, lines, named=named)
+    return len(content)
+
+
+def _print_from(file: Path, at: int, *, named: bool) -> int:
+    with file.open("rb") as log:
+        log.seek(at)
+        new = log.read()
+    whole = new[: new.rfind(b"\n") + 1]  # the rest of a line is yet to come
+    _print_lines(file, whole.decode(errors="replace").splitlines(), named=named)
+    return at + len(whole)
+
+
+def _print_lines(file: Path, lines: Sequence[str], *, named: bool) -> None:
+    for line in lines:
+        print(f"{file.stem:<10} {line}" if named else line, flush=True)

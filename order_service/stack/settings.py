@@ -1,0 +1,117 @@
+"""The settings of a private stack, and of the commands that speak to one. May import state,
+servers.
+
+`SETTINGS` repeats the names that `order_service.settings.Settings` reads, since that one needs
+packages that may not be installed yet; a test compares the two.
+"""
+
+import os
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from order_service.stack.servers import DB_NAME, DB_USER, LOOPBACK, USER, VHOST, free_port, is_free
+
+SETTINGS = (
+    *("DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD", "LOG_PARTITIONS"),
+    *("REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_DB", "CACHE_TTL_SECONDS"),
+    *("RABBITMQ_HOST", "RABBITMQ_PORT", "RABBITMQ_USER", "RABBITMQ_PASSWORD", "RABBITMQ_VHOST"),
+    *("SECRET_KEY", "ALGORITHM", "ACCESS_TOKEN_EXPIRE_MINUTES", "REFRESH_TOKEN_EXPIRE_DAYS"),
+    *(
+        "RATE_LIMIT",
+        "ALLOWED_ORIGINS_RAW",
+        "SELF_SERVICE_TRANSITIONS",
+        "DEFAULT_CURRENCY",
+        "DOCS_ENABLED",
+    ),
+    *("WEB_WORKERS", "WORKER_PROCESSES", "FLOWER_PORT", "FLOWER_USER", "FLOWER_PASSWORD"),
+)
+FLOWER_PORT = 5555
+ADDRESSES = {
+    "DB_HOST": ("DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD"),
+    "REDIS_HOST": ("REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_DB"),
+    "RABBITMQ_HOST": (
+        "RABBITMQ_HOST",
+        "RABBITMQ_PORT",
+        "RABBITMQ_USER",
+        "RABBITMQ_PASSWORD",
+        "RABBITMQ_VHOST",
+    ),
+}
+ALL_TRANSITIONS = "PAID,SHIPPED,DELIVERED,CANCELED"
+
+
+def own_servers(environment: Mapping[str, str]) -> frozenset[str]:
+    """The `..._HOST` settings that are not given, whose servers are ours to start."""
+    return frozenset(host for host in ADDRESSES if not environment.get(host))
+
+
+def stack_settings(kept: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
+    """What every role of the stack is told: the environment's word first, then the state folder's.
+
+    An address counts only together with its `..._HOST`: a port or password that is set for another
+    server must not be mixed into ours.
+    """
+    ports, secrets = kept["ports"], kept["secrets"]
+    own = {
+        "DB_HOST": (LOOPBACK, ports.get("postgres"), DB_NAME, DB_USER, secrets["DB_PASSWORD"]),
+        "REDIS_HOST": (LOOPBACK, ports.get("redis"), secrets["REDIS_PASSWORD"], 0),
+        "RABBITMQ_HOST": (
+            LOOPBACK,
+            ports.get("rabbitmq"),
+            USER,
+            secrets["RABBITMQ_PASSWORD"],
+            VHOST,
+        ),
+    }
+    settings = {
+        "SECRET_KEY": secrets["SECRET_KEY"],
+        # So that a customer can try every status change, as the walk-through does.
+        "SELF_SERVICE_TRANSITIONS": ALL_TRANSITIONS,
+        "FLOWER_USER": "operator",
+        "FLOWER_PASSWORD": secrets["FLOWER_PASSWORD"],
+        "FLOWER_PORT": str(FLOWER_PORT),
+    }
+    settings |= {name: environment[name] for name in SETTINGS if name in environment}
+    for host in own_servers(environment):
+        settings |= dict(zip(ADDRESSES[host], map(str, own[host]), strict=True))
+    return settings
+
+
+def with_free_flower_port(settings: Mapping[str, str]) -> dict[str, str]:
+    wanted = int(settings["FLOWER_PORT"])
+    return {**settings, "FLOWER_PORT": str(wanted if is_free(wanted) else free_port(set()))}
+
+
+def process_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Our own environment with exactly these settings: and no other of theirs."""
+    rest = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    return {**rest, "PYTHONUNBUFFERED": "1", **settings}
+
+
+def command_settings(running: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
+    """Of a command on a running stack: the stack's addresses and secrets; the rest may be set for
+    this command.
+    """
+    fixed = {name for names in ADDRESSES.values() for name in names} | {"SECRET_KEY"}
+    given = {
+        name: environment[name] for name in SETTINGS if name in environment and name not in fixed
+    }
+    return {**running, **given}
+
+
+def as_exports(settings: Mapping[str, str]) -> str:
+    """Lines for a shell to `eval`, with the names by which psql and redis-cli know the servers as
+    well.
+    """
+    tools = {
+        "PGHOST": settings["DB_HOST"],
+        "PGPORT": settings.get("DB_PORT", "5432"),
+        "PGUSER": settings.get("DB_USER", DB_USER),
+        "PGPASSWORD": settings.get("DB_PASSWORD", ""),
+        "PGDATABASE": settings.get("DB_NAME", DB_NAME),
+        "REDISCLI_AUTH": settings.get("REDIS_PASSWORD", ""),
+    }
+    return "\n".join(
+        f"export {name}={shlex.quote(value)}" for name, value in {**settings, **tools}.items()
+    )

@@ -1,0 +1,212 @@
+"""`up`: starts the servers and roles, keeps them running, stops them in order. May import all of
+stack but __main__.
+
+One thread, one loop: it sleeps until a process ends, a back-off is over or somebody asks it to
+stop.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+
+from order_service.stack.processes import (
+    Command,
+    end_group,
+    end_leftovers,
+    has_ended,
+    spawn,
+    start_time,
+    stop,
+)
+from order_service.stack.servers import Server
+from order_service.stack.state import StackError, State
+
+START_LIMIT_S = 120.0
+READY_POLL_S = 0.1
+CRASHES_AT_START_MAX = 3
+RESTART_AFTER_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # the last one repeats
+STEADY_AFTER_S = 60.0  # a process that ran this long starts the back-off anew
+# In this order, each group with the seconds it has before it is killed: 15 in all.
+STOP_ORDER: tuple[tuple[tuple[str, ...], float], ...] = (
+    (("web",), 4.0),
+    (("consumer", "worker", "relay", "flower"), 4.0),
+    (("rabbitmq",), 3.5),
+    (("epmd", "redis"), 0.5),
+    (("postgres",), 2.5),
+)
+
+
+class Stopped(Exception):  # not an error
+    """Somebody asked us to stop."""
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+@contextlib.contextmanager
+def step(name: str) -> Iterator[None]:
+    """A line with the seconds that it took, once it is done."""
+    began = time.monotonic()
+    yield
+    say(f"{name:<44} {time.monotonic() - began:6.1f} s")
+
+
+@dataclass
+class Running:
+    """A command, its process of the moment, and when to start it again if it has none."""
+
+    command: Command
+    process: subprocess.Popen[bytes]
+    started_at: float = field(default_factory=time.monotonic)
+    crashes: int = 0
+    restart_at: float | None = None
+
+
+class Supervisor:
+    """The processes of one stack. Use it as a context: on the way out everything is stopped, in
+    order.
+    """
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._running: dict[str, Running] = {}
+        self._wakeup, self._wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def __enter__(self) -> "Supervisor":
+        signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
+        signal.signal(
+            signal.SIGCHLD, lambda *_: None
+        )  # so that the end of a process wakes the loop
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, _raise_stopped)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # we are at it
+        self.stop()
+
+    def start(self, command: Command) -> None:
+        process = spawn(command, self.state.logs / f"{command.name}.log")
+        known = self._running.get(command.name)
+        if known is None:
+            self._running[command.name] = Running(command, process)
+        else:
+            known.process, known.started_at, known.restart_at = process, time.monotonic(), None
+        self._record()
+
+    def start_servers(self, servers: Sequence[Server]) -> None:
+        for server in servers:
+            self.start(server.command)
+
+    def wait_ready(self, name: str, ready: Callable[[], bool]) -> None:
+        """`ready()` holds afterwards and everything runs; raises StackError with the log's end if
+        it takes too long.
+        """
+        deadline = time.monotonic() + START_LIMIT_S
+        with step(name):
+            while not (ready() and self._all_run()):
+                self._tend(READY_POLL_S)
+                self._give_up_on_crashes()
+                if time.monotonic() > deadline:
+                    raise StackError(
+                        f"{name}: not ready after {START_LIMIT_S:.0f} s. {self._logs_end(name)}"
+                    )
+
+    def run_to_end(self, command: Command) -> None:
+        """The command has ended well afterwards; raises StackError with the log's end if it has
+        not.
+        """
+        with step(command.name):
+            self.start(command)
+            while not has_ended(self._running[command.name].process):
+                self._sleep(READY_POLL_S)
+            code = end_group(self._running.pop(command.name).process)
+        if code:
+            raise StackError(f"{command.name} failed. {self._logs_end(command.name)}")
+
+    def keep_running(self) -> None:
+        """Restarts what crashes, until somebody asks to stop."""
+        while True:
+            restarts = [r.restart_at for r in self._running.values() if r.restart_at is not None]
+            self._tend(max(0.0, min(restarts) - time.monotonic()) if restarts else None)
+
+    def stop(self) -> None:
+        """Nothing of this stack runs afterwards."""
+        names = set(self._running)
+        listed = {name for group, _ in STOP_ORDER for name in group}
+        for group, limit_s in ((tuple(names - listed), 4.0), *STOP_ORDER):
+            stopping = {name: self._running.pop(name) for name in group if name in self._running}
+            killed = stop(
+                {n: (r.process, r.command.stop_signal) for n, r in stopping.items()}, limit_s
+            )
+            for name in killed:
+                say(f"{name} did not stop within {limit_s} s: killed")
+        end_leftovers(self.state.read()["instance"], grace_s=0.5)
+        self.state.write_processes([])
+
+    def _tend(self, wait_s: float | None) -> None:
+        """Waits for news at most `wait_s`, then sees to every process that has ended and every
+        restart that is due.
+        """
+        self._sleep(wait_s)
+        now = time.monotonic()
+        for name, running in self._running.items():
+            if running.restart_at is None and has_ended(running.process):
+                self._note_crash(name, running, now)
+            elif running.restart_at is not None and now >= running.restart_at:
+                self.start(running.command)
+
+    def _note_crash(self, name: str, running: Running, now: float) -> None:
+        code = end_group(running.process)  # and what it left behind, which may hold its port
+        running.crashes = 1 if now - running.started_at > STEADY_AFTER_S else running.crashes + 1
+        delay_s = RESTART_AFTER_S[min(running.crashes, len(RESTART_AFTER_S)) - 1]
+        running.restart_at = now + delay_s
+        ended = f"signal {-code}" if code < 0 else f"code {code}"
+        log = self.state.logs / f"{name}.log"
+        say(f"{name} ended with {ended}: starting it again in {delay_s} s (log: {log})")
+
+    def _give_up_on_crashes(self) -> None:
+        for name, running in self._running.items():
+            if running.crashes >= CRASHES_AT_START_MAX:
+                raise StackError(
+                    f"{name} ended {running.crashes} times while starting. {self._logs_end(name)}"
+                )
+
+    def _all_run(self) -> bool:
+        return all(
+            r.restart_at is None and not has_ended(r.process) for r in self._running.values()
+        )
+
+    def _sleep(self, wait_s: float | None) -> None:
+        select.select([self._wakeup], [], [], wait_s)
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._wakeup, 4096)
+
+    def _record(self) -> None:
+        lines: list[tuple[str, int, int | None]] = [("up", os.getpid(), None)]
+        lines += [(name, r.process.pid, r.command.port) for name, r in self._running.items()]
+        self.state.write_processes(
+            [
+                {"role": role, "pid": pid, "started": start_time(pid), "port": port}
+                for role, pid, port in lines
+            ]
+        )
+
+    def _logs_end(self, name: str) -> str:
+        log = self.state.logs / f"{name}.log"
+        if not log.exists():
+            return f"See the logs in {self.state.logs}."
+        last = log.read_text(errors="replace").splitlines()[-15:]
+        return f"The end of {log}:\n" + "\n".join(last)
+
+
+def _raise_stopped(_number: int, _frame: FrameType | None) -> None:
+    raise Stopped

@@ -1,0 +1,174 @@
+"""What `up` and `test` are made of: private servers, migrations, roles, and when a stack is ready.
+May import stack.
+"""
+
+import os
+import sys
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from order_service.stack import programs, servers
+from order_service.stack.processes import MARK, Command, end_leftovers
+from order_service.stack.settings import (
+    FLOWER_PORT,
+    own_servers,
+    process_environment,
+    stack_settings,
+    with_free_flower_port,
+)
+from order_service.stack.state import ROOT, StackError, State
+from order_service.stack.supervisor import Stopped, Supervisor, say, step
+
+FED_QUEUES = (
+    "orders.projections",
+    "orders.tasks",
+)  # an order goes all the way once both have a consumer
+READY_TIMEOUT_S = 2.0
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The stack's own processes: `migrate` runs to its end first; `ready` says when all of them do
+    their work.
+    """
+
+    migrate: Command | None
+    commands: tuple[Command, ...]
+    ready: Callable[[], bool]
+
+
+MakeRoles = Callable[[State, int, Mapping[str, str]], Roles]
+
+
+def up(state: State, port: int, make_roles: MakeRoles | None = None) -> int:
+    """Runs the whole stack until it is asked to stop; returns the exit code."""
+    require_linux()
+    state.create()
+    with state.lock():
+        if ended := end_leftovers(state.read()["instance"]):
+            say(f"ended {ended} processes that the last start left behind")
+        if not servers.is_free(port):
+            raise StackError(
+                f"Port {port} is taken by another program: "
+                "choose another with --port, as in `./entrypoint.sh up --port 8080`."
+            )
+        with Supervisor(state) as supervisor:
+            try:
+                _run(supervisor, state, port, make_roles or order_service_roles)
+            except Stopped:
+                say("stopping")
+        say("stopped")
+    return 0
+
+
+def require_linux() -> None:
+    if not sys.platform.startswith("linux"):
+        raise StackError("`up` and `test` need Linux: elsewhere use `docker compose up --build`.")
+
+
+def _run(supervisor: Supervisor, state: State, port: int, make_roles: MakeRoles) -> None:
+    start_servers(supervisor, state, own_servers(os.environ))
+    settings = with_free_flower_port(stack_settings(state.read(), os.environ))
+    state.update(settings=settings)
+    roles = make_roles(state, port, settings)
+    if roles.migrate:
+        supervisor.run_to_end(roles.migrate)
+    for command in roles.commands:
+        supervisor.start(command)
+    supervisor.wait_ready(", ".join(command.name for command in roles.commands), roles.ready)
+    _say_flower(settings)
+    say(f"ready http://{servers.LOOPBACK}:{port}")
+    supervisor.keep_running()
+
+
+def _say_flower(settings: Mapping[str, str]) -> None:
+    port, wanted = settings["FLOWER_PORT"], os.environ.get("FLOWER_PORT", str(FLOWER_PORT))
+    if port != wanted:
+        say(f"port {wanted} is taken by another program, so flower is on {port}")
+    who = f"user {settings['FLOWER_USER']} password {settings['FLOWER_PASSWORD']}"
+    say(f"flower http://{servers.LOOPBACK}:{port} {who}")
+
+
+def start_servers(supervisor: Supervisor, state: State, hosts: frozenset[str]) -> None:
+    """The named servers run and answer afterwards. They start at once, the slowest first."""
+    ports = servers.choose_ports(state)
+    secrets = state.read()["secrets"]
+    started = []
+    if "RABBITMQ_HOST" in hosts:
+        found = _find(programs.RABBITMQ)
+        mapper, node = servers.rabbitmq(state, found, ports, secrets["RABBITMQ_PASSWORD"])
+        supervisor.start(mapper.command)
+        supervisor.wait_ready("epmd", mapper.ready)
+        started.append(node)
+        supervisor.start(node.command)
+    if "REDIS_HOST" in hosts:
+        started.append(
+            servers.redis(state, _find(programs.REDIS), ports["redis"], secrets["REDIS_PASSWORD"])
+        )
+        supervisor.start(started[-1].command)
+    if "DB_HOST" in hosts:
+        found = _find(programs.POSTGRESQL)
+        with step("postgres: data folder"):
+            started.append(
+                servers.postgres(state, found, ports["postgres"], secrets["DB_PASSWORD"])
+            )
+        supervisor.start(started[-1].command)
+    for server in reversed(started):
+        supervisor.wait_ready(server.command.name, server.ready)
+
+
+def order_service_roles(state: State, port: int, settings: Mapping[str, str]) -> Roles:
+    environment = {**process_environment(settings), MARK: state.read()["instance"]}
+
+    def command(name: str, port: int | None = None, *options: str) -> Command:
+        argv = (sys.executable, "-m", "order_service.cli", name, *options)
+        return Command(name, argv, environment, ROOT, port)
+
+    host = ("--host", servers.LOOPBACK)
+    commands = (
+        command("relay"),
+        command("consumer"),
+        command("worker"),
+        command("flower", int(settings["FLOWER_PORT"]), *host),
+        command("web", port, *host, "--port", str(port)),
+    )
+    return Roles(command("migrate"), commands, partial(_order_can_go_all_the_way, port, settings))
+
+
+def _find(wanted: programs.Wanted) -> programs.Programs:
+    with step(f"{wanted.title}: programs"):
+        found = programs.find(wanted, say)
+    say(f"  {found.folder}")
+    return found
+
+
+def _order_can_go_all_the_way(port: int, settings: Mapping[str, str]) -> bool:
+    try:
+        with urllib.request.urlopen(
+            f"http://{servers.LOOPBACK}:{port}/readyz", timeout=READY_TIMEOUT_S
+        ) as answer:  # our own address
+            return answer.status == 200 and _queues_are_fed(settings)
+    except (OSError, ValueError):
+        return False
+
+
+def _queues_are_fed(settings: Mapping[str, str]) -> bool:
+    import amqp  # installed by the time that roles run
+
+    try:
+        with amqp.Connection(
+            f"{settings['RABBITMQ_HOST']}:{settings.get('RABBITMQ_PORT', '5672')}",
+            settings["RABBITMQ_USER"],
+            settings["RABBITMQ_PASSWORD"],
+            virtual_host=settings.get("RABBITMQ_VHOST", "/"),
+            connect_timeout=READY_TIMEOUT_S,
+            read_timeout=READY_TIMEOUT_S,
+        ) as connection:
+            return all(
+                connection.channel().queue_declare(queue, passive=True).consumer_count > 0
+                for queue in FED_QUEUES
+            )
+    except (OSError, amqp.AMQPError):  # not there yet
+        return False
