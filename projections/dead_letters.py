@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from tqdm import tqdm
 
 from order_service.cache import OrderCache
 from order_service.db import PROJECTOR, create_engine
@@ -144,6 +145,7 @@ async def _tell(cache: OrderCache, projection: Projection, rows: Rows) -> None:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     actions.add_parser("list", help="every parked stream")
+    actions.add_parser("retry-all", help="apply every parked stream again")
     for action, what in (
         ("show", "one parked stream with the event that stopped it"),
         ("retry", "apply the stream again, after the code was mended"),
@@ -185,6 +187,8 @@ async def _run(args: argparse.Namespace, engine: AsyncEngine, cache: OrderCache)
             )
         print(f"{len(letters)} parked.")
         return 0
+    if args.action == "retry-all":
+        return await _retry_all(engine, cache)
     projection = PROJECTIONS[args.projection]
     if args.action == "retry":
         done = await retry(engine, cache, projection, args.stream_id)
@@ -192,6 +196,16 @@ async def _run(args: argparse.Namespace, engine: AsyncEngine, cache: OrderCache)
         done = await skip(engine, cache, projection, args.stream_id, args.reason)
     print("The stream goes on." if done else "The stream is still parked: see `dead-letters show`.")
     return 0 if done else 1
+
+
+async def _retry_all(engine: AsyncEngine, cache: OrderCache) -> int:
+    async with engine.connect() as connection:
+        letters = await listed(connection)
+    going_on = 0
+    for letter in tqdm(letters, unit=" streams", disable=None):
+        going_on += await retry(engine, cache, PROJECTIONS[letter.name], letter.stream_id)
+    print(f"{going_on} of {len(letters)} parked streams go on.")
+    return 0 if going_on == len(letters) else 1
 
 
 def _print(letter: Row[Any]) -> None:

@@ -32,7 +32,7 @@ CREATE TABLE events (
     stream_id      uuid NOT NULL,
     event_id       uuid NOT NULL,
     version        integer NOT NULL CHECK (version > 0),
-    partition      smallint NOT NULL REFERENCES partitions,
+    partition      smallint NOT NULL,  -- no foreign key: append checks it once a batch, not once a row
     schema_version smallint NOT NULL CHECK (schema_version > 0),
     type           text NOT NULL,
     data           jsonb NOT NULL,
@@ -106,7 +106,8 @@ DECLARE
     firsts bigint[];    -- position of the command's first event; 0 where it lost
     times timestamptz[];
 BEGIN
-    PERFORM 1 FROM partitions p WHERE p.partition = ANY (c_partition) ORDER BY p.partition FOR UPDATE;
+    PERFORM 1 FROM partitions p WHERE p.partition = ANY (c_partition) ORDER BY p.partition
+        FOR NO KEY UPDATE;  -- excludes other appends, not the key checks of tables that refer to partitions
     now_ := clock_timestamp();
 
     WITH command AS (
@@ -145,6 +146,9 @@ BEGIN
            array_agg(CASE WHEN wins THEN first_position ELSE coalesce(repeat_position, 0) END ORDER BY ord),
            array_agg(coalesce(repeat_at, now_at) ORDER BY ord)
     INTO outcomes, founds, firsts, times FROM placed;
+    IF cardinality(outcomes) IS DISTINCT FROM cardinality(c_stream) THEN
+        RAISE EXCEPTION 'append: unknown partition among %', c_partition;
+    END IF;
 
     INSERT INTO events (partition, position, stream_id, version, event_id, type, schema_version, data, metadata,
                         recorded_at)

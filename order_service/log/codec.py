@@ -27,7 +27,7 @@ class Metadata:
     """
 
     actor_type: str
-    actor_id: UUID | None
+    actor_id: UUID | None = None
     key: str | None = None
     fingerprint: str | None = None
     correlation_id: str | None = None

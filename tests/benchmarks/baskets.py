@@ -14,7 +14,8 @@ import argparse
 import asyncio
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from importlib.resources import files
 from itertools import groupby
 from operator import itemgetter
@@ -28,6 +29,7 @@ from order_service import settings as limits
 from order_service.db import WEB, create_engine
 from order_service.domain.commands import ChangeStatus, PlaceOrder, TargetStatus
 from order_service.domain.events import OrderLine
+from order_service.errors import Unavailable
 from order_service.handle import change_order, place_order
 from order_service.ids import now, order_id_of_key
 from order_service.log import reading
@@ -37,6 +39,7 @@ from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings
 
 IN_FLIGHT = 256
+ATTEMPTS_MAX = 10
 LATER: tuple[tuple[TargetStatus, ...], ...] = (
     ("PAID",),
     ("PAID", "SHIPPED"),
@@ -84,12 +87,23 @@ async def load_one(
             log,
             order_id,
             command,
-            Metadata("system", None),
+            Metadata("user", user_id, f"basket {basket_id} {to}", "as loaded"),
             check=lambda _: None,
             authorize=lambda: None,
         )
         order = answer.order
     return order.version
+
+
+async def insistently(load: Callable[[], Awaitable[int]]) -> int:
+    """A basket again, where the outcome is not known or the service is overloaded: its keys make
+    that safe."""
+    for _ in range(ATTEMPTS_MAX - 1):
+        try:
+            return await load()
+        except Unavailable as error:
+            print(f"again: {error.detail}")
+    return await load()
 
 
 async def main(orders: int) -> None:
@@ -120,7 +134,7 @@ async def main(orders: int) -> None:
                 if count >= orders:
                     return
                 count += 1
-                stored = await load_one(log, *basket)
+                stored = await insistently(partial(load_one, log, *basket))
                 events += stored  # not `+= await`: that would read the sum before it waits
                 bar.update()
 
