@@ -1,0 +1,321 @@
+"""Rebuilding read models beside the live ones: P6, and P4 afterwards."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from order_service.cache import OrderCache
+from order_service.domain.events import OrderPlaced
+from order_service.settings import Settings
+from projections import replay
+from projections.registry import PROJECTIONS
+from tests.examples import CAPTURED, DISPATCHED, PAID, PEN, PLACED, SHIPPED
+from tests.given_log import RawEvent, given_order
+from tests.read_side import advance_all, order_cache, rows, run, verified
+
+ROOT = Path(__file__).parent.parent.parent
+LIVE = "SELECT name, live_generation, previous_generation FROM read_models ORDER BY name"
+TABLES = (
+    "SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE nspname = 'read_models' AND relkind = 'r' ORDER BY relname"
+)
+LEFT_OVER = "SELECT name FROM rebuilds UNION ALL SELECT name FROM rebuild_marks"
+OTHER_USER = UUID("00000000-0000-7000-8000-00000000000b")
+PLACED_BY_OTHER = OrderPlaced(OTHER_USER, "EUR", (PEN,), 0, 0, 1998)
+
+
+@pytest.fixture
+async def cache(redis: Redis) -> OrderCache:
+    return order_cache(redis)
+
+
+@pytest.fixture
+async def orders(web_engine: AsyncEngine) -> list[UUID]:
+    """Orders in every partition and in several states; not projected yet."""
+    ids = []
+    for partition in range(4):
+        ids.append(await given_order(web_engine, PLACED, partition=partition))
+        ids.append(await given_order(web_engine, PLACED, CAPTURED, PAID, partition=partition))
+        life = (PLACED, CAPTURED, PAID, DISPATCHED, SHIPPED)
+        ids.append(await given_order(web_engine, *life, partition=partition))
+        ids.append(await given_order(web_engine, PLACED_BY_OTHER, partition=partition))
+    return ids
+
+
+async def replayed(settings: Settings, *words: str) -> int:
+    parser = argparse.ArgumentParser()
+    replay.add_arguments(parser)
+    return await replay.run(parser.parse_args(words), settings)
+
+
+async def test_every_read_model_is_rebuilt_and_equals_the_log(
+    settings: Settings,
+    web_engine: AsyncEngine,
+    projector_engine: AsyncEngine,
+    cache: OrderCache,
+    orders: list[UUID],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    await advance_all(projector_engine, cache)
+
+    assert await replayed(settings, "--all") == 0
+
+    assert await rows(web_engine, LIVE) == [(name, 2, 1) for name in sorted(PROJECTIONS)]
+    assert await rows(web_engine, LEFT_OVER) == []
+    assert (await verified(projector_engine)).agree
+    said = capsys.readouterr().out
+    assert "order_view: 0 rows differ, 0 streams parked." in said
+    assert "40 of 40 events" in said
+
+
+async def test_a_live_generation_that_lags_is_overtaken(
+    settings: Settings, projector_engine: AsyncEngine, orders: list[UUID]
+) -> None:
+    assert await replayed(settings, "order_view", "--workers", "1") == 0
+
+    assert len(await rows(projector_engine, "SELECT 1 FROM read_models.order_view_2")) == 16
+
+
+async def test_a_second_replay_drops_the_generation_before_the_last(
+    settings: Settings, web_engine: AsyncEngine, orders: list[UUID]
+) -> None:
+    await replayed(settings, "sales_by_day")
+    await replayed(settings, "sales_by_day")
+
+    tables = [name for (name,) in await rows(web_engine, TABLES) if name.startswith("sales")]
+    assert tables == ["sales_by_day_2", "sales_by_day_3"]
+    generations = (
+        "SELECT DISTINCT generation FROM checkpoints WHERE name = 'sales_by_day' ORDER BY 1"
+    )
+    assert await rows(web_engine, generations) == [(2,), (3,)]
+
+
+async def test_differences_are_shown_and_mended(
+    settings: Settings,
+    web_engine: AsyncEngine,
+    projector_engine: AsyncEngine,
+    cache: OrderCache,
+    orders: list[UUID],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    await advance_all(projector_engine, cache)
+    wrong = f"UPDATE read_models.order_view SET status = 'LOST' WHERE order_id = '{orders[0]}'"
+    await run(projector_engine, wrong)
+
+    assert await replayed(settings, "order_view") == 0
+
+    said = capsys.readouterr().out
+    assert f"differs (live / rebuilt): order_view ({orders[0]})" in said
+    assert "order_view: 1 rows differ" in said
+    assert (await verified(projector_engine)).agree
+
+
+async def test_a_check_swaps_nothing_and_says_by_its_exit_code_what_it_found(
+    settings: Settings,
+    web_engine: AsyncEngine,
+    projector_engine: AsyncEngine,
+    cache: OrderCache,
+    orders: list[UUID],
+) -> None:
+    await advance_all(projector_engine, cache)
+
+    assert await replayed(settings, "--all", "--check") == 0
+    await run(projector_engine, "UPDATE read_models.sales_by_day SET orders = orders + 1")
+    assert await replayed(settings, "--all", "--check") == 1
+
+    assert {row[1:] for row in await rows(web_engine, LIVE)} == {(1, None)}
+    assert await rows(web_engine, LEFT_OVER) == []
+    assert await rows(web_engine, TABLES) == [(f"{name}_1",) for name in sorted(PROJECTIONS)]
+
+
+async def test_a_rollback_is_caught_up_before_it_is_live(
+    settings: Settings,
+    web_engine: AsyncEngine,
+    projector_engine: AsyncEngine,
+    cache: OrderCache,
+    orders: list[UUID],
+) -> None:
+    await advance_all(projector_engine, cache)
+    await replayed(settings, "--all")
+    await given_order(web_engine, PLACED, partition=1)
+    await advance_all(projector_engine, cache)
+
+    assert await replayed(settings, "--rollback", "customer_summary") == 0
+
+    assert ("customer_summary", 1, 2) in await rows(web_engine, LIVE)
+    assert (await verified(projector_engine)).agree
+
+
+async def test_a_rollback_is_refused_where_the_code_has_moved_on(
+    settings: Settings,
+    projector_engine: AsyncEngine,
+    orders: list[UUID],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    await replayed(settings, "order_view")
+    await run(projector_engine, "UPDATE read_models SET previous_version = 7")
+
+    assert await replayed(settings, "--rollback", "order_view") == 2
+    assert await replayed(settings, "--rollback", "sales_by_day") == 2
+    said = capsys.readouterr().err
+    assert "was built by version 7 of its code, this is version 1" in said
+    assert "sales_by_day has no generation to go back to." in said
+
+
+async def test_two_at_once_one_says_so_and_stops(
+    settings: Settings, orders: list[UUID], capsys: pytest.CaptureFixture[str]
+) -> None:
+    exits = await asyncio.gather(replayed(settings, "--all"), replayed(settings, "--all"))
+
+    assert sorted(exits) == [0, 2]
+    assert "Another replay is running" in capsys.readouterr().err
+
+
+async def test_poison_parks_its_stream_in_the_rebuild_too(
+    settings: Settings,
+    web_engine: AsyncEngine,
+    projector_engine: AsyncEngine,
+    cache: OrderCache,
+    orders: list[UUID],
+) -> None:
+    bad = await given_order(web_engine, PLACED, CAPTURED, RawEvent("OrderFrobnicated", "{}"), PAID)
+    await advance_all(projector_engine, cache)
+
+    assert await replayed(settings, "--all") == 0
+
+    letters = "SELECT stream_id, generation, version, last_version FROM dead_letters"
+    assert set(await rows(web_engine, letters)) == {(bad, 1, 3, 2), (bad, 2, 3, 2)}
+    found = await verified(projector_engine)
+    assert (found.wrong, found.parked) == (0, [bad] * 3)
+
+
+async def test_a_build_of_another_version_is_thrown_away(
+    settings: Settings, web_engine: AsyncEngine, projector_engine: AsyncEngine, orders: list[UUID]
+) -> None:
+    async with projector_engine.begin() as connection:
+        await replay.generations.begin(connection, [PROJECTIONS["order_view"]])
+    await run(projector_engine, "UPDATE rebuilds SET projection_version = 7")
+
+    assert await replayed(settings, "order_view") == 0
+
+    assert ("order_view", 3, 1) in await rows(web_engine, LIVE)
+    assert "order_view_2" not in {name for (name,) in await rows(web_engine, TABLES)}
+
+
+COMMAND = """
+import argparse, asyncio, sys
+from order_service import settings as limits
+from order_service.settings import Settings
+from projections import replay
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    replay.add_arguments(parser)
+    sys.exit(asyncio.run(replay.run(parser.parse_args(sys.argv[1:]), Settings())))
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    """A file, since the command's worker processes import what started them."""
+    path = tmp_path / "replay_command.py"
+    path.write_text(COMMAND)
+    return path
+
+
+async def start(settings: Settings, script: Path, *words: str) -> asyncio.subprocess.Process:
+    """The command as a process group of its own, so that it can be killed with its workers."""
+    environment = {**os.environ, "DB_NAME": settings.DB_NAME, "PYTHONPATH": str(ROOT)}
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        script,
+        *words,
+        env=environment,
+        start_new_session=True,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+
+
+STEPS = {
+    "the build is begun": "SELECT name FROM rebuilds",
+    "a range is done": "SELECT name FROM rebuild_marks WHERE events > 0",
+    "all ranges are done": "SELECT 1 FROM rebuild_marks HAVING bool_and(finished)",
+    "a generation is swapped in": "SELECT name FROM read_models WHERE live_generation > 1",
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_killed_at_any_point_and_run_again(
+    step: str,
+    settings: Settings,
+    web_engine: AsyncEngine,
+    projector_engine: AsyncEngine,
+    cache: OrderCache,
+    orders: list[UUID],
+    script: Path,
+) -> None:
+    await advance_all(projector_engine, cache)
+    process = await start(settings, script, "--all")
+    async with asyncio.timeout(20):
+        while process.returncode is None and not await rows(web_engine, STEPS[step]):
+            await asyncio.sleep(0.002)
+    if process.returncode is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.communicate()
+    await given_order(web_engine, PLACED, partition=3)
+
+    assert await replayed(settings, "--all") == 0
+
+    await advance_all(projector_engine, cache)
+    assert (await verified(projector_engine)).agree
+    assert await rows(web_engine, LEFT_OVER) == []
+
+
+async def test_under_traffic_nothing_goes_back_and_the_result_is_exact(
+    settings: Settings,
+    web_engine: AsyncEngine,
+    projector_engine: AsyncEngine,
+    cache: OrderCache,
+    orders: list[UUID],
+) -> None:
+    """Events are appended, projected and read all the while; no read sees fewer orders."""
+    await advance_all(projector_engine, cache)
+    stop = asyncio.Event()
+    counts: list[int] = []
+
+    async def write() -> None:
+        while not stop.is_set():
+            await given_order(web_engine, PLACED, CAPTURED, PAID, partition=len(counts) % 4)
+
+    async def project() -> None:
+        while not stop.is_set():
+            await advance_all(projector_engine, cache)
+
+    seen = (
+        "SELECT sum(orders)::integer FROM read_models.customer_summary WHERE generation = "
+        "(SELECT live_generation FROM read_models WHERE name = 'customer_summary')"
+    )
+
+    async def read() -> None:
+        while not stop.is_set():
+            counts.append((await rows(web_engine, seen))[0][0])
+
+    traffic = [asyncio.create_task(work()) for work in (write, project, read)]
+    exit_code = await replayed(settings, "--all")
+    stop.set()
+    await asyncio.gather(*traffic)
+    await advance_all(projector_engine, cache)
+
+    assert exit_code == 0
+    assert len(counts) > 10
+    assert counts == sorted(counts)
+    assert (await verified(projector_engine)).agree
+    assert await rows(web_engine, LIVE) == [(name, 2, 1) for name in sorted(PROJECTIONS)]

@@ -1,0 +1,31 @@
+"""Cursors: what was sealed comes back, and nothing else does."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from order_service.errors import InvalidRequest
+from projections.cursors import Cursors
+from tests.examples import AT, NEW_ID
+
+CURSORS = Cursors("a secret key of more than thirty-two characters")
+
+
+def test_a_cursor_comes_back_as_it_was() -> None:
+    position = (AT.replace(microsecond=123_456), NEW_ID)
+
+    assert CURSORS.decode(CURSORS.encode(position, "ann"), "ann") == position
+
+
+def test_a_cursor_of_other_filters_or_another_secret_is_refused() -> None:
+    cursor = CURSORS.encode((AT, NEW_ID), "ann")
+
+    for cursors, filters in ((CURSORS, "bob"), (Cursors("another secret key"), "ann")):
+        with pytest.raises(InvalidRequest, match="This cursor is not of this list"):
+            cursors.decode(cursor, filters)
+
+
+@given(st.text(max_size=100))
+def test_whatever_else_is_sent_is_refused(cursor: str) -> None:
+    with pytest.raises(InvalidRequest):
+        CURSORS.decode(cursor, "ann")

@@ -1,0 +1,124 @@
+"""given(events) -> rows, with no database."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID, uuid4
+
+import orjson
+import pytest
+
+from order_service.domain.events import OrderCanceled, OrderEvent, OrderPlaced, RefundRequested
+from order_service.log.codec import RecordedEvent
+from order_service.log.fold import FoldedOrder, fold
+from projections import customer_summary, order_view, sales_by_day
+from projections.registry import PROJECTIONS
+from tests.examples import AT, BY_USER, CAPTURED, DISPATCHED, NEW_ID, PAID, PEN, PLACED, USER
+
+ORDER_ID = UUID("00000000-0000-7000-8000-000000000004")
+LATER = AT + timedelta(days=3)
+
+
+def given(*events: OrderEvent, placed_at: datetime = AT) -> FoldedOrder:
+    """An order that was placed at `placed_at`; everything else happened days later."""
+    folded = None
+    for version, event in enumerate(events, start=1):
+        at = placed_at if version == 1 else LATER
+        recorded = RecordedEvent(0, version, ORDER_ID, version, uuid4(), event, BY_USER, at)
+        folded = fold(folded, recorded, 4)
+    assert folded is not None
+    return folded
+
+
+def test_an_order_s_row_has_what_lists_filter_by_and_the_served_bytes() -> None:
+    rows = order_view.rows((None, given(PLACED, CAPTURED, PAID, DISPATCHED)))
+
+    [(key, values)] = rows.items()
+    assert key == (ORDER_ID,)
+    assert values[:9] == (
+        USER,
+        "SHIPPED",
+        "PAID",
+        "SHIPPED",
+        "USD",
+        2498,
+        4,
+        AT,
+        LATER,
+    )
+    assert orjson.loads(values[9])["version"] == 4
+
+
+def test_spent_is_what_was_captured_and_will_not_be_paid_back() -> None:
+    canceled = OrderCanceled("OTHER", "PAID")
+    refund = RefundRequested(NEW_ID, 500, "cancel", "OTHER")
+
+    contribution = customer_summary.contribution(given(PLACED, CAPTURED, PAID, canceled, refund))
+
+    assert contribution == (1, 1998, AT, ORDER_ID)
+
+
+def test_a_later_event_adds_to_the_money_and_not_to_the_orders() -> None:
+    change = (given(PLACED), given(PLACED, CAPTURED))
+
+    assert customer_summary.rows(change) == {(USER, "USD"): (0, 2498, AT, ORDER_ID)}
+
+
+def test_the_last_order_of_a_customer_is_the_newest_one() -> None:
+    newer = (1, 0, LATER, UUID(int=1))
+
+    assert customer_summary.add((1, 5, AT, ORDER_ID), newer) == (2, 5, LATER, UUID(int=1))
+    assert customer_summary.add(newer, (1, 5, AT, ORDER_ID)) == (2, 5, LATER, UUID(int=1))
+
+
+def test_an_order_counts_on_its_utc_day_in_its_present_status() -> None:
+    just_before_midnight = datetime(2026, 3, 1, 23, 59, 59, tzinfo=UTC)
+
+    day, sales = sales_by_day.contribution(
+        given(PLACED, CAPTURED, PAID, placed_at=just_before_midnight)
+    )
+
+    assert day == (date(2026, 3, 1), "USD", "PAID")
+    assert sales == (1, 2498, 3)
+
+
+def test_an_order_that_changes_its_status_leaves_one_row_for_another() -> None:
+    change = (given(PLACED), given(PLACED, CAPTURED, PAID))
+
+    assert sales_by_day.rows(change) == {
+        (date(2026, 3, 1), "USD", "PENDING"): (-1, -2498, -3),
+        (date(2026, 3, 1), "USD", "PAID"): (1, 2498, 3),
+    }
+
+
+def test_an_order_that_keeps_its_status_changes_nothing() -> None:
+    change = (given(PLACED), given(PLACED, CAPTURED))
+
+    assert sales_by_day.rows(change) == {(date(2026, 3, 1), "USD", "PENDING"): (0, 0, 0)}
+
+
+LIVES: Sequence[Sequence[OrderEvent]] = (
+    (PLACED, CAPTURED, PAID, DISPATCHED),
+    (PLACED, OrderCanceled("OTHER", "PENDING")),
+    (OrderPlaced(USER, "USD", (replace(PEN, unit_price_minor=None),), 0, 0, 700), CAPTURED),
+)
+
+
+@pytest.mark.parametrize("name", PROJECTIONS)
+@pytest.mark.parametrize("life", LIVES)
+def test_event_by_event_and_all_at_once_make_the_same_rows(
+    name: str, life: Sequence[OrderEvent]
+) -> None:
+    """So it does not matter how the live loop cuts the log into batches, or that a rebuild does
+    not."""
+    projection = PROJECTIONS[name]
+    steps: dict[tuple[object, ...], tuple[object, ...]] = {}
+    before = None
+    for length in range(1, len(life) + 1):
+        after = given(*life[:length])
+        projection.merge(steps, projection.rows((before, after)))
+        before = after
+
+    at_once = projection.rows((None, given(*life)))
+
+    assert {key: row for key, row in steps.items() if row[:3] != (0, 0, 0)} == at_once
