@@ -238,7 +238,7 @@ def _missing(wanted: Wanted, why: str) -> StackError:
     names = " or ".join(names[0] for names in wanted.needs)
     return StackError(
         f"{wanted.title} is missing: no {names} on PATH or in {', '.join(wanted.usual)}, "
-        f"and {why}.\nInstall it (Debian and Ubuntu: `apt-get install {wanted.package}`), or name "
-        f"a server that runs already by {wanted.setting}, or run everything in containers: "
+        f"and {why}.\nInstall it (Debian, Ubuntu: `apt-get install {wanted.package}`), or name a "
+        f"server that runs already by {wanted.setting}, or run everything in containers: "
         "`docker compose up --build`."
     )

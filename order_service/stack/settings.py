@@ -24,7 +24,14 @@ SETTINGS = (
         "DEFAULT_CURRENCY",
         "DOCS_ENABLED",
     ),
-    *("WEB_WORKERS", "WORKER_PROCESSES", "FLOWER_PORT", "FLOWER_USER", "FLOWER_PASSWORD"),
+    *(
+        "WEB_WORKERS",
+        "WORKER_PROCESSES",
+        "FLOWER_ADDRESS",
+        "FLOWER_PORT",
+        "FLOWER_USER",
+        "FLOWER_PASSWORD",
+    ),
 )
 FLOWER_PORT = 5555
 ADDRESSES = {

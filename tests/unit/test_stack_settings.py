@@ -1,0 +1,78 @@
+"""What the stack tells its roles, and that it knows the same names as they do."""
+
+from order_service import broker
+from order_service.settings import Settings
+from order_service.stack import up
+from order_service.stack.commands import take_state
+from order_service.stack.settings import (
+    SETTINGS,
+    as_exports,
+    command_settings,
+    own_servers,
+    stack_settings,
+)
+
+KEPT = {
+    "ports": {"postgres": 20001, "redis": 20002, "rabbitmq": 20003},
+    "secrets": {
+        "DB_PASSWORD": "db",
+        "REDIS_PASSWORD": "redis",
+        "RABBITMQ_PASSWORD": "rabbit",
+        "SECRET_KEY": "kept",
+        "FLOWER_PASSWORD": "flower",
+    },
+}
+
+
+def test_the_stack_knows_every_setting_by_name() -> None:
+    assert set(SETTINGS) == set(Settings.model_fields)
+
+
+def test_the_stack_waits_for_the_queues_that_the_broker_names() -> None:
+    assert set(up.FED_QUEUES) == {broker.HINT_QUEUE, broker.TASK_QUEUE}
+
+
+def test_without_a_host_the_servers_are_ours_whatever_port_is_set() -> None:
+    settings = stack_settings(KEPT, {"DB_PORT": "5432", "DB_PASSWORD": "theirs"})
+
+    assert (settings["DB_HOST"], settings["DB_PORT"]) == ("127.0.0.1", "20001")
+    assert settings["DB_PASSWORD"] == "db"
+
+
+def test_a_host_in_the_environment_is_used_with_what_stands_beside_it() -> None:
+    given = {"REDIS_HOST": "cache", "REDIS_PORT": "6380"}
+
+    settings = stack_settings(KEPT, given)
+
+    assert own_servers(given) == {"DB_HOST", "RABBITMQ_HOST"}
+    assert (settings["REDIS_HOST"], settings["REDIS_PORT"]) == ("cache", "6380")
+    assert "REDIS_PASSWORD" not in settings
+
+
+def test_other_settings_of_the_environment_hold() -> None:
+    settings = stack_settings(KEPT, {"RATE_LIMIT": "5/minute", "SECRET_KEY": "given"})
+
+    assert settings["RATE_LIMIT"] == "5/minute"
+    assert settings["SECRET_KEY"] == "given"
+    assert settings["SELF_SERVICE_TRANSITIONS"] == "PAID,SHIPPED,DELIVERED,CANCELED"
+
+
+def test_a_command_speaks_to_the_running_stack_and_may_set_the_rest() -> None:
+    running = {"DB_HOST": "127.0.0.1", "SECRET_KEY": "kept", "WORKER_PROCESSES": "2"}
+    given = {"DB_HOST": "elsewhere", "SECRET_KEY": "other", "WORKER_PROCESSES": "4"}
+
+    settings = command_settings(running, given)
+
+    assert settings == {"DB_HOST": "127.0.0.1", "SECRET_KEY": "kept", "WORKER_PROCESSES": "4"}
+
+
+def test_exports_are_quoted_for_the_shell() -> None:
+    assert "export DB_PASSWORD='a b'\"'\"'c'" in as_exports(
+        {"DB_HOST": "h", "DB_PASSWORD": "a b'c"}
+    )
+
+
+def test_the_state_folder_may_stand_anywhere_among_the_arguments() -> None:
+    assert take_state(["--all", "--state", "x", "name"]) == ("x", ["--all", "name"])
+    assert take_state(["--state=x"]) == ("x", [])
+    assert take_state(["--all"]) == (None, ["--all"])
