@@ -158,10 +158,10 @@ async def test_a_hung_redis_costs_one_timeout_and_then_nothing(
     refresh = await took(writer.refresh([entry(2)]))
     stop.set()
 
-    assert limits.REDIS_TIMEOUT_S <= first < 2 * limits.REDIS_TIMEOUT_S
-    assert rest < 0.05
-    assert refresh < 0.05
-    assert await stall < 0.1
+    assert limits.REDIS_TIMEOUT_S <= first < 3 * limits.REDIS_TIMEOUT_S
+    assert rest < limits.REDIS_TIMEOUT_S
+    assert refresh < limits.REDIS_TIMEOUT_S
+    assert await stall < 0.25
 
 
 async def test_a_burst_into_a_redis_that_just_hung_waits_once(
@@ -172,7 +172,7 @@ async def test_a_burst_into_a_redis_that_just_hung_waits_once(
 
     burst = await took(asyncio.gather(*(writer.look_up(uuid4()) for _ in range(500))))
 
-    assert burst < 0.5
+    assert burst < 0.9  # one after another, in turns of 32, they would wait 1.6 s
 
 
 async def test_a_dead_redis_is_a_bypass_and_is_used_again_when_it_is_back(
@@ -182,7 +182,10 @@ async def test_a_dead_redis_is_a_bypass_and_is_used_again_when_it_is_back(
     server.kill()
 
     assert await writer.look_up(ORDER) is None
-    assert await took(asyncio.gather(*(writer.look_up(ORDER) for _ in range(200)))) < 0.05
+    assert (
+        await took(asyncio.gather(*(writer.look_up(ORDER) for _ in range(200))))
+        < limits.REDIS_TIMEOUT_S
+    )
 
     server.start()
     await asyncio.sleep(limits.REDIS_BREAKER_S)
@@ -257,7 +260,7 @@ async def test_a_paused_redis_is_told_when_the_pause_ends(
     await fill(reader, 1)
     await control.execute_command("CLIENT", "PAUSE", 500, pause)
 
-    assert await took(writer.refresh([entry(2)])) < 2 * limits.REDIS_TIMEOUT_S
+    assert await took(writer.refresh([entry(2)])) < 3 * limits.REDIS_TIMEOUT_S
     await asyncio.sleep(1.5)
 
     assert await reader.look_up(ORDER) != cached(1)
