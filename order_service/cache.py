@@ -179,9 +179,8 @@ class OrderCache:
                 await self.retry_stale()
             except RedisAway:
                 await asyncio.sleep(limits.STALE_RETRY_S)
-            except (
-                Exception
-            ):  # without this task old contents would stay, unseen, until their TTL ends
+            except Exception:
+                # Without this task old contents would stay, unseen, until their TTL ends.
                 logger.exception("Could not retry what Redis has to be told.")
                 await asyncio.sleep(limits.STALE_RETRY_S)
 
@@ -225,7 +224,9 @@ class OrderCache:
             return self._understood(place, reply, decode)
 
         try:
-            return await self._gate.run(ask)
+            # A burst had better wait for a Redis that answers than go to PostgreSQL. If it does not
+            # answer, all who wait here are let go within one time-out.
+            return await self._gate.run(ask, queue_s=limits.REDIS_QUEUE_S)
         except RedisAway:
             return None
 

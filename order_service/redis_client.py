@@ -62,12 +62,20 @@ class RedisGate:
         # from "it is silent".
         self._slots = asyncio.Semaphore(limits.REDIS_POOL_SIZE)
 
-    async def run(self, command: Callable[[], Awaitable[T]], *, insist: bool = False) -> T:
-        """The command's result. `insist`: even while Redis is left alone. Raises RedisAway."""
+    async def run(
+        self,
+        command: Callable[[], Awaitable[T]],
+        *,
+        queue_s: float = limits.REDIS_TIMEOUT_S,
+        insist: bool = False,
+    ) -> T:
+        """The command's result; raises RedisAway.
+
+        `queue_s`: how long to wait behind other calls before the command's own time begins.
+        `insist`: even while Redis is left alone.
+        """
         try:
-            # A free slot is taken at once; the limit is for a process that asks for more than Redis
-            # can answer.
-            async with asyncio.timeout(limits.REDIS_TIMEOUT_S if self._slots.locked() else None):
+            async with asyncio.timeout(queue_s if self._slots.locked() else None):
                 await self._slots.acquire()
         except TimeoutError as error:
             raise RedisAway("too many calls at once") from error
@@ -83,7 +91,7 @@ class RedisGate:
     async def _try(self, command: Callable[[], Awaitable[T]]) -> T:
         try:
             async with asyncio.timeout(limits.REDIS_TIMEOUT_S):
-                result = await command()
+                result = await _cancellable(command)
         except (
             ResponseError
         ) as error:  # it answers, though with a refusal (full, read-only, no rights)
@@ -125,3 +133,19 @@ class RedisGate:
             # Idle connections may be cut without a word, as the failed one was. Kept, each of them
             # would cost one more time-out and one more second without Redis after it has come back.
             await self.redis.connection_pool.disconnect(inuse_connections=False)
+
+
+async def _cancellable(command: Callable[[], Awaitable[T]]) -> T:
+    """The command's result, unless the task was cancelled meanwhile.
+
+    redis-py sends by `asyncio.wait_for`, which in Python 3.11 swallows a cancellation that comes as
+    the sending ends (https://github.com/python/cpython/issues/86296). Whoever ends a task that uses
+    Redis would wait for it for ever.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    before = task.cancelling()
+    result = await command()
+    if task.cancelling() > before:
+        raise asyncio.CancelledError
+    return result

@@ -74,6 +74,7 @@ DDL_RETRIES_MAX = 50
 # --- Redis ----------------------------------------------------------------------------------------
 REDIS_TIMEOUT_S = 0.1
 REDIS_POOL_SIZE = 32
+REDIS_QUEUE_S = 1.0  # how long a look-up waits for a connection while Redis answers
 REDIS_BREAKER_S = 1.0  # how long Redis is left alone after it failed
 CACHE_LEASE_MS = 2_000
 LIST_CACHE_TTL_S = 10

@@ -104,6 +104,16 @@ async def test_a_lease_of_one_order_does_not_fill_another(cache: OrderCache) -> 
     assert isinstance(await cache.look_up(other), Lease)
 
 
+async def test_a_fill_never_replaces_a_newer_entry(cache: OrderCache, redis: Redis) -> None:
+    lease = await leased(cache)
+    newer = entry(10)
+    value = f"1:{ORDER.hex}:10:{OWNER.hex}\n".encode() + newer.document
+    await redis.set(f"order:{{{ORDER}}}", value)
+    await fill(cache, lease, 9)
+
+    assert await cache.look_up(ORDER) == cached(10)
+
+
 @pytest.mark.parametrize("loss", ["expired or evicted", "flushed"])
 async def test_without_its_lease_a_fill_is_refused(
     cache: OrderCache, redis: Redis, loss: str
@@ -470,6 +480,26 @@ async def test_cancelled_look_ups_never_deliver_a_reply_for_another_key(cache: O
         await asyncio.gather(*(impatient(order_id) for order_id in orders))
 
     assert [await cache.look_up(o) for o in orders] == [cached(1, o) for o in orders]
+
+
+@pytest.mark.parametrize("connected", [True, False])
+async def test_a_cancellation_is_never_swallowed(
+    cache: OrderCache, redis: Redis, connected: bool
+) -> None:
+    """At whatever step it comes: a task that is told to end must end (see `_cancellable`)."""
+    kept_on = []
+    for steps in range(60):
+        if not connected:
+            await redis.connection_pool.disconnect()
+        task = asyncio.create_task(cache.look_up(ORDER))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        cancelled = task.cancel()  # False if it has ended before
+        await asyncio.wait((task,))
+        if cancelled and not task.cancelled():
+            kept_on.append(steps)
+
+    assert kept_on == []
 
 
 async def test_cancelled_callers_give_their_connections_back(

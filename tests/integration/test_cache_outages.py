@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
@@ -128,12 +128,6 @@ async def fill(cache: OrderCache, version: int, order_id: UUID = ORDER) -> None:
     await cache.fill(order_id, lease, version, OWNER, b"x" * 2_000)
 
 
-async def until(condition: Callable[[], bool], within_s: float) -> None:
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 async def took(work: object) -> float:
     begun = time.monotonic()
     await work  # type: ignore[misc]
@@ -164,10 +158,10 @@ async def test_a_hung_redis_costs_one_timeout_and_then_nothing(
     refresh = await took(writer.refresh([entry(2)]))
     stop.set()
 
-    assert limits.REDIS_TIMEOUT_S <= first < 2 * limits.REDIS_TIMEOUT_S
-    assert rest < 0.05
-    assert refresh < 0.05
-    assert await stall < 0.1
+    assert limits.REDIS_TIMEOUT_S <= first < 3 * limits.REDIS_TIMEOUT_S
+    assert rest < limits.REDIS_TIMEOUT_S
+    assert refresh < limits.REDIS_TIMEOUT_S
+    assert await stall < 0.25
 
 
 async def test_a_burst_into_a_redis_that_just_hung_waits_once(
@@ -178,7 +172,7 @@ async def test_a_burst_into_a_redis_that_just_hung_waits_once(
 
     burst = await took(asyncio.gather(*(writer.look_up(uuid4()) for _ in range(500))))
 
-    assert burst < 0.5
+    assert burst < 0.9  # one after another, in turns of 32, they would wait 1.6 s
 
 
 async def test_a_dead_redis_is_a_bypass_and_is_used_again_when_it_is_back(
@@ -188,7 +182,10 @@ async def test_a_dead_redis_is_a_bypass_and_is_used_again_when_it_is_back(
     server.kill()
 
     assert await writer.look_up(ORDER) is None
-    assert await took(asyncio.gather(*(writer.look_up(ORDER) for _ in range(200)))) < 0.05
+    assert (
+        await took(asyncio.gather(*(writer.look_up(ORDER) for _ in range(200))))
+        < limits.REDIS_TIMEOUT_S
+    )
 
     server.start()
     await asyncio.sleep(limits.REDIS_BREAKER_S)
@@ -216,6 +213,7 @@ async def test_a_restart_between_lease_and_fill_refuses_the_fill(
     await writer.refresh([entry(2)])
     server.kill()
     server.start()
+    await asyncio.sleep(0.05)  # the event loop learns that the lines are closed
     await reader.fill(ORDER, lease, 1, OWNER, b"x")
 
     assert isinstance(await reader.look_up(ORDER), Lease)
@@ -262,7 +260,7 @@ async def test_a_paused_redis_is_told_when_the_pause_ends(
     await fill(reader, 1)
     await control.execute_command("CLIENT", "PAUSE", 500, pause)
 
-    assert await took(writer.refresh([entry(2)])) < 2 * limits.REDIS_TIMEOUT_S
+    assert await took(writer.refresh([entry(2)])) < 3 * limits.REDIS_TIMEOUT_S
     await asyncio.sleep(1.5)
 
     assert await reader.look_up(ORDER) != cached(1)
@@ -292,7 +290,30 @@ async def test_more_stale_keys_than_are_remembered_flush_the_cache(
     assert isinstance(await writer.look_up(orders[0]), Lease)
 
 
-async def test_a_write_in_one_process_only_waits_for_its_own_timeout_when_closing(
+async def test_a_flush_finds_what_is_filled_behind_its_back(
+    server: PrivateRedis, reader: OrderCache, control: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader uses its lease, given before the write, after the scan has passed its key."""
+    monkeypatch.setattr(limits, "STALE_KEYS_MAX", 0)
+    lease = await reader.look_up(ORDER)
+    assert isinstance(lease, Lease)
+
+    async with a_process(server.settings()) as (cache, redis):
+        unlink = redis.unlink
+
+        async def fill_first(*keys: bytes) -> int:
+            await reader.fill(ORDER, lease, 1, OWNER, b"x")
+            return int(await unlink(*keys))
+
+        monkeypatch.setattr(redis, "unlink", fill_first)
+        await control.execute_command("REPLICAOF", "127.0.0.1", "1")  # refuses, so ends no lease
+        await cache.refresh([entry(2)])
+        await control.execute_command("REPLICAOF", "NO", "ONE")
+
+    assert isinstance(await reader.look_up(ORDER), Lease)
+
+
+async def test_closing_does_not_wait_for_a_hung_redis(
     server: PrivateRedis,
 ) -> None:
     async with a_process(server.settings()) as (cache, _):
@@ -384,29 +405,98 @@ async def test_verify_is_told_that_there_is_no_redis(
 
 # --- a bad line ---
 
+Pump = Callable[[asyncio.StreamReader, asyncio.StreamWriter, bool], Coroutine[None, None, None]]
+
 
 @asynccontextmanager
-async def cutting_proxy(port: int, chance: random.Random) -> AsyncIterator[int]:
-    """The port of a line to Redis that breaks after some bytes of replies, again and again."""
-
-    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, left: int) -> None:
-        with suppress(OSError):
-            while left > 0 and (piece := await source.read(512)):
-                sink.write(piece[:left])
-                left -= len(piece)
-                await sink.drain()
-        sink.close()
+async def proxy(port: int, pump: Callable[[], Pump]) -> AsyncIterator[int]:
+    """The port of a line to Redis; for each connection a new pump carries what goes either way."""
+    lines: set[asyncio.Task[None]] = set()  # an event loop does not keep tasks alive by itself
 
     async def serve(client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
         upstream, ask = await asyncio.open_connection("127.0.0.1", port)
-        asking = asyncio.create_task(pump(client, ask, 10**9))
-        await pump(upstream, answer, chance.randrange(20, 40_000))
-        ask.close()
-        await asking
+        carry = pump()
+        ways = [
+            asyncio.create_task(carry(client, ask, False)),
+            asyncio.create_task(carry(upstream, answer, True)),
+        ]
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+            ask.close()
+            answer.close()
 
-    proxy = await asyncio.start_server(serve, "127.0.0.1")
-    yield proxy.sockets[0].getsockname()[1]
-    proxy.close()
+    def accept(client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
+        lines.add(asyncio.create_task(serve(client, answer)))
+
+    server = await asyncio.start_server(accept, "127.0.0.1")
+    yield server.sockets[0].getsockname()[1]
+    server.close()
+    for line in lines:
+        line.cancel()
+    await asyncio.gather(*lines, return_exceptions=True)
+    await asyncio.sleep(0.05)  # the transports end themselves
+
+
+class Freezer:
+    """Can make all connections that there are fall silent, as a lost route does; new ones work."""
+
+    def __init__(self) -> None:
+        self.frozen = asyncio.Event()
+
+    def freeze(self) -> None:
+        self.frozen.set()
+        self.frozen = asyncio.Event()
+
+    def __call__(self) -> Pump:
+        frozen = self.frozen
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, _: bool) -> None:
+            while piece := await source.read(4096):
+                if not frozen.is_set():
+                    sink.write(piece)
+
+        return pump
+
+
+async def test_connections_that_died_in_silence_cost_one_timeout_all_together(
+    server: PrivateRedis, writer: OrderCache
+) -> None:
+    await fill(writer, 1)
+    line = Freezer()
+
+    async with proxy(server.port, line) as port, a_process(server.settings(port)) as (cache, _):
+        await asyncio.gather(*(cache.look_up(ORDER) for _ in range(20)))  # 20 idle connections
+        line.freeze()
+        assert await cache.look_up(ORDER) is None
+        await asyncio.sleep(limits.REDIS_BREAKER_S)
+
+        assert await cache.look_up(ORDER) == cached(1)
+        found = await asyncio.gather(*(cache.look_up(ORDER) for _ in range(20)))
+        assert found == [cached(1)] * 20
+
+
+def cutting(chance: random.Random) -> Callable[[], Pump]:
+    """Lines that break after some bytes of replies."""
+
+    def cut_once() -> Pump:
+        left = chance.randrange(20, 40_000)
+
+        async def pump(
+            source: asyncio.StreamReader, sink: asyncio.StreamWriter, replies: bool
+        ) -> None:
+            nonlocal left
+            while left > 0 and (piece := await source.read(512)):
+                sink.write(piece[:left] if replies else piece)
+                left -= len(piece) if replies else 0
+                await sink.drain()
+
+        return pump
+
+    return cut_once
 
 
 async def test_a_line_cut_in_mid_reply_never_delivers_what_is_for_another_key(
@@ -429,7 +519,7 @@ async def test_a_line_cut_in_mid_reply_never_delivers_what_is_for_another_key(
                 assert found in (None, CachedOrder(OWNER, 1, documents[order_id]))
 
     async with (
-        cutting_proxy(server.port, chance) as port,
+        proxy(server.port, cutting(chance)) as port,
         a_process(server.settings(port)) as (cache, _),
     ):
         for _ in range(40):
