@@ -1,4 +1,5 @@
-"""requirements.lock: pins and hashes of what pyproject.toml asks for, in sections, and no address."""
+"""requirements.lock: pins and hashes of what pyproject.toml asks for, in sections, and no
+address."""
 
 import re
 import tomllib
