@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     try:
-        settings = Settings()  # type: ignore[call-arg]  # the environment gives the rest
+        settings = Settings()
     except ValidationError as error:
         for wrong in error.errors():
             print(f"{wrong['loc'][0]}: {wrong['msg']}", file=sys.stderr)
@@ -105,7 +105,7 @@ def _worker(_: argparse.Namespace, settings: Settings) -> int:
     _become(
         *("celery", "--app", "projections.tasks", "worker"),
         *("--concurrency", str(settings.WORKER_PROCESSES), "--loglevel", "WARNING", "--events"),
-        *("--without-mingle", "--without-gossip", "--without-heartbeat"),
+        *("--without-mingle", "--without-gossip"),
     )
 
 

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 # --- the log --------------------------------------------------------------------------------------
+LOG_PARTITIONS_MAX = 64
 APPEND_BATCH_COMMANDS_MAX = 256
 APPEND_BATCH_BYTES_MAX = 1_000_000
 APPEND_QUEUE_MAX = 4_096  # commands waiting in one process; one more is answered 503
@@ -144,7 +145,9 @@ class Settings(BaseSettings):
     DB_NAME: str = "order_db"
     DB_USER: str = "order_user"
     DB_PASSWORD: str
-    LOG_PARTITIONS: int = Field(default=4, ge=1, le=64)  # read once, by the first `migrate`
+    LOG_PARTITIONS: int = Field(
+        default=4, ge=1, le=LOG_PARTITIONS_MAX
+    )  # read once, by the first `migrate`
 
     REDIS_HOST: str = "localhost"
     REDIS_PORT: int = 6379

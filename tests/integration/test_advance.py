@@ -129,7 +129,8 @@ async def test_news_that_came_while_the_lock_was_held_is_not_forgotten(
         second = await given_order(web_engine, PLACED)
         assert await advance(projector_engine, cache, "order_view", 0) is False
 
-    assert await holder is False
+    if await holder:  # on a busy machine its time is up: it asks for another turn
+        assert await advance(projector_engine, cache, "order_view", 0) is False
     assert {row[0] for row in await rows(web_engine, ORDERS)} == {first, second}
 
 
