@@ -72,8 +72,8 @@ async def _compare_partition(engine: AsyncEngine, new: Target, result: Compariso
     live = await _bring_together(engine, new)
     if live is None:
         result.uncompared.append(
-            f"{new.projection.name}, partition {new.partition}: the live generation is of another "
-            "version and has not come as far as the build"
+            f"{new.projection.name}, partition {new.partition}: the live generation lies too far "
+            "behind the build, or behind it and is of another version than this code"
         )
         return
     async with engine.connect() as reader:
@@ -88,14 +88,18 @@ async def _compare_partition(engine: AsyncEngine, new: Target, result: Compariso
 
 async def _bring_together(engine: AsyncEngine, new: Target) -> Target | None:
     """The live generation, which stands where the build does or further on, but not much; None if
-    it is not ours to move and lies behind."""
+    it lies behind and is not ours to move, or so far that moving it would cost more than building.
+    """
     async with engine.connect() as connection:
         row = await live_row(connection, new.projection.name)
         live = replace(new, generation=row.live_generation)
         live_at, new_at = await _positions(connection, live, new)
     if live_at >= new_at:
         await catch_up(engine, new, live_at)
-    elif row.projection_version == new.projection.version:
+    elif (
+        row.projection_version == new.projection.version
+        and new_at - live_at <= limits.COMPARE_LAG_EVENTS_MAX
+    ):
         await catch_up(engine, live, new_at)
     else:
         return None

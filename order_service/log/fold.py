@@ -42,27 +42,82 @@ def fold(
 
     `skipping`: events may be left out before it; the version is that of the last one all the same.
     """
+    _check_next(folded.version if folded else 0, recorded, skipping)
+    order = evolve(folded.order if folded else None, recorded.event)
+    commands = _with_command(folded.commands if folded else {}, recorded)
+    return _folded(folded, recorded, recorded, order, commands, partitions)
+
+
+def fold_stored(
+    stored: Iterable[StoredEvent],
+    partitions: int,
+    folded: FoldedOrder | None = None,
+    *,
+    skipping: bool = False,
+) -> FoldedOrder | None:
+    """A whole stream, or more of one; `UnreadableEvent` if today's code fails on an event of it.
+
+    As `fold` event by event; what is around the order's state is put together once, at the end,
+    since replay comes here for every event there is.
+    """
+    first = last = None
     version = folded.version if folded else 0
+    order = folded.order if folded else None
+    commands: Mapping[CommandKey, AnsweredCommand] = folded.commands if folded else {}
+    for row in stored:
+        last = decode(row)
+        first = first or last
+        try:
+            _check_next(version, last, skipping)
+            order = evolve(order, last.event)
+        except (AssertionError, LookupError, ArithmeticError, TypeError, ValueError) as error:
+            raise UnreadableEvent(
+                "order-unreadable",
+                f"Event {row.type} at partition {row.partition}, position {row.position} "
+                f"does not fit the order before it.",
+                partition=row.partition,
+                position=row.position,
+                stream_id=str(row.stream_id),
+            ) from error
+        version = last.version
+        commands = _with_command(commands, last)
+    if first is None or last is None or order is None:
+        return folded
+    return _folded(folded, first, last, order, commands, partitions)
+
+
+def _check_next(version: int, recorded: RecordedEvent, skipping: bool) -> None:
     assert recorded.version == version + 1 or (skipping and recorded.version > version), (
         "a stream is folded without gaps, in order"
     )
-    order = evolve(folded.order if folded else None, recorded.event)
-    if folded is None:
-        folded = FoldedOrder(
-            id=UUID(int=recorded.stream_id.int),  # the driver's own UUID class is no JSON to orjson
-            number=order_number(recorded.position, recorded.partition, partitions),
-            partition=recorded.partition,
-            version=recorded.version,
+
+
+def _folded(
+    before: FoldedOrder | None,
+    first: RecordedEvent,
+    last: RecordedEvent,
+    order: Order,
+    commands: Mapping[CommandKey, AnsweredCommand],
+    partitions: int,
+) -> FoldedOrder:
+    """`first` is the stream's first event unless there is an order `before`."""
+    if before is not None:
+        return replace(
+            before,
+            version=last.version,
             order=order,
-            created_at=recorded.recorded_at,
-            updated_at=recorded.recorded_at,
+            updated_at=last.recorded_at,
+            commands=commands,
         )
-    return replace(
-        folded,
-        version=recorded.version,
+    return FoldedOrder(
+        id=UUID(int=first.stream_id.int),  # the driver's own UUID class is no JSON to orjson
+        number=order_number(first.position, first.partition, partitions),
+        partition=first.partition,
+        version=last.version,
         order=order,
-        updated_at=recorded.recorded_at,
-        commands=_with_command(folded.commands, recorded),
+        created_at=first.recorded_at,
+        updated_at=last.recorded_at,
+        commands=commands,
     )
 
 
@@ -74,27 +129,3 @@ def _with_command(
         return commands
     answered = AnsweredCommand(metadata.fingerprint, recorded.version)
     return {**commands, (metadata.actor_id, metadata.key): answered}
-
-
-def fold_stored(
-    stored: Iterable[StoredEvent],
-    partitions: int,
-    folded: FoldedOrder | None = None,
-    *,
-    skipping: bool = False,
-) -> FoldedOrder | None:
-    """A whole stream, or more of one; `UnreadableEvent` if today's code fails on an event of it."""
-    for row in stored:
-        recorded = decode(row)
-        try:
-            folded = fold(folded, recorded, partitions, skipping=skipping)
-        except (AssertionError, LookupError, ArithmeticError, TypeError, ValueError) as error:
-            raise UnreadableEvent(
-                "order-unreadable",
-                f"Event {row.type} at partition {row.partition}, position {row.position} "
-                f"does not fit the order before it.",
-                partition=row.partition,
-                position=row.position,
-                stream_id=str(row.stream_id),
-            ) from error
-    return folded

@@ -5,17 +5,19 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 from redis.asyncio import Redis
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.cache import OrderCache
 from order_service.domain.events import OrderPlaced
 from order_service.settings import Settings
-from projections import replay
+from projections import dead_letters, replay
 from projections.registry import PROJECTIONS
 from tests.examples import CAPTURED, DISPATCHED, PAID, PEN, PLACED, SHIPPED
 from tests.given_log import RawEvent, given_order
@@ -197,6 +199,59 @@ async def test_poison_parks_its_stream_in_the_rebuild_too(
     assert (found.wrong, found.parked) == (0, [bad] * 3)
 
 
+async def test_a_number_too_large_to_store_parks_its_stream_live_and_in_the_rebuild(
+    settings: Settings,
+    web_engine: AsyncEngine,
+    projector_engine: AsyncEngine,
+    cache: OrderCache,
+    orders: list[UUID],
+) -> None:
+    """The driver refuses it, for a whole batch and for a whole COPY; only its stream must pay."""
+    huge = replace(PEN, unit_price_minor=2**62, quantity=100)
+    bad = await given_order(web_engine, replace(PLACED, lines=(huge,)))
+    await advance_all(projector_engine, cache)
+
+    assert await replayed(settings, "--all") == 0
+
+    letters = "SELECT name, stream_id, generation FROM dead_letters"
+    parking = ("order_view", "sales_by_day")
+    assert set(await rows(web_engine, letters)) == {(n, bad, g) for n in parking for g in (1, 2)}
+    assert (await verified(projector_engine)).wrong == 0
+
+
+async def test_a_skip_stays_across_rebuilds_and_forbids_the_way_back(
+    settings: Settings,
+    web_engine: AsyncEngine,
+    projector_engine: AsyncEngine,
+    cache: OrderCache,
+    orders: list[UUID],
+) -> None:
+    await replayed(settings, "customer_summary")
+    bad = await given_order(web_engine, PLACED, RawEvent("OrderFrobnicated", "{}"), CAPTURED)
+    await advance_all(projector_engine, cache)
+    for projection in PROJECTIONS.values():
+        await dead_letters.skip(projector_engine, cache, projection, bad, "never meant")
+
+    assert await replayed(settings, "--rollback", "customer_summary") == 2
+    assert await replayed(settings, "--all") == 0
+
+    assert (await verified(projector_engine)).agree
+
+
+async def test_no_event_is_skipped_while_a_replay_runs(
+    web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
+) -> None:
+    bad = await given_order(web_engine, PLACED, RawEvent("OrderFrobnicated", "{}"))
+    await advance_all(projector_engine, cache)
+
+    async with projector_engine.connect() as connection:
+        await connection.execute(text(f"SELECT pg_advisory_lock({replay.REPLAY_LOCK})"))
+        with pytest.raises(dead_letters.ReplayRuns, match="wait until it has ended"):
+            await dead_letters.skip(
+                projector_engine, cache, PROJECTIONS["order_view"], bad, "never meant"
+            )
+
+
 async def test_a_build_of_another_version_is_thrown_away(
     settings: Settings, web_engine: AsyncEngine, projector_engine: AsyncEngine, orders: list[UUID]
 ) -> None:
@@ -214,7 +269,7 @@ COMMAND = """
 import argparse, asyncio, sys
 from order_service import settings as limits
 from order_service.settings import Settings
-from projections import replay
+from projections import dead_letters, replay
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     replay.add_arguments(parser)
