@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 from order_service.stack.packages import filled, libraries, unpack
@@ -145,7 +146,7 @@ def find(wanted: Wanted, report: Callable[[str], None]) -> Programs:
     """The first programs that work here; raises StackError. `report` is told of steps that take
     their time.
     """
-    for programs in (*on_machine(wanted, os.get_exec_path()), *_in_wheel(wanted)):
+    for programs in chain(on_machine(wanted, os.get_exec_path()), _in_wheel(wanted)):
         if wanted.works(programs):
             return programs
     folder = cache() / wanted.package

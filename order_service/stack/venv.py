@@ -81,24 +81,10 @@ def _install_packages(text: str, folder: Path) -> None:
     wanted, installer = folder / "requirements.txt", folder / "uv.txt"
     wanted.write_text(text)
     installer.write_text(_pin("uv", requirements("servers")))
-    pip = [
-        str(VENV / "bin/python"),
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        "--disable-pip-version-check",
-        "--require-hashes",
-    ]
-    uv = [
-        str(VENV / "bin/uv"),
-        "pip",
-        "install",
-        "-q",
-        "--require-hashes",
-        "--python",
-        str(VENV / "bin/python"),
-    ]
+    python = str(VENV / "bin/python")
+    by_hash = ("install", "-q", "--require-hashes")
+    pip = [python, "-m", "pip", *by_hash, "--disable-pip-version-check"]
+    uv = [str(VENV / "bin/uv"), "pip", *by_hash, "--compile-bytecode", "--python", python]
     with contextlib.suppress(StackError):
         _run([*pip, "-r", str(installer)], "")
         return _run([*uv, "-r", str(wanted)], "")

@@ -1,0 +1,162 @@
+"""The private servers: on loopback, behind passwords, durable, and gone when they are stopped."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import amqp
+import asyncpg
+import pytest
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError
+from redis.retry import Retry
+
+from order_service.stack.processes import end_leftovers, marked, spawn, stop
+from order_service.stack.programs import POSTGRESQL, RABBITMQ, REDIS, find
+from order_service.stack.servers import (
+    Server,
+    choose_ports,
+    postgres,
+    rabbitmq,
+    redis,
+)
+from order_service.stack.state import State
+from tests.integration.test_stack_up import eventually
+
+
+@pytest.fixture(scope="module")
+def state() -> Iterator[State]:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+        state = State(Path(folder) / "state")
+        state.create()
+        yield state
+        state.wipe()
+
+
+@pytest.fixture(scope="module")
+def running(state: State) -> Iterator[dict[str, Server]]:
+    """All three (with RabbitMQ's port mapper), started once for this file."""
+    ports, secrets = choose_ports(state), state.read()["secrets"]
+    servers = (
+        *rabbitmq(state, find(RABBITMQ, print), ports, secrets["RABBITMQ_PASSWORD"]),
+        redis(state, find(REDIS, print), ports["redis"], secrets["REDIS_PASSWORD"]),
+        postgres(state, find(POSTGRESQL, print), ports["postgres"], secrets["DB_PASSWORD"]),
+    )
+    processes = {}
+    try:
+        for server in servers:
+            name = server.command.name
+            processes[name] = spawn(server.command, state.logs / name), server.command.stop_signal
+            if name == "epmd":
+                eventually(server.ready)
+        for server in servers:
+            eventually(server.ready)
+        yield {server.command.name: server for server in servers}
+    finally:
+        stop(processes, 10)
+        assert end_leftovers(state.read()["instance"]) == 0
+
+
+def listening(pids: list[int]) -> set[str]:
+    """The local addresses, as /proc writes them, on which these processes listen."""
+    inodes = set()
+    for pid in pids:
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            target = os.readlink(descriptor)
+            if target.startswith("socket:["):
+                inodes.add(target[8:-1])
+    lines = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]
+    ]
+    return {line[1].partition(":")[0] for line in lines if line[3] == "0A" and line[9] in inodes}
+
+
+def test_all_of_them_listen_on_loopback_only(state: State, running: dict[str, Server]) -> None:
+    assert len(running) == 4
+
+    addresses = listening(marked(state.read()["instance"]))
+
+    assert addresses <= {"0100007F", "00000000000000000000000001000000"}
+    assert "0100007F" in addresses
+
+
+def test_passwords_are_in_no_argument_list(state: State, running: dict[str, Server]) -> None:
+    secrets = [s.encode() for s in state.read()["secrets"].values()]
+
+    lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in marked(state.read()["instance"])]
+
+    assert len(lines) >= len(running)
+    assert not any(secret in line for secret in secrets for line in lines)
+
+
+async def test_postgresql_is_durable_and_asks_for_the_password(
+    state: State, running: dict[str, Server]
+) -> None:
+    address: dict[str, Any] = {
+        "host": "127.0.0.1",
+        "port": running["postgres"].command.port,
+        "user": "order_user",
+        "database": "order_db",
+    }
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await asyncpg.connect(**address, password="wrong")
+
+    connection = await asyncpg.connect(**address, password=state.read()["secrets"]["DB_PASSWORD"])
+    durable = [
+        await connection.fetchval(f"SHOW {name}")
+        for name in ("fsync", "synchronous_commit", "full_page_writes", "data_checksums")
+    ]
+    await connection.close()
+
+    assert durable == ["on", "on", "on", "on"]
+
+
+def test_redis_asks_for_the_password_and_keeps_nothing(
+    state: State, running: dict[str, Server]
+) -> None:
+    port = running["redis"].command.port or 0
+    password = state.read()["secrets"]["REDIS_PASSWORD"]
+    stranger = Redis(port=port, password="wrong", protocol=2, retry=Retry(NoBackoff(), 0))
+    with stranger, pytest.raises(AuthenticationError):
+        stranger.ping()
+
+    with Redis(port=port, password=password, protocol=2, decode_responses=True) as client:
+        kept = client.config_get("*")
+
+    assert (kept["save"], kept["appendonly"]) == ("", "no")
+    assert (kept["maxmemory"], kept["maxmemory-policy"]) == (str(256 << 20), "allkeys-lru")
+
+
+def test_rabbitmq_knows_our_user_and_no_guest(state: State, running: dict[str, Server]) -> None:
+    host = f"127.0.0.1:{running['rabbitmq'].command.port}"
+    with pytest.raises(amqp.AccessRefused):
+        amqp.Connection(host, "guest", "guest", virtual_host="/").connect()
+
+    password = state.read()["secrets"]["RABBITMQ_PASSWORD"]
+    with amqp.Connection(
+        host, "order_service", password, virtual_host="order_service"
+    ) as connection:
+        assert connection.connected
+
+
+def test_a_taken_port_is_chosen_anew_and_the_others_stay(tmp_path: Path) -> None:
+    state = State(tmp_path / "state")
+    state.create()
+    before = choose_ports(state)
+
+    async def choose_while_taken() -> dict[str, int]:
+        async with await asyncio.start_server(lambda *_: None, "127.0.0.1", before["redis"]):
+            return choose_ports(state)
+
+    after = asyncio.run(choose_while_taken())
+
+    assert after["redis"] != before["redis"]
+    assert {**after, "redis": 0} == {**before, "redis": 0}
+    assert len(set(after.values())) == len(after)
