@@ -319,7 +319,7 @@ async def test_killed_at_any_point_and_run_again(
 ) -> None:
     await advance_all(projector_engine, cache)
     process = await start(settings, script, "--all")
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while process.returncode is None and not await rows(web_engine, STEPS[step]):
             await asyncio.sleep(0.002)
     if process.returncode is None:
