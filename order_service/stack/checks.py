@@ -11,7 +11,7 @@ from order_service.stack.processes import MARK
 from order_service.stack.settings import ADDRESSES, SETTINGS, process_environment, stack_settings
 from order_service.stack.state import ROOT, State
 from order_service.stack.supervisor import Stopped, Supervisor, say, step
-from order_service.stack.up import require_linux, start_servers
+from order_service.stack.up import require_linux, start_servers, wait_for
 
 STATIC_CHECKS = (
     ("ruff", "check", "."),
@@ -56,7 +56,7 @@ def _pytest(arguments: Sequence[str]) -> int:
         state.create()
         try:
             with Supervisor(state) as supervisor:
-                start_servers(supervisor, state, frozenset(ADDRESSES))
+                wait_for(supervisor, start_servers(supervisor, state, frozenset(ADDRESSES)))
                 pytest = [sys.executable, "-m", "pytest", *arguments]
                 done = subprocess.run(pytest, cwd=ROOT, env=_environment(state), check=False)
                 return done.returncode

@@ -27,6 +27,7 @@ from order_service.stack.processes import (
 from order_service.stack.servers import Server
 from order_service.stack.state import StackError, State
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 START_LIMIT_S = 120.0
 READY_POLL_S = 0.1
 CRASHES_AT_START_MAX = 3
@@ -84,13 +85,12 @@ class Supervisor:
         signal.signal(
             signal.SIGCHLD, lambda *_: None
         )  # so that the end of a process wakes the loop
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in STOP_SIGNALS:
             signal.signal(number, _raise_stopped)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # we are at it
+        _ignore_stop_signals()
         self.stop()
 
     def start(self, command: Command) -> None:
@@ -209,4 +209,10 @@ class Supervisor:
 
 
 def _raise_stopped(_number: int, _frame: FrameType | None) -> None:
+    _ignore_stop_signals()  # an impatient second one must not interrupt the stopping
     raise Stopped
+
+
+def _ignore_stop_signals() -> None:
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

@@ -5,12 +5,13 @@ May import stack.
 import os
 import sys
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from order_service.stack import programs, servers
 from order_service.stack.processes import MARK, Command, end_leftovers
+from order_service.stack.servers import Server
 from order_service.stack.settings import (
     FLOWER_PORT,
     own_servers,
@@ -69,12 +70,13 @@ def require_linux() -> None:
 
 
 def _run(supervisor: Supervisor, state: State, port: int, make_roles: MakeRoles) -> None:
-    start_servers(supervisor, state, own_servers(os.environ))
+    starting = start_servers(supervisor, state, own_servers(os.environ))
     settings = with_free_flower_port(stack_settings(state.read(), os.environ))
     state.update(settings=settings)
     roles = make_roles(state, port, settings)
-    if roles.migrate:
+    if roles.migrate:  # which needs no broker, so it does not wait for that one
         supervisor.run_to_end(roles.migrate)
+    wait_for(supervisor, starting)
     for command in roles.commands:
         supervisor.start(command)
     supervisor.wait_ready(", ".join(command.name for command in roles.commands), roles.ready)
@@ -91,8 +93,8 @@ def _say_flower(settings: Mapping[str, str]) -> None:
     say(f"flower http://{servers.LOOPBACK}:{port} {who}")
 
 
-def start_servers(supervisor: Supervisor, state: State, hosts: frozenset[str]) -> None:
-    """The named servers run and answer afterwards. They start at once, the slowest first."""
+def start_servers(supervisor: Supervisor, state: State, hosts: frozenset[str]) -> list[Server]:
+    """The named servers are started, the slowest first; returns those that may not answer yet."""
     ports = servers.choose_ports(state)
     secrets = state.read()["secrets"]
     started = []
@@ -115,7 +117,14 @@ def start_servers(supervisor: Supervisor, state: State, hosts: frozenset[str]) -
                 servers.postgres(state, found, ports["postgres"], secrets["DB_PASSWORD"])
             )
         supervisor.start(started[-1].command)
-    for server in reversed(started):
+    slow = [server for server in started if server.command.name == "rabbitmq"]
+    wait_for(supervisor, [server for server in reversed(started) if server not in slow])
+    return slow
+
+
+def wait_for(supervisor: Supervisor, starting: Sequence[Server]) -> None:
+    """These servers answer afterwards."""
+    for server in starting:
         supervisor.wait_ready(server.command.name, server.ready)
 
 

@@ -85,8 +85,8 @@ def start(state: State, port: int) -> Iterator[Starter]:
 
     yield _start
     for process in started:
-        process.kill()
-        process.communicate()
+        process.terminate()
+        process.communicate(timeout=LIMIT_S)
 
 
 def read_until(process: subprocess.Popen[str], wanted: str) -> str:
@@ -138,6 +138,19 @@ def test_a_signal_stops_everything_and_leaves_no_process(
     assert up.returncode == 0
     assert marked(state.read()["instance"]) == []
     assert state.read_processes() == []
+
+
+def test_an_impatient_second_signal_does_not_break_the_stopping(
+    state: State, start: Starter
+) -> None:
+    up = start()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+        up.send_signal(number)
+    output, _ = up.communicate(timeout=LIMIT_S)
+
+    assert (up.returncode, output.splitlines()[-1]) == (0, "stopped")
+    assert marked(state.read()["instance"]) == []
 
 
 def test_what_a_killed_supervisor_leaves_is_ended_by_the_next_start(
