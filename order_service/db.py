@@ -49,7 +49,8 @@ def create_engine(
         "timezone": "UTC",
         "jit": "off",  # compiling costs more than any statement of ours takes
         "statement_timeout": str(statement_timeout_ms),
-        "lock_timeout": str(limits.LOCK_TIMEOUT_MS),
+        # Well before the statement's own, so that a wait for a lock ends as one.
+        "lock_timeout": str(min(limits.LOCK_TIMEOUT_MS, statement_timeout_ms // 2)),
         "idle_in_transaction_session_timeout": str(limits.IDLE_IN_TRANSACTION_TIMEOUT_MS),
     }
     if role is not None:

@@ -9,16 +9,19 @@ What is known after a failure decides what happens (the order of these rules mat
 - nothing was sent: every command of the batch is answered "dependency unavailable";
 - a data error (SQLSTATE class 22 or 23, or the driver could not encode): nothing was stored, and
   the commands are sent one by one, so that only the bad one fails;
+- a lock that was not had in time: nothing was stored, and the batch is sent partition by partition,
+  so that the one that somebody holds does not stop the others;
 - another error that the server reports on a live connection: rolled back, "dependency unavailable";
 - anything else (lost connection, client time-out): unknown. Event ids are fixed before the first
   attempt and `append` reports a command that stands already as repeated, so the same batch is sent
-  once more on a new connection; after that the outcome stays unknown and is called so.
+  once more on a new connection; if that says nothing of the data either (a refusal tells of the
+  second attempt only), the outcome stays unknown and is called so.
 """
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -37,6 +40,7 @@ from order_service.log.fold import FoldedOrder, fold
 
 logger = logging.getLogger(__name__)
 
+LOCK_NOT_AVAILABLE = "55P03"
 AfterCommit = Callable[[Sequence[FoldedOrder]], Awaitable[None]]
 
 _APPEND = (
@@ -70,20 +74,20 @@ class Append:
         return self.before.version if self.before else 0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting:
-    """An append in the queue, encoded once; its event ids hold through every attempt."""
+    """An append in the queue, encoded once; its event ids hold through every attempt.
+
+    `size`: bytes of its events.
+    """
 
     append: Append
     partition: int
     event_ids: list[UUID]
     payloads: list[str]
     metadata: str
+    size: int
     done: asyncio.Future[FoldedOrder] = field(repr=False)
-
-    @property
-    def size(self) -> int:
-        return sum(map(len, self.payloads)) + len(self.metadata) * len(self.payloads)
 
 
 class _NotSentError(Exception):
@@ -103,6 +107,7 @@ class Appender:
         self._partitions = partitions
         self._after_commit = after_commit
         self._queue: deque[_Waiting] = deque()
+        self._unanswered: set[_Waiting] = set()  # queued or in flight
         self._arrived = asyncio.Event()
         self._connection: AsyncConnection | None = None
         self._answers: set[asyncio.Task[None]] = set()
@@ -112,13 +117,13 @@ class Appender:
         self._task = asyncio.create_task(self._run(), name="appender")
 
     async def close(self) -> None:
-        """Answers what is queued, then stops."""
-        waiting: list[asyncio.Future[Any]] = [*self._answers, *(w.done for w in self._queue)]
-        if waiting:
-            await asyncio.wait(waiting, timeout=limits.APPEND_WAIT_S)
+        """Answers what is queued or in flight, then stops."""
+        if self._unanswered:
+            await asyncio.wait([w.done for w in self._unanswered], timeout=limits.APPEND_WAIT_S)
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        _fail(self._unanswered, _unknown())
         await self._disconnect()
 
     async def append(self, append: Append) -> FoldedOrder:
@@ -128,6 +133,8 @@ class Appender:
         taken, `InvalidRequest` when the database refuses the data, `Unavailable` else.
         """
         waiting = _encoded(append, self._partitions)
+        self._unanswered.add(waiting)
+        waiting.done.add_done_callback(lambda _: self._unanswered.discard(waiting))
         self._queue.append(waiting)
         self._arrived.set()
         try:
@@ -136,6 +143,7 @@ class Appender:
         except TimeoutError:
             if waiting in self._queue:
                 self._queue.remove(waiting)
+                waiting.done.cancel()
                 raise _unreachable() from None
             raise _unknown() from None
 
@@ -144,18 +152,20 @@ class Appender:
             await self._arrived.wait()
             batch = self._take()
             try:
-                await self._append(batch)
+                if batch:
+                    await self._append(batch)
             except Exception:  # the appender must outlive any batch; its commands are answered
                 logger.exception("append failed")
                 await self._disconnect()
                 _fail(batch, _unknown())
 
     def _take(self) -> list[_Waiting]:
-        batch = [self._queue.popleft()]
-        size = batch[0].size
+        """Empty where all who were in the queue have left it, tired of waiting."""
+        batch: list[_Waiting] = []
+        size = 0
         while self._queue and len(batch) < limits.APPEND_BATCH_COMMANDS_MAX:
             size += self._queue[0].size
-            if size > limits.APPEND_BATCH_BYTES_MAX:
+            if batch and size > limits.APPEND_BATCH_BYTES_MAX:
                 break
             batch.append(self._queue.popleft())
         if not self._queue:
@@ -177,14 +187,15 @@ class Appender:
             answer.add_done_callback(self._answers.discard)
 
     async def _refused(self, batch: list[_Waiting], error: Exception) -> None:
-        if not _is_data_error(error):
-            logger.warning("append refused: %s", type(error).__name__)
-            _fail(batch, Unavailable("dependency-unavailable", "The database cannot store now."))
-        elif len(batch) == 1:
+        smaller = _split(batch, error)
+        if len(smaller) > 1:
+            for part in smaller:
+                await self._append(part)
+        elif _is_data_error(error):
             _fail(batch, InvalidRequest("validation", "The database cannot store this content."))
         else:
-            for waiting in batch:
-                await self._append([waiting])
+            logger.warning("append refused: %s", type(error).__name__)
+            _fail(batch, Unavailable("dependency-unavailable", "The database cannot store now."))
 
     async def _send(self, batch: list[_Waiting]) -> list[Any]:
         arguments = _arguments(batch)
@@ -195,6 +206,10 @@ class Appender:
         try:
             return await self._call(arguments)
         except _NotSentError as error:
+            raise _OutcomeUnknownError from error
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
+            if _is_data_error(error):  # then the first attempt met with it, too
+                raise
             raise _OutcomeUnknownError from error
 
     async def _call(self, arguments: list[list[Any]]) -> list[Any]:
@@ -245,7 +260,8 @@ class Appender:
             else:
                 _fail([waiting], _lost(waiting.append, row["outcome"], row["version"]))
         try:
-            await self._after_commit([folded for _, folded in won])
+            if won:
+                await self._after_commit([folded for _, folded in won])
         except Exception:  # the events are stored: no trouble with a cache may say otherwise
             logger.exception("refreshing after a commit failed")
         for waiting, folded in won:
@@ -256,7 +272,9 @@ class Appender:
 def _encoded(append: Append, partitions: int) -> _Waiting:
     assert append.events, "a command that changes nothing is not appended"
     payloads = [codec.encode(event) for event in append.events]
-    if max(map(len, payloads)) > limits.EVENT_BYTES_MAX:
+    metadata = codec.encode_metadata(append.metadata)
+    sizes = [len(payload.encode()) for payload in payloads]
+    if max(sizes) > limits.EVENT_BYTES_MAX:
         raise InvalidRequest(
             "content-too-large",
             f"The order's items come to more than {limits.EVENT_BYTES_MAX} bytes.",
@@ -267,7 +285,8 @@ def _encoded(append: Append, partitions: int) -> _Waiting:
         reading.partition_of(append.stream_id, partitions),
         [uuid4() for _ in append.events],
         payloads,
-        codec.encode_metadata(append.metadata),
+        metadata,
+        sum(sizes) + len(metadata) * len(payloads),
         asyncio.get_running_loop().create_future(),
     )
 
@@ -336,7 +355,19 @@ def _lost(append: Append, outcome: str, found: int) -> Exception:
     )
 
 
-def _fail(batch: list[_Waiting], error: Exception) -> None:
+def _split(batch: list[_Waiting], error: Exception) -> list[list[_Waiting]]:
+    """What to send apart, so that the error stays with those whom it concerns."""
+    if _is_data_error(error):
+        return [[waiting] for waiting in batch]
+    if getattr(error, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+        return [batch]
+    parts: dict[int, list[_Waiting]] = defaultdict(list)
+    for waiting in batch:
+        parts[waiting.partition].append(waiting)
+    return list(parts.values())
+
+
+def _fail(batch: Iterable[_Waiting], error: Exception) -> None:
     for waiting in batch:
         if not waiting.done.done():
             waiting.done.set_exception(error)

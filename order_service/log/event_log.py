@@ -64,15 +64,21 @@ class EventLog:
 
     @asynccontextmanager
     async def turn(self, stream_id: UUID) -> AsyncIterator[None]:
-        """Commands on one stream one after another: side by side they would only lose races."""
+        """Commands on one stream one after another: side by side they would only lose races.
+
+        Raises `Unavailable` when those before take too long.
+        """
         if self._in_hand >= limits.APPEND_QUEUE_MAX:
             raise Unavailable("overloaded", "Too many commands are waiting here: try again.")
         lock, users = self._turns.get(stream_id, (asyncio.Lock(), 0))
         self._turns[stream_id] = (lock, users + 1)
         self._in_hand += 1
         try:
-            async with lock:
+            await _acquire(lock)
+            try:
                 yield
+            finally:
+                lock.release()
         finally:
             self._in_hand -= 1
             lock, users = self._turns.pop(stream_id)
@@ -105,3 +111,11 @@ class EventLog:
 
         existing = await query(self._engine, find)
         return RuleViolation(error.code, error.detail, existing_order=str(existing))
+
+
+async def _acquire(lock: asyncio.Lock) -> None:
+    try:
+        async with asyncio.timeout(limits.APPEND_WAIT_S):
+            await lock.acquire()
+    except TimeoutError:
+        raise Unavailable("overloaded", "Others change this order for too long: retry.") from None

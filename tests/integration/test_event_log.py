@@ -5,90 +5,39 @@ import multiprocessing
 import os
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
-from uuid import UUID, uuid4
+from collections.abc import AsyncIterator
+from uuid import uuid4
 
-import asyncpg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import settings as limits
-from order_service.db import WEB, create_engine
+from order_service.db import create_engine
 from order_service.domain.events import OrderLine, OrderPlaced
 from order_service.errors import InvalidRequest, RuleViolation, Unavailable, VersionConflict
 from order_service.handle import change_order, place_order
 from order_service.ids import order_id_of_key, uuid7
-from order_service.log import reading
 from order_service.log.appender import Append, OrderText
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings
+from tests.event_log import (
+    assert_dense,
+    new_order,
+    on_partition,
+    opened,
+    positions,
+    raw,
+    raw_append,
+)
 from tests.examples import BY_USER, CAPTURED, PAID, PLACED, USER, place, to_status
 from tests.proxy import proxy_to
-
-
-async def no_refresh(orders: Sequence[FoldedOrder]) -> None:
-    pass
-
-
-@asynccontextmanager
-async def opened(settings: Settings, refresh: Any = no_refresh) -> AsyncIterator[EventLog]:
-    engine = create_engine(settings, WEB, application_name="test-web")
-    append_engine = create_engine(
-        settings,
-        WEB,
-        application_name="test-append",
-        pool_size=1,
-        statement_timeout_ms=limits.APPEND_STATEMENT_TIMEOUT_MS,
-    )
-    async with engine.connect() as connection:
-        partitions = len(await reading.heads(connection))
-    log = EventLog(engine, append_engine, partitions, refresh)
-    log.start()
-    try:
-        yield log
-    finally:
-        await log.close()
-        await engine.dispose()
-        await append_engine.dispose()
 
 
 @pytest.fixture
 async def log(settings: Settings) -> AsyncIterator[EventLog]:
     async with opened(settings) as log:
         yield log
-
-
-def on_partition(partition: int) -> UUID:
-    return UUID(int=uuid4().int // 4 * 4 + partition)
-
-
-def new_order(stream_id: UUID | None = None) -> Append:
-    return Append(stream_id or uuid7(), None, (PLACED,), BY_USER)
-
-
-async def positions(engine: AsyncEngine) -> dict[int, list[int]]:
-    async with engine.connect() as connection:
-        rows = await connection.execute(
-            text("SELECT partition, position FROM events ORDER BY partition, position")
-        )
-        found: dict[int, list[int]] = {}
-        for row in rows:
-            found.setdefault(row.partition, []).append(row.position)
-        return found
-
-
-async def assert_dense(engine: AsyncEngine, events: int) -> None:
-    """No hole, no double, and the counters say what the rows say."""
-    found = await positions(engine)
-    assert all(ps == list(range(1, len(ps) + 1)) for ps in found.values())
-    assert sum(map(len, found.values())) == events
-    async with engine.connect() as connection:
-        heads = await reading.heads(connection)
-    assert {p: n for p, n in heads.items() if n} == {p: len(ps) for p, ps in found.items()}
 
 
 async def test_an_append_is_read_back_as_it_was_folded(log: EventLog) -> None:
@@ -245,30 +194,6 @@ async def test_the_web_role_appends_by_the_function_only(web_engine: AsyncEngine
     with pytest.raises(Exception, match="permission denied"):
         async with web_engine.begin() as connection:
             await connection.execute(text("DELETE FROM events"))
-
-
-async def raw(settings: Settings) -> "asyncpg.Connection[Any]":
-    return await asyncpg.connect(
-        host=settings.DB_HOST,
-        port=settings.DB_PORT,
-        user=settings.DB_USER,
-        password=settings.DB_PASSWORD,
-        database=settings.DB_NAME,
-    )
-
-
-async def raw_append(connection: "asyncpg.Connection[Any]", stream_id: UUID) -> None:
-    one = [stream_id.int % 4], [stream_id], [0], [1], [event_id := uuid4()], [None], [None]
-    event = [1], [1], [event_id], ["OrderDelivered"], [1], ["{}"], ["{}"]
-    await connection.execute(
-        "SELECT append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18)",
-        *one,
-        *event,
-        [],
-        [],
-        [],
-        [],
-    )
 
 
 @pytest.mark.parametrize("ending", ["COMMIT", "ROLLBACK"])

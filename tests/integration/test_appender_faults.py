@@ -1,0 +1,186 @@
+"""What the appender does when the database is slow, silent or held: bounded, and true to P1."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from order_service import settings as limits
+from order_service.domain.events import OrderLine
+from order_service.errors import InvalidRequest, RuleViolation, Unavailable
+from order_service.handle import change_order, place_order
+from order_service.ids import uuid7
+from order_service.log.event_log import EventLog
+from order_service.log.fold import FoldedOrder
+from order_service.settings import Settings
+from tests.event_log import assert_dense, new_order, on_partition, opened, raw, raw_append
+from tests.examples import BY_USER, USER, place, to_status
+from tests.proxy import proxy_to
+
+
+@pytest.fixture
+async def log(settings: Settings) -> AsyncIterator[EventLog]:
+    async with opened(settings) as log:
+        yield log
+
+
+async def code_of(outcome: object) -> str:
+    try:
+        await outcome  # type: ignore[misc]  # any awaitable
+    except Unavailable as error:
+        return error.code
+    return "stored"
+
+
+async def test_the_appender_outlives_a_queue_of_which_everybody_went_away(
+    settings: Settings, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the database is silent for longer than commands wait, the queue empties by itself."""
+    held = await raw(settings)
+    await held.execute("BEGIN")
+    await raw_append(held, on_partition(1))
+    monkeypatch.setattr(limits, "APPEND_WAIT_S", 0.2)
+    in_flight = asyncio.create_task(log.append(new_order(on_partition(1))))
+    await asyncio.sleep(0.05)
+
+    with pytest.raises(Unavailable) as queued:
+        await log.append(new_order(on_partition(1)))
+    with pytest.raises(Unavailable) as sent:
+        await in_flight
+    await held.execute("ROLLBACK")
+    await held.close()
+
+    monkeypatch.undo()
+    await log.append(new_order(on_partition(1)))
+    assert (queued.value.code, sent.value.code) == ("dependency-unavailable", "outcome-unknown")
+
+
+async def test_a_refused_second_attempt_leaves_the_first_ones_outcome_unknown(
+    settings: Settings, web_engine: AsyncEngine
+) -> None:
+    """The first was stored and its reply lost: "cannot store" would invite a second order."""
+    async with proxy_to(settings.DB_HOST, settings.DB_PORT) as proxy:
+        through = settings.model_copy(update={"DB_HOST": "127.0.0.1", "DB_PORT": proxy.port})
+        async with opened(through) as log:
+            await log.append(new_order(on_partition(1)))
+            proxy.replies = False
+            lost = asyncio.create_task(log.append(new_order(on_partition(1))))
+            await proxy.swallowed.wait()
+            held = await raw(settings)
+            await held.execute("BEGIN")
+            await raw_append(held, on_partition(1))
+            proxy.replies = True
+            proxy.cut()
+
+            assert await code_of(lost) == "outcome-unknown"
+            await held.execute("ROLLBACK")
+            await held.close()
+    await assert_dense(web_engine, events=2)
+
+
+async def test_a_held_partition_does_not_take_the_rest_of_a_batch_with_it(
+    settings: Settings, log: EventLog, web_engine: AsyncEngine
+) -> None:
+    """R6: the others go on."""
+    held = await raw(settings)
+    await held.execute("BEGIN")
+    await raw_append(held, on_partition(1))
+
+    codes = await asyncio.gather(
+        *(code_of(log.append(new_order(on_partition(n)))) for n in range(4))
+    )
+    await held.execute("ROLLBACK")
+    await held.close()
+
+    assert codes == ["stored", "dependency-unavailable", "stored", "stored"]
+    await assert_dense(web_engine, events=3)
+
+
+async def test_closing_waits_for_what_is_in_flight(settings: Settings) -> None:
+    """A command of a client that went away is sent and told to the cache all the same."""
+    refreshed: list[FoldedOrder] = []
+
+    async def refresh(orders: Sequence[FoldedOrder]) -> None:
+        refreshed.extend(orders)
+
+    held = await raw(settings)
+    await held.execute("BEGIN")
+    await raw_append(held, on_partition(1))
+    async with opened(settings, refresh) as log:
+        append = asyncio.create_task(log.append(new_order(on_partition(1))))
+        await asyncio.sleep(0.05)
+        append.cancel()
+        asyncio.get_running_loop().call_later(0.3, held.terminate)
+
+    assert len(refreshed) == 1
+
+
+async def test_commands_wait_for_their_turn_within_a_bound(
+    settings: Settings, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order_id = on_partition(1)
+    await place_order(log, order_id, place(), BY_USER)
+    monkeypatch.setattr(limits, "APPEND_WAIT_S", 0.2)
+    held = await raw(settings)
+    await held.execute("BEGIN")
+    await raw_append(held, on_partition(1))
+
+    async with asyncio.timeout(1):
+        codes = await asyncio.gather(
+            *(
+                code_of(
+                    change_order(
+                        log,
+                        order_id,
+                        to_status("PAID"),
+                        BY_USER,
+                        check=lambda _: None,
+                        authorize=lambda: None,
+                    )
+                )
+                for _ in range(20)
+            )
+        )
+    held.terminate()
+
+    assert set(codes) <= {"outcome-unknown", "overloaded", "dependency-unavailable"}
+
+
+async def test_an_event_is_bounded_in_bytes_not_in_characters(log: EventLog) -> None:
+    line = OrderLine(1, "PEN", "漢" * 255, 1, 1)
+    lines = tuple(replace(line, line_id=number) for number in range(1, 101))
+
+    with pytest.raises(InvalidRequest) as caught:
+        await place_order(log, uuid7(), place(*lines), BY_USER)
+
+    assert caught.value.code == "content-too-large"
+
+
+async def test_a_repeat_is_found_before_the_role_is_asked_whatever_memory_says(
+    settings: Settings, log: EventLog
+) -> None:
+    """Step 7 comes before step 8: another process carried the command out, this one remembers the
+    order as it was before."""
+    order_id = uuid7()
+    keyed = replace(BY_USER, actor_id=USER, key="key-1", fingerprint="print-1")
+    await place_order(log, order_id, place(), BY_USER)
+    async with opened(settings) as other:
+        await change_order(
+            other,
+            order_id,
+            to_status("PAID"),
+            keyed,
+            check=lambda _: None,
+            authorize=lambda: None,
+        )
+
+    def refuse() -> None:
+        raise RuleViolation("forbidden", "No.")
+
+    again = await change_order(
+        log, order_id, to_status("PAID"), keyed, check=lambda _: None, authorize=refuse
+    )
+
+    assert again.replayed
