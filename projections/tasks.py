@@ -1,0 +1,243 @@
+"""Celery: the app, its one task, and how tasks are sent. The one place where sync meets async.
+
+A task is a hint: "look whether this projection is behind in this partition". It may be lost,
+doubled or late, since what there is to do is read from the checkpoint, and the consumer's tick
+finds what no task told. Hence a bounded queue without a dead-letter exchange and messages that are
+not written to disk; and hence a task that fails is thrown away: the tick sends it again.
+
+The task queue is classic. With a quorum queue Celery declares 28 exchanges and queues for delayed
+tasks, which nothing here uses, at each start of a worker, and every hint waits for the disk. With a
+classic one Celery asks for a prefetch a channel (`global`), which RabbitMQ 4.3 refuses; so
+`Consumer` below asks for it a consumer, as Celery does with quorum queues.
+
+May import advance, the registry, and from order_service broker, db, cache, settings.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import uvloop
+from amqp.exceptions import AMQPError, MessageNacked
+from celery import Celery, Task
+from celery.signals import worker_process_init, worker_process_shutdown
+from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu.connection import Connection
+from kombu.entity import Exchange, Queue
+from kombu.exceptions import KombuError
+from kombu.messaging import Producer
+from sqlalchemy.exc import SQLAlchemyError
+
+from order_service import broker
+from order_service import settings as limits
+from order_service.cache import OrderCache
+from order_service.db import PROJECTOR, create_engine
+from order_service.redis_client import connect
+from order_service.settings import Settings
+from projections.advance import advance as advance_projection
+
+logger = logging.getLogger(__name__)
+
+Pair = tuple[str, int]  # projection and partition
+SEND_ERRORS = (AMQPError, MessageNacked, KombuError, OSError)
+T = TypeVar("T")
+
+
+class Consumer(CeleryConsumer):  # type: ignore[misc]  # celery ships no types
+    """Celery's own, with a prefetch a consumer instead of a channel (see the module)."""
+
+    def connect(self) -> Connection:
+        connection: Connection = super().connect()
+        connection.transport.qos_semantics_matches_spec = lambda _connection: True
+        return connection
+
+
+def _configuration() -> dict[str, Any]:
+    """Read when first needed, so that importing this module needs no environment."""
+    settings = Settings()
+    return {
+        "broker_url": broker.broker_url(settings),
+        "broker_heartbeat": limits.RABBITMQ_HEARTBEAT_S,
+        "broker_connection_timeout": limits.RABBITMQ_CONNECT_TIMEOUT_S,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,  # for ever
+        "broker_channel_error_retry": True,  # else a deleted queue ends the worker
+        "broker_pool_acquire_timeout": limits.TASK_SEND_TIMEOUT_S,
+        "broker_transport_options": {
+            "confirm_publish": True,
+            "read_timeout": limits.TASK_SEND_TIMEOUT_S,
+            "write_timeout": limits.TASK_SEND_TIMEOUT_S,
+        },
+        "task_queues": (
+            Queue(
+                broker.TASK_QUEUE,
+                # The default exchange: nothing to bind, so nothing that can be unbound.
+                exchange=Exchange("", type="direct"),  # type: ignore[no-untyped-call]
+                routing_key=broker.TASK_QUEUE,
+                queue_arguments=broker.TASK_QUEUE_ARGUMENTS,
+            ),
+        ),
+        "task_default_queue": broker.TASK_QUEUE,
+        "task_create_missing_queues": False,
+        "task_default_delivery_mode": "transient",
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "result_accept_content": ["json"],
+        "task_ignore_result": True,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,  # else a killed worker's task counts as done
+        "task_acks_on_timeout": False,
+        "task_time_limit": 2 * limits.TASK_TIMEOUT_S,  # for a worker whose own limit does not work
+        "worker_consumer": "projections.tasks:Consumer",
+        "worker_prefetch_multiplier": 1,
+        "worker_max_memory_per_child": limits.WORKER_MEMORY_KB_MAX,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,  # they are short and harmless
+        "worker_send_task_events": False,  # Flower turns them on while it runs
+        "worker_redirect_stdouts": False,
+        "timezone": "UTC",
+    }
+
+
+app = Celery("order-service")
+app.add_defaults(_configuration)
+
+
+@app.task(  # type: ignore[untyped-decorator]
+    name="advance",
+    bind=True,
+    # Expected when a server is away: one line in the log instead of a traceback.
+    throws=(SQLAlchemyError, OSError, TimeoutError),
+)
+def advance(self: Task, projection: str, partition: int) -> None:
+    """The projection is at the head of the partition, or a further task has been sent."""
+    process = WorkerProcess.current()
+    redelivered = bool(self.request.delivery_info.get("redelivered"))
+    something_left = process.run(
+        advance_projection(process.engine, process.cache, projection, partition, redelivered)
+    )
+    if something_left:
+        try:
+            process.sender.send([(projection, partition)])
+        except SEND_ERRORS as error:
+            logger.warning("The next turn is left to the tick: %r", error)
+
+
+class TaskSender:
+    """Sends tasks on a connection of its own; `close` it at the end.
+
+    Not Celery's pool: a connection that stands idle there is closed by RabbitMQ, and one on which a
+    confirm came too late gives it to the next message. Here any error drops the connection.
+    """
+
+    def __init__(self) -> None:
+        self._connection: Connection | None = None
+        self._producer: Producer | None = None
+        # py-amqp blocks, so it never runs on an event loop; one thread, since it is not shareable.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="task-sender")
+
+    async def send_advance(self, pairs: Iterable[Pair]) -> None:
+        """`send`, for callers on an event loop."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self.send, list(pairs))
+
+    def send(self, pairs: Iterable[Pair]) -> None:
+        """Every task is in the queue, confirmed; else raises one of SEND_ERRORS, and all may be
+        sent again."""
+        try:
+            producer = self._producer or self._open()
+            for pair in pairs:
+                advance.apply_async(
+                    pair,
+                    producer=producer,
+                    retry=False,
+                    mandatory=True,  # else a task for a deleted queue is confirmed and gone
+                    timeout=limits.TASK_SEND_TIMEOUT_S,
+                    confirm_timeout=limits.TASK_SEND_TIMEOUT_S,
+                )
+        except BaseException:
+            self._drop()
+            raise
+
+    def close(self) -> None:
+        """Also ends a send that is under way: it loses its connection."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._drop()
+
+    def _open(self) -> Producer:
+        self._connection = app.connection_for_write()
+        self._connection.connect()  # tries once; a lazy connection would try for ever
+        self._producer = app.amqp.Producer(self._connection.channel())
+        return self._producer
+
+    def _drop(self) -> None:
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is not None:
+            connection.collect()  # type: ignore[no-untyped-call]  # closes the socket without waiting for an answer
+
+
+class WorkerProcess:
+    """What a worker process owns, made after the fork: a loop, an engine, Redis, a sender.
+
+    The loop turns in a thread of its own, so that it turns between tasks too: the cache goes on
+    trying to mend entries whose refresh failed, and connections see that the other side is gone.
+    """
+
+    _current: "WorkerProcess | None" = None
+
+    def __init__(self, settings: Settings) -> None:
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="loop", daemon=True)
+        self._thread.start()
+        # One task at a time: one connection for the batch, one beside it.
+        self.engine = create_engine(settings, PROJECTOR, application_name="worker", pool_size=2)
+        self.sender = TaskSender()
+        self.run(self._open(settings))
+
+    @classmethod
+    def open(cls, settings: Settings) -> None:
+        cls._current = cls(settings)
+
+    @classmethod
+    def current(cls) -> "WorkerProcess":
+        assert cls._current is not None, "tasks run in worker processes only"
+        return cls._current
+
+    async def _open(self, settings: Settings) -> None:
+        self._redis = connect(settings)
+        self.cache = OrderCache(self._redis, settings.CACHE_TTL_SECONDS)
+        self.cache.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, from the loop; TimeoutError, and `work` cancelled, if it hangs."""
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(limits.TASK_TIMEOUT_S)
+        finally:
+            future.cancel()
+
+    def close(self) -> None:
+        self.sender.close()
+        try:
+            self.run(self._close())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(limits.STOP_GRACE_S)
+
+    async def _close(self) -> None:
+        async with asyncio.timeout(limits.STOP_GRACE_S):
+            await self.cache.close()
+            await self._redis.aclose()
+            await self.engine.dispose()
+
+
+@worker_process_init.connect(weak=False)  # type: ignore[untyped-decorator]
+def _open_process(**_: object) -> None:
+    WorkerProcess.open(Settings())
+
+
+@worker_process_shutdown.connect(weak=False)  # type: ignore[untyped-decorator]
+def _close_process(**_: object) -> None:
+    WorkerProcess.current().close()
