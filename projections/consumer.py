@@ -33,7 +33,7 @@ Arrivals = asyncio.Queue[AbstractIncomingMessage]  # bounded by the channel's pr
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Sends tasks until `stop` is set, whatever becomes of RabbitMQ and PostgreSQL meanwhile."""
     engine = create_engine(settings, PROJECTOR, application_name="consumer", pool_size=1)
-    sender = TaskSender()
+    sender = TaskSender(settings)
     try:
         session = partial(_session, engine, sender, stop)
         await broker.keep_connected(settings, "consumer", session, stop)

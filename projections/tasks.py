@@ -47,12 +47,19 @@ T = TypeVar("T")
 
 
 class Consumer(CeleryConsumer):  # type: ignore[misc]  # celery ships no types
-    """Celery's own, with a prefetch a consumer instead of a channel (see the module)."""
+    """Celery's own, with a prefetch a consumer instead of a channel (see the module), and which no
+    message can end."""
 
     def connect(self) -> Connection:
         connection: Connection = super().connect()
         connection.transport.qos_semantics_matches_spec = lambda _connection: True
         return connection
+
+    def on_unknown_task(self, _body: object, message: Any, _error: Exception) -> None:
+        """Thrown away. Celery's own answer wants an id in its headers and ends the worker
+        without."""
+        logger.error("A message that is no task of this app is thrown away.")
+        message.reject_log_error(logger, self.connection_errors)
 
 
 def _configuration() -> dict[str, Any]:
@@ -74,8 +81,8 @@ def _configuration() -> dict[str, Any]:
         "task_queues": (
             Queue(
                 broker.TASK_QUEUE,
-                # The default exchange: nothing to bind, so nothing that can be unbound.
-                exchange=Exchange("", type="direct"),  # type: ignore[no-untyped-call]
+                # Celery wants one to be declared; tasks go by the default exchange.
+                exchange=Exchange(broker.TASK_QUEUE, type="direct"),  # type: ignore[no-untyped-call]
                 routing_key=broker.TASK_QUEUE,
                 queue_arguments=broker.TASK_QUEUE_ARGUMENTS,
             ),
@@ -132,7 +139,8 @@ class TaskSender:
     confirm came too late gives it to the next message. Here any error drops the connection.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
+        self._url = broker.broker_url(settings)
         self._connection: Connection | None = None
         self._producer: Producer | None = None
         # py-amqp blocks, so it never runs on an event loop; one thread, since it is not shareable.
@@ -167,7 +175,7 @@ class TaskSender:
         self._drop()
 
     def _open(self) -> Producer:
-        self._connection = app.connection_for_write()
+        self._connection = app.connection_for_write(self._url)
         self._connection.connect()  # tries once; a lazy connection would try for ever
         self._producer = app.amqp.Producer(self._connection.channel())
         return self._producer
@@ -193,7 +201,7 @@ class WorkerProcess:
         self._thread.start()
         # One task at a time: one connection for the batch, one beside it.
         self.engine = create_engine(settings, PROJECTOR, application_name="worker", pool_size=2)
-        self.sender = TaskSender()
+        self.sender = TaskSender(settings)
         self.run(self._open(settings))
 
     @classmethod
