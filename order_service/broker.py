@@ -8,7 +8,8 @@ process, on every new channel, so that whatever was deleted comes back.
   the relay goes on only when every queue has taken a message.
 - `orders.projections`, bound to all of them, and `orders.tasks`, Celery's, hold hints: the log and
   the checkpoints know better, and the consumer's tick finds what no hint told. So they are bounded
-  and drop their oldest, with no dead-letter exchange.
+  and drop their oldest, with no dead-letter exchange. (Celery adds a direct exchange of its queue's
+  name, which nothing uses, and queues for remote control, which Flower uses.)
 """
 
 import asyncio

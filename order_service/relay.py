@@ -18,7 +18,7 @@ import logging
 import time
 from collections.abc import Sequence
 from functools import partial
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from aio_pika.abc import AbstractConnection
 from aiormq import Channel
@@ -68,14 +68,17 @@ _RELEASE = text("""
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Publishes until `stop` is set, whatever becomes of RabbitMQ and PostgreSQL meanwhile."""
+    me = uuid4()  # for all sessions: the next one need not wait for the leases of the last
     engine = create_engine(settings, PROJECTOR, application_name="relay", pool_size=1)
     try:
-        await broker.keep_connected(settings, "relay", partial(_session, engine, stop), stop)
+        await broker.keep_connected(settings, "relay", partial(_session, engine, me, stop), stop)
     finally:
         await engine.dispose()
 
 
-async def _session(engine: AsyncEngine, stop: asyncio.Event, rabbitmq: AbstractConnection) -> None:
+async def _session(
+    engine: AsyncEngine, me: UUID, stop: asyncio.Event, rabbitmq: AbstractConnection
+) -> None:
     channel = await broker.open_channel(rabbitmq)
     # AUTOCOMMIT: each statement stands alone, so no transaction is open while messages are under
     # way.
@@ -86,7 +89,7 @@ async def _session(engine: AsyncEngine, stop: asyncio.Event, rabbitmq: AbstractC
         await connection.execute(text("SET synchronous_commit = off"))
         underlay = await channel.get_underlay_channel()
         assert isinstance(underlay, Channel)  # aio-pika has no other
-        relay = Relay(connection, underlay)
+        relay = Relay(connection, underlay, me)
         logger.info("relay: publishing")
         await _publish_until(stop, relay)
         await relay.release()
@@ -105,10 +108,10 @@ async def _publish_until(stop: asyncio.Event, relay: "Relay") -> None:
 class Relay:
     """One session's work: a connection in AUTOCOMMIT and a channel, both of its own."""
 
-    def __init__(self, connection: AsyncConnection, channel: Channel) -> None:
+    def __init__(self, connection: AsyncConnection, channel: Channel, me: UUID) -> None:
         self._connection = connection
         self._channel = channel
-        self._me = uuid4()
+        self._me = me
 
     async def publish_next(self) -> bool:
         """The next window is confirmed and the checkpoints stand behind it; False: nothing to

@@ -1,15 +1,16 @@
-"""The consumer: turns messages into tasks, and each second looks for what no message told.
+"""The consumer: turns messages into tasks, and finds what no message told. May import tasks,
+advance, the registry, and from order_service broker, db, log, settings.
 
-May import broker, db, tasks, advance, the registry. A message says that a partition has moved, and
-is acknowledged once RabbitMQ has taken a task for every projection; what arrived together makes one
-task a projection and partition. The tick compares the log's heads with the checkpoints, so that a
-lost message, a purged queue or a dead task costs a second or two.
+A message is a hint that its partition has moved on. What has arrived is gathered, one task a
+projection and partition is sent, and only when RabbitMQ has them are the messages acknowledged. A
+send that fails ends the session; the messages, unacknowledged, come again to the next one.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from functools import partial
+from itertools import product
 
 import orjson
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
@@ -18,81 +19,108 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service import broker
 from order_service import settings as limits
 from order_service.db import PROJECTOR, create_engine
+from order_service.log.reading import heads
 from order_service.settings import Settings
-from projections.advance import behind
+from projections.advance import Behind, behind
 from projections.registry import PROJECTIONS
-from projections.tasks import send_advance
+from projections.tasks import TaskSender
 
 logger = logging.getLogger(__name__)
 
-Arrived = asyncio.Queue[AbstractIncomingMessage]
+Arrivals = asyncio.Queue[AbstractIncomingMessage]  # bounded by the channel's prefetch
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Forwards until `stop` is set, whatever becomes of RabbitMQ and PostgreSQL meanwhile."""
-    engine = create_engine(
-        settings, PROJECTOR, application_name="order-service-consumer", pool_size=1
-    )
+    """Sends tasks until `stop` is set, whatever becomes of RabbitMQ and PostgreSQL meanwhile."""
+    engine = create_engine(settings, PROJECTOR, application_name="consumer", pool_size=1)
+    sender = TaskSender(settings)
     try:
-        await broker.keep_connected(settings, "consumer", partial(_session, engine), stop)
+        session = partial(_session, engine, sender, stop)
+        await broker.keep_connected(settings, "consumer", session, stop)
     finally:
+        sender.close()
         await engine.dispose()
 
 
-async def _session(engine: AsyncEngine, rabbitmq: AbstractConnection) -> None:
+async def _session(
+    engine: AsyncEngine, sender: TaskSender, stop: asyncio.Event, rabbitmq: AbstractConnection
+) -> None:
+    async with engine.connect() as connection:
+        partitions = range(len(await heads(connection)))
+    arrivals: Arrivals = asyncio.Queue()
     channel = await broker.open_channel(rabbitmq)
-    # The bound of everything that waits here: RabbitMQ sends no more than this unacknowledged.
+    canceled = await _consume(channel, arrivals)
+    logger.info("consumer: consuming")
+    await broker.until_first(
+        _forward(arrivals, partitions, sender),
+        _tick(engine, sender),
+        _raise_when(canceled),
+        stop.wait(),  # no batch need be finished: its messages come again
+    )
+
+
+async def _consume(channel: AbstractChannel, arrivals: Arrivals) -> asyncio.Event:
+    """Messages arrive from now on, until the event is set: RabbitMQ has closed the channel, or
+    cancels the consumer because its queue was deleted. Neither shows in any other way."""
+    canceled = asyncio.Event()
+    channel.close_callbacks.add(lambda *_: canceled.set())
+    underlay = await channel.get_underlay_channel()
+    underlay.on_consumer_cancel_callbacks.add(lambda _: canceled.set())
     await channel.set_qos(prefetch_count=limits.CONSUMER_PREFETCH)
-    hints = await broker.declare(channel)
-    arrived: Arrived = asyncio.Queue()
-    await hints.consume(arrived.put)
-    logger.info("consumer: listening")
-    await broker.until_first(_forward(arrived), _tick(engine), _watch(channel))
+    queue = await broker.declare(channel)
+    await queue.consume(arrivals.put)
+    return canceled
 
 
-async def _forward(arrived: Arrived) -> None:
-    """Whatever has arrived, in one go. If sending fails the session ends, and RabbitMQ delivers
-    again what was not acknowledged."""
+async def _raise_when(canceled: asyncio.Event) -> None:
+    await canceled.wait()
+    raise ConnectionError("RabbitMQ ended the consumption of hints")
+
+
+async def _forward(arrivals: Arrivals, partitions: Collection[int], sender: TaskSender) -> None:
     while True:
-        messages = [await arrived.get()]
-        while not arrived.empty():
-            messages.append(arrived.get_nowait())
-        partitions = sorted(set(_partitions(messages)))
-        await send_advance([(name, partition) for name in PROJECTIONS for partition in partitions])
-        await messages[-1].ack(multiple=True)
+        batch = [await arrivals.get()]
+        while not arrivals.empty():
+            batch.append(arrivals.get_nowait())
+        moved = _moved_on(batch, partitions)
+        await sender.send_advance(product(PROJECTIONS, moved))
+        # They arrived in order, so this acknowledges the whole batch.
+        await batch[-1].ack(multiple=True)
 
 
-def _partitions(messages: Iterable[AbstractIncomingMessage]) -> Iterable[int]:
-    for message in messages:
-        try:
-            partition = orjson.loads(message.body)["partition"]
-            if not isinstance(partition, int) or not 0 <= partition < limits.LOG_PARTITIONS_MAX:
-                raise ValueError("partition")
-        except (ValueError, LookupError, TypeError):
-            # Nothing is lost with it: the log knows what there is.
-            logger.warning("consumer: passed over a message that is none of the relay's")
-        else:
-            yield partition
+def _moved_on(batch: Sequence[AbstractIncomingMessage], partitions: Collection[int]) -> list[int]:
+    """The partitions that the messages speak of, each once."""
+    told = [_partition(message.body) for message in batch]
+    known = [partition for partition in told if partition is not None and partition in partitions]
+    if len(known) < len(told):
+        # Nothing is lost by that: whatever they meant to say stands in the log.
+        logger.warning("consumer: %d messages are not events of this log", len(told) - len(known))
+    return sorted(set(known))
 
 
-async def _tick(engine: AsyncEngine) -> None:
-    """A task wherever a checkpoint is behind and stood still since the last look: where it moves, a
-    worker is at it."""
-    seen: dict[tuple[str, int], int] = {}
+def _partition(body: bytes) -> int | None:
+    """The partition in a message of ours; None if it is not one."""
+    if len(body) > limits.HINT_BYTES_MAX:
+        return None
+    try:
+        message = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    partition = message.get("partition") if isinstance(message, dict) else None
+    return partition if type(partition) is int else None
+
+
+async def _tick(engine: AsyncEngine, sender: TaskSender) -> None:
+    """Sends what nobody told: where a checkpoint is behind and stands where it stood a tick ago.
+    One that moves has a worker already."""
+    before: set[tuple[str, int, int]] = set()
     while True:
+        await asyncio.sleep(limits.TICK_S)
         async with engine.connect() as connection:
-            now = {(b.name, b.partition): b.position for b in await behind(connection)}
-        await send_advance([hint for hint, position in now.items() if seen.get(hint) == position])
-        seen = now
-        await asyncio.sleep(limits.TICK_S)
+            now = {_place(found) for found in await behind(connection) if found.name in PROJECTIONS}
+        await sender.send_advance((name, partition) for name, partition, _ in sorted(now & before))
+        before = now
 
 
-async def _watch(channel: AbstractChannel) -> None:
-    """Whatever was deleted is declared again. A queue that was deleted and is back has lost its
-    consumer, without a word on this channel: then the session ends, and the next one consumes."""
-    while True:
-        await asyncio.sleep(limits.TICK_S)
-        async with asyncio.timeout(limits.RABBITMQ_CONNECT_TIMEOUT_S):
-            hints = await broker.declare(channel)
-        if not hints.declaration_result.consumer_count:
-            raise ConnectionError(f"{broker.HINT_QUEUE} has lost its consumer")
+def _place(found: Behind) -> tuple[str, int, int]:
+    return found.name, found.partition, found.position

@@ -1,26 +1,35 @@
-"""Celery: the app, its one task, and the one place where sync meets async.
+"""Celery: the app, its one task, and how tasks are sent. The one place where sync meets async.
 
-May import advance, broker, cache, db, settings. A task says "look at this partition of that
-projection"; what there is to do is read from the checkpoint. So a task that is lost, doubled or
-late costs time only, and everything here is chosen for hints:
+A task is a hint: "look whether this projection is behind in this partition". It may be lost,
+doubled or late, since what there is to do is read from the checkpoint, and the consumer's tick
+finds what no task told. Hence a bounded queue without a dead-letter exchange and messages that are
+not written to disk; and hence a task that fails is thrown away: the tick sends it again.
 
-- The queue is classic, bounded, and drops its oldest. Celery makes 28 more queues for delays where
-  its queue is a quorum queue, each a Raft member, for a durability that no hint needs.
-- A task is acknowledged when it has ended, well or not: what it could not do, the consumer's tick
-  finds again, with a pause. Only where its process dies is it delivered again, marked as such, so
-  that `advance` looks for an event that kills its worker.
+The task queue is classic. With a quorum queue Celery declares 28 exchanges and queues for delayed
+tasks, which nothing here uses, at each start of a worker, and every hint waits for the disk. With a
+classic one Celery asks for a prefetch a channel (`global`), which RabbitMQ 4.3 refuses; so
+`Consumer` below asks for it a consumer, as Celery does with quorum queues.
+
+May import advance, the registry, and from order_service broker, db, cache, settings.
 """
 
 import asyncio
 import logging
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+import uvloop
+from amqp.exceptions import AMQPError, MessageNacked
 from celery import Celery, Task
 from celery.signals import worker_process_init, worker_process_shutdown
-from kombu import Exchange, Queue
+from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu.connection import Connection
+from kombu.entity import Exchange, Queue
+from kombu.exceptions import KombuError
+from kombu.messaging import Producer
+from sqlalchemy.exc import SQLAlchemyError
 
 from order_service import broker
 from order_service import settings as limits
@@ -31,65 +40,187 @@ from order_service.settings import Settings
 from projections.advance import advance as advance_projection
 
 logger = logging.getLogger(__name__)
+
+Pair = tuple[str, int]  # projection and partition
+SEND_ERRORS = (AMQPError, MessageNacked, KombuError, OSError)
 T = TypeVar("T")
 
-settings = Settings()
-app = Celery("order-service", broker=broker.broker_url(settings))
-app.conf.update(
-    task_queues=[
-        Queue(
-            broker.TASK_QUEUE,
-            Exchange(""),
-            routing_key=broker.TASK_QUEUE,
-            queue_arguments=broker.TASK_QUEUE_ARGUMENTS,
-        )
-    ],
-    task_default_queue=broker.TASK_QUEUE,
-    task_default_exchange="",
-    task_default_routing_key=broker.TASK_QUEUE,
-    task_create_missing_queues=False,  # else a mistyped name would make a queue nobody reads
-    task_ignore_result=True,
-    task_serializer="json",
-    accept_content=["json"],  # nothing that could run code while it is decoded
-    task_acks_late=True,
-    task_reject_on_worker_lost=True,  # late acknowledgement alone still drops a killed child's task
-    task_track_started=True,
-    worker_send_task_events=True,  # for Flower
-    task_send_sent_event=False,
-    worker_prefetch_multiplier=1,
-    worker_max_memory_per_child=limits.WORKER_MEMORY_KB_MAX,
-    worker_soft_shutdown_timeout=limits.STOP_GRACE_S,
-    worker_hijack_root_logger=False,
-    broker_transport_options={"confirm_publish": True},
-    broker_heartbeat=limits.RABBITMQ_HEARTBEAT_S,
-    broker_connection_timeout=limits.RABBITMQ_CONNECT_TIMEOUT_S,
-    broker_connection_retry_on_startup=True,
-    broker_connection_max_retries=None,
-    broker_channel_error_retry=True,  # a deleted queue must not end the worker
-    broker_pool_acquire_timeout=limits.TASK_SEND_TIMEOUT_S,
+
+class Consumer(CeleryConsumer):  # type: ignore[misc]  # celery ships no types
+    """Celery's own, with a prefetch a consumer instead of a channel (see the module), and which no
+    message can end."""
+
+    def connect(self) -> Connection:
+        connection: Connection = super().connect()
+        connection.transport.qos_semantics_matches_spec = lambda _connection: True
+        return connection
+
+    def on_unknown_task(self, _body: object, message: Any, _error: Exception) -> None:
+        """Thrown away. Celery's own answer wants an id in its headers and ends the worker
+        without."""
+        logger.error("A message that is no task of this app is thrown away.")
+        message.reject_log_error(logger, self.connection_errors)
+
+
+def _configuration() -> dict[str, Any]:
+    """Read when first needed, so that importing this module needs no environment."""
+    settings = Settings()
+    return {
+        "broker_url": broker.broker_url(settings),
+        "broker_heartbeat": limits.RABBITMQ_HEARTBEAT_S,
+        "broker_connection_timeout": limits.RABBITMQ_CONNECT_TIMEOUT_S,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,  # for ever
+        "broker_channel_error_retry": True,  # else a deleted queue ends the worker
+        "broker_pool_acquire_timeout": limits.TASK_SEND_TIMEOUT_S,
+        "broker_transport_options": {
+            "confirm_publish": True,
+            "read_timeout": limits.TASK_SEND_TIMEOUT_S,
+            "write_timeout": limits.TASK_SEND_TIMEOUT_S,
+        },
+        "task_queues": (
+            Queue(
+                broker.TASK_QUEUE,
+                # Celery wants one to be declared; tasks go by the default exchange.
+                exchange=Exchange(broker.TASK_QUEUE, type="direct"),
+                routing_key=broker.TASK_QUEUE,
+                queue_arguments=broker.TASK_QUEUE_ARGUMENTS,
+            ),
+        ),
+        "task_default_queue": broker.TASK_QUEUE,
+        "task_create_missing_queues": False,
+        "task_default_delivery_mode": "transient",
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "result_accept_content": ["json"],
+        "task_ignore_result": True,
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,  # else a killed worker's task counts as done
+        "task_acks_on_timeout": False,
+        "task_time_limit": 2 * limits.TASK_TIMEOUT_S,  # for a worker whose own limit does not work
+        "worker_consumer": "projections.tasks:Consumer",
+        "worker_prefetch_multiplier": 1,
+        "worker_max_memory_per_child": limits.WORKER_MEMORY_KB_MAX,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,  # they are short and harmless
+        "worker_send_task_events": False,  # Flower turns them on while it runs
+        "worker_redirect_stdouts": False,
+        "timezone": "UTC",
+    }
+
+
+app = Celery("order-service")
+app.add_defaults(_configuration)
+
+
+@app.task(
+    name="advance",
+    bind=True,
+    # Expected when a server is away: one line in the log instead of a traceback.
+    throws=(SQLAlchemyError, OSError, TimeoutError),
 )
+def advance(self: Task, projection: str, partition: int) -> None:
+    """The projection is at the head of the partition, or a further task has been sent."""
+    process = WorkerProcess.current()
+    redelivered = bool(self.request.delivery_info.get("redelivered"))
+    something_left = process.run(
+        advance_projection(process.engine, process.cache, projection, partition, redelivered)
+    )
+    if something_left:
+        try:
+            process.sender.send([(projection, partition)])
+        except SEND_ERRORS as error:
+            logger.warning("The next turn is left to the tick: %r", error)
 
 
-class _Process:
-    """What one worker process owns: an event loop in a thread, an engine, a cache.
+class TaskSender:
+    """Sends tasks on a connection of its own; `close` it at the end.
 
-    The loop runs between tasks too, since the cache retries there what Redis did not hear.
+    Not Celery's pool: a connection that stands idle there is closed by RabbitMQ, and one on which a
+    confirm came too late gives it to the next message. Here any error drops the connection.
     """
 
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+    def __init__(self, settings: Settings) -> None:
+        self._url = broker.broker_url(settings)
+        self._connection: Connection | None = None
+        self._producer: Producer | None = None
+        # py-amqp blocks, so it never runs on an event loop; one thread, since it is not shareable.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="task-sender")
+
+    async def send_advance(self, pairs: Iterable[Pair]) -> None:
+        """`send`, for callers on an event loop."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._thread, self.send, list(pairs))
+
+    def send(self, pairs: Iterable[Pair]) -> None:
+        """Every task is in the queue, confirmed; else raises one of SEND_ERRORS, and all may be
+        sent again."""
+        try:
+            producer = self._producer or self._open()
+            for pair in pairs:
+                advance.apply_async(
+                    pair,
+                    producer=producer,
+                    retry=False,
+                    mandatory=True,  # else a task for a deleted queue is confirmed and gone
+                    timeout=limits.TASK_SEND_TIMEOUT_S,
+                    confirm_timeout=limits.TASK_SEND_TIMEOUT_S,
+                )
+        except BaseException:
+            self._drop()
+            raise
+
+    def close(self) -> None:
+        """Also ends a send that is under way: it loses its connection."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._drop()
+
+    def _open(self) -> Producer:
+        # Nobody turns a loop for it that could send heartbeats: so none are promised.
+        self._connection = app.connection_for_write(self._url, heartbeat=0)
+        self._connection.connect()  # tries once; a lazy connection would try for ever
+        self._producer = app.amqp.Producer(self._connection.channel())
+        return self._producer
+
+    def _drop(self) -> None:
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is not None:
+            connection.collect()  # closes the socket without waiting for an answer
+
+
+class WorkerProcess:
+    """What a worker process owns, made after the fork: a loop, an engine, Redis, a sender.
+
+    The loop turns in a thread of its own, so that it turns between tasks too: the cache goes on
+    trying to mend entries whose refresh failed, and connections see that the other side is gone.
+    """
+
+    _current: "WorkerProcess | None" = None
+
+    def __init__(self, settings: Settings) -> None:
+        self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="loop", daemon=True)
         self._thread.start()
-        self.engine = create_engine(
-            settings, PROJECTOR, application_name="order-service-worker", pool_size=2
-        )
+        # One task at a time: one connection for the batch, one beside it.
+        self.engine = create_engine(settings, PROJECTOR, application_name="worker", pool_size=2)
+        self.sender = TaskSender(settings)
+        self.run(self._open(settings))
+
+    @classmethod
+    def open(cls, settings: Settings) -> None:
+        cls._current = cls(settings)
+
+    @classmethod
+    def current(cls) -> "WorkerProcess":
+        assert cls._current is not None, "tasks run in worker processes only"
+        return cls._current
+
+    async def _open(self, settings: Settings) -> None:
         self._redis = connect(settings)
         self.cache = OrderCache(self._redis, settings.CACHE_TTL_SECONDS)
-        self.run(self._start())
+        self.cache.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """`work`, on the process's loop; TimeoutError if it takes longer than any of its own
-        limits allows."""
+        """The result of `work`, from the loop; TimeoutError, and `work` cancelled, if it hangs."""
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result(limits.TASK_TIMEOUT_S)
@@ -97,73 +228,25 @@ class _Process:
             future.cancel()
 
     def close(self) -> None:
-        self.run(self._close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(limits.STOP_GRACE_S)
-
-    async def _start(self) -> None:
-        self.cache.start()
+        self.sender.close()
+        try:
+            self.run(self._close())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(limits.STOP_GRACE_S)
 
     async def _close(self) -> None:
-        await self.cache.close()
-        await self._redis.aclose()
-        await self.engine.dispose()
+        async with asyncio.timeout(limits.STOP_GRACE_S):
+            await self.cache.close()
+            await self._redis.aclose()
+            await self.engine.dispose()
 
 
-_process: _Process | None = None
+@worker_process_init.connect(weak=False)
+def _open_process(**_: object) -> None:
+    WorkerProcess.open(Settings())
 
 
-@worker_process_init.connect
-def _start_process(**_: Any) -> None:
-    """After the fork: a socket or a loop made before it would be shared with the siblings."""
-    global _process  # noqa: PLW0603  # Celery gives its tasks no other place for what a process owns
-    _process = _Process()
-
-
-@worker_process_shutdown.connect
-def _stop_process(**_: Any) -> None:
-    if _process is not None:
-        _process.close()
-
-
-@app.task(name="advance", bind=True)
-def advance(self: Task, projection: str, partition: int) -> None:
-    """The projection is at the log's head in this partition, or has sent itself another task."""
-    assert _process is not None, "tasks run in worker processes only"
-    redelivered = bool((self.request.delivery_info or {}).get("redelivered"))
-    work = advance_projection(_process.engine, _process.cache, projection, partition, redelivered)
-    if _process.run(work):
-        _send([(projection, partition)])
-
-
-def _send(hints: Sequence[tuple[str, int]]) -> None:
-    """One task for each (projection, partition), confirmed and routed; else raises.
-
-    The first attempt may meet a connection that died in the pool; then all of them are dropped (a
-    late confirm on one of them could be taken for another message's) and it is tried once more.
-    """
-    for hint in hints:
-        try:
-            _send_one(hint)
-        except Exception as error:  # kombu, amqp and the socket each raise their own
-            logger.info("sending a task failed (%r): again on a new connection", error)
-            app.pool.force_close_all()
-            _send_one(hint)
-
-
-def _send_one(hint: tuple[str, int]) -> None:
-    advance.apply_async(
-        hint,
-        retry=False,
-        mandatory=True,  # else a task for a deleted queue vanishes without a word
-        timeout=limits.TASK_SEND_TIMEOUT_S,
-        confirm_timeout=limits.TASK_SEND_TIMEOUT_S,
-    )
-
-
-_sender = ThreadPoolExecutor(1, thread_name_prefix="send-tasks")
-
-
-async def send_advance(hints: Sequence[tuple[str, int]]) -> None:
-    """`_send` for an event loop: Celery blocks, so a thread of its own does it."""
-    await asyncio.get_running_loop().run_in_executor(_sender, _send, hints)
+@worker_process_shutdown.connect(weak=False)
+def _close_process(**_: object) -> None:
+    WorkerProcess.current().close()

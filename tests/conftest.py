@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
@@ -71,12 +71,16 @@ def migrated_template() -> Iterator[Settings]:
 @pytest.fixture
 def settings(migrated_template: Settings) -> Iterator[Settings]:
     """Settings that name an empty, migrated database of this test's own."""
+    with own_database(migrated_template) as settings:
+        yield settings
+
+
+@contextmanager
+def own_database(template: Settings) -> Iterator[Settings]:
     name = f"test_{uuid4().hex[:12]}"
-    asyncio.run(
-        run_sql(migrated_template, f"CREATE DATABASE {name} TEMPLATE {migrated_template.DB_NAME}")
-    )
-    yield migrated_template.model_copy(update={"DB_NAME": name})
-    asyncio.run(run_sql(migrated_template, f"DROP DATABASE {name} WITH (FORCE)"))
+    asyncio.run(run_sql(template, f"CREATE DATABASE {name} TEMPLATE {template.DB_NAME}"))
+    yield template.model_copy(update={"DB_NAME": name})
+    asyncio.run(run_sql(template, f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture
@@ -117,7 +121,8 @@ async def rabbitmq(settings: Settings) -> AsyncIterator[AbstractChannel]:
 async def remove_topology(channel: AbstractChannel) -> None:
     for queue in (broker.HINT_QUEUE, broker.TASK_QUEUE):
         await channel.queue_delete(queue)
-    await channel.exchange_delete(broker.EVENTS_EXCHANGE)
+    for exchange in (broker.EVENTS_EXCHANGE, broker.TASK_QUEUE):
+        await channel.exchange_delete(exchange)
 
 
 @pytest.fixture

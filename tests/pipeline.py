@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service import broker
 from order_service.settings import Settings
 from tests.given_log import RawEvent, given_order
+from tests.proxy import Proxy
 
 WAIT_S = 15.0
 LOOK_S = 0.01
@@ -34,6 +35,11 @@ async def running(role: Role, settings: Settings) -> AsyncIterator[asyncio.Task[
             await asyncio.wait({task})
     if not task.cancelled():
         task.result()
+
+
+def through(proxy: Proxy, settings: Settings) -> Settings:
+    """Settings by which RabbitMQ is reached through the proxy."""
+    return settings.model_copy(update={"RABBITMQ_HOST": "127.0.0.1", "RABBITMQ_PORT": proxy.port})
 
 
 async def eventually(true: Callable[[], Awaitable[bool]]) -> None:

@@ -21,6 +21,7 @@ from tests.pipeline import (
     relayed,
     running,
     tap_into,
+    through,
 )
 from tests.proxy import Proxy, proxy_to
 
@@ -193,12 +194,11 @@ async def test_what_is_deleted_is_declared_again_and_no_event_is_lost(
 async def test_a_cut_connection_to_rabbitmq_costs_duplicates_at_most(
     settings: Settings, web_engine: AsyncEngine, tap: Tap
 ) -> None:
-    async with proxy_to(settings.RABBITMQ_HOST, settings.RABBITMQ_PORT) as proxy:
-        through_it = settings.model_copy(
-            update={"RABBITMQ_HOST": "127.0.0.1", "RABBITMQ_PORT": proxy.port}
-        )
-        async with running(relay.run, through_it):
-            await cut_while_publishing(web_engine, tap, proxy)
+    async with (
+        proxy_to(settings.RABBITMQ_HOST, settings.RABBITMQ_PORT) as proxy,
+        running(relay.run, through(proxy, settings)),
+    ):
+        await cut_while_publishing(web_engine, tap, proxy)
 
     assert tap.first_appearances(0) == list(range(1, 2_001))
 
@@ -228,20 +228,19 @@ async def test_confirms_that_never_come_move_nothing(
     """F33, F39: a hung or alarmed RabbitMQ. The window is unknown, so it is published again."""
     monkeypatch.setattr("order_service.settings.RELAY_CONFIRM_TIMEOUT_S", 0.3)
     monkeypatch.setattr("order_service.settings.RABBITMQ_CLOSE_TIMEOUT_S", 0.1)
-    async with proxy_to(settings.RABBITMQ_HOST, settings.RABBITMQ_PORT) as proxy:
-        through_it = settings.model_copy(
-            update={"RABBITMQ_HOST": "127.0.0.1", "RABBITMQ_PORT": proxy.port}
-        )
-        async with running(relay.run, through_it):
-            await given_order(web_engine, PLACED)
-            await relayed(web_engine, {0: 1})
-            proxy.replies = False
-            await given_order(web_engine, PLACED)
-            await tap.has_all({0: 2})
-            await proxy.swallowed.wait()
-            assert (await checkpoints(web_engine))[0] == 1
-            proxy.replies = True
-            await relayed(web_engine, {0: 2})
+    async with (
+        proxy_to(settings.RABBITMQ_HOST, settings.RABBITMQ_PORT) as proxy,
+        running(relay.run, through(proxy, settings)),
+    ):
+        await given_order(web_engine, PLACED)
+        await relayed(web_engine, {0: 1})
+        proxy.replies = False
+        await given_order(web_engine, PLACED)
+        await tap.has_all({0: 2})
+        await proxy.swallowed.wait()
+        assert (await checkpoints(web_engine))[0] == 1
+        proxy.replies = True
+        await relayed(web_engine, {0: 2})
 
     assert tap.places[:3] == [(0, 1), (0, 2), (0, 2)]
 

@@ -1,0 +1,211 @@
+"""Messages become tasks, and what no message told is found: M5, M7, F35, F47, F48."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+import pytest
+from aio_pika import Message
+from aio_pika.abc import AbstractChannel
+from aiormq.exceptions import ChannelNotFoundEntity
+from pamqp.commands import Queue
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from order_service import broker
+from order_service.settings import Settings
+from projections import consumer
+from tests.examples import PLACED
+from tests.given_log import given_order
+from tests.pipeline import eventually, running, through
+from tests.proxy import proxy_to
+
+ALL_OF_ONE = [["customer_summary", 1], ["order_view", 1], ["sales_by_day", 1]]
+MOVE = text("UPDATE checkpoints SET position = 1 WHERE name <> 'relay' AND partition = 1")
+
+
+async def tell(rabbitmq: AbstractChannel, *bodies: bytes) -> None:
+    exchange = await rabbitmq.get_exchange(broker.EVENTS_EXCHANGE)
+    for body in bodies:
+        await exchange.publish(Message(body), "order.new_order")
+
+
+def hint(partition: int, position: int = 1) -> bytes:
+    return orjson.dumps({"partition": partition, "position": position})
+
+
+async def tasks(rabbitmq: AbstractChannel, count: int) -> list[Any]:
+    """The arguments of the next tasks, taken from the queue; no more than `count` are there."""
+    queue = await rabbitmq.get_queue(broker.TASK_QUEUE)
+    found: list[Any] = []
+
+    async def enough() -> bool:
+        if message := await queue.get(no_ack=True, fail=False):
+            assert message.headers["task"] == "advance"
+            found.append(orjson.loads(message.body)[0])
+        return len(found) >= count
+
+    await eventually(enough)
+    return sorted(found)
+
+
+async def declared(rabbitmq: AbstractChannel, name: str) -> Queue.DeclareOk | None:
+    """What RabbitMQ says of a queue; None if there is none."""
+    try:
+        queue = await rabbitmq.declare_queue(name, passive=True)
+    except ChannelNotFoundEntity:
+        await rabbitmq.reopen()  # the question has closed it
+        return None
+    return queue.declaration_result
+
+
+async def depth(rabbitmq: AbstractChannel, name: str) -> int:
+    found = await declared(rabbitmq, name)
+    return (found and found.message_count) or 0
+
+
+async def consuming(rabbitmq: AbstractChannel) -> None:
+    async def it_does() -> bool:
+        found = await declared(rabbitmq, broker.HINT_QUEUE)
+        return found is not None and found.consumer_count == 1
+
+    await eventually(it_does)
+
+
+@asynccontextmanager
+async def running_consumer(
+    settings: Settings, rabbitmq: AbstractChannel
+) -> AsyncIterator[AbstractChannel]:
+    await broker.declare(rabbitmq)
+    async with running(consumer.run, settings):
+        await consuming(rabbitmq)
+        yield rabbitmq
+
+
+async def test_a_message_becomes_a_task_for_every_projection(
+    settings: Settings, rabbitmq: AbstractChannel
+) -> None:
+    async with running_consumer(settings, rabbitmq):
+        await tell(rabbitmq, hint(1))
+        assert await tasks(rabbitmq, 3) == ALL_OF_ONE
+
+    assert await depth(rabbitmq, broker.HINT_QUEUE) == 0
+
+
+async def test_messages_that_waited_become_one_task_a_partition(
+    settings: Settings, rabbitmq: AbstractChannel
+) -> None:
+    await broker.declare(rabbitmq)
+    await tell(rabbitmq, *(hint(1, n) for n in range(1, 301)))
+
+    async with running_consumer(settings, rabbitmq):
+        first = await tasks(rabbitmq, 3)
+        rest = await depth(rabbitmq, broker.TASK_QUEUE)
+
+    assert first[0] == ALL_OF_ONE[0]
+    assert rest < 60  # 300 messages would be 900 tasks
+
+
+STRANGE = (
+    b"",
+    b"not json",
+    b"[" * 100_000,
+    b"[1]",
+    b'{"partition": "1"}',
+    b'{"partition": true}',
+    b'{"partition": 4}',
+    b'{"partition": -1}',
+    b'{"partition": 1e400}',
+    b'{"partition": 1, "data": "' + b"x" * 2_000_000 + b'"}',
+)
+
+
+async def test_strange_messages_are_thrown_away_and_the_next_is_heard(
+    settings: Settings, rabbitmq: AbstractChannel, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running_consumer(settings, rabbitmq):
+        await tell(rabbitmq, *STRANGE, hint(1))
+        assert await tasks(rabbitmq, 3) == ALL_OF_ONE
+
+    assert await depth(rabbitmq, broker.HINT_QUEUE) == 0
+    complaints = [r.args[0] for r in caplog.records if "not events of this log" in r.msg and r.args]
+    assert sum(complaints) == len(STRANGE)  # type: ignore[arg-type]
+
+
+async def test_the_tick_finds_what_no_message_told(
+    settings: Settings, rabbitmq: AbstractChannel, web_engine: AsyncEngine
+) -> None:
+    await given_order(web_engine, PLACED, partition=1)
+
+    async with running_consumer(settings, rabbitmq):
+        assert await tasks(rabbitmq, 3) == ALL_OF_ONE
+
+
+async def test_the_tick_leaves_alone_what_moves_or_is_at_the_head(
+    settings: Settings,
+    rabbitmq: AbstractChannel,
+    web_engine: AsyncEngine,
+    projector_engine: AsyncEngine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("order_service.settings.TICK_S", 0.2)
+    async with running_consumer(settings, rabbitmq):
+        for partition in (1, 2):
+            await given_order(web_engine, PLACED, partition=partition)
+        async with projector_engine.begin() as worker:
+            await worker.execute(MOVE)
+        found = await tasks(rabbitmq, 3)
+
+    assert found == [["customer_summary", 2], ["order_view", 2], ["sales_by_day", 2]]
+
+
+async def test_a_deleted_queue_of_hints_is_declared_and_consumed_again(
+    settings: Settings, rabbitmq: AbstractChannel
+) -> None:
+    async with running_consumer(settings, rabbitmq):
+        await rabbitmq.queue_delete(broker.HINT_QUEUE)
+        await consuming(rabbitmq)
+        await tell(rabbitmq, hint(1))
+        assert await tasks(rabbitmq, 3) == ALL_OF_ONE
+
+
+async def test_a_task_for_a_deleted_queue_is_sent_again(
+    settings: Settings, rabbitmq: AbstractChannel
+) -> None:
+    """RabbitMQ confirms it, but returns it first."""
+    async with running_consumer(settings, rabbitmq):
+        await tell(rabbitmq, hint(1))
+        assert await tasks(rabbitmq, 3) == ALL_OF_ONE
+        await rabbitmq.queue_delete(broker.TASK_QUEUE)
+        await tell(rabbitmq, hint(1))
+
+        async def all_there() -> bool:
+            return await depth(rabbitmq, broker.TASK_QUEUE) >= 3
+
+        await eventually(all_there)
+        assert (await tasks(rabbitmq, 3))[0] == ALL_OF_ONE[0]
+
+
+async def test_a_message_whose_tasks_cannot_be_sent_comes_again(
+    settings: Settings, rabbitmq: AbstractChannel
+) -> None:
+    """The messages wait, unacknowledged, until the connection is there again."""
+    async with proxy_to(settings.RABBITMQ_HOST, settings.RABBITMQ_PORT) as proxy:
+        async with running_consumer(through(proxy, settings), rabbitmq):
+            proxy.cut()
+            await tell(rabbitmq, hint(1))
+            assert (await tasks(rabbitmq, 3))[0] == ALL_OF_ONE[0]
+
+        assert await depth(rabbitmq, broker.HINT_QUEUE) == 0
+
+
+async def test_a_consumer_that_stops_leaves_its_messages_to_the_next(
+    settings: Settings, rabbitmq: AbstractChannel
+) -> None:
+    async with running_consumer(settings, rabbitmq):
+        pass
+    await tell(rabbitmq, hint(1))
+
+    async with running_consumer(settings, rabbitmq):
+        assert await tasks(rabbitmq, 3) == ALL_OF_ONE

@@ -1,0 +1,169 @@
+"""Celery as it is set up here, in real worker processes: F35, F44, F47."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from aio_pika import Message
+from aio_pika.abc import AbstractChannel
+from aiormq.exceptions import ChannelNotFoundEntity
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from order_service import broker
+from order_service.db import create_engine
+from order_service.settings import Settings
+from projections.registry import PROJECTIONS
+from projections.tasks import SEND_ERRORS, TaskSender
+from tests.conftest import own_database
+from tests.examples import CAPTURED, PAID, PLACED
+from tests.given_log import given_order
+from tests.pipeline import checkpoints, eventually, through
+from tests.proxy import proxy_to
+from tests.workers import Tasks, start_worker, stop_worker, with_probes
+
+
+@pytest.fixture(scope="module")
+def lasting_worker(migrated_template: Settings) -> Iterator[Settings]:
+    """The settings of a worker that serves all tests of this module, since starting one takes
+    seconds. It is stopped at the end, and says so by its exit code."""
+    with own_database(migrated_template) as settings:
+        with_probes(settings)
+        worker = start_worker(settings)
+        yield settings
+        assert stop_worker(worker) == 0
+
+
+@pytest.fixture
+async def engine(lasting_worker: Settings) -> AsyncIterator[AsyncEngine]:
+    engine = create_engine(lasting_worker, None, application_name="test")
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+async def tasks(lasting_worker: Settings, engine: AsyncEngine) -> AsyncIterator[Tasks]:
+    """The queue of a worker that is at work."""
+    connection = await broker.connect(lasting_worker, "test")
+    tasks = Tasks(engine, await connection.channel())
+    await tasks.are_consumed()
+    yield tasks
+    await connection.close()
+
+
+async def test_a_task_brings_its_projection_to_the_head(
+    lasting_worker: Settings, engine: AsyncEngine, tasks: Tasks
+) -> None:
+    for partition in (0, 3):
+        await given_order(engine, PLACED, CAPTURED, PAID, partition=partition)
+    sender = TaskSender(lasting_worker)
+
+    await sender.send_advance([(name, p) for name in PROJECTIONS for p in (0, 3)])
+
+    async def all_there() -> bool:
+        found = [await checkpoints(engine, name) for name in PROJECTIONS]
+        return all(places[0] == places[3] == 3 for places in found)
+
+    await eventually(all_there)
+    sender.close()
+
+
+async def test_workers_declare_no_queues_for_delayed_tasks(tasks: Tasks) -> None:
+    with pytest.raises(ChannelNotFoundEntity):
+        await tasks.channel.declare_queue("celery_delayed_0", passive=True)
+
+
+async def test_the_task_of_a_killed_process_is_given_to_another(tasks: Tasks) -> None:
+    tasks.send("killed", then="hang")
+    ((_, killed, _),) = await tasks.runs("killed")
+
+    os.kill(killed, signal.SIGKILL)
+
+    first, second = await tasks.runs("killed", count=2)
+    assert first == ("killed", killed, False)
+    assert (second[0], second[2]) == ("killed", True)
+    assert second[1] != killed
+
+
+async def test_a_process_takes_one_task_and_leaves_the_others_to_other_workers(
+    tasks: Tasks,
+) -> None:
+    tasks.send("a", "b", then="rest")
+    await tasks.runs("a", "b")
+    tasks.send("c", "d", "e")
+
+    assert await tasks.waiting() == 3
+    assert len(await tasks.runs("c", "d", "e")) == 3
+
+
+async def test_a_task_that_fails_does_not_come_again(tasks: Tasks) -> None:
+    """The tick sends another while there is something to do."""
+    tasks.send("fails", then="fail")
+    tasks.send("next")
+
+    await tasks.runs("next")
+    assert len(await tasks.runs("fails")) == 1
+    assert await tasks.waiting() == 0
+
+
+async def test_what_is_no_task_is_thrown_away_and_the_worker_goes_on(tasks: Tasks) -> None:
+    pickled = b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x07surprise\x94."
+    headers: dict[str, Any] = {"task": "probe", "id": "x", "lang": "py", "argsrepr": "()"}
+    strange = [
+        Message(b""),
+        Message(b"not json", content_type="application/json", headers=headers),
+        Message(pickled, content_type="application/x-python-serialize", headers=headers),
+        Message(b'[["x"], {}, {}]', content_type="application/json", headers={"task": "no such"}),
+        Message(b'{"partition": 1}', content_type="application/json"),
+    ]
+    for message in strange:
+        await tasks.channel.default_exchange.publish(message, broker.TASK_QUEUE)
+    tasks.send("after")
+
+    assert len(await tasks.runs("after")) == 1
+    assert await tasks.waiting() == 0
+
+
+async def test_a_worker_comes_back_to_a_deleted_queue(tasks: Tasks) -> None:
+    tasks.send("before")
+    await tasks.runs("before")
+
+    await tasks.channel.queue_delete(broker.TASK_QUEUE)
+
+    await tasks.are_consumed()
+    tasks.send("deleted")
+    assert len(await tasks.runs("deleted")) == 1
+
+
+async def test_a_task_for_a_deleted_queue_is_an_error_and_then_declares_it(
+    settings: Settings, rabbitmq: AbstractChannel
+) -> None:
+    sender = TaskSender(settings)
+    await sender.send_advance([("order_view", 0)])
+    await rabbitmq.queue_delete(broker.TASK_QUEUE)
+
+    with pytest.raises(SEND_ERRORS):
+        await sender.send_advance([("order_view", 0)])
+    await sender.send_advance([("order_view", 0), ("order_view", 1)])
+
+    queue = await rabbitmq.declare_queue(broker.TASK_QUEUE, passive=True)
+    assert queue.declaration_result.message_count == 2
+    sender.close()
+
+
+async def test_a_silent_rabbitmq_ends_a_send_in_time(
+    settings: Settings, rabbitmq: AbstractChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("order_service.settings.TASK_SEND_TIMEOUT_S", 0.3)
+    async with proxy_to(settings.RABBITMQ_HOST, settings.RABBITMQ_PORT) as proxy:
+        sender = TaskSender(through(proxy, settings))
+        await sender.send_advance([("order_view", 0)])
+        proxy.replies = False
+        with pytest.raises(SEND_ERRORS, match="timed out"):
+            async with asyncio.timeout(2):
+                await sender.send_advance([("order_view", 0)])
+        proxy.replies = True
+        await sender.send_advance([("order_view", 0)])
+        sender.close()

@@ -1,0 +1,43 @@
+"""The app of projections/tasks.py, with a task that a test can follow.
+
+Each run of `probe` writes a row; what a task does after that is what the test says.
+"""
+
+import asyncio
+import os
+import time
+
+import asyncpg
+from celery import Task
+
+from order_service.settings import Settings
+from projections.tasks import WorkerProcess, app
+
+__all__ = ["app"]
+TABLE = "CREATE TABLE probes (id bigserial, name text, pid int, redelivered bool, at float)"
+
+
+async def _note(name: str, redelivered: bool) -> None:
+    settings = Settings()
+    connection = await asyncpg.connect(
+        host=settings.DB_HOST,
+        port=settings.DB_PORT,
+        user=settings.DB_USER,
+        password=settings.DB_PASSWORD,
+        database=settings.DB_NAME,
+    )
+    insert = "INSERT INTO probes (name, pid, redelivered, at) VALUES ($1, $2, $3, $4)"
+    await connection.execute(insert, name, os.getpid(), redelivered, time.monotonic())
+    await connection.close()
+
+
+@app.task(name="probe", bind=True)  # type: ignore[untyped-decorator]
+def probe(self: Task, name: str, then: str = "") -> None:
+    redelivered = bool(self.request.delivery_info["redelivered"])
+    WorkerProcess.current().run(_note(name, redelivered))
+    if then == "fail":
+        raise RuntimeError(name)
+    if then == "rest":
+        time.sleep(1)
+    if then == "hang" and not redelivered:
+        WorkerProcess.current().run(asyncio.sleep(600))
