@@ -73,7 +73,8 @@ async def change_order(
 
     `check` raises if the caller may not see the order, `authorize` if it may not do this to one;
     `precondition` if the order is not at a version that the client insists on. They are asked in
-    the HTTP contract's order: visibility, repeat, role, precondition, rules.
+    the HTTP contract's order: visibility, repeat, role, precondition, rules. What they raise is an
+    `OrderServiceError`: anything else would end the command on an order that may be out of date.
     """
     async with log.turn(order_id):
         remembered = log.remembered(order_id)

@@ -62,7 +62,8 @@ def _item(state: LineState, order: Order) -> dict[str, Any]:
         "shipped": state.shipped,
         "delivered": state.delivered,
         "returned": state.returned,
-        "attributes": line.attributes,
+        # sorted: the log keeps JSON objects without the order of their keys
+        "attributes": dict(sorted(line.attributes.items())),
     }
 
 

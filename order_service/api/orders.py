@@ -19,7 +19,12 @@ from order_service.api.identity import Caller, CallerDependency
 from order_service.api.problems import Problem, documented
 from order_service.api.schemas import ChangeStatusRequest, PlaceOrderRequest
 from order_service.domain.commands import ChangeStatus
-from order_service.errors import OrderNotFound, VersionConflict
+from order_service.errors import (
+    OrderNotFound,
+    OrderServiceError,
+    RuleViolation,
+    VersionConflict,
+)
 from order_service.handle import Answer, change_order, place_order
 from order_service.ids import now, order_id_of_key, uuid7
 from order_service.log.appender import OrderText
@@ -32,18 +37,23 @@ from order_service.settings import Settings
 router = APIRouter(prefix="/orders", tags=["orders"])
 
 _KEY = re.compile(r'"([\x20-\x21\x23-\x5b\x5d-\x7e]{1,255})"|([\x21\x23-\x5b\x5d-\x7e]{1,255})')
-_ETAG = re.compile(r'\s*(W/)?"([\x21\x23-\x7e]{0,64})"\s*')
+_ETAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+_ETAGS = re.compile(rf"[\t ,]*{_ETAG.pattern}([\t ]*,[\t ,]*{_ETAG.pattern})*[\t ,]*")
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
-class StaleVersion(VersionConflict):
-    """If-Match named another version than the order has."""
+class StaleVersion(OrderServiceError):
+    """If-Match named other versions than the order has."""
 
-    def __init__(self, order: FoldedOrder, expected: int) -> None:
-        super().__init__(order.id, expected, order.version)
-        self.code = "stale-version"
-        self.facts["current_etag"] = etag(order)
+    def __init__(self, order: FoldedOrder) -> None:
+        super().__init__(
+            "stale-version",
+            f"If-Match does not name version {order.version}, at which order {order.id} is now. "
+            "Read the order again and retry.",
+            current_version=order.version,
+            current_etag=etag(order),
+        )
 
 
 def etag(order: FoldedOrder) -> str:
@@ -51,13 +61,13 @@ def etag(order: FoldedOrder) -> str:
 
 
 def order_id_of(path: str) -> UUID:
-    """The id in its one canonical form; anything else names no order."""
-    if not _CANONICAL_UUID.fullmatch(path):
+    """The id in its canonical form, in either case; anything else names no order."""
+    if not _CANONICAL_UUID.fullmatch(path.lower()):
         raise OrderNotFound(path[:64] if path.isascii() and path.isprintable() else "")
     return UUID(path)
 
 
-def _idempotency_key(
+async def _idempotency_key(
     idempotency_key: Annotated[
         str | None,
         Header(description="A name for this request: repeats under it get the first answer."),
@@ -76,32 +86,30 @@ def _idempotency_key(
     return match[1] or match[2]
 
 
-def _versions(
+async def _strong_tags(
     if_match: Annotated[
-        str | None, Header(description="Act only if the order has this ETag.")
+        list[str] | None, Header(description="Act only if the order has one of these ETags.")
     ] = None,
-) -> frozenset[int] | None:
-    """The versions that If-Match accepts, None for any; a weak tag matches none (RFC 9110 13.1.1).
+) -> frozenset[str] | None:
+    """The tags that If-Match accepts, None for any; a weak one matches none (RFC 9110 13.1.1).
 
     Raises Problem 400.
     """
-    if if_match is None or if_match.strip() == "*":
+    if if_match is None:
         return None
-    versions = set()
-    for tag in if_match.split(","):
-        match = _ETAG.fullmatch(tag)
-        if match is None:
-            raise Problem(400, "malformed-request", 'If-Match takes entity tags like "3", or *.')
-        if match[1] is None and match[2].isdecimal() and match[2].isascii():
-            versions.add(int(match[2]))
-    return frozenset(versions)
+    tags = ",".join(if_match)  # several fields are one list
+    if tags.strip() == "*":
+        return None
+    if not _ETAGS.fullmatch(tags):
+        raise Problem(400, "malformed-request", 'If-Match takes entity tags like "3", or *.')
+    return frozenset(f'"{opaque}"' for weak, opaque in _ETAG.findall(tags) if not weak)
 
 
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
-IfMatch = Annotated[frozenset[int] | None, Depends(_versions)]
+IfMatch = Annotated[frozenset[str] | None, Depends(_strong_tags)]
 
 
-def log_of(request: Request) -> EventLog:
+async def log_of(request: Request) -> EventLog:
     found: EventLog = request.app.state.log
     return found
 
@@ -161,16 +169,15 @@ async def change_status(
     def authorize() -> None:
         allowed = ("PENDING", *settings.SELF_SERVICE_TRANSITIONS)
         if not caller.is_staff and command.to not in allowed:
-            raise Problem(
-                403,
+            raise RuleViolation(
                 "forbidden",
                 f"An order's owner may not set {command.to}: ask the shop's staff.",
                 required_role="staff",
             )
 
     def precondition(order: FoldedOrder) -> None:
-        if seen is not None and order.version not in seen:
-            raise StaleVersion(order, max(seen, default=0))
+        if seen is not None and etag(order) not in seen:
+            raise StaleVersion(order)
         if body.expected_version not in (None, order.version):
             raise VersionConflict(order.id, body.expected_version or 0, order.version)
 
@@ -207,9 +214,14 @@ def metadata_of(request: Request, caller: Caller, key: str | None, body: BaseMod
 
 
 def _fingerprint(request: Request, body: BaseModel) -> str:
-    """SHA-256 of method, route and the canonical content: the target is held by its stream."""
+    """SHA-256 of method, route and the canonical content: the target is held by its stream.
+
+    Of what was sent only: keys never expire, and a field that a later version of this service adds
+    must not make old requests look like others.
+    """
     route: Any = request.scope["route"]
-    content = orjson.dumps(body.model_dump(), default=str, option=orjson.OPT_SORT_KEYS)
+    sent = body.model_dump(exclude_unset=True)
+    content = orjson.dumps(sent, default=str, option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(f"{request.method} {route.path}\n".encode() + content).hexdigest()
 
 

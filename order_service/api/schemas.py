@@ -143,7 +143,7 @@ class PlaceOrderRequest(BaseModel):
 
     def command(self, user_id: Any, default_currency: str) -> PlaceOrder:
         """`InvalidRequest` for an unknown currency, or an amount with more digits than it has."""
-        currency = self.currency or default_currency
+        currency = default_currency if self.currency is None else self.currency
         money.exponent(currency)
         return PlaceOrder(
             user_id=user_id,

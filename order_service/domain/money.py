@@ -4,13 +4,14 @@ Exponents are those of ISO 4217; a currency that is not listed has none that we 
 refused.
 """
 
-from decimal import Decimal
+from decimal import Context, Decimal
 
 from order_service.errors import InvalidRequest
 
-AMOUNT_MINOR_MAX = (
-    10**15
-)  # every amount, sums included: far inside BIGINT and exact in any JSON reader
+# every amount, sums included: far inside BIGINT and exact in any JSON reader
+AMOUNT_MINOR_MAX = 10**15
+# More digits than any amount that comes here has: the default of 28 would round 9.99...9 up.
+_EXACT = Context(prec=100)
 
 _TWO_DIGITS = """
     AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BRL BSD BTN BWP BYN BZD
@@ -45,7 +46,7 @@ def to_minor(amount: Decimal, currency: str) -> int:
     """Exact minor units of `amount`; `InvalidRequest` if it has more digits than the currency or is
     too large."""
     digits = exponent(currency)
-    scaled = amount.scaleb(digits)
+    scaled = amount.scaleb(digits, _EXACT)
     minor = int(scaled)
     if minor != scaled:
         raise InvalidRequest(

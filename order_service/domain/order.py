@@ -360,6 +360,8 @@ def record_payment(command: RecordPayment, order: Order) -> tuple[OrderEvent, ..
     _refuse_canceled(order, "record a payment")
     due = amount_due_minor(order)
     amount = due if command.amount_minor is None else command.amount_minor
+    if amount < 1:
+        raise InvalidRequest("validation", "The amount of a payment is more than nothing.")
     if command.source == "manual" and amount > due:
         raise InvalidRequest(
             "amount-exceeds-due",
@@ -391,9 +393,25 @@ def ship(command: Ship, order: Order) -> tuple[OrderEvent, ...]:
     if status(order) not in ("PAID", "PARTIALLY_SHIPPED"):
         raise _violation(order, "nothing-to-ship", f"Cannot ship: the order is {status(order)}.")
     outstanding = {i: line.outstanding for i, line in order.lines.items() if line.outstanding}
-    lines = command.lines or tuple(LineQuantity(i, q) for i, q in outstanding.items())
+    lines = command.lines
+    if lines is None:
+        lines = tuple(LineQuantity(i, q) for i, q in outstanding.items())
+    _check_quantities(lines, outstanding)
+    dispatched = ShipmentDispatched(
+        command.shipment_id, lines, command.carrier, command.tracking_number
+    )
+    if status(evolve(order, dispatched)) == "SHIPPED":
+        return (dispatched, OrderShipped(command.shipment_id))
+    return (dispatched,)
+
+
+def _check_quantities(lines: tuple[LineQuantity, ...], outstanding: Mapping[int, int]) -> None:
+    if not lines or len({line.line_id for line in lines}) < len(lines):
+        raise InvalidRequest("validation", "A shipment names its lines, each of them once.")
     for line in lines:
         left = outstanding.get(line.line_id, 0)
+        if line.quantity < 1:
+            raise InvalidRequest("validation", "A shipment has at least one unit of each line.")
         if line.quantity > left:
             raise InvalidRequest(
                 "quantity-exceeds-outstanding",
@@ -401,12 +419,6 @@ def ship(command: Ship, order: Order) -> tuple[OrderEvent, ...]:
                 line_id=line.line_id,
                 outstanding=left,
             )
-    dispatched = ShipmentDispatched(
-        command.shipment_id, lines, command.carrier, command.tracking_number
-    )
-    if status(evolve(order, dispatched)) == "SHIPPED":
-        return (dispatched, OrderShipped(command.shipment_id))
-    return (dispatched,)
 
 
 def confirm_delivery(command: ConfirmDelivery, order: Order) -> tuple[OrderEvent, ...]:

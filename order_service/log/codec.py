@@ -11,7 +11,7 @@ from typing import Any, get_args
 from uuid import UUID
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from order_service.domain.events import OrderEvent
 from order_service.errors import UnreadableEvent
@@ -88,7 +88,9 @@ def decode(stored: StoredEvent) -> RecordedEvent:
     try:
         event = _decode_data(stored)
         metadata = _METADATA.validate_json(stored.metadata)
-    except (ValidationError, LookupError, TypeError, ValueError) as error:
+    except UnreadableEvent:
+        raise
+    except Exception as error:  # upcasters meet payloads that they were not written for
         raise _unreadable(stored, "cannot be read: its payload does not fit") from error
     return RecordedEvent(
         stored.partition,

@@ -70,7 +70,7 @@ def fold_stored(
         try:
             _check_next(version, last, skipping)
             order = evolve(order, last.event)
-        except (AssertionError, LookupError, ArithmeticError, TypeError, ValueError) as error:
+        except Exception as error:  # whatever evolve stumbles over
             raise UnreadableEvent(
                 "order-unreadable",
                 f"Event {row.type} at partition {row.partition}, position {row.position} "

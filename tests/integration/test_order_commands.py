@@ -6,15 +6,10 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.accounts import Account, new_account
-
-ITEMS = [
-    {"sku": "PEN", "name": "Pen", "quantity": 2, "unit_price": "9.99"},
-    {"sku": "INK", "quantity": 1, "unit_price": 5},
-]
+from tests.orders import ITEMS, change, place, stored_events
 
 
 @pytest.fixture
@@ -25,23 +20,6 @@ async def owner(web: httpx.AsyncClient, web_engine: AsyncEngine) -> Account:
 @pytest.fixture
 async def staff(web: httpx.AsyncClient, web_engine: AsyncEngine) -> Account:
     return await new_account(web, web_engine, role="staff")
-
-
-async def stored_events(engine: AsyncEngine) -> int:
-    async with engine.connect() as connection:
-        return int((await connection.execute(text("SELECT count(*) FROM events"))).scalar_one())
-
-
-async def place(web: httpx.AsyncClient, who: Account, **body: Any) -> httpx.Response:
-    return await web.post("/orders/", json={"items": ITEMS, **body}, headers=who.headers)
-
-
-async def change(
-    web: httpx.AsyncClient, who: Account, order: httpx.Response, headers: Any = None, **body: Any
-) -> httpx.Response:
-    return await web.patch(
-        f"/orders/{order.json()['id']}/", json=body, headers={**who.headers, **(headers or {})}
-    )
 
 
 async def test_a_placed_order_is_answered_whole(web: httpx.AsyncClient, owner: Account) -> None:
@@ -259,130 +237,6 @@ async def test_anothers_order_is_answered_like_none(
     assert {r.json()["type"] for r in (foreign, absent, malformed)} == {"/problems/order-not-found"}
 
 
-async def test_if_match_of_another_version_is_refused_with_the_present_one(
-    web: httpx.AsyncClient, staff: Account, web_engine: AsyncEngine
-) -> None:
-    order = await place(web, staff)
-    await change(web, staff, order, status="PAID")
-
-    stale = await change(web, staff, order, {"If-Match": '"1"'}, status="SHIPPED")
-    weak = await change(web, staff, order, {"If-Match": 'W/"3"'}, status="SHIPPED")
-    malformed = await change(web, staff, order, {"If-Match": "3"}, status="SHIPPED")
-    fresh = await change(web, staff, order, {"If-Match": '"3"'}, status="SHIPPED")
-
-    assert (stale.status_code, stale.json()["current_etag"]) == (412, '"3"')
-    assert (weak.status_code, malformed.status_code, fresh.status_code) == (412, 400, 200)
-
-
-async def test_an_expected_version_in_the_body_is_a_precondition_too(
-    web: httpx.AsyncClient, staff: Account
-) -> None:
-    order = await place(web, staff)
-
-    stale = await change(web, staff, order, status="PAID", expected_version=2)
-
-    assert (stale.status_code, stale.json()["current_version"]) == (409, 1)
-    assert stale.json()["type"] == "/problems/concurrent-update"
-
-
-async def test_a_creation_repeated_under_its_key_is_answered_the_same(
-    web: httpx.AsyncClient, owner: Account, web_engine: AsyncEngine
-) -> None:
-    headers = {**owner.headers, "Idempotency-Key": '"cart-1"'}
-    first = await web.post("/orders/", json={"items": ITEMS}, headers=headers)
-
-    again = await web.post("/orders/", json={"items": ITEMS}, headers=headers)
-    bare = await web.post(
-        "/orders/", json={"items": ITEMS}, headers={**headers, "Idempotency-Key": "cart-1"}
-    )
-
-    for answer in (again, bare):
-        assert (answer.status_code, answer.content) == (201, first.content)
-        assert answer.headers["idempotent-replayed"] == "true"
-        assert answer.headers["location"] == first.headers["location"]
-    assert "idempotent-replayed" not in first.headers
-    assert await stored_events(web_engine) == 1
-
-
-async def test_a_change_repeated_under_its_key_is_answered_as_it_was_then(
-    web: httpx.AsyncClient, staff: Account, web_engine: AsyncEngine
-) -> None:
-    """Even with the If-Match of then: the repeat of a lost answer still carries the old tag."""
-    order = await place(web, staff)
-    key = {"Idempotency-Key": "pay", "If-Match": '"1"'}
-    first = await change(web, staff, order, key, status="PAID")
-    await change(web, staff, order, status="SHIPPED")
-
-    again = await change(web, staff, order, key, status="PAID")
-
-    assert (again.status_code, again.content) == (200, first.content)
-    assert again.headers["etag"] == '"3"'
-    assert await stored_events(web_engine) == 5
-
-
-async def test_another_request_under_a_used_key_is_refused(
-    web: httpx.AsyncClient, owner: Account, web_engine: AsyncEngine
-) -> None:
-    headers = {**owner.headers, "Idempotency-Key": "cart-1"}
-    await web.post("/orders/", json={"items": ITEMS}, headers=headers)
-
-    other = await web.post("/orders/", json={"items": ITEMS[:1]}, headers=headers)
-
-    assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-key-reused")
-    assert await stored_events(web_engine) == 1
-
-
-async def test_a_refused_request_leaves_its_key_free(
-    web: httpx.AsyncClient, owner: Account
-) -> None:
-    headers = {**owner.headers, "Idempotency-Key": "cart-1"}
-    wrong = await web.post("/orders/", json={"items": ITEMS, "total_price": "1"}, headers=headers)
-
-    right = await web.post("/orders/", json={"items": ITEMS}, headers=headers)
-
-    assert (wrong.status_code, right.status_code) == (422, 201)
-
-
-async def test_one_key_of_two_users_makes_two_orders(
-    web: httpx.AsyncClient, owner: Account, web_engine: AsyncEngine
-) -> None:
-    other = await new_account(web, web_engine)
-
-    answers = [
-        await web.post(
-            "/orders/", json={"items": ITEMS}, headers={**who.headers, "Idempotency-Key": "k"}
-        )
-        for who in (owner, other)
-    ]
-
-    assert answers[0].json()["id"] != answers[1].json()["id"]
-
-
-@pytest.mark.parametrize("key", ["", '""', "a b", "é".encode(), "x" * 256])
-async def test_a_malformed_key_is_refused(
-    web: httpx.AsyncClient, owner: Account, key: str | bytes
-) -> None:
-    headers = httpx.Headers([*owner.headers.items(), ("Idempotency-Key", key)])
-
-    answer = await web.post("/orders/", json={"items": ITEMS}, headers=headers)
-
-    assert answer.json()["type"] == "/problems/idempotency-key-invalid"
-    assert answer.status_code == 400
-
-
-async def test_fifty_repeats_at_once_make_one_order(
-    web: httpx.AsyncClient, owner: Account, web_engine: AsyncEngine
-) -> None:
-    headers = {**owner.headers, "Idempotency-Key": "cart-1"}
-
-    answers = await asyncio.gather(
-        *(web.post("/orders/", json={"items": ITEMS}, headers=headers) for _ in range(50))
-    )
-
-    assert {(a.status_code, a.content) for a in answers} == {(201, answers[0].content)}
-    assert await stored_events(web_engine) == 1
-
-
 async def test_fifty_payments_at_once_pay_once(
     web: httpx.AsyncClient, staff: Account, web_engine: AsyncEngine
 ) -> None:
@@ -392,20 +246,6 @@ async def test_fifty_payments_at_once_pay_once(
 
     assert {(a.status_code, a.content) for a in answers} == {(200, answers[0].content)}
     assert await stored_events(web_engine) == 3
-
-
-async def test_of_two_changes_at_one_version_one_is_stale(
-    web: httpx.AsyncClient, staff: Account
-) -> None:
-    order = await place(web, staff)
-    seen = {"If-Match": '"1"'}
-
-    answers = await asyncio.gather(
-        change(web, staff, order, seen, status="PAID"),
-        change(web, staff, order, seen, status="CANCELED"),
-    )
-
-    assert sorted(a.status_code for a in answers) == [200, 412]
 
 
 async def test_without_a_token_nothing_is_parsed(web: httpx.AsyncClient) -> None:

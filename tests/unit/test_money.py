@@ -25,7 +25,15 @@ def test_amounts_are_minor_units_and_texts_with_the_currencys_digits(
 
 
 @pytest.mark.parametrize(
-    ("amount", "currency"), [("9.999", "USD"), ("1.5", "JPY"), ("-1", "USD"), ("1e16", "USD")]
+    ("amount", "currency"),
+    [
+        ("9.999", "USD"),
+        ("1.5", "JPY"),
+        ("-1", "USD"),
+        ("1e16", "USD"),
+        ("9999999999999.99999999999999999999", "USD"),
+        ("1.00000000000000000000000000000001", "JPY"),
+    ],
 )
 def test_amounts_that_the_currency_cannot_hold_are_refused(amount: str, currency: str) -> None:
     with pytest.raises(InvalidRequest):

@@ -121,6 +121,13 @@ def test_payment_above_what_is_due_is_refused() -> None:
     )
 
 
+@pytest.mark.parametrize("amount", [0, -1])
+def test_a_payment_of_nothing_is_refused(amount: int) -> None:
+    given(PLACED).when(RecordPayment(NEW_ID, amount, "provider")).then_refused(
+        InvalidRequest, "validation"
+    )
+
+
 def test_payment_of_a_canceled_order_is_refused() -> None:
     given(PLACED, CANCELED).when(RecordPayment(NEW_ID, None, "manual")).then_refused(
         RuleViolation, "invalid-transition"
@@ -145,6 +152,22 @@ def test_shipping_more_than_is_outstanding_is_refused() -> None:
     given(*IS_PAID, HALF).when(Ship(NEW_ID, (LineQuantity(1, 1),))).then_refused(
         InvalidRequest, "quantity-exceeds-outstanding", line_id=1, outstanding=0
     )
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (),
+        (LineQuantity(1, 0),),
+        (LineQuantity(1, -1),),
+        (LineQuantity(9, 0),),
+        (LineQuantity(1, 1), LineQuantity(1, 2)),
+    ],
+)
+def test_a_shipment_names_each_line_once_with_something_of_it(
+    lines: tuple[LineQuantity, ...],
+) -> None:
+    given(*IS_PAID).when(Ship(NEW_ID, lines)).then_refused(InvalidRequest, "validation")
 
 
 def test_an_unpaid_order_is_not_shipped() -> None:

@@ -1,0 +1,141 @@
+"""Events as stored and back: every type, old shapes, and what today's code cannot read."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, get_args
+from uuid import UUID
+
+import pytest
+
+from order_service.domain.events import (
+    LineQuantity,
+    OrderCanceled,
+    OrderEvent,
+    OrderLine,
+    OrderPlaced,
+    RefundRequested,
+    ShipmentDispatched,
+)
+from order_service.errors import UnreadableEvent
+from order_service.log.codec import Metadata, StoredEvent, decode, encode, encode_metadata
+from order_service.log.upcasters import UPCASTERS
+from tests.examples import (
+    BY_USER,
+    CAPTURED,
+    DELIVERED,
+    DELIVERED_SHIPMENT,
+    NEW_ID,
+    PAID,
+    PEN,
+    PLACED,
+    SHIPPED,
+    USER,
+)
+
+# Every field is given, so that none can be lost unseen.
+FULL_LINE = OrderLine(3, "漢", "Ink \U0001f58b", 1, None, {"b": "2", "a": "", "\u202e": "\n"})
+EVENTS: list[OrderEvent] = [
+    PLACED,
+    OrderPlaced(USER, "JPY", (PEN, FULL_LINE), 1, 2, 10**15, "cart-1", NEW_ID),
+    CAPTURED,
+    PAID,
+    ShipmentDispatched(NEW_ID, (LineQuantity(1, 2),), "Post", "T-1"),
+    SHIPPED,
+    DELIVERED_SHIPMENT,
+    DELIVERED,
+    OrderCanceled("FRAUD", "PAID", NEW_ID),
+    RefundRequested(NEW_ID, 10**15, "cancel", "FRAUD", USER),
+]
+
+
+def stored(
+    type_: str, data: str, schema_version: int = 1, metadata: str = '{"actor_type": "user"}'
+) -> StoredEvent:
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    return StoredEvent(1, 7, NEW_ID, 1, UUID(int=5), type_, schema_version, data, metadata, at)
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_an_event_is_read_back_as_it_was_written(event: OrderEvent) -> None:
+    metadata = Metadata("staff", USER, "key", "print", "request", "00-trace")
+
+    read = decode(stored(type(event).__name__, encode(event), 1, encode_metadata(metadata)))
+
+    assert (read.event, read.metadata) == (event, metadata)
+
+
+def test_every_type_of_event_is_among_these() -> None:
+    assert {type(event) for event in EVENTS} == set(get_args(OrderEvent))
+
+
+def test_metadata_leaves_out_what_is_not_known() -> None:
+    assert encode_metadata(BY_USER) == f'{{"actor_type":"user","actor_id":"{USER}"}}'
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        stored("OrderPacked", "{}"),
+        stored("OrderPaid", '{"total_minor": 1, "captured_minor": 1}', schema_version=2),
+        stored("OrderPaid", '{"total_minor": 1, "captured_minor": 1}', schema_version=0),
+        stored("OrderPaid", '{"total_minor": 1}'),
+        stored("OrderPaid", '{"total_minor": "much", "captured_minor": 1}'),
+        stored("OrderPaid", '{"total_minor": 1.5, "captured_minor": 1}'),
+        stored("OrderPaid", "[]"),
+        stored("OrderPaid", "{"),
+        stored("OrderCanceled", '{"reason": "BORED", "previous_status": "PAID"}'),
+        stored("OrderDelivered", "{}", metadata="{}"),
+    ],
+)
+def test_what_todays_code_does_not_know_is_unreadable_and_says_where(event: StoredEvent) -> None:
+    with pytest.raises(UnreadableEvent, match="at partition 1, position 7") as caught:
+        decode(event)
+
+    assert caught.value.facts == {"partition": 1, "position": 7, "stream_id": str(NEW_ID)}
+
+
+@pytest.fixture
+def third_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OrderPaid as if it had been called `total`, then lacked `captured_minor`, before today's."""
+
+    def renamed(data: dict[str, Any]) -> dict[str, Any]:
+        return {"total_minor": data["total"]}
+
+    def completed(data: dict[str, Any]) -> dict[str, Any]:
+        return {**data, "captured_minor": data["total_minor"]}
+
+    steps: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]]
+    steps = {("OrderPaid", 1): renamed, ("OrderPaid", 2): completed}
+    monkeypatch.setattr(type(PAID), "SCHEMA_VERSION", 3)
+    for step, upcaster in steps.items():
+        monkeypatch.setitem(UPCASTERS, step, upcaster)
+
+
+@pytest.mark.usefixtures("third_shape")
+@pytest.mark.parametrize(
+    ("schema_version", "data"),
+    [
+        (1, '{"total": 2498}'),
+        (2, '{"total_minor": 2498}'),
+        (3, '{"total_minor": 2498, "captured_minor": 2498}'),
+    ],
+)
+def test_old_shapes_are_read_step_by_step(schema_version: int, data: str) -> None:
+    assert decode(stored("OrderPaid", data, schema_version)).event == PAID
+
+
+@pytest.mark.usefixtures("third_shape")
+@pytest.mark.parametrize("data", ['{"sum": 2498}', "[2498]", '"2498"', "null"])
+def test_a_payload_that_its_upcaster_does_not_fit_is_unreadable(data: str) -> None:
+    with pytest.raises(UnreadableEvent):
+        decode(stored("OrderPaid", data, 1))
+
+
+def test_an_upcaster_that_stumbles_makes_its_event_unreadable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(type(PAID), "SCHEMA_VERSION", 2)
+    monkeypatch.setitem(UPCASTERS, ("OrderPaid", 1), lambda data: data.total)
+
+    with pytest.raises(UnreadableEvent):
+        decode(stored("OrderPaid", "{}", 1))

@@ -1,0 +1,92 @@
+"""Streams folded into orders: versions, times, commands, and events that do not fit."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from order_service.domain.events import LineQuantity, OrderEvent, ShipmentDispatched
+from order_service.domain.order import status
+from order_service.errors import UnreadableEvent
+from order_service.log.codec import Metadata, StoredEvent, encode, encode_metadata
+from order_service.log.fold import AnsweredCommand, fold_stored
+from tests.examples import BY_USER, CAPTURED, DISPATCHED, NEW_ID, PAID, PLACED, SHIPPED, USER
+
+LIFE: tuple[OrderEvent, ...] = (PLACED, CAPTURED, PAID, DISPATCHED, SHIPPED)
+
+
+def stream(
+    *events: OrderEvent, metadata: Sequence[Metadata] = (), first_version: int = 1
+) -> list[StoredEvent]:
+    """The events as stored in partition 1 from position 7 on, a second apart."""
+    return [
+        StoredEvent(
+            1,
+            6 + version,
+            NEW_ID,
+            version,
+            UUID(int=version),
+            type(event).__name__,
+            1,
+            encode(event),
+            encode_metadata(metadata[version - 1] if metadata else BY_USER),
+            datetime(2026, 3, 1, 0, 0, version, tzinfo=UTC),
+        )
+        for version, event in enumerate(events, start=first_version)
+    ]
+
+
+def test_no_events_are_no_order() -> None:
+    assert fold_stored([], 4) is None
+
+
+def test_an_order_knows_its_number_version_and_times() -> None:
+    folded = fold_stored(stream(*LIFE), 4)
+
+    assert folded is not None
+    assert (folded.id, folded.number, folded.partition, folded.version) == (NEW_ID, "A-29-9", 1, 5)
+    assert (folded.created_at.second, folded.updated_at.second) == (1, 5)
+    assert status(folded.order) == "SHIPPED"
+
+
+def test_a_stream_may_be_folded_in_parts() -> None:
+    rows = stream(*LIFE)
+
+    assert fold_stored(rows[2:], 4, fold_stored(rows[:2], 4)) == fold_stored(rows, 4)
+
+
+def test_commands_are_known_by_who_asked_under_which_key_with_their_last_version() -> None:
+    keyed = Metadata("user", USER, "pay", "print")
+    nameless = Metadata("system", None, "pay", "print")
+
+    folded = fold_stored(stream(*LIFE, metadata=[BY_USER, keyed, keyed, nameless, BY_USER]), 4)
+
+    assert folded is not None
+    assert folded.commands == {(USER, "pay"): AnsweredCommand("print", 3)}
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        stream(CAPTURED),
+        stream(PLACED, PLACED),
+        stream(PLACED, first_version=2),
+        [*stream(PLACED), *stream(CAPTURED, first_version=3)],
+        stream(PLACED, ShipmentDispatched(NEW_ID, (LineQuantity(9, 1),))),
+    ],
+)
+def test_an_event_that_does_not_fit_what_was_before_it_is_unreadable(
+    rows: list[StoredEvent],
+) -> None:
+    with pytest.raises(UnreadableEvent, match="does not fit the order before it"):
+        fold_stored(rows, 4)
+
+
+def test_events_may_be_left_out_where_it_is_said_so() -> None:
+    rows = stream(*LIFE)
+
+    folded = fold_stored([rows[0], *rows[2:]], 4, skipping=True)
+
+    assert folded is not None
+    assert (folded.version, folded.order.captured_minor) == (5, 0)

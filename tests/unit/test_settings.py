@@ -1,0 +1,84 @@
+"""Settings that would be unsafe or senseless stop the start, and say why without what was given."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from order_service.settings import Settings
+
+GOOD: dict[str, Any] = {
+    "DB_PASSWORD": "x",
+    "RABBITMQ_USER": "x",
+    "RABBITMQ_PASSWORD": "x",
+    "SECRET_KEY": "Zq3vT8wLr6YpXs1NcKd5HbJm0GfAe2Ui",
+}
+
+
+def settings(**changed: Any) -> Settings:
+    return Settings(**{**GOOD, **changed})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("SECRET_KEY", "", "at least 32 random characters"),
+        ("SECRET_KEY", "short", "secrets.token_urlsafe"),
+        ("SECRET_KEY", "Zq3vT8wLr6YpXs1NcKd5HbJm0GfAe2U", "at least 32 random characters"),
+        ("SECRET_KEY", "change-me" * 8, "an example"),
+        ("SECRET_KEY", "Your-Secret-Key-Your-Secret-Key-Here", "an example"),
+        ("SECRET_KEY", "a" * 64, "at least 32 random characters"),
+        ("ALLOWED_ORIGINS_RAW", "*", "exact origins"),
+        ("ALLOWED_ORIGINS_RAW", "https://shop.example,https://*.example", "exact origins"),
+        ("RATE_LIMIT", "", "100/minute"),
+        ("RATE_LIMIT", "0/minute", "100/minute"),
+        ("RATE_LIMIT", "-1/minute", "100/minute"),
+        ("RATE_LIMIT", "100", "100/minute"),
+        ("RATE_LIMIT", "100 per minute", "100/minute"),
+        ("RATE_LIMIT", "100/fortnight", "100/minute"),
+        ("RATE_LIMIT", "100/minute;5/second", "100/minute"),
+        ("ALGORITHM", "none", "'HS256'"),
+        ("ALGORITHM", "RS256", "'HS256'"),
+        ("SELF_SERVICE_TRANSITIONS", "PAID,RETURNED", "'CANCELED'"),
+        ("DEFAULT_CURRENCY", "usd", "[A-Z]{3}"),
+        ("CACHE_TTL_SECONDS", "0", "greater than or equal to 1"),
+        ("LOG_PARTITIONS", "65", "less than or equal to 64"),
+        ("WEB_WORKERS", "many", "integer"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(name: str, value: str, said: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        settings(**{name: value})
+
+    (error,) = caught.value.errors()
+    assert error["loc"][0] == name
+    assert said in error["msg"]
+    assert "input_value" not in str(caught.value)  # it may be a secret, one letter wrong
+
+
+@pytest.mark.parametrize("name", sorted(GOOD))
+def test_secrets_have_no_default(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(name, raising=False)
+
+    with pytest.raises(ValidationError, match=name):
+        Settings(**{key: value for key, value in GOOD.items() if key != name})
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SELF_SERVICE_TRANSITIONS", "PAID, SHIPPED,")
+
+    found = settings(ALLOWED_ORIGINS_RAW=" https://shop.example/ ,, http://localhost:3000")
+
+    assert found.SELF_SERVICE_TRANSITIONS == ("PAID", "SHIPPED")
+    assert found.allowed_origins == ("https://shop.example", "http://localhost:3000")
+
+
+def test_an_owner_may_only_cancel_where_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SELF_SERVICE_TRANSITIONS", raising=False)
+
+    assert settings().SELF_SERVICE_TRANSITIONS == ("CANCELED",)
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        settings().DB_PASSWORD = "y"  # type: ignore[misc]
