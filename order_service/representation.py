@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from order_service.domain import money
-from order_service.domain import order as rules
-from order_service.domain.order import LineState, Order, Refund, Shipment
+from order_service.domain import state as rules
+from order_service.domain.state import LineState, Order, Refund, Shipment
 from order_service.log.fold import FoldedOrder
 
 

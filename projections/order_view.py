@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, Integer, LargeBinary, Row, Text, TextClause, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.cache import Entry, OrderCache
-from order_service.domain import order as rules
+from order_service.domain import state as rules
 from order_service.representation import document
 from projections import projection as p
 

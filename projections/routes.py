@@ -21,7 +21,7 @@ from order_service.cache import Lease, OrderCache
 from order_service.cache_entries import CachedList
 from order_service.db import query
 from order_service.domain.money import to_text
-from order_service.domain.order import Status
+from order_service.domain.state import Status
 from order_service.errors import OrderNotFound
 from projections import customer_summary, order_view, sales_by_day
 from projections.cursors import LENGTH_MAX, Cursors, Position

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Date, Row, Text, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from order_service.domain import order as rules
+from order_service.domain import state as rules
 from order_service.log.fold import FoldedOrder
 from projections import projection as p
 

@@ -8,7 +8,8 @@ import pytest
 
 from order_service.domain.commands import OrderCommand
 from order_service.domain.events import OrderEvent
-from order_service.domain.order import Order, decide, evolve, initial
+from order_service.domain.order import decide, evolve, initial
+from order_service.domain.state import Order
 from order_service.errors import OrderServiceError
 
 

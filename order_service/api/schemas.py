@@ -23,7 +23,7 @@ from order_service.api.body import Text
 from order_service.domain import money
 from order_service.domain.commands import PlaceOrder, TargetStatus
 from order_service.domain.events import CancelReason, OrderLine
-from order_service.domain.order import LINES_MAX, QUANTITY_MAX
+from order_service.domain.state import LINES_MAX, QUANTITY_MAX
 from order_service.errors import InvalidRequest
 
 ATTRIBUTES_MAX = 20

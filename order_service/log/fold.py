@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
-from order_service.domain.order import Order, evolve
+from order_service.domain.order import evolve
+from order_service.domain.state import Order
 from order_service.errors import UnreadableEvent
 from order_service.ids import order_number
 from order_service.log.codec import RecordedEvent, StoredEvent, decode

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.domain.commands import TargetStatus
-from order_service.domain.order import status
+from order_service.domain.state import status
 from order_service.errors import RuleViolation, VersionConflict
 from order_service.handle import Answer, change_order, place_order
 from order_service.ids import order_id_of_key, uuid7

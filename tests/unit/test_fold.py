@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 
 from order_service.domain.events import LineQuantity, OrderEvent, ShipmentDispatched
-from order_service.domain.order import status
+from order_service.domain.state import status
 from order_service.errors import UnreadableEvent
 from order_service.log.codec import Metadata, StoredEvent, encode, encode_metadata
 from order_service.log.fold import AnsweredCommand, fold_stored

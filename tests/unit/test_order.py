@@ -4,7 +4,7 @@ from uuid import UUID
 
 import pytest
 
-from order_service.domain import order as rules
+from order_service.domain import state as rules
 from order_service.domain.commands import (
     CancelOrder,
     ConfirmDelivery,
@@ -22,6 +22,7 @@ from order_service.domain.events import (
     OrderShipped,
     PaymentCaptured,
     RefundRequested,
+    ShipmentDelivered,
     ShipmentDispatched,
 )
 from order_service.errors import InvalidRequest, RuleViolation
@@ -184,7 +185,7 @@ def test_delivery_of_every_shipment_delivers_the_order() -> None:
 
 def test_delivery_of_the_first_of_two_shipments_does_not() -> None:
     given(*IS_PAID, HALF).when(ConfirmDelivery(UUID(int=7), AT)).then(
-        rules.ShipmentDelivered(UUID(int=7), AT)
+        ShipmentDelivered(UUID(int=7), AT)
     )
 
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from order_service.domain import order as rules
+from order_service.domain import state as rules
 from order_service.domain.commands import (
     CancelOrder,
     ChangeStatus,
@@ -21,7 +21,8 @@ from order_service.domain.commands import (
 )
 from order_service.domain.events import LineQuantity, OrderEvent, OrderLine
 from order_service.domain.money import AMOUNT_MINOR_MAX
-from order_service.domain.order import Order, decide, evolve, initial
+from order_service.domain.order import decide, evolve, initial
+from order_service.domain.state import Order
 from order_service.errors import InvalidRequest, RuleViolation
 from tests.examples import AT, USER
 
