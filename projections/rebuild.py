@@ -37,12 +37,13 @@ T = TypeVar("T")
 _MARKS = text(
     "SELECT k.name, b.generation, k.up_to, k.after_stream FROM rebuild_marks k "
     "JOIN rebuilds b ON b.name = k.name WHERE k.partition = :partition AND NOT k.finished "
-    "AND k.name = ANY (:names) ORDER BY k.up_to, k.after_stream, k.name FOR UPDATE OF k"
+    "AND k.name = ANY (:names) ORDER BY k.up_to, k.after_stream, k.name"
 )
 _MOVE_MARKS = text(
     "UPDATE rebuild_marks SET after_stream = coalesce(:last_stream, after_stream), "
     "events = events + :events, finished = :finished "
-    "WHERE partition = :partition AND name = ANY (:names)"
+    "WHERE partition = :partition AND name = ANY (:names) "
+    "AND after_stream = :after_stream AND NOT finished"
 )
 _SKIPS = text("SELECT name, stream_id, version FROM skips WHERE partition = :partition")
 Skips = dict[tuple[str, UUID], set[int]]
@@ -53,6 +54,7 @@ class Range:
     """Whole streams after `after_stream`, and the builds that take them."""
 
     targets: Sequence[Target]
+    after_stream: UUID
     streams: Sequence[list[StoredEvent]]
     up_to: int
     finished: bool
@@ -117,18 +119,21 @@ async def _build_range(
     singly: bool,
 ) -> int | None:
     """The number of events done; None if there is nothing left to do."""
-    async with engine.begin() as connection:
-        limit = limits.ADVANCE_BATCH_EVENTS if singly else limits.REBUILD_RANGE_EVENTS
+    limit = limits.ADVANCE_BATCH_EVENTS if singly else limits.REBUILD_RANGE_EVENTS
+    async with engine.connect() as connection:
         taken = await _read_range(connection, names, partition, partitions, limit)
-        if taken is None:
-            return None
-        rows, failing = rows_of(taken, skips, singly)
+    if taken is None:
+        return None
+    # Folded with no transaction open: on a busy machine it takes longer than the server lets one
+    # stand idle.
+    rows, failing = rows_of(taken, skips, singly)
+    async with engine.begin() as connection:
+        await _move_marks(connection, taken, partition)
         for target in taken.targets:
             await _load(connection, target, rows[target.projection.name])
             for stream in failing[target.projection.name]:
                 await step_singly(connection, target, stream, 0)
-        await _move_marks(connection, taken, partition)
-        return taken.events
+    return taken.events
 
 
 async def _read_range(
@@ -145,7 +150,7 @@ async def _read_range(
         if (mark.after_stream, mark.up_to) == (after, up_to)
     ]
     streams, finished = await read_whole_streams(connection, partition, after, up_to, limit)
-    return Range(targets, streams, up_to, finished)
+    return Range(targets, after, streams, up_to, finished)
 
 
 async def read_whole_streams(
@@ -230,15 +235,19 @@ async def _load(connection: AsyncConnection, target: Target, rows: Rows) -> None
 
 
 async def _move_marks(connection: AsyncConnection, taken: Range, partition: int) -> None:
-    """In the transaction of the range's rows. After the last one the live loop may take over."""
+    """In the transaction of the range's rows, and only from where the range was read: then no other
+    process has done it meanwhile. After the last range the live loop may take over."""
     parameters = {
         "partition": partition,
+        "after_stream": taken.after_stream,
         "names": [target.projection.name for target in taken.targets],
         "last_stream": taken.streams[-1][0].stream_id if taken.streams else None,
         "events": taken.events,
         "finished": taken.finished,
     }
-    await connection.execute(_MOVE_MARKS, parameters)
+    moved = await connection.execute(_MOVE_MARKS, parameters)
+    if moved.rowcount != len(taken.targets):
+        raise SystemExit("Another process works on this build: leaving it to that one.")
     if taken.finished:
         for target in taken.targets:
             await move(connection, target, taken.up_to)
