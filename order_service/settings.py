@@ -22,7 +22,7 @@ DRIVER_TIMEOUT_S = 4.0
 APPEND_WAIT_S = 8.0  # from the queue to the answer; after it a command is answered 503
 DECIDE_ATTEMPTS_MAX = 4  # the first, and three more after a lost race
 EVENT_BYTES_MAX = 64 * 1024
-FOLDED_ORDERS_MAX = 10_000  # orders kept folded in the memory of one web process
+FOLDED_ORDERS_MAX = 1_000  # kept in the memory of one web process; the largest takes 210 KB
 
 # --- PostgreSQL -----------------------------------------------------------------------------------
 POOL_SIZE = 10
@@ -89,6 +89,8 @@ CACHE_SCAN_PAGE = 500
 # --- HTTP -----------------------------------------------------------------------------------------
 BODY_BYTES_MAX = 256 * 1024
 BODY_RECEIVE_TIMEOUT_S = 15.0
+BODY_DISCARD_BYTES_MAX = 8 * 1024 * 1024  # read of a body that is too large, before the answer
+BODY_DISCARD_TIMEOUT_S = 2.0
 TOKEN_LENGTH_MAX = 2_048
 LIST_LIMIT_DEFAULT = 50
 LIST_LIMIT_MAX = 200

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Row, Text, TextClause, Uuid, text
+from sqlalchemy import BigInteger, Numeric, Row, Text, TextClause, Uuid, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.log.fold import FoldedOrder
@@ -53,7 +53,7 @@ def _upsert(table: str) -> TextClause:
         user_id=Uuid,
         currency=Text,
         orders=BigInteger,
-        spent_minor=BigInteger,
+        spent_minor=Numeric,
         last_order_at=p.UtcTime,
         last_order_id=Uuid,
     )
@@ -78,7 +78,7 @@ PROJECTION = p.Projection(
 )
 
 _SUMMARY = text(
-    "SELECT currency, sum(orders)::bigint AS orders, sum(spent_minor)::bigint AS spent_minor, "
+    "SELECT currency, sum(orders)::bigint AS orders, sum(spent_minor) AS spent_minor, "
     "max(last_order_at) AS last_order_at, "
     "(array_agg(last_order_id ORDER BY last_order_at DESC, last_order_id DESC))[1] "
     "AS last_order_id FROM read_models.customer_summary WHERE user_id = :user_id AND generation = "

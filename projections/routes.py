@@ -184,7 +184,7 @@ async def get_summary(request: Request, user_id: UUID, caller: CallerDependency)
         {
             "currency": row.currency,
             "orders": row.orders,
-            "spent": to_text(row.spent_minor, row.currency),
+            "spent": to_text(int(row.spent_minor), row.currency),
             "last_order_at": row.last_order_at,
             "last_order_id": str(row.last_order_id),
         }
@@ -217,7 +217,7 @@ async def report_sales(
             "currency": row.currency,
             "status": row.status,
             "orders": row.orders,
-            "revenue": to_text(row.revenue_minor, row.currency),
+            "revenue": to_text(int(row.revenue_minor), row.currency),
             "units": row.units,
         }
         for row in rows

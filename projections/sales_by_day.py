@@ -7,7 +7,7 @@ from datetime import UTC, date
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Date, Row, Text, TextClause, text
+from sqlalchemy import BigInteger, Date, Numeric, Row, Text, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.domain import state as rules
@@ -56,7 +56,7 @@ def _upsert(table: str) -> TextClause:
         currency=Text,
         status=Text,
         orders=BigInteger,
-        revenue_minor=BigInteger,
+        revenue_minor=Numeric,
         units=BigInteger,
     )
 
@@ -100,7 +100,7 @@ PROJECTION = p.Projection(
 
 _REPORT = text(
     "SELECT day, currency, status, sum(orders)::bigint AS orders, "
-    "sum(revenue_minor)::bigint AS revenue_minor, sum(units)::bigint AS units "
+    "sum(revenue_minor) AS revenue_minor, sum(units)::bigint AS units "
     "FROM read_models.sales_by_day WHERE day BETWEEN :first AND :last AND generation = "
     "(SELECT live_generation FROM read_models WHERE name = 'sales_by_day') "
     "GROUP BY day, currency, status ORDER BY day, currency, status"

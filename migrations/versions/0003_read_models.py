@@ -92,7 +92,7 @@ CREATE TABLE read_models.customer_summary (
     currency      text NOT NULL,
     partition     smallint NOT NULL,
     orders        bigint NOT NULL,
-    spent_minor   bigint NOT NULL,
+    spent_minor   numeric NOT NULL, -- a sum of amounts, which may pass any bigint
     last_order_at timestamptz NOT NULL,
     last_order_id uuid NOT NULL,
     PRIMARY KEY (generation, user_id, currency, partition)
@@ -105,7 +105,7 @@ CREATE TABLE read_models.sales_by_day (
     status        text NOT NULL,
     partition     smallint NOT NULL,
     orders        bigint NOT NULL,
-    revenue_minor bigint NOT NULL,
+    revenue_minor numeric NOT NULL, -- a sum of amounts, which may pass any bigint
     units         bigint NOT NULL,
     PRIMARY KEY (generation, day, currency, status, partition)
 ) PARTITION BY LIST (generation);

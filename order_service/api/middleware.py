@@ -9,6 +9,7 @@ import logging
 import re
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -118,6 +119,8 @@ class Framing:
             return
         problem = self._refusal(scope)
         if problem is not None:
+            if problem.status == 413:
+                await _discard(receive)
             await problems.response(problem, scope["state"]["request_id"])(scope, receive, send)
             return
         await self.app(scope, self._bounded(receive), send)
@@ -152,6 +155,8 @@ class Framing:
             received += len(message.get("body", b""))
             complete = not message.get("more_body", False)
             if received > self._max:
+                if not complete:
+                    await _discard(receive)
                 raise self._too_large()
             return message
 
@@ -160,6 +165,19 @@ class Framing:
     def _too_large(self) -> Problem:
         detail = f"A body may have at most {self._max} bytes."
         return Problem(413, "about:blank", detail, {"Connection": "close"}, max_bytes=self._max)
+
+
+async def _discard(receive: Receive) -> None:
+    """Reads on for a while: a client that is still sending when the connection closes is told of a
+    reset, and never of the answer."""
+    left = constants.BODY_DISCARD_BYTES_MAX
+    with suppress(TimeoutError):
+        async with asyncio.timeout(constants.BODY_DISCARD_TIMEOUT_S):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 def _malformed(detail: str) -> Problem:

@@ -71,8 +71,14 @@ Price = Annotated[
     BeforeValidator(_price),
     Field(json_schema_extra={"type": ["number", "string"], "examples": ["9.99"]}),
 ]
-ShortText = Annotated[Text, StringConstraints(strict=True, min_length=1, max_length=TEXT_MAX)]
-AttributeText = Annotated[Text, StringConstraints(strict=True, max_length=TEXT_MAX)]
+# One line: names and references end up in lists, labels and file names. Only notes have more.
+_LINE = r"[^\t\r\n]*"
+ShortText = Annotated[
+    Text, StringConstraints(strict=True, min_length=1, max_length=TEXT_MAX, pattern=f"^{_LINE}$")
+]
+AttributeText = Annotated[
+    Text, StringConstraints(strict=True, max_length=TEXT_MAX, pattern=f"^{_LINE}$")
+]
 Note = Annotated[Text, StringConstraints(strict=True, min_length=1, max_length=NOTE_MAX)]
 
 

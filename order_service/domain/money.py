@@ -48,7 +48,8 @@ def to_minor(amount: Decimal, currency: str) -> int:
     digits = exponent(currency)
     scaled = amount.scaleb(digits, _EXACT)
     minor = int(scaled)
-    if minor != scaled:
+    written = amount.as_tuple().exponent
+    if minor != scaled or not isinstance(written, int) or written < -digits:
         raise InvalidRequest(
             "validation", f"An amount in {currency} has at most {digits} digits after the point."
         )

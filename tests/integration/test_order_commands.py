@@ -87,6 +87,8 @@ async def test_an_order_of_nothing_to_pay_is_paid_at_once(
         ({"items": [{"sku": "", "quantity": 1, "unit_price": 1}]}, "validation"),
         ({"items": [{"sku": 1, "quantity": 1, "unit_price": 1}]}, "validation"),
         ({"items": [{"sku": "a\x00b", "quantity": 1, "unit_price": 1}]}, "validation"),
+        ({"items": [{"sku": "a\nb", "quantity": 1, "unit_price": 1}]}, "validation"),
+        ({"items": [{"sku": "a", "quantity": 1, "unit_price": "9.990"}]}, "validation"),
         ({"items": [{"quantity": 1, "unit_price": 1}]}, "validation"),
         ({"items": [{"sku": "A", "quantity": 1, "unit_price": 1, "note": 7}]}, "validation"),
         (

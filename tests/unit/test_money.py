@@ -28,6 +28,8 @@ def test_amounts_are_minor_units_and_texts_with_the_currencys_digits(
     ("amount", "currency"),
     [
         ("9.999", "USD"),
+        ("9.990", "USD"),
+        ("1200.0", "JPY"),
         ("1.5", "JPY"),
         ("-1", "USD"),
         ("1e16", "USD"),
