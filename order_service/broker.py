@@ -28,6 +28,8 @@ from order_service.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+Session = Callable[[AbstractConnection], Awaitable[None]]
+
 EVENTS_EXCHANGE = "orders.events"
 HINT_QUEUE = "orders.projections"
 TASK_QUEUE = "orders.tasks"
@@ -94,7 +96,7 @@ async def declare(channel: AbstractChannel) -> AbstractQueue:
 async def keep_connected(
     settings: Settings,
     name: str,
-    session: Callable[[AbstractConnection], Awaitable[None]],
+    session: Session,
     stop: asyncio.Event,
 ) -> None:
     """Runs `session` on a new connection again and again, with back-off, until `stop` is set.
@@ -106,8 +108,7 @@ async def keep_connected(
     while not stop.is_set():
         started = time.monotonic()
         try:
-            async with _connection(settings, name) as (connection, lost):
-                await _run_until(stop, until_first(session(connection), _raise_when(lost)))
+            await _run_until(stop, _connected(settings, name, session))
         # Deliberately everything: drivers raise their own errors, OSError, TimeoutError, even
         # RuntimeError, and a process that must never lose its place has nowhere better to go.
         except Exception as error:
@@ -120,6 +121,11 @@ async def keep_connected(
             await _run_until(stop, asyncio.sleep(wait_s), grace_s=0)
 
 
+async def _connected(settings: Settings, name: str, session: Session) -> None:
+    async with _connection(settings, name) as (connection, lost):
+        await until_first(session(connection), _raise_when(lost))
+
+
 async def until_first(*works: Awaitable[object]) -> None:
     """Runs all until one of them ends; the others are cancelled, and its error is raised."""
     tasks = [asyncio.ensure_future(work) for work in works]
@@ -130,6 +136,10 @@ async def until_first(*works: Awaitable[object]) -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     for task in done:
+        if task.cancelled():
+            # Not by us: aiormq cancels what waits on a channel that it closes. Passed on, that
+            # would end the process as if somebody had asked for it.
+            raise ConnectionError("cancelled by the connection that it waited for")
         task.result()
 
 

@@ -25,6 +25,7 @@ from order_service.db import WEB, create_engine
 from order_service.errors import OrderServiceError
 from order_service.settings import Settings
 from projections import consumer, dead_letters, flower, replay, status, verify
+from projections.tasks import worker_argv
 
 Run = Callable[[Settings, asyncio.Event], Awaitable[None]]
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     word("consumer", "turn messages into tasks", _role(consumer.run))
     word("worker", "run tasks: bring read models up to date", _worker)
     watch = word("flower", "watch the workers", _flower)
-    watch.add_argument("--host", default="0.0.0.0")  # noqa: S104
+    watch.add_argument("--host", help="where it listens; else at FLOWER_ADDRESS")
     word("migrate", "bring the database up to this code", _migrate)
     user = word("create-user", "add an account of any role; prints its password", _create_user)
     user.add_argument("email")
@@ -102,11 +103,7 @@ def _web(arguments: argparse.Namespace, settings: Settings) -> int:
 
 
 def _worker(_: argparse.Namespace, settings: Settings) -> int:
-    _become(
-        *("celery", "--app", "projections.tasks", "worker"),
-        *("--concurrency", str(settings.WORKER_PROCESSES), "--loglevel", "WARNING", "--events"),
-        *("--without-mingle", "--without-gossip"),
-    )
+    _become(*worker_argv(settings))
 
 
 def _flower(arguments: argparse.Namespace, settings: Settings) -> int:

@@ -1,7 +1,8 @@
 """Flower: how it is started. May import settings.
 
-It only watches: nothing depends on it. Its password goes through the environment, since anybody on
-the machine can read a command line.
+It only watches: nothing depends on it, and it turns the workers' events on while it runs, so that
+they cost nothing without it. Its password goes through the environment, since anybody on the
+machine can read a command line.
 """
 
 from order_service import settings as limits
@@ -9,19 +10,29 @@ from order_service.errors import OrderServiceError
 from order_service.settings import Settings
 
 
-def argv(settings: Settings, host: str) -> tuple[str, ...]:
-    """What follows `python -m`. Raises OrderServiceError where Flower would be open to anybody."""
-    if not settings.FLOWER_PASSWORD:
-        raise OrderServiceError(
-            "flower-password-missing", "Set FLOWER_PASSWORD: without it anybody could read tasks."
-        )
+def argv(settings: Settings, host: str | None = None) -> tuple[str, ...]:
+    """What follows `python -m`; `host`: where it listens, if not at FLOWER_ADDRESS."""
     return (
         *("celery", "--app", "projections.tasks", "flower"),
-        *(f"--address={host}", f"--port={settings.FLOWER_PORT}"),
+        *(f"--address={host or settings.FLOWER_ADDRESS}", f"--port={settings.FLOWER_PORT}"),
         f"--max_tasks={limits.FLOWER_TASKS_MAX}",
         "--read_only",
     )
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    return {"FLOWER_BASIC_AUTH": f"{settings.FLOWER_USER}:{settings.FLOWER_PASSWORD}"}
+    """Raises OrderServiceError where Flower would be open to more than its operator."""
+    if not settings.FLOWER_PASSWORD:
+        raise OrderServiceError(
+            "flower-password-missing", "Set FLOWER_PASSWORD: without it anybody could read tasks."
+        )
+    if "," in settings.FLOWER_USER + settings.FLOWER_PASSWORD or ":" in settings.FLOWER_USER:
+        raise OrderServiceError(
+            "flower-login-unusable",
+            "Leave commas out of FLOWER_USER and FLOWER_PASSWORD, and colons out of the user: "
+            "Flower would read several logins, each with a part of the password.",
+        )
+    return {
+        "FLOWER_BASIC_AUTH": f"{settings.FLOWER_USER}:{settings.FLOWER_PASSWORD}",
+        "FLOWER_UNAUTHENTICATED_API": "false",  # whatever the environment says
+    }

@@ -112,6 +112,16 @@ app = Celery("order-service")
 app.add_defaults(_configuration)
 
 
+def worker_argv(settings: Settings) -> tuple[str, ...]:
+    """What follows `python -m`. Workers need not know of each other (mingle, gossip); that they are
+    alive is said for Flower's sake, and only while it listens."""
+    return (
+        *("celery", "--app", "projections.tasks", "worker"),
+        *("--concurrency", str(settings.WORKER_PROCESSES), "--loglevel", "WARNING"),
+        *("--without-mingle", "--without-gossip"),
+    )
+
+
 @app.task(
     name="advance",
     bind=True,

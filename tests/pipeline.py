@@ -16,7 +16,7 @@ from order_service.settings import Settings
 from tests.given_log import RawEvent, given_order
 from tests.proxy import Proxy
 
-WAIT_S = 15.0
+WAIT_S = 30.0
 LOOK_S = 0.01
 Role = Callable[[Settings, asyncio.Event], Awaitable[None]]
 

@@ -15,8 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import broker
 from order_service.settings import Settings
-from projections.celery_commands import worker_argv
-from projections.tasks import app
+from projections.tasks import app, worker_argv
 from tests.conftest import ROOT, run_sql
 from tests.pipeline import eventually
 from tests.worker_probe import TABLE, probe

@@ -4,14 +4,16 @@ import asyncio
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from order_service.errors import OrderServiceError
 from order_service.settings import Settings
-from projections.celery_commands import flower_argv, flower_env
+from projections import flower
 from tests.conftest import ROOT
 from tests.pipeline import eventually
 
@@ -25,30 +27,31 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def flower(migrated_template: Settings) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def running(migrated_template: Settings) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """The process and its address."""
     port = free_port()
     settings = migrated_template.model_copy(
         update={"FLOWER_PASSWORD": PASSWORD, "FLOWER_PORT": port}
     )
-    environment = {**os.environ, **flower_env(settings)}
-    process = subprocess.Popen(flower_argv(), cwd=ROOT, env=environment)
+    environment = {**os.environ, **flower.environment(settings)}
+    argv = [sys.executable, "-m", *flower.argv(settings)]
+    process = subprocess.Popen(argv, cwd=ROOT, env=environment)
     yield process, f"http://127.0.0.1:{port}"
     process.terminate()
     process.wait(10)
 
 
 @pytest.fixture
-async def page(flower: tuple[subprocess.Popen[bytes], str]) -> str:
+async def page(running: tuple[subprocess.Popen[bytes], str]) -> str:
     async def answers() -> bool:
         async with httpx.AsyncClient() as client:
             try:
-                return (await client.get(f"{flower[1]}/healthcheck")).status_code == 200
+                return (await client.get(f"{running[1]}/healthcheck")).status_code == 200
             except httpx.TransportError:
                 return False
 
     await eventually(answers)
-    return flower[1]
+    return running[1]
 
 
 @pytest.mark.parametrize("path", ["/", "/workers", "/tasks", "/broker", "/api/tasks"])
@@ -70,10 +73,10 @@ async def test_it_changes_nothing(page: str) -> None:
 
 
 async def test_the_password_does_not_stand_in_the_command_line(
-    flower: tuple[subprocess.Popen[bytes], str], page: str
+    running: tuple[subprocess.Popen[bytes], str], page: str
 ) -> None:
     del page
-    command_line = await asyncio.to_thread(Path(f"/proc/{flower[0].pid}/cmdline").read_bytes)
+    command_line = await asyncio.to_thread(Path(f"/proc/{running[0].pid}/cmdline").read_bytes)
 
     assert b"flower" in command_line
     assert b"long password" not in command_line
@@ -89,5 +92,5 @@ def test_it_is_not_started_with_a_login_that_does_not_hold(
         update={"FLOWER_USER": user, "FLOWER_PASSWORD": password}
     )
 
-    with pytest.raises(ValueError, match="FLOWER_"):
-        flower_env(settings)
+    with pytest.raises(OrderServiceError, match="FLOWER_"):
+        flower.environment(settings)

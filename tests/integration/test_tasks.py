@@ -1,6 +1,5 @@
 """Celery as it is set up here, in real worker processes: F35, F44, F47."""
 
-import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -8,7 +7,6 @@ from typing import Any
 
 import pytest
 from aio_pika import Message
-from aio_pika.abc import AbstractChannel
 from aiormq.exceptions import ChannelNotFoundEntity
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -16,12 +14,11 @@ from order_service import broker
 from order_service.db import create_engine
 from order_service.settings import Settings
 from projections.registry import PROJECTIONS
-from projections.tasks import SEND_ERRORS, TaskSender
+from projections.tasks import TaskSender
 from tests.conftest import own_database
 from tests.examples import CAPTURED, PAID, PLACED
 from tests.given_log import given_order
-from tests.pipeline import checkpoints, eventually, through
-from tests.proxy import proxy_to
+from tests.pipeline import checkpoints, eventually
 from tests.workers import Tasks, start_worker, stop_worker, with_probes
 
 
@@ -135,35 +132,3 @@ async def test_a_worker_comes_back_to_a_deleted_queue(tasks: Tasks) -> None:
     await tasks.are_consumed()
     tasks.send("deleted")
     assert len(await tasks.runs("deleted")) == 1
-
-
-async def test_a_task_for_a_deleted_queue_is_an_error_and_then_declares_it(
-    settings: Settings, rabbitmq: AbstractChannel
-) -> None:
-    sender = TaskSender(settings)
-    await sender.send_advance([("order_view", 0)])
-    await rabbitmq.queue_delete(broker.TASK_QUEUE)
-
-    with pytest.raises(SEND_ERRORS):
-        await sender.send_advance([("order_view", 0)])
-    await sender.send_advance([("order_view", 0), ("order_view", 1)])
-
-    queue = await rabbitmq.declare_queue(broker.TASK_QUEUE, passive=True)
-    assert queue.declaration_result.message_count == 2
-    sender.close()
-
-
-async def test_a_silent_rabbitmq_ends_a_send_in_time(
-    settings: Settings, rabbitmq: AbstractChannel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("order_service.settings.TASK_SEND_TIMEOUT_S", 0.3)
-    async with proxy_to(settings.RABBITMQ_HOST, settings.RABBITMQ_PORT) as proxy:
-        sender = TaskSender(through(proxy, settings))
-        await sender.send_advance([("order_view", 0)])
-        proxy.replies = False
-        with pytest.raises(SEND_ERRORS, match="timed out"):
-            async with asyncio.timeout(2):
-                await sender.send_advance([("order_view", 0)])
-        proxy.replies = True
-        await sender.send_advance([("order_view", 0)])
-        sender.close()
