@@ -8,9 +8,9 @@ limiter at their place in the order of evaluation, and the storage is a dictiona
 
 Windows are aligned to the clock, so every process means the same one and its number is part of the
 Redis key. Every 100 ms a task tells Redis what was counted here and learns the total; what is not
-ours is the others' share. So N processes together can admit too much only within such an interval:
-at most what the others admit during it. While Redis is down or hung nobody waits for it, and each
-process goes on alone.
+ours is the others' share. So N processes together can admit too much: what the others admit in one
+interval, and what a process that had none of a key's requests admits until an interval after the
+first one. While Redis is down or hung nobody waits for it, and each process goes on alone.
 """
 
 import asyncio
