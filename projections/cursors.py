@@ -1,7 +1,6 @@
 """Cursors of lists: opaque, and of use only for the list that gave them. May import errors."""
 
 import base64
-import binascii
 import hashlib
 import hmac
 from datetime import UTC, datetime, timedelta
@@ -33,15 +32,16 @@ class Cursors:
         """Raises InvalidRequest `invalid-cursor` for what this did not make for these filters."""
         try:
             raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
-        except (ValueError, binascii.Error):
+            if len(raw) != _TIME_BYTES + _ID_BYTES + _SEAL_BYTES:
+                raise _invalid()
+            micros, order_id = raw[:_TIME_BYTES], raw[_TIME_BYTES:-_SEAL_BYTES]
+            position = _EPOCH + int.from_bytes(micros) * _MICROSECOND, UUID(bytes=order_id)
+        except (ValueError, OverflowError):
             raise _invalid() from None
-        plain, seal = raw[:-_SEAL_BYTES], raw[-_SEAL_BYTES:]
-        if len(plain) != _TIME_BYTES + _ID_BYTES:
+        # The text and not only its bytes: base64 has more than one text for them.
+        if not hmac.compare_digest(self.encode(position, filters), cursor):
             raise _invalid()
-        if not hmac.compare_digest(seal, self._seal(plain, filters)):
-            raise _invalid()
-        micros = int.from_bytes(plain[:_TIME_BYTES])
-        return _EPOCH + micros * _MICROSECOND, UUID(bytes=plain[_TIME_BYTES:])
+        return position
 
     def _seal(self, plain: bytes, filters: str) -> bytes:
         mac = hmac.digest(self._key, plain + filters.encode(), hashlib.sha256)

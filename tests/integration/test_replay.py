@@ -214,8 +214,8 @@ async def test_a_number_too_large_to_store_parks_its_stream_live_and_in_the_rebu
     assert await replayed(settings, "--all") == 0
 
     letters = "SELECT name, stream_id, generation FROM dead_letters"
-    parking = ("order_view", "sales_by_day")
-    assert set(await rows(web_engine, letters)) == {(n, bad, g) for n in parking for g in (1, 2)}
+    # The sums of sales_by_day have no such bound: only a single order's total has one.
+    assert set(await rows(web_engine, letters)) == {("order_view", bad, g) for g in (1, 2)}
     assert (await verified(projector_engine)).wrong == 0
 
 
