@@ -1,5 +1,7 @@
 """Cursors: what was sealed comes back, and nothing else does."""
 
+import string
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -25,15 +27,14 @@ def test_a_cursor_of_other_filters_or_another_secret_is_refused() -> None:
             cursors.decode(cursor, filters)
 
 
-@pytest.mark.parametrize("end", ["A", "B", "C", "D", "E", "w", "x", "-", "_", "+", "/", "=", ""])
-def test_another_text_of_the_same_bytes_is_refused(end: str) -> None:
-    """Base64 leaves bits over at the end: several last characters mean the same."""
+def test_another_text_of_the_same_bytes_is_refused() -> None:
+    """Base64 leaves bits over at the end: sixteen last characters mean the same."""
     cursor = CURSORS.encode((AT, NEW_ID), "ann")
-    changed = cursor[:-1] + end
+    others = {cursor[:-1] + end for end in string.ascii_letters + string.digits + "-_"} - {cursor}
 
-    if changed != cursor:
+    for other in others:
         with pytest.raises(InvalidRequest):
-            CURSORS.decode(changed, "ann")
+            CURSORS.decode(other, "ann")
 
 
 @given(st.text(max_size=100))
