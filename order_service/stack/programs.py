@@ -169,17 +169,17 @@ def on_machine(wanted: Wanted, path: Iterable[str]) -> Iterator[Programs]:
     seen = set()
     for folder in (*map(Path, path), *usual):
         for names in wanted.needs:
-            if all((folder / name).exists() for name in names):
-                real = (
-                    (folder / names[0]).resolve().parent
-                )  # a link in PATH: its neighbours are elsewhere
-                if (
-                    real not in seen
-                    and all((real / name).exists() for name in names)
-                    and _enterable(real)
-                ):
-                    seen.add(real)
-                    yield Programs(real)
+            if not _has(folder, names):
+                continue
+            real = (folder / names[0]).resolve().parent  # a link in PATH: its neighbours are there
+            if real not in seen and _has(real, names) and _enterable(real):
+                seen.add(real)
+                yield Programs(real)
+
+
+def _has(folder: Path, names: Iterable[str]) -> bool:
+    """False also for a folder that we may not look into, as PATH may have some."""
+    return all(os.access(folder / name, os.X_OK) for name in names)
 
 
 def cache() -> Path:

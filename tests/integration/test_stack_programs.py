@@ -54,6 +54,15 @@ def test_half_an_installation_is_passed_over(folder: Path) -> None:
     assert list(on_machine(replace(POSTGRESQL, usual=()), [str(folder / "bin")])) == []
 
 
+def test_a_folder_in_path_that_cannot_be_looked_into_is_passed_over(folder: Path) -> None:
+    """Here one with a name that no system takes; for an ordinary user, root's own folders are."""
+    there = install(folder / "bin", "17.1")
+
+    found = list(on_machine(replace(POSTGRESQL, usual=()), ["/" + "x" * 5_000, str(there)]))
+
+    assert [programs.folder for programs in found] == [there]
+
+
 def test_versions_that_are_too_old_give_way_to_the_wheel(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
