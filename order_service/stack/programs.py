@@ -100,8 +100,7 @@ def erlang(programs: Programs) -> str | None:
     candidates = [f"{folder}/erlang/bin" for folder in ours] if programs.unpacked else []
     candidates += [*os.get_exec_path(), "/usr/lib/erlang/bin", "/usr/local/lib/erlang/bin"]
     for folder in map(Path, candidates):
-        found = folder / "erl"
-        if found.exists() and (folder / "epmd").exists() and _enterable(found.resolve()):
+        if _has(folder, ("erl", "epmd")) and _enterable((folder / "erl").resolve()):
             return str(folder)
     return None
 
