@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime
 from uuid import UUID
 
-NUMBER = re.compile(r"A-([1-9][0-9]{0,17})-([0-9])", re.ASCII)
+_CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 def now() -> datetime:
@@ -31,6 +31,11 @@ def order_id_of_key(principal: UUID, key: str) -> UUID:
     """The id of the order that `principal` creates under `key`: the same for every repeat."""
     digest = hashlib.sha256(principal.bytes + key.encode()).digest()
     return _with_version(int.from_bytes(digest[:16]), 8)
+
+
+def parse_order_id(text: str) -> UUID | None:
+    """The id in its canonical form, in either case; None for whatever else a UUID may look like."""
+    return UUID(text) if _CANONICAL_UUID.fullmatch(text.lower()) else None
 
 
 def order_number(position: int, partition: int, partitions: int) -> str:

@@ -23,6 +23,7 @@ from order_service.db import query
 from order_service.domain.money import to_text
 from order_service.domain.state import Status
 from order_service.errors import OrderNotFound
+from order_service.ids import parse_order_id
 from projections import customer_summary, order_view, sales_by_day
 from projections.cursors import LENGTH_MAX, Cursors, Position
 from projections.order_reader import OrderReader
@@ -30,7 +31,6 @@ from projections.order_reader import OrderReader
 router = APIRouter(tags=["queries"])
 
 PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
-_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _STATUSES = get_args(Status)
@@ -55,10 +55,10 @@ async def get_order(
     `Order-Stale: true` marks an order whose last events the running version cannot read.
     """
     reader: OrderReader = request.app.state.order_reader
-    wanted = order_id.lower()
-    if not _UUID.fullmatch(wanted):
+    wanted = parse_order_id(order_id)
+    if wanted is None:
         raise _not_found()
-    order, cache_use = await reader.read(UUID(wanted))
+    order, cache_use = await reader.read(wanted)
     # Decided on the owner in what was loaded, and alike for what does not exist.
     if order is None or not (caller.is_staff or order.owner == caller.user_id):
         raise _not_found()

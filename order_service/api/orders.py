@@ -26,7 +26,7 @@ from order_service.errors import (
     VersionConflict,
 )
 from order_service.handle import Answer, change_order, place_order
-from order_service.ids import now, order_id_of_key, uuid7
+from order_service.ids import now, order_id_of_key, parse_order_id, uuid7
 from order_service.log.appender import OrderText
 from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog
@@ -40,7 +40,6 @@ _KEY = re.compile(r'"([\x20-\x21\x23-\x5b\x5d-\x7e]{1,255})"|([\x21\x23-\x5b\x5d
 _ETAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _ETAGS = re.compile(rf"[\t ,]*{_ETAG.pattern}([\t ]*,[\t ,]*{_ETAG.pattern})*[\t ,]*")
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-_CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
 class StaleVersion(OrderServiceError):
@@ -61,10 +60,10 @@ def etag(order: FoldedOrder) -> str:
 
 
 def order_id_of(path: str) -> UUID:
-    """The id in its canonical form, in either case; anything else names no order."""
-    if not _CANONICAL_UUID.fullmatch(path.lower()):
-        raise OrderNotFound(path[:64] if path.isascii() and path.isprintable() else "")
-    return UUID(path)
+    order_id = parse_order_id(path)
+    if order_id is None:
+        raise OrderNotFound("with this id")
+    return order_id
 
 
 async def _idempotency_key(

@@ -10,6 +10,8 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.cache import Lease, OrderCache
+from order_service.domain.events import OrderDelivered
+from order_service.log.upcasters import UPCASTERS
 from order_service.settings import Settings
 from projections import dead_letters, status, verify
 from projections.registry import PROJECTIONS
@@ -243,3 +245,28 @@ async def test_dead_letters_by_command(
     assert await command("skip", "order_view", str(bad), "--reason", "never meant") == 0
     assert await command("retry", "order_view", str(bad)) == 1
     assert f"order_view has not parked stream {bad}." in capsys.readouterr().out
+
+
+async def test_every_parked_stream_is_retried_after_the_code_was_mended(
+    settings: Settings,
+    web_engine: AsyncEngine,
+    projector_engine: AsyncEngine,
+    cache: OrderCache,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An upcaster was forgotten, and is added."""
+    monkeypatch.setattr(OrderDelivered, "SCHEMA_VERSION", 2)
+    for _ in range(2):
+        await given_order(web_engine, PLACED, RawEvent("OrderDelivered", "{}", schema_version=1))
+    await advance_all(projector_engine, cache)
+    arguments = argparse.Namespace(action="retry-all")
+
+    assert await dead_letters.run(arguments, settings) == 1
+    assert "0 of 6 parked streams go on." in capsys.readouterr().out
+    monkeypatch.setitem(UPCASTERS, ("OrderDelivered", 1), lambda data: data)
+    assert await dead_letters.run(arguments, settings) == 0
+    assert "6 of 6 parked streams go on." in capsys.readouterr().out
+
+    found = await verified(projector_engine)
+    assert (found.wrong, found.parked) == (0, [])
