@@ -1,17 +1,32 @@
 """What can be asked of an order, in the imperative. May import the standard library and events.
 
 Ids and the time `at` arrive as fields: the decider makes up nothing. Fields that may turn out not
-to be needed (`refund_id` of a cancellation without money) are given all the same.
+to be needed (`refund_id` of a cancellation without money) are given all the same. Amounts are minor
+units of the order's currency.
 """
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
-from order_service.domain.events import CancelReason, LineQuantity, OrderLine, PaymentSource
+from order_service.domain.events import (
+    AuthorizationVoidReason,
+    CancelReason,
+    LineQuantity,
+    NoteVisibility,
+    OrderLine,
+    PaymentSource,
+    ReceivedQuantity,
+    RefundReason,
+    ReturnReason,
+    ShipmentVoidReason,
+)
 
 TargetStatus = Literal["PENDING", "PAID", "SHIPPED", "DELIVERED", "CANCELED"]
+
+# --- placing and editing --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +40,53 @@ class PlaceOrder:
     external_reference: str | None = None
     shipping_fee_minor: int = 0
     discount_minor: int = 0
+    address_ref: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AddLine:
+    sku: str
+    name: str | None
+    quantity: int
+    unit_price_minor: int | None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeLineQuantity:
+    line_id: int
+    quantity: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveLine:
+    line_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeShippingAddress:
+    address_ref: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class AddNote:
+    note_id: UUID
+    visibility: NoteVisibility
+    text_ref: UUID
+
+
+# --- payments -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizePayment:
+    """`amount_minor` None: whatever is due."""
+
+    payment_id: UUID
+    amount_minor: int | None
+    method: str | None = None
+    provider_reference: str | None = None
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,27 +94,83 @@ class RecordPayment:
     """`amount_minor` None: whatever is due."""
 
     payment_id: UUID
+    refund_id: UUID
     amount_minor: int | None
     source: PaymentSource
     provider_reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class CapturePayment:
+    """`amount_minor` None: whatever is open of the authorization."""
+
+    payment_id: UUID
+    amount_minor: int | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class VoidAuthorization:
+    payment_id: UUID
+    reason: AuthorizationVoidReason
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPaymentFailure:
+    payment_id: UUID
+    code: str
+
+
+# --- shipments ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
 class Ship:
-    """`lines` None: everything outstanding."""
+    """`lines` None: everything outstanding. `allow_unpaid`: the shop ships before it is paid."""
 
     shipment_id: UUID
     lines: tuple[LineQuantity, ...] | None
+    at: datetime
+    carrier: str | None = None
+    tracking_number: str | None = None
+    allow_unpaid: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateTracking:
+    """None leaves what is known."""
+
+    shipment_id: UUID
     carrier: str | None = None
     tracking_number: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
+class VoidShipment:
+    shipment_id: UUID
+    reason: ShipmentVoidReason
+    text_ref: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ConfirmDelivery:
-    """`shipment_id` None: every shipment on its way."""
+    """`shipment_id` None: every shipment on its way. `delivered_at` None: now."""
 
     shipment_id: UUID | None
-    delivered_at: datetime
+    delivered_at: datetime | None
+    at: datetime
+
+
+# --- cancellations and refunds --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CancelUnits:
+    line_id: int
+    quantity: int
+    reason: CancelReason
+    refund_id: UUID
+    text_ref: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +178,77 @@ class CancelOrder:
     reason: CancelReason
     refund_id: UUID
     text_ref: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireOrder:
+    """Asked by a timer; by the time it is decided, somebody may have paid."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRefund:
+    """`amount_minor` None: whatever can be given back."""
+
+    refund_id: UUID
+    amount_minor: int | None
+    reason: RefundReason
+    text_ref: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SettleRefund:
+    refund_id: UUID
+    provider_reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FailRefund:
+    refund_id: UUID
+    code: str
+
+
+# --- returns --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RequestReturn:
+    """`window`: how long after its delivery a unit may be sent back; None for staff, who may always
+    take it."""
+
+    return_id: UUID
+    lines: tuple[LineQuantity, ...]
+    reason: ReturnReason
+    at: datetime
+    window: timedelta | None = None
+    text_ref: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApproveReturn:
+    return_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class RejectReturn:
+    return_id: UUID
+    text_ref: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelReturn:
+    return_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveReturn:
+    """`lines` None: everything approved and not yet here, sellable."""
+
+    return_id: UUID
+    lines: tuple[ReceivedQuantity, ...] | None
+    refund_id: UUID
+
+
+# --- the shorthand --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,4 +267,32 @@ class ChangeStatus:
     tracking_number: str | None = None
 
 
-OrderCommand = PlaceOrder | RecordPayment | Ship | ConfirmDelivery | CancelOrder | ChangeStatus
+OrderCommand = (
+    PlaceOrder
+    | AddLine
+    | ChangeLineQuantity
+    | RemoveLine
+    | ChangeShippingAddress
+    | AddNote
+    | AuthorizePayment
+    | RecordPayment
+    | CapturePayment
+    | VoidAuthorization
+    | RecordPaymentFailure
+    | Ship
+    | UpdateTracking
+    | VoidShipment
+    | ConfirmDelivery
+    | CancelUnits
+    | CancelOrder
+    | ExpireOrder
+    | RequestRefund
+    | SettleRefund
+    | FailRefund
+    | RequestReturn
+    | ApproveReturn
+    | RejectReturn
+    | CancelReturn
+    | ReceiveReturn
+    | ChangeStatus
+)

@@ -21,8 +21,27 @@ CancelReason = Literal[
     "EXPIRED",
     "OTHER",
 ]
+ReturnReason = Literal["DAMAGED", "WRONG_ITEM", "NOT_AS_DESCRIBED", "NO_LONGER_NEEDED", "OTHER"]
+# Of a refund that staff ask for; one that follows from a cancellation or a return has its reason.
+RefundReason = Literal[
+    "CUSTOMER_REQUEST",
+    "DAMAGED",
+    "WRONG_ITEM",
+    "NOT_AS_DESCRIBED",
+    "LATE_DELIVERY",
+    "OVERPAYMENT",
+    "GOODWILL",
+    "STAFF_ERROR",
+    "OTHER",
+]
+AuthorizationVoidReason = Literal[
+    "ORDER_CANCELED", "CUSTOMER_REQUEST", "EXPIRED", "STAFF_ERROR", "OTHER"
+]
+ShipmentVoidReason = Literal["NOT_HANDED_OVER", "LOST", "WRONG_LABEL", "STAFF_ERROR", "OTHER"]
 RefundCause = Literal["manual", "cancel", "return", "late_capture"]
 PaymentSource = Literal["manual", "provider"]
+NoteVisibility = Literal["public", "internal"]
+ReturnCondition = Literal["SELLABLE", "DAMAGED"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +63,16 @@ class LineQuantity:
 
 
 @dataclass(frozen=True, slots=True)
+class ReceivedQuantity:
+    line_id: int
+    quantity: int
+    condition: ReturnCondition
+
+
+# --- placing and editing --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
 class OrderPlaced:
     SCHEMA_VERSION: ClassVar[int] = 1
     user_id: UUID
@@ -57,12 +86,84 @@ class OrderPlaced:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderLineAdded:
+    """`total_minor`, here and below: the order's total after the event."""
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+    line: OrderLine
+    total_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderLineQuantityChanged:
+    SCHEMA_VERSION: ClassVar[int] = 1
+    line_id: int
+    from_quantity: int
+    to_quantity: int
+    total_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderLineRemoved:
+    SCHEMA_VERSION: ClassVar[int] = 1
+    line_id: int
+    total_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShippingAddressChanged:
+    SCHEMA_VERSION: ClassVar[int] = 1
+    address_ref: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class OrderNoteAdded:
+    SCHEMA_VERSION: ClassVar[int] = 1
+    note_id: UUID
+    visibility: NoteVisibility
+    text_ref: UUID
+
+
+# --- payments -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentAuthorized:
+    SCHEMA_VERSION: ClassVar[int] = 1
+    payment_id: UUID
+    amount_minor: int
+    method: str | None = None
+    provider_reference: str | None = None
+    expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentAuthorizationVoided:
+    """What was still open of the authorization is given up."""
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+    payment_id: UUID
+    reason: AuthorizationVoidReason
+
+
+@dataclass(frozen=True, slots=True)
 class PaymentCaptured:
+    """`payment_id`: a new payment, or the authorization of which this is a part."""
+
     SCHEMA_VERSION: ClassVar[int] = 1
     payment_id: UUID
     amount_minor: int
     source: PaymentSource
     provider_reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentFailed:
+    """`code`: the provider's, for machines."""
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+    payment_id: UUID
+    code: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +173,35 @@ class OrderPaid:
     captured_minor: int
 
 
+# --- shipments ------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, slots=True)
 class ShipmentDispatched:
     SCHEMA_VERSION: ClassVar[int] = 1
     shipment_id: UUID
     lines: tuple[LineQuantity, ...]
+    dispatched_at: datetime
     carrier: str | None = None
     tracking_number: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShipmentTrackingUpdated:
+    SCHEMA_VERSION: ClassVar[int] = 1
+    shipment_id: UUID
+    carrier: str | None
+    tracking_number: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShipmentVoided:
+    """It never left, or will not arrive: its units are outstanding again."""
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+    shipment_id: UUID
+    reason: ShipmentVoidReason
+    text_ref: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +222,19 @@ class OrderDelivered:
     SCHEMA_VERSION: ClassVar[int] = 1
 
 
+# --- cancellations and refunds --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OrderUnitsCanceled:
+    SCHEMA_VERSION: ClassVar[int] = 1
+    line_id: int
+    quantity: int
+    reason: CancelReason
+    total_minor: int
+    text_ref: UUID | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class OrderCanceled:
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -109,22 +245,105 @@ class OrderCanceled:
 
 @dataclass(frozen=True, slots=True)
 class RefundRequested:
+    """`payment_id`: the payment to give back, where only one can be meant."""
+
     SCHEMA_VERSION: ClassVar[int] = 1
     refund_id: UUID
     amount_minor: int
     cause: RefundCause
-    reason: str
+    reason: RefundReason | CancelReason | ReturnReason
     payment_id: UUID | None = None
+    text_ref: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundCompleted:
+    SCHEMA_VERSION: ClassVar[int] = 1
+    refund_id: UUID
+    amount_minor: int
+    provider_reference: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefundFailed:
+    """`code`: the provider's, for machines."""
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+    refund_id: UUID
+    amount_minor: int
+    code: str
+
+
+# --- returns --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnRequested:
+    SCHEMA_VERSION: ClassVar[int] = 1
+    return_id: UUID
+    lines: tuple[LineQuantity, ...]
+    reason: ReturnReason
+    text_ref: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnApproved:
+    SCHEMA_VERSION: ClassVar[int] = 1
+    return_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnRejected:
+    SCHEMA_VERSION: ClassVar[int] = 1
+    return_id: UUID
+    text_ref: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnCanceled:
+    SCHEMA_VERSION: ClassVar[int] = 1
+    return_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class ReturnReceived:
+    SCHEMA_VERSION: ClassVar[int] = 1
+    return_id: UUID
+    lines: tuple[ReceivedQuantity, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderReturned:
+    SCHEMA_VERSION: ClassVar[int] = 1
 
 
 OrderEvent = (
     OrderPlaced
+    | OrderLineAdded
+    | OrderLineQuantityChanged
+    | OrderLineRemoved
+    | ShippingAddressChanged
+    | OrderNoteAdded
+    | PaymentAuthorized
+    | PaymentAuthorizationVoided
     | PaymentCaptured
+    | PaymentFailed
     | OrderPaid
     | ShipmentDispatched
+    | ShipmentTrackingUpdated
+    | ShipmentVoided
     | OrderShipped
     | ShipmentDelivered
     | OrderDelivered
+    | OrderUnitsCanceled
     | OrderCanceled
     | RefundRequested
+    | RefundCompleted
+    | RefundFailed
+    | ReturnRequested
+    | ReturnApproved
+    | ReturnRejected
+    | ReturnCanceled
+    | ReturnReceived
+    | OrderReturned
 )
