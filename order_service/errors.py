@@ -1,9 +1,10 @@
 """The errors of the service, one small hierarchy. May import the standard library only.
 
     OrderServiceError                code, facts
-    ├── InvalidRequest               the request is wrong in itself (422, or 400 where the code says
-    so) ├── RuleViolation                the order's state forbids it (409)
-    ├── OrderNotFound                absent, or not visible to the caller (404)
+    ├── InvalidRequest               the request is wrong in itself (422, or 400 by its code)
+    ├── RuleViolation                the order's state forbids it (409)
+    ├── NotFound                     there is no such part of the order (404)
+    │   └── OrderNotFound            absent, or not visible to the caller
     ├── VersionConflict              decided on another version (409; 412 when the client sent it)
     ├── Unavailable                  a dependency, a queue or a deadline (503)
     └── UnreadableEvent              today's code cannot read a stored event
@@ -34,7 +35,11 @@ class RuleViolation(OrderServiceError):
     """What the order's present state forbids."""
 
 
-class OrderNotFound(OrderServiceError):
+class NotFound(OrderServiceError):
+    """A line, payment, shipment, refund or return that the order does not have."""
+
+
+class OrderNotFound(NotFound):
     def __init__(self, order_id: object) -> None:
         super().__init__("order-not-found", f"No order {order_id} that you may see.")
 

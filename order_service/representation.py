@@ -4,14 +4,16 @@ The document is a pure function of the stream up to its version: the same for ev
 and clock, so that ETag, cache, repeats and rebuilt read models agree byte for byte.
 """
 
-from datetime import datetime
-from typing import Any
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, overload
 
 import orjson
 
 from order_service.domain import money
 from order_service.domain import state as rules
-from order_service.domain.state import LineState, Order, Refund, Shipment
+from order_service.domain.events import LineQuantity
+from order_service.domain.state import LineState, Order, Payment, Refund, Return, Shipment
 from order_service.log.fold import FoldedOrder
 
 
@@ -33,14 +35,17 @@ def as_json(folded: FoldedOrder) -> dict[str, Any]:
         "total_price": _amount(rules.total_minor(order), order),
         "shipping_fee": _amount(order.shipping_fee_minor, order),
         "discount": _amount(order.discount_minor, order),
+        "authorized": _amount(rules.authorized_minor(order), order),
         "captured": _amount(order.captured_minor, order),
         "refunded": _amount(order.refunded_minor, order),
         "refund_pending": _amount(order.refund_pending_minor, order),
         "amount_due": _amount(rules.amount_due_minor(order), order),
         "credit_due": _amount(rules.credit_due_minor(order), order),
         "items": [_item(state, order) for state in order.lines.values()],
+        "payments": [_payment(payment, order) for payment in order.payments.values()],
         "shipments": [_shipment(shipment) for shipment in order.shipments.values()],
         "refunds": [_refund(refund, order) for refund in order.refunds.values()],
+        "returns": [_return(returned) for returned in order.returns.values()],
         "external_reference": order.external_reference,
         "cancel_reason": order.cancel_reason,
         "version": folded.version,
@@ -67,29 +72,70 @@ def _item(state: LineState, order: Order) -> dict[str, Any]:
     }
 
 
+def _payment(payment: Payment, order: Order) -> dict[str, Any]:
+    return {
+        "id": payment.payment_id,
+        "kind": "authorization" if payment.authorized_minor else "capture",
+        "authorized": _amount(payment.authorized_minor, order),
+        "open": _amount(payment.open_minor, order),
+        "captured": _amount(payment.captured_minor, order),
+        "source": payment.source,
+        "method": payment.method,
+        "provider_reference": payment.provider_reference,
+        "expires_at": _time(payment.expires_at),
+        "failure_code": payment.failure_code,
+    }
+
+
 def _shipment(shipment: Shipment) -> dict[str, Any]:
     return {
         "id": shipment.shipment_id,
-        "lines": [{"line_id": q.line_id, "quantity": q.quantity} for q in shipment.lines],
+        "lines": _quantities(shipment.lines),
         "carrier": shipment.carrier,
         "tracking_number": shipment.tracking_number,
-        "delivered_at": _time(shipment.delivered_at) if shipment.delivered_at else None,
+        "dispatched_at": _time(shipment.dispatched_at),
+        "delivered_at": _time(shipment.delivered_at),
+        "voided": shipment.voided,
     }
 
 
 def _refund(refund: Refund, order: Order) -> dict[str, Any]:
     return {
         "id": refund.refund_id,
+        "status": refund.status,
         "amount": _amount(refund.amount_minor, order),
         "cause": refund.cause,
         "reason": refund.reason,
+        "payment_id": refund.payment_id,
+        "provider_reference": refund.provider_reference,
+        "failure_code": refund.failure_code,
     }
+
+
+def _return(returned: Return) -> dict[str, Any]:
+    return {
+        "id": returned.return_id,
+        "status": returned.status,
+        "reason": returned.reason,
+        "lines": [
+            {**line, "received": returned.received.get(line["line_id"], 0)}
+            for line in _quantities(returned.lines)
+        ],
+    }
+
+
+def _quantities(lines: Sequence[LineQuantity]) -> list[dict[str, int]]:
+    return [{"line_id": q.line_id, "quantity": q.quantity} for q in lines]
 
 
 def _amount(minor: int, order: Order) -> str:
     return money.to_text(minor, order.currency)
 
 
-def _time(at: datetime) -> str:
+@overload
+def _time(at: datetime) -> str: ...
+@overload
+def _time(at: None) -> None: ...
+def _time(at: datetime | None) -> str | None:
     """RFC 3339 in UTC, always with microseconds: one instant has one text."""
-    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if at else None

@@ -27,7 +27,7 @@ from order_service import settings as limits
 from order_service.api.catalogue import MEANINGS
 from order_service.errors import (
     InvalidRequest,
-    OrderNotFound,
+    NotFound,
     OrderServiceError,
     RuleViolation,
     Unavailable,
@@ -44,7 +44,7 @@ RETRY_AFTER_S = "1"
 STATUS_BY_ERROR: Mapping[type[OrderServiceError], int] = {
     InvalidRequest: 422,
     RuleViolation: 409,
-    OrderNotFound: 404,
+    NotFound: 404,
     VersionConflict: 409,
     Unavailable: 503,
     UnreadableEvent: 503,
@@ -56,7 +56,6 @@ STATUS_BY_CODE = {
     "idempotency-key-missing": 400,
     "unsupported-grant-type": 400,
     "forbidden": 403,
-    "line-not-found": 404,
     "stream-gone": 410,
     "stale-version": 412,
     "content-too-large": 413,

@@ -4,6 +4,7 @@ Exponents are those of ISO 4217; a currency that is not listed has none that we 
 refused.
 """
 
+from collections.abc import Sequence
 from decimal import Context, Decimal
 
 from order_service.errors import InvalidRequest
@@ -71,3 +72,19 @@ def to_text(minor: int, currency: str) -> str:
         return str(minor)
     sign, whole = ("-", -minor) if minor < 0 else ("", minor)
     return f"{sign}{whole // 10**digits}.{whole % 10**digits:0{digits}d}"
+
+
+def allocate(minor: int, weights: Sequence[int]) -> list[int]:
+    """`minor` in parts that go by `weights` and sum to it: by largest remainder, the first
+    of equals first. `minor`: 0 where all weights are."""
+    whole = sum(weights)
+    if whole == 0:
+        assert minor == 0, "there is nothing to give an amount to"
+        return [0] * len(weights)
+    parts = [minor * weight // whole for weight in weights]
+    by_remainder = sorted(
+        range(len(weights)), key=lambda i: minor * weights[i] % whole, reverse=True
+    )
+    for i in by_remainder[: minor - sum(parts)]:
+        parts[i] += 1
+    return parts

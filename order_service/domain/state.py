@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from order_service.domain.events import CancelReason, LineQuantity, OrderLine
+from order_service.domain.events import CancelReason, LineQuantity, OrderLine, ReturnReason
 
 LINES_MAX = 200
 QUANTITY_MAX = 100_000
@@ -19,11 +19,26 @@ Status = Literal[
     "PENDING", "PAID", "PARTIALLY_SHIPPED", "SHIPPED", "DELIVERED", "RETURNED", "CANCELED"
 ]
 PaymentStatus = Literal[
-    "UNPAID", "PARTIALLY_PAID", "PAID", "OVERPAID", "PARTIALLY_REFUNDED", "REFUNDED"
+    "UNPAID",
+    "AUTHORIZED",
+    "PARTIALLY_PAID",
+    "PAID",
+    "OVERPAID",
+    "PARTIALLY_REFUNDED",
+    "REFUNDED",
 ]
 FulfillmentStatus = Literal[
-    "UNFULFILLED", "PARTIALLY_SHIPPED", "SHIPPED", "PARTIALLY_DELIVERED", "DELIVERED", "CANCELED"
+    "UNFULFILLED",
+    "PARTIALLY_SHIPPED",
+    "SHIPPED",
+    "PARTIALLY_DELIVERED",
+    "DELIVERED",
+    "PARTIALLY_RETURNED",
+    "RETURNED",
+    "CANCELED",
 ]
+RefundStatus = Literal["PENDING", "COMPLETED", "FAILED"]
+ReturnStatus = Literal["REQUESTED", "APPROVED", "REJECTED", "CANCELED", "RECEIVED"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +63,29 @@ class LineState:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
+    """`authorized_minor` is 0 for money that was captured at once; `open_minor` is what may still
+    be captured of an authorization."""
+
     payment_id: UUID
-    amount_minor: int
-    source: str
+    authorized_minor: int
+    open_minor: int
+    captured_minor: int
     provider_reference: str | None
+    source: str | None = None
+    method: str | None = None
+    expires_at: datetime | None = None
+    failure_code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Shipment:
     shipment_id: UUID
     lines: tuple[LineQuantity, ...]
+    dispatched_at: datetime
     carrier: str | None
     tracking_number: str | None
     delivered_at: datetime | None = None
+    voided: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +94,44 @@ class Refund:
     amount_minor: int
     cause: str
     reason: str
+    payment_id: UUID | None
+    status: RefundStatus = "PENDING"
+    provider_reference: str | None = None
+    failure_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """`received`: line to units that have come back under this return."""
+
+    return_id: UUID
+    lines: tuple[LineQuantity, ...]
+    reason: ReturnReason
+    status: ReturnStatus = "REQUESTED"
+    received: Mapping[int, int] = field(default_factory=dict)
+
+    def outstanding(self, line: LineQuantity) -> int:
+        return line.quantity - self.received.get(line.line_id, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """`agreed_total_minor`: set on an order whose lines have no prices."""
+    """`agreed_total_minor`: set on an order whose lines have no prices. `last_line_id`: highest
+    number ever given to a line: none is used twice."""
 
     user_id: UUID
     currency: str
     lines: Mapping[int, LineState]
+    last_line_id: int
     shipping_fee_minor: int
     discount_minor: int
     agreed_total_minor: int | None
     external_reference: str | None
+    address_ref: UUID | None = None
     payments: Mapping[UUID, Payment] = field(default_factory=dict)
     shipments: Mapping[UUID, Shipment] = field(default_factory=dict)
     refunds: Mapping[UUID, Refund] = field(default_factory=dict)
+    returns: Mapping[UUID, Return] = field(default_factory=dict)
     captured_minor: int = 0
     refunded_minor: int = 0
     refund_pending_minor: int = 0
@@ -100,11 +147,40 @@ def units(order: Order) -> int:
     return sum(line.active for line in order.lines.values())
 
 
+def _all(order: Order, of: Literal["shipped", "delivered", "returned"]) -> bool:
+    """Every active unit was shipped, delivered or returned, and there is one."""
+    active = units(order)
+    return active > 0 and _sum(order, of) == active
+
+
+def _sum(order: Order, of: Literal["shipped", "delivered", "returned"]) -> int:
+    return sum(getattr(line, of) for line in order.lines.values())
+
+
+def is_shipped(order: Order) -> bool:
+    return _all(order, "shipped")
+
+
+def is_delivered(order: Order) -> bool:
+    return _all(order, "delivered")
+
+
+def is_returned(order: Order) -> bool:
+    return _all(order, "returned")
+
+
 def total_minor(order: Order) -> int:
+    """Never below nothing: a discount may be worth more than what is left after units were
+    canceled."""
     if order.agreed_total_minor is not None:
         return order.agreed_total_minor
     goods = sum((s.line.unit_price_minor or 0) * s.active for s in order.lines.values())
-    return goods + order.shipping_fee_minor - order.discount_minor
+    return max(0, goods + order.shipping_fee_minor - order.discount_minor)
+
+
+def authorized_minor(order: Order) -> int:
+    """What may still be captured of authorizations."""
+    return sum(payment.open_minor for payment in order.payments.values())
 
 
 def net_minor(order: Order) -> int:
@@ -123,24 +199,28 @@ def credit_due_minor(order: Order) -> int:
     return max(0, net_minor(order) - order.refund_pending_minor - payable_minor(order))
 
 
+def refundable_minor(order: Order) -> int:
+    return net_minor(order) - order.refund_pending_minor
+
+
 def status(order: Order) -> Status:
     if order.cancel_reason:
         return "CANCELED"
-    active = units(order)
-    shipped = sum(line.shipped for line in order.lines.values())
-    if active > 0 and sum(line.returned for line in order.lines.values()) == active:
+    if is_returned(order):
         return "RETURNED"
-    if active > 0 and sum(line.delivered for line in order.lines.values()) == active:
+    if is_delivered(order):
         return "DELIVERED"
-    if active > 0 and shipped == active:
+    if is_shipped(order):
         return "SHIPPED"
-    if shipped > 0:
+    if _sum(order, "shipped"):
         return "PARTIALLY_SHIPPED"
     return "PAID" if order.was_paid else "PENDING"
 
 
 def payment_status(order: Order) -> PaymentStatus:
     if order.captured_minor == 0:
+        if authorized_minor(order):
+            return "AUTHORIZED"
         return "PAID" if not order.cancel_reason and total_minor(order) == 0 else "UNPAID"
     if order.refunded_minor >= order.captured_minor:
         return "REFUNDED"
@@ -155,13 +235,12 @@ def payment_status(order: Order) -> PaymentStatus:
 def fulfillment_status(order: Order) -> FulfillmentStatus:
     if order.cancel_reason:
         return "CANCELED"
-    active = units(order)
-    shipped = sum(line.shipped for line in order.lines.values())
-    delivered = sum(line.delivered for line in order.lines.values())
-    if delivered:
-        return "DELIVERED" if delivered == active else "PARTIALLY_DELIVERED"
-    if shipped:
-        return "SHIPPED" if shipped == active else "PARTIALLY_SHIPPED"
+    if _sum(order, "returned"):
+        return "RETURNED" if is_returned(order) else "PARTIALLY_RETURNED"
+    if _sum(order, "delivered"):
+        return "DELIVERED" if is_delivered(order) else "PARTIALLY_DELIVERED"
+    if _sum(order, "shipped"):
+        return "SHIPPED" if is_shipped(order) else "PARTIALLY_SHIPPED"
     return "UNFULFILLED"
 
 

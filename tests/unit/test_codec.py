@@ -20,6 +20,7 @@ from order_service.errors import UnreadableEvent
 from order_service.log.codec import Metadata, StoredEvent, decode, encode, encode_metadata
 from order_service.log.upcasters import UPCASTERS
 from tests.examples import (
+    AT,
     BY_USER,
     CAPTURED,
     DELIVERED,
@@ -39,7 +40,7 @@ EVENTS: list[OrderEvent] = [
     OrderPlaced(USER, "JPY", (PEN, FULL_LINE), 1, 2, 10**15, "cart-1", NEW_ID),
     CAPTURED,
     PAID,
-    ShipmentDispatched(NEW_ID, (LineQuantity(1, 2),), "Post", "T-1"),
+    ShipmentDispatched(NEW_ID, (LineQuantity(1, 2),), AT, "Post", "T-1"),
     SHIPPED,
     DELIVERED_SHIPMENT,
     DELIVERED,

@@ -11,7 +11,7 @@ from order_service.domain.state import status
 from order_service.errors import UnreadableEvent
 from order_service.log.codec import Metadata, StoredEvent, encode, encode_metadata
 from order_service.log.fold import AnsweredCommand, fold_stored
-from tests.examples import BY_USER, CAPTURED, DISPATCHED, NEW_ID, PAID, PLACED, SHIPPED, USER
+from tests.examples import AT, BY_USER, CAPTURED, DISPATCHED, NEW_ID, PAID, PLACED, SHIPPED, USER
 
 LIFE: tuple[OrderEvent, ...] = (PLACED, CAPTURED, PAID, DISPATCHED, SHIPPED)
 
@@ -73,7 +73,7 @@ def test_commands_are_known_by_who_asked_under_which_key_with_their_last_version
         stream(PLACED, PLACED),
         stream(PLACED, first_version=2),
         [*stream(PLACED), *stream(CAPTURED, first_version=3)],
-        stream(PLACED, ShipmentDispatched(NEW_ID, (LineQuantity(9, 1),))),
+        stream(PLACED, ShipmentDispatched(NEW_ID, (LineQuantity(9, 1),), AT)),
     ],
 )
 def test_an_event_that_does_not_fit_what_was_before_it_is_unreadable(

@@ -49,7 +49,7 @@ IS_PAID = (PLACED, CAPTURED, PAID)
 IS_SHIPPED = (*IS_PAID, DISPATCHED, SHIPPED)
 IS_DELIVERED = (*IS_SHIPPED, DELIVERED_SHIPMENT, DELIVERED)
 CANCELED = OrderCanceled("CUSTOMER_REQUEST", "PENDING")
-HALF = ShipmentDispatched(UUID(int=7), (LineQuantity(1, 2),))
+HALF = ShipmentDispatched(UUID(int=7), (LineQuantity(1, 2),), AT)
 
 
 def test_an_order_is_placed_with_the_sum_of_its_lines() -> None:
@@ -99,11 +99,11 @@ def test_an_order_of_nothing_to_pay_is_paid_at_once() -> None:
 
 
 def test_payment_of_what_is_due_pays_the_order() -> None:
-    given(PLACED).when(RecordPayment(NEW_ID, None, "manual")).then(CAPTURED, PAID)
+    given(PLACED).when(RecordPayment(NEW_ID, NEW_ID, None, "manual")).then(CAPTURED, PAID)
 
 
 def test_payment_of_a_part_leaves_the_order_unpaid() -> None:
-    given(PLACED).when(RecordPayment(NEW_ID, 1000, "manual")).then(
+    given(PLACED).when(RecordPayment(NEW_ID, NEW_ID, 1000, "manual")).then(
         PaymentCaptured(NEW_ID, 1000, "manual")
     )
 
@@ -111,46 +111,46 @@ def test_payment_of_a_part_leaves_the_order_unpaid() -> None:
 def test_the_last_part_pays_the_order() -> None:
     first = PaymentCaptured(UUID(int=1), 1000, "manual")
 
-    given(PLACED, first).when(RecordPayment(NEW_ID, None, "manual")).then(
+    given(PLACED, first).when(RecordPayment(NEW_ID, NEW_ID, None, "manual")).then(
         PaymentCaptured(NEW_ID, 1498, "manual"), PAID
     )
 
 
 def test_payment_above_what_is_due_is_refused() -> None:
-    given(PLACED).when(RecordPayment(NEW_ID, 2499, "manual")).then_refused(
+    given(PLACED).when(RecordPayment(NEW_ID, NEW_ID, 2499, "manual")).then_refused(
         InvalidRequest, "amount-exceeds-due", amount_due="24.98"
     )
 
 
 @pytest.mark.parametrize("amount", [0, -1])
 def test_a_payment_of_nothing_is_refused(amount: int) -> None:
-    given(PLACED).when(RecordPayment(NEW_ID, amount, "provider")).then_refused(
+    given(PLACED).when(RecordPayment(NEW_ID, NEW_ID, amount, "provider")).then_refused(
         InvalidRequest, "validation"
     )
 
 
 def test_payment_of_a_canceled_order_is_refused() -> None:
-    given(PLACED, CANCELED).when(RecordPayment(NEW_ID, None, "manual")).then_refused(
+    given(PLACED, CANCELED).when(RecordPayment(NEW_ID, NEW_ID, None, "manual")).then_refused(
         RuleViolation, "invalid-transition"
     )
 
 
 def test_shipping_everything_ships_the_order() -> None:
-    given(*IS_PAID).when(Ship(NEW_ID, None)).then(DISPATCHED, SHIPPED)
+    given(*IS_PAID).when(Ship(NEW_ID, None, AT)).then(DISPATCHED, SHIPPED)
 
 
 def test_shipping_a_part_does_not_ship_the_order() -> None:
-    given(*IS_PAID).when(Ship(UUID(int=7), (LineQuantity(1, 2),))).then(HALF)
+    given(*IS_PAID).when(Ship(UUID(int=7), (LineQuantity(1, 2),), AT)).then(HALF)
 
 
 def test_shipping_the_rest_ships_the_order() -> None:
-    given(*IS_PAID, HALF).when(Ship(NEW_ID, None)).then(
-        ShipmentDispatched(NEW_ID, (LineQuantity(2, 1),)), OrderShipped(NEW_ID)
+    given(*IS_PAID, HALF).when(Ship(NEW_ID, None, AT)).then(
+        ShipmentDispatched(NEW_ID, (LineQuantity(2, 1),), AT), OrderShipped(NEW_ID)
     )
 
 
 def test_shipping_more_than_is_outstanding_is_refused() -> None:
-    given(*IS_PAID, HALF).when(Ship(NEW_ID, (LineQuantity(1, 1),))).then_refused(
+    given(*IS_PAID, HALF).when(Ship(NEW_ID, (LineQuantity(1, 1),), AT)).then_refused(
         InvalidRequest, "quantity-exceeds-outstanding", line_id=1, outstanding=0
     )
 
@@ -168,29 +168,29 @@ def test_shipping_more_than_is_outstanding_is_refused() -> None:
 def test_a_shipment_names_each_line_once_with_something_of_it(
     lines: tuple[LineQuantity, ...],
 ) -> None:
-    given(*IS_PAID).when(Ship(NEW_ID, lines)).then_refused(InvalidRequest, "validation")
+    given(*IS_PAID).when(Ship(NEW_ID, lines, AT)).then_refused(InvalidRequest, "validation")
 
 
 def test_an_unpaid_order_is_not_shipped() -> None:
-    given(PLACED).when(Ship(NEW_ID, None)).then_refused(RuleViolation, "payment-required")
+    given(PLACED).when(Ship(NEW_ID, None, AT)).then_refused(RuleViolation, "payment-required")
 
 
 def test_a_shipped_order_is_not_shipped_again() -> None:
-    given(*IS_SHIPPED).when(Ship(NEW_ID, None)).then_refused(RuleViolation, "nothing-to-ship")
+    given(*IS_SHIPPED).when(Ship(NEW_ID, None, AT)).then_refused(RuleViolation, "nothing-to-ship")
 
 
 def test_delivery_of_every_shipment_delivers_the_order() -> None:
-    given(*IS_SHIPPED).when(ConfirmDelivery(None, AT)).then(DELIVERED_SHIPMENT, DELIVERED)
+    given(*IS_SHIPPED).when(ConfirmDelivery(None, AT, AT)).then(DELIVERED_SHIPMENT, DELIVERED)
 
 
 def test_delivery_of_the_first_of_two_shipments_does_not() -> None:
-    given(*IS_PAID, HALF).when(ConfirmDelivery(UUID(int=7), AT)).then(
+    given(*IS_PAID, HALF).when(ConfirmDelivery(UUID(int=7), AT, AT)).then(
         ShipmentDelivered(UUID(int=7), AT)
     )
 
 
 def test_a_delivery_is_confirmed_once() -> None:
-    given(*IS_DELIVERED).when(ConfirmDelivery(None, AT)).then()
+    given(*IS_DELIVERED).when(ConfirmDelivery(None, AT, AT)).then()
 
 
 def test_an_unpaid_order_is_canceled_without_a_refund() -> None:
@@ -199,7 +199,7 @@ def test_an_unpaid_order_is_canceled_without_a_refund() -> None:
 
 def test_a_paid_order_is_canceled_with_a_refund_of_all() -> None:
     given(*IS_PAID).when(CancelOrder("FRAUD", NEW_ID)).then(
-        OrderCanceled("FRAUD", "PAID"), RefundRequested(NEW_ID, 2498, "cancel", "FRAUD")
+        OrderCanceled("FRAUD", "PAID"), RefundRequested(NEW_ID, 2498, "cancel", "FRAUD", NEW_ID)
     )
 
 
@@ -224,13 +224,13 @@ def test_a_shipped_order_is_not_canceled() -> None:
             "CANCELED",
             (
                 OrderCanceled("CUSTOMER_REQUEST", "PAID"),
-                RefundRequested(NEW_ID, 2498, "cancel", "CUSTOMER_REQUEST"),
+                RefundRequested(NEW_ID, 2498, "cancel", "CUSTOMER_REQUEST", NEW_ID),
             ),
         ),
         (
             (*IS_PAID, HALF),
             "SHIPPED",
-            (ShipmentDispatched(NEW_ID, (LineQuantity(2, 1),)), OrderShipped(NEW_ID)),
+            (ShipmentDispatched(NEW_ID, (LineQuantity(2, 1),), AT), OrderShipped(NEW_ID)),
         ),
         (IS_SHIPPED, "DELIVERED", (DELIVERED_SHIPMENT, DELIVERED)),
         (PENDING, "PENDING", ()),

@@ -39,7 +39,7 @@ def folded(*events: OrderEvent) -> FoldedOrder:
 
 def test_a_document_is_these_bytes() -> None:
     item = OrderLine(1, "PEN", "漢", 2, 999, {"zeta": "1", "b": "2", "aa": ""})
-    dispatched = ShipmentDispatched(SHIPMENT, (LineQuantity(1, 2),), None, "T-1")
+    dispatched = ShipmentDispatched(SHIPMENT, (LineQuantity(1, 2),), AT, None, "T-1")
     order = folded(
         OrderPlaced(USER, "USD", (item,), 0, 0, 1998, "cart-1"),
         CAPTURED,
@@ -54,13 +54,17 @@ def test_a_document_is_these_bytes() -> None:
         '"user_id":"00000000-0000-7000-8000-00000000000a","status":"DELIVERED",'
         '"payment_status":"OVERPAID","fulfillment_status":"DELIVERED","allowed_transitions":[],'
         '"currency":"USD","total_price":"19.98","shipping_fee":"0.00","discount":"0.00",'
-        '"captured":"24.98","refunded":"0.00","refund_pending":"0.00","amount_due":"0.00",'
+        '"authorized":"0.00","captured":"24.98","refunded":"0.00","refund_pending":"0.00","amount_due":"0.00",'
         '"credit_due":"5.00","items":[{"line_id":1,"sku":"PEN","name":"漢","quantity":2,'
         '"unit_price":"9.99","canceled":0,"shipped":2,"delivered":2,"returned":0,'
         '"attributes":{"aa":"","b":"2","zeta":"1"}}],'
+        '"payments":[{"id":"00000000-0000-7000-8000-0000000000f1","kind":"capture",'
+        '"authorized":"0.00","open":"0.00","captured":"24.98","source":"manual","method":null,'
+        '"provider_reference":null,"expires_at":null,"failure_code":null}],'
         '"shipments":[{"id":"00000000-0000-0000-0000-000000000007",'
         '"lines":[{"line_id":1,"quantity":2}],"carrier":null,"tracking_number":"T-1",'
-        '"delivered_at":"2026-03-01T12:00:00.000000Z"}],"refunds":[],'
+        '"dispatched_at":"2026-03-01T12:00:00.000000Z",'
+        '"delivered_at":"2026-03-01T12:00:00.000000Z","voided":false}],"refunds":[],"returns":[],'
         '"external_reference":"cart-1","cancel_reason":null,"version":6,'
         '"created_at":"2026-03-01T00:00:01.000000Z","updated_at":"2026-03-01T00:00:06.000000Z"}'
     )
@@ -72,7 +76,7 @@ def test_a_canceled_order_shows_why_and_what_is_refunded() -> None:
         CAPTURED,
         PAID,
         OrderCanceled("FRAUD", "PAID"),
-        RefundRequested(NEW_ID, 2498, "cancel", "FRAUD"),
+        RefundRequested(NEW_ID, 2498, "cancel", "FRAUD", NEW_ID),
     )
 
     shown = orjson.loads(document(order))
@@ -88,7 +92,16 @@ def test_a_canceled_order_shows_why_and_what_is_refunded() -> None:
         "0.00",
     )
     assert shown["refunds"] == [
-        {"id": str(NEW_ID), "amount": "24.98", "cause": "cancel", "reason": "FRAUD"}
+        {
+            "id": str(NEW_ID),
+            "status": "PENDING",
+            "amount": "24.98",
+            "cause": "cancel",
+            "reason": "FRAUD",
+            "payment_id": str(NEW_ID),
+            "provider_reference": None,
+            "failure_code": None,
+        }
     ]
 
 

@@ -1,0 +1,152 @@
+"""Decisions on payments: authorized, captured, voided, failed. Pure.
+
+May import money, events, commands, state, evolve, refusals and errors.
+"""
+
+from order_service.domain import money
+from order_service.domain import state as rules
+from order_service.domain.commands import (
+    AuthorizePayment,
+    CapturePayment,
+    RecordPayment,
+    RecordPaymentFailure,
+    VoidAuthorization,
+)
+from order_service.domain.events import (
+    OrderEvent,
+    PaymentAuthorizationVoided,
+    PaymentAuthorized,
+    PaymentCaptured,
+    PaymentFailed,
+    RefundRequested,
+)
+from order_service.domain.evolve import evolve
+from order_service.domain.refusals import (
+    found,
+    paid_milestone,
+    refuse_canceled,
+    violation,
+)
+from order_service.domain.state import Order, Payment
+from order_service.errors import InvalidRequest
+
+
+def authorize_payment(command: AuthorizePayment, order: Order) -> tuple[OrderEvent, ...]:
+    known = _with_reference(order, command.provider_reference)
+    if known is not None:
+        if known.authorized_minor and command.amount_minor in (None, known.authorized_minor):
+            return ()
+        raise _reference_conflict(order)
+    refuse_canceled(order, "authorize a payment")
+    due = rules.amount_due_minor(order)
+    amount = due if command.amount_minor is None else command.amount_minor
+    _check_due(amount, order)
+    _check_amount(amount, order)
+    return (
+        PaymentAuthorized(
+            command.payment_id,
+            amount,
+            command.method,
+            command.provider_reference,
+            command.expires_at,
+        ),
+    )
+
+
+def record_payment(command: RecordPayment, order: Order) -> tuple[OrderEvent, ...]:
+    """A provider's payment is a fact: it is taken whatever the order looks like."""
+    known = _with_reference(order, command.provider_reference)
+    if known is not None:
+        at_once = known.authorized_minor == 0
+        if at_once and command.amount_minor in (None, known.captured_minor):
+            return ()
+        raise _reference_conflict(order)
+    due = rules.amount_due_minor(order)
+    amount = due if command.amount_minor is None else command.amount_minor
+    if command.source == "manual":
+        refuse_canceled(order, "record a payment")
+        _check_due(amount, order)
+    _check_amount(amount, order)
+    captured = PaymentCaptured(
+        command.payment_id, amount, command.source, command.provider_reference
+    )
+    after = evolve(order, captured)
+    if not order.cancel_reason:
+        return (captured, *paid_milestone(after))
+    credit = rules.credit_due_minor(after)
+    if credit == 0:
+        return (captured,)
+    refund = RefundRequested(
+        command.refund_id, credit, "late_capture", order.cancel_reason, command.payment_id
+    )
+    return (captured, refund)
+
+
+def capture_payment(command: CapturePayment, order: Order) -> tuple[OrderEvent, ...]:
+    payment = found(order.payments.get(command.payment_id), "payment")
+    refuse_canceled(order, "capture a payment")
+    expired = payment.expires_at is not None and payment.expires_at <= command.at
+    if payment.open_minor == 0 or expired:
+        why = "it has expired" if expired else "nothing is open of it"
+        raise violation(order, "payment-not-capturable", f"Cannot capture the payment: {why}.")
+    amount = payment.open_minor if command.amount_minor is None else command.amount_minor
+    if amount > payment.open_minor:
+        open_text = money.to_text(payment.open_minor, order.currency)
+        raise InvalidRequest(
+            "amount-exceeds-due",
+            f"Cannot capture more than the {open_text} {order.currency} that are open.",
+            open=open_text,
+        )
+    _check_amount(amount, order)
+    # A manual act of staff on what the provider holds: it refers to the provider's authorization.
+    captured = PaymentCaptured(payment.payment_id, amount, "manual", payment.provider_reference)
+    return (captured, *paid_milestone(evolve(order, captured)))
+
+
+def void_authorization(command: VoidAuthorization, order: Order) -> tuple[OrderEvent, ...]:
+    payment = found(order.payments.get(command.payment_id), "payment")
+    if payment.open_minor == 0:
+        raise violation(
+            order, "payment-not-voidable", "Cannot void the payment: nothing is open of it."
+        )
+    return (PaymentAuthorizationVoided(payment.payment_id, command.reason),)
+
+
+def record_payment_failure(command: RecordPaymentFailure, order: Order) -> tuple[OrderEvent, ...]:
+    payment = found(order.payments.get(command.payment_id), "payment")
+    if payment.failure_code == command.code:
+        return ()
+    return (PaymentFailed(payment.payment_id, command.code),)
+
+
+def _with_reference(order: Order, reference: str | None) -> Payment | None:
+    if reference is None:
+        return None
+    payments = order.payments.values()
+    return next((p for p in payments if p.provider_reference == reference), None)
+
+
+def _reference_conflict(order: Order) -> Exception:
+    return violation(
+        order,
+        "payment-reference-conflict",
+        "A payment of this order has this provider_reference, with another amount or of another "
+        "kind: read the order's payments.",
+    )
+
+
+def _check_due(amount_minor: int, order: Order) -> None:
+    due = rules.amount_due_minor(order)
+    if amount_minor > due or due == 0:
+        due_text = money.to_text(due, order.currency)
+        raise InvalidRequest(
+            "amount-exceeds-due",
+            f"Cannot take more than the {due_text} {order.currency} that are due.",
+            amount_due=due_text,
+        )
+
+
+def _check_amount(amount_minor: int, order: Order) -> None:
+    if amount_minor < 1:
+        raise InvalidRequest("validation", "The amount of a payment is more than nothing.")
+    money.within_bounds(order.captured_minor + amount_minor)

@@ -1,0 +1,175 @@
+"""Decisions on placing an order and editing it: lines, address, notes. Pure.
+
+May import money, events, commands, state, evolve, refusals and errors.
+"""
+
+from order_service.domain import money
+from order_service.domain import state as rules
+from order_service.domain.commands import (
+    AddLine,
+    AddNote,
+    ChangeLineQuantity,
+    ChangeShippingAddress,
+    PlaceOrder,
+    RemoveLine,
+)
+from order_service.domain.events import (
+    OrderEvent,
+    OrderLine,
+    OrderLineAdded,
+    OrderLineQuantityChanged,
+    OrderLineRemoved,
+    OrderNoteAdded,
+    OrderPaid,
+    OrderPlaced,
+    ShippingAddressChanged,
+)
+from order_service.domain.evolve import evolve
+from order_service.domain.refusals import line_of, paid_milestone, violation
+from order_service.domain.state import LINES_MAX, QUANTITY_MAX, Order
+from order_service.errors import InvalidRequest
+
+
+def place(command: PlaceOrder) -> tuple[OrderEvent, ...]:
+    total = _total_to_place(command)
+    placed = OrderPlaced(
+        user_id=command.user_id,
+        currency=command.currency,
+        lines=command.lines,
+        shipping_fee_minor=command.shipping_fee_minor,
+        discount_minor=command.discount_minor,
+        total_minor=total,
+        external_reference=command.external_reference,
+        address_ref=command.address_ref,
+    )
+    return (placed,) if total > 0 else (placed, OrderPaid(total_minor=0, captured_minor=0))
+
+
+def _total_to_place(command: PlaceOrder) -> int:
+    assert 1 <= len(command.lines) <= LINES_MAX
+    prices = [line.unit_price_minor for line in command.lines]
+    if all(price is None for price in prices):
+        return _agreed_total(command)
+    if any(price is None for price in prices):
+        raise InvalidRequest("validation", "Give all items a price, or none of them.")
+    goods = sum((line.unit_price_minor or 0) * line.quantity for line in command.lines)
+    total = _checked_total(goods + command.shipping_fee_minor - command.discount_minor)
+    if command.total_price_minor not in (None, total):
+        expected = money.to_text(total, command.currency)
+        raise InvalidRequest(
+            "total-mismatch",
+            f"total_price differs from the sum of the items, with shipping_fee and discount: "
+            f"{expected} {command.currency}. Leave total_price out, or send that sum.",
+            expected=expected,
+        )
+    return total
+
+
+def _agreed_total(command: PlaceOrder) -> int:
+    if command.total_price_minor is None:
+        raise InvalidRequest("validation", "Give every item a price, or the order a total_price.")
+    if command.shipping_fee_minor or command.discount_minor:
+        raise InvalidRequest(
+            "validation", "An agreed total_price has shipping_fee and discount in it: leave them."
+        )
+    return money.within_bounds(command.total_price_minor)
+
+
+def _checked_total(total_minor: int) -> int:
+    if total_minor < 0:
+        raise InvalidRequest("validation", "The discount is worth more than the order.")
+    return money.within_bounds(total_minor)
+
+
+# --- lines ----------------------------------------------------------------------------------------
+
+
+def add_line(command: AddLine, order: Order) -> tuple[OrderEvent, ...]:
+    _refuse_uneditable(order)
+    if command.unit_price_minor is None:
+        raise InvalidRequest("validation", "Give the line a unit_price.")
+    if len(order.lines) >= LINES_MAX:
+        raise InvalidRequest("validation", f"An order has at most {LINES_MAX} lines.")
+    line = OrderLine(
+        order.last_line_id + 1,
+        command.sku,
+        command.name,
+        _checked_quantity(command.quantity),
+        command.unit_price_minor,
+        command.attributes,
+    )
+    total = _total_of(evolve(order, OrderLineAdded(line, 0)))
+    return _edited(order, OrderLineAdded(line, total))
+
+
+def change_line_quantity(command: ChangeLineQuantity, order: Order) -> tuple[OrderEvent, ...]:
+    _refuse_uneditable(order)
+    state = line_of(order, command.line_id)
+    present = state.line.quantity
+    if command.quantity == present:
+        return ()
+    if _checked_quantity(command.quantity) <= state.canceled:
+        raise InvalidRequest(
+            "validation", f"{state.canceled} units of the line are canceled: order more than that."
+        )
+    change = OrderLineQuantityChanged(command.line_id, present, command.quantity, 0)
+    total = _total_of(evolve(order, change))
+    return _edited(
+        order, OrderLineQuantityChanged(command.line_id, present, command.quantity, total)
+    )
+
+
+def remove_line(command: RemoveLine, order: Order) -> tuple[OrderEvent, ...]:
+    _refuse_uneditable(order)
+    line_of(order, command.line_id)
+    if not any(line.active for i, line in order.lines.items() if i != command.line_id):
+        raise violation(
+            order, "last-line", "Cannot remove the last line of an order: cancel the order instead."
+        )
+    total = _total_of(evolve(order, OrderLineRemoved(command.line_id, 0)))
+    return _edited(order, OrderLineRemoved(command.line_id, total))
+
+
+def _edited(order: Order, event: OrderEvent) -> tuple[OrderEvent, ...]:
+    return (event, *paid_milestone(evolve(order, event)))
+
+
+def _refuse_uneditable(order: Order) -> None:
+    agreed = order.agreed_total_minor is not None
+    touched = order.captured_minor or rules.authorized_minor(order)
+    if agreed or touched or rules.status(order) != "PENDING":
+        raise violation(
+            order,
+            "order-not-editable",
+            "Cannot edit the lines: that takes an order that is PENDING, without payments or open "
+            "authorizations, and with a price on every line.",
+        )
+
+
+def _checked_quantity(quantity: int) -> int:
+    if not 1 <= quantity <= QUANTITY_MAX:
+        raise InvalidRequest("validation", f"A quantity lies between 1 and {QUANTITY_MAX}.")
+    return quantity
+
+
+def _total_of(order: Order) -> int:
+    goods = sum((s.line.unit_price_minor or 0) * s.active for s in order.lines.values())
+    return _checked_total(goods + order.shipping_fee_minor - order.discount_minor)
+
+
+# --- beside the lines -----------------------------------------------------------------------------
+
+
+def change_shipping_address(command: ChangeShippingAddress, order: Order) -> tuple[OrderEvent, ...]:
+    if order.cancel_reason or any(line.shipped for line in order.lines.values()):
+        raise violation(
+            order,
+            "order-not-editable",
+            "Cannot change the address of an order that is CANCELED or of which units are on "
+            "their way.",
+        )
+    return (ShippingAddressChanged(command.address_ref),)
+
+
+def add_note(command: AddNote) -> tuple[OrderEvent, ...]:
+    return (OrderNoteAdded(command.note_id, command.visibility, command.text_ref),)

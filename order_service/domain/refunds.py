@@ -1,0 +1,165 @@
+"""Decisions on cancellations, of units or the whole, and on refunds. Pure.
+
+May import money, events, commands, state, evolve, refusals and errors.
+"""
+
+from uuid import UUID
+
+from order_service.domain import money
+from order_service.domain import state as rules
+from order_service.domain.commands import (
+    CancelOrder,
+    CancelUnits,
+    FailRefund,
+    RequestRefund,
+    SettleRefund,
+)
+from order_service.domain.events import (
+    CancelReason,
+    OrderCanceled,
+    OrderEvent,
+    OrderUnitsCanceled,
+    PaymentAuthorizationVoided,
+    RefundCompleted,
+    RefundFailed,
+    RefundRequested,
+)
+from order_service.domain.evolve import evolve
+from order_service.domain.refusals import (
+    found,
+    line_of,
+    milestones,
+    only_payment,
+    paid_milestone,
+    refuse_canceled,
+    violation,
+)
+from order_service.domain.state import Order, Refund
+from order_service.errors import InvalidRequest
+
+
+def cancel(command: CancelOrder, order: Order) -> tuple[OrderEvent, ...]:
+    if order.cancel_reason:
+        return ()
+    if any(line.shipped for line in order.lines.values()):
+        raise violation(
+            order,
+            "already-shipped",
+            "Cannot cancel an order of which units have been shipped: cancel the units that "
+            "are still here, or take the others back as a return.",
+        )
+    canceled = OrderCanceled(command.reason, rules.status(order), command.text_ref)
+    after = evolve(order, canceled)
+    return (
+        canceled,
+        *_voids(order),
+        *_refund_of_credit(command.refund_id, command.reason, after),
+    )
+
+
+def cancel_units(command: CancelUnits, order: Order) -> tuple[OrderEvent, ...]:
+    refuse_canceled(order, "cancel units")
+    line = line_of(order, command.line_id)
+    if order.agreed_total_minor is not None:
+        raise violation(
+            order,
+            "order-not-editable",
+            "Cannot cancel units of an order with an agreed total: a unit of it has no price.",
+        )
+    if not 1 <= command.quantity <= line.outstanding:
+        raise InvalidRequest(
+            "quantity-exceeds-outstanding",
+            f"Cannot cancel that many units of line {command.line_id}: "
+            f"{line.outstanding} outstanding.",
+            line_id=command.line_id,
+            outstanding=line.outstanding,
+        )
+    counted = OrderUnitsCanceled(command.line_id, command.quantity, command.reason, 0)
+    after = evolve(order, counted)
+    canceled = OrderUnitsCanceled(
+        command.line_id,
+        command.quantity,
+        command.reason,
+        rules.total_minor(after),
+        command.text_ref,
+    )
+    if rules.units(after) == 0:
+        return (canceled, *_nothing_left(command, order, after))
+    paid = paid_milestone(after)
+    refund = _refund_of_credit(command.refund_id, command.reason, after)
+    return (canceled, *paid, *refund, *milestones(order, after))
+
+
+def _nothing_left(command: CancelUnits, before: Order, after: Order) -> tuple[OrderEvent, ...]:
+    whole = OrderCanceled(command.reason, rules.status(before), command.text_ref)
+    refund = _refund_of_credit(command.refund_id, command.reason, evolve(after, whole))
+    return (*refund, whole, *_voids(after))
+
+
+def expire(order: Order) -> tuple[OrderEvent, ...]:
+    """Nothing, where somebody has paid or canceled meanwhile."""
+    if rules.status(order) != "PENDING" or order.captured_minor:
+        return ()
+    return (OrderCanceled("EXPIRED", "PENDING"), *_voids(order))
+
+
+def _voids(order: Order) -> tuple[OrderEvent, ...]:
+    return tuple(
+        PaymentAuthorizationVoided(payment.payment_id, "ORDER_CANCELED")
+        for payment in order.payments.values()
+        if payment.open_minor
+    )
+
+
+def _refund_of_credit(
+    refund_id: UUID, reason: CancelReason, after: Order
+) -> tuple[OrderEvent, ...]:
+    """What was paid and is owed no more goes back."""
+    credit = rules.credit_due_minor(after)
+    if credit == 0:
+        return ()
+    return (RefundRequested(refund_id, credit, "cancel", reason, only_payment(after)),)
+
+
+# --- refunds --------------------------------------------------------------------------------------
+
+
+def request_refund(command: RequestRefund, order: Order) -> tuple[OrderEvent, ...]:
+    refundable = rules.refundable_minor(order)
+    amount = refundable if command.amount_minor is None else command.amount_minor
+    if not 0 < amount <= refundable:
+        text = money.to_text(refundable, order.currency)
+        raise InvalidRequest(
+            "refund-exceeds-captured",
+            f"A refund is more than nothing and at most the {text} {order.currency} that were "
+            "captured and neither refunded nor requested.",
+            max_refundable=text,
+        )
+    payment = only_payment(order)
+    return (
+        RefundRequested(
+            command.refund_id, amount, "manual", command.reason, payment, command.text_ref
+        ),
+    )
+
+
+def settle_refund(command: SettleRefund, order: Order) -> tuple[OrderEvent, ...]:
+    refund = found(order.refunds.get(command.refund_id), "refund")
+    reference = command.provider_reference
+    if refund.status == "COMPLETED" and refund.provider_reference == reference:
+        return ()
+    _refuse_settled(order, refund)
+    return (RefundCompleted(refund.refund_id, refund.amount_minor, reference),)
+
+
+def fail_refund(command: FailRefund, order: Order) -> tuple[OrderEvent, ...]:
+    refund = found(order.refunds.get(command.refund_id), "refund")
+    _refuse_settled(order, refund)
+    return (RefundFailed(refund.refund_id, refund.amount_minor, command.code),)
+
+
+def _refuse_settled(order: Order, refund: Refund) -> None:
+    if refund.status != "PENDING":
+        raise violation(
+            order, "refund-not-pending", f"The refund is {refund.status}: nothing is pending."
+        )

@@ -1,0 +1,85 @@
+"""How commands are refused, and what the decisions about all kinds of them share. Pure.
+
+May import money, events, state, evolve and errors.
+"""
+
+from collections.abc import Callable
+from typing import TypeVar
+from uuid import UUID
+
+from order_service.domain import state as rules
+from order_service.domain.events import (
+    OrderDelivered,
+    OrderEvent,
+    OrderPaid,
+    OrderReturned,
+    OrderShipped,
+)
+from order_service.domain.state import LineState, Order
+from order_service.errors import NotFound, RuleViolation
+
+T = TypeVar("T")
+
+
+def violation(order: Order, code: str, detail: str, **facts: object) -> RuleViolation:
+    return RuleViolation(
+        code,
+        detail,
+        status=rules.status(order),
+        allowed_transitions=list(rules.allowed_transitions(order)),
+        **facts,
+    )
+
+
+def refuse_canceled(order: Order, what: str) -> None:
+    if order.cancel_reason:
+        raise violation(order, "invalid-transition", f"Cannot {what}: the order is CANCELED.")
+
+
+def found(part: T | None, what: str) -> T:
+    """`part`; NotFound where the order has none such."""
+    if part is None:
+        raise NotFound("not-found", f"The order has no such {what}: read it and take an id of it.")
+    return part
+
+
+def line_of(order: Order, line_id: int) -> LineState:
+    line = order.lines.get(line_id)
+    if line is None:
+        raise NotFound(
+            "line-not-found",
+            "The order has no such line: read it and take the line_id of one of its items.",
+        )
+    return line
+
+
+def only_payment(order: Order) -> UUID | None:
+    """The payment that a refund gives back, where only one can be meant."""
+    captured = [p.payment_id for p in order.payments.values() if p.captured_minor]
+    return captured[0] if len(captured) == 1 else None
+
+
+_REACHED: tuple[tuple[Callable[[Order], bool], type[OrderDelivered | OrderReturned]], ...] = (
+    (rules.is_delivered, OrderDelivered),
+    (rules.is_returned, OrderReturned),
+)
+
+
+def paid_milestone(order: Order) -> tuple[OrderEvent, ...]:
+    """OrderPaid, once, by whatever first brings the net payments up to the total."""
+    total = rules.total_minor(order)
+    if order.was_paid or order.cancel_reason or rules.net_minor(order) < total:
+        return ()
+    return (OrderPaid(total_minor=total, captured_minor=order.captured_minor),)
+
+
+def milestones(before: Order, after: Order) -> tuple[OrderEvent, ...]:
+    """What `after` is for the first time, or again after a correction: shipped, delivered, returned
+    as a whole."""
+    events: list[OrderEvent] = []
+    if rules.is_shipped(after) and not rules.is_shipped(before):
+        events.append(OrderShipped([i for i, s in after.shipments.items() if not s.voided][-1]))
+    for reached, milestone in _REACHED:
+        if reached(after) and not reached(before):
+            events.append(milestone())
+    return tuple(events)
