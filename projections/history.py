@@ -18,7 +18,6 @@ from order_service import settings as limits
 from order_service.api.answers import PRIVATE, json_answer
 from order_service.api.identity import CallerDependency
 from order_service.api.problems import Problem, documented, validation
-from order_service.db import query
 from order_service.errors import UnreadableEvent
 from order_service.log import reading
 from order_service.log.codec import RecordedEvent, StoredEvent, decode
