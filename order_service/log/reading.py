@@ -131,7 +131,8 @@ async def moved_streams(
 ) -> list[UUID]:
     """The streams that events at positions after `after`, up to `up_to`, belong to."""
     parameters = {"partition": partition, "after": after, "up_to": up_to}
-    return list((await connection.execute(_MOVED, parameters)).scalars())
+    found = (await connection.execute(_MOVED, parameters)).scalars()
+    return [UUID(int=stream_id.int) for stream_id in found]
 
 
 async def read_streams(
