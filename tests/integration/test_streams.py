@@ -174,14 +174,40 @@ async def test_a_user_s_streams_are_counted_until_they_end(
     async with listening(web, path, owner.headers) as stream:
         await stream.take(1)
         refused = await web.get(path, headers=owner.headers)
-    async with asyncio.timeout(5):
-        while True:
-            async with listening(web, path, owner.headers) as stream:
-                if stream.answer.status_code == 200:
-                    break
+    await _opens(web, path, owner)
 
     assert refused.status_code == 429
     assert refused.json()["violated-policies"] == ["streams-user"]
+
+
+async def _opens(web: httpx.AsyncClient, path: str, who: Account) -> None:
+    """Within 5 s another stream of the user's may be opened."""
+    async with asyncio.timeout(5):
+        while True:
+            async with listening(web, path, who.headers) as stream:
+                if stream.answer.status_code == 200:
+                    return
+
+
+async def test_a_client_that_takes_nothing_is_cut_off(
+    web: httpx.AsyncClient,
+    web_engine: AsyncEngine,
+    owner: Account,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "STREAMS_PER_USER_MAX", 1)
+    monkeypatch.setattr(limits, "STREAM_SEND_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(limits, "STREAM_END_TIMEOUT_S", 0.1)
+    placed = OrderPlaced(UUID(owner.user_id), "USD", (PEN,), 0, 0, 1998)
+    large = RawEvent("OrderCanceled", f'{{"reason":"OTHER","previous_status":"{"x" * 60_000}"}}')
+    order_id = await given_order(web_engine, placed, *[large] * 200)
+    path = f"/orders/{order_id}/stream"
+
+    async with web.stream("GET", path, headers=owner.headers) as slow:
+        refused = await web.get(path, headers=owner.headers)
+        await _opens(web, path, owner)
+
+    assert (slow.status_code, refused.status_code) == (200, 429)
 
 
 async def test_a_stream_shows_that_it_is_alive_and_ends_whole(
