@@ -37,6 +37,13 @@ class Reader:
                 found.append(Sent(self.last_id, block["event"], json.loads(block["data"])))
         return found
 
+    async def reach(self, event_id: str) -> None:
+        """Reads on until a browser would resume there."""
+        while self.last_id != event_id:
+            block = await self._block()
+            assert block is not None, "the stream ended before"
+            self.last_id = block.get("id", self.last_id)
+
     async def _block(self) -> dict[str, str] | None:
         block: dict[str, str] = {}
         async for line in self._lines:

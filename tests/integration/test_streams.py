@@ -106,6 +106,7 @@ async def test_what_a_viewer_may_not_see_or_nobody_can_read_still_moves_the_stre
 
     async with listening(web, path, owner.headers) as stream:
         first = await stream.take(2)
+        await stream.reach("3")
         await given_order(web_engine, PAID, stream_id=order_id, expected=3)
         last = await stream.take(1)
     async with listening(web, f"{path}?since=2", owner.headers) as stream:
