@@ -38,6 +38,7 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 @router.get(
     "/orders/{order_id}/stream",
     operation_id="orders_stream",
+    status_code=200,
     response_class=EventStream,
     responses=_EVENTS | documented(400, 401, 404, 429, 503),
 )
@@ -72,6 +73,7 @@ async def stream_order(
 @router.get(
     "/events/stream",
     operation_id="events_stream",
+    status_code=200,
     response_class=EventStream,
     responses=_EVENTS | documented(400, 401, 403, 429, 503),
 )

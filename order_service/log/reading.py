@@ -31,9 +31,12 @@ _FIRST = text(
     f"SELECT {_COLUMNS} FROM events WHERE partition = :partition AND stream_id = ANY (:streams) "  # noqa: S608
     "AND version = 1"
 ).bindparams(bindparam("streams", type_=ARRAY(Uuid)))
+# A command's events may point at the same text: it counts once, where the first of them stands.
 _WITH_TEXT = text(
-    f"SELECT {_COLUMNS} FROM events WHERE partition = :partition AND stream_id = :stream_id "  # noqa: S608
-    "AND version > :after_version AND data->>'text_ref' IS NOT NULL ORDER BY version LIMIT :limit"
+    f"SELECT {_COLUMNS} FROM (SELECT *, "  # noqa: S608
+    "row_number() OVER (PARTITION BY data->>'text_ref' ORDER BY version) AS nth FROM events "
+    "WHERE partition = :partition AND stream_id = :stream_id AND data->>'text_ref' IS NOT NULL"
+    ") AS pointing WHERE nth = 1 AND version > :after_version ORDER BY version LIMIT :limit"
 )
 _TEXTS = text(
     "SELECT text_id, kind, body FROM order_texts "
@@ -107,7 +110,8 @@ async def read_first_events(
 async def read_events_with_text(
     connection: AsyncConnection, stream_id: UUID, partition: int, after_version: int, limit: int
 ) -> list[StoredEvent]:
-    """One order's events that point at a free text by `text_ref`, ascending by version."""
+    """One order's events that point at a free text by `text_ref`, ascending by version; of several
+    that point at the same one, the first."""
     parameters = {
         "partition": partition,
         "stream_id": stream_id,

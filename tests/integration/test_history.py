@@ -7,7 +7,13 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.domain.events import OrderPlaced, ShippingAddressChanged
+from order_service.domain.events import (
+    OrderCanceled,
+    OrderNoteAdded,
+    OrderPlaced,
+    OrderUnitsCanceled,
+    ShippingAddressChanged,
+)
 from order_service.settings import Settings
 from tests.accounts import Account, new_account
 from tests.conftest import run_sql
@@ -121,6 +127,28 @@ async def test_notes_are_shown_to_whom_they_are_for(
     await run_sql(settings, "DELETE FROM order_texts", settings.DB_NAME)
     [erased] = (await get(web, owner, f"/orders/{ids[0]}/notes/")).json()
     assert erased == seen[0][0] | {"text": None, "kind": None}
+
+
+async def test_notes_come_page_by_page_and_each_once(
+    web: httpx.AsyncClient, web_engine: AsyncEngine, owner: Account
+) -> None:
+    first, second = uuid4(), uuid4()
+    order_id = await given_order(
+        web_engine,
+        OrderPlaced(UUID(owner.user_id), "USD", (PEN,), 0, 0, 1998),
+        OrderNoteAdded(uuid4(), "internal", uuid4()),
+        OrderUnitsCanceled(1, 2, "OTHER", 0, first),
+        OrderCanceled("OTHER", "PENDING", first),
+        OrderNoteAdded(second, "public", uuid4()),
+    )
+    path = f"/orders/{order_id}/notes/"
+
+    one = await get(web, owner, f"{path}?limit=2")
+    rest = await get(web, owner, one.links["next"]["url"])
+
+    assert [note["id"] for note in one.json()] == [str(first)]
+    assert [note["id"] for note in rest.json()] == [str(second)]
+    assert "next" not in rest.links
 
 
 async def test_the_present_shipping_address_is_served_as_it_was_given(

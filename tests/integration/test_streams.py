@@ -15,9 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import settings as limits
 from order_service.domain.events import OrderPlaced
+from order_service.main import create_app
 from order_service.settings import Settings
 from tests.accounts import Account, new_account
-from tests.conftest import ROOT
+from tests.conftest import ROOT, serving
 from tests.examples import PAID, PEN
 from tests.given_log import RawEvent, given_order
 from tests.orders import change, place
@@ -164,6 +165,20 @@ async def test_a_ticket_opens_one_stream_once(web: httpx.AsyncClient, owner: Acc
     for refused in (again, unknown):
         assert (refused.status_code, refused.json()["type"]) == (401, "/problems/token-invalid")
         assert ticket not in refused.text
+
+
+async def test_without_redis_there_are_no_tickets(
+    settings: Settings, web: httpx.AsyncClient, owner: Account
+) -> None:
+    ticket = (await web.post("/stream-tickets/", headers=owner.headers)).json()["ticket"]
+    async with serving(create_app(settings.model_copy(update={"REDIS_PORT": 9}))) as cut_off:
+        answers = [
+            await cut_off.post("/stream-tickets/", headers=owner.headers),
+            await cut_off.get(f"/events/stream?ticket={ticket}", headers=owner.headers),
+        ]
+
+    for answer in answers:
+        assert (answer.status_code, answer.json()["dependency"]) == (503, "cache")
 
 
 async def test_a_user_s_streams_are_counted_until_they_end(
