@@ -13,13 +13,13 @@ from contextlib import contextmanager, suppress
 from uuid import UUID
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from order_service import settings as limits
 from order_service.api.problems import QUOTA_EXCEEDED, Problem
+from order_service.db import FAILURES
 from order_service.errors import Unavailable
 from projections.feeds import Feed, Pages
 from projections.log_watch import LogWatch
@@ -140,7 +140,7 @@ class EventStream(Response):
         """While the database is away the client is kept: it would only come again."""
         try:
             return await self._feed.read()
-        except (SQLAlchemyError, OSError) as error:
+        except FAILURES as error:
             logger.warning("a stream waits for the database: %s", type(error).__name__)
             await asyncio.sleep(limits.STREAM_RETRY_S)
             return [], True

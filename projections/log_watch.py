@@ -6,11 +6,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from uuid import UUID
 
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import settings as limits
-from order_service.db import query
+from order_service.db import FAILURES, query
 from order_service.log import reading
 
 logger = logging.getLogger(__name__)
@@ -55,7 +54,7 @@ class LogWatch:
         while self._listeners:
             try:
                 await self._look()
-            except (SQLAlchemyError, OSError) as error:
+            except FAILURES as error:
                 logger.warning("streams wait for the database: %s", type(error).__name__)
                 await asyncio.sleep(limits.STREAM_RETRY_S)
             except Exception:  # a mistake here must not silence all streams for good
