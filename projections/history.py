@@ -17,6 +17,7 @@ from starlette.responses import Response
 from order_service import settings as limits
 from order_service.api.answers import PRIVATE, json_answer
 from order_service.api.identity import CallerDependency
+from order_service.api.lookup import OrderPath
 from order_service.api.problems import Problem, documented, validation
 from order_service.db import query
 from order_service.errors import UnreadableEvent
@@ -55,7 +56,7 @@ Texts = dict[UUID, tuple[str, str]]  # text id to kind and body
 )
 async def get_events(
     request: Request,
-    order_id: str,
+    order_id: OrderPath,
     caller: CallerDependency,
     after_version: AfterVersion = 0,
     limit: PageLimit = limits.TIMELINE_LIMIT_DEFAULT,
@@ -92,7 +93,7 @@ async def get_events(
 )
 async def get_diff(
     request: Request,
-    order_id: str,
+    order_id: OrderPath,
     caller: CallerDependency,
     earlier: FromVersion = None,
     later: ToVersion = None,
@@ -138,7 +139,7 @@ def _invalid(parameter: str, detail: str) -> Problem:
 )
 async def get_notes(
     request: Request,
-    order_id: str,
+    order_id: OrderPath,
     caller: CallerDependency,
     after_version: AfterVersion = 0,
     limit: PageLimit = limits.TIMELINE_LIMIT_DEFAULT,
@@ -205,7 +206,7 @@ def _note(
     responses=documented(401, 404, 429, 503),
 )
 async def get_shipping_address(
-    request: Request, order_id: str, caller: CallerDependency
+    request: Request, order_id: OrderPath, caller: CallerDependency
 ) -> Response:
     """Where the order goes to. 404 `not-found` if no address was given, or it was erased."""
     engine, log = _log_of(request)

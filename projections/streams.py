@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
 
+from order_service.api.lookup import OrderPath
 from order_service.api.problems import Problem, documented
 from order_service.db import query
 from order_service.log import reading
@@ -44,7 +45,7 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 )
 async def stream_order(
     request: Request,
-    order_id: str,
+    order_id: OrderPath,
     caller: StreamCaller,
     last_event_id: LastEventId = None,
     since: Since = None,
