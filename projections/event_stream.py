@@ -75,6 +75,8 @@ class Streams:
     @contextmanager
     def ended_by_stop(self, sending: asyncio.Task[None]) -> Iterator[None]:
         self._sending.add(sending)
+        if self._stopped:  # while the answer began
+            sending.cancel()
         try:
             yield
         finally:
@@ -124,7 +126,9 @@ class EventStream(Response):
         more, due = True, clock()
         with self._streams.watch.listening(self._feed.order_id) as woken:
             while True:
-                for message in messages or ([KEEPALIVE_COMMENT] if clock() >= due else []):
+                if not messages and clock() >= due:
+                    messages = [KEEPALIVE_COMMENT]
+                for message in messages:
                     await _send(message, send)
                     due = clock() + limits.STREAM_HEARTBEAT_S
                 if not more:
@@ -163,5 +167,7 @@ async def _end(sending: asyncio.Task[None], send: Send) -> None:
 
 
 async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+    """Or it sends a body that is refused: whoever does that is no longer listened to."""
+    with suppress(Problem):
+        while (await receive())["type"] != "http.disconnect":
+            pass
