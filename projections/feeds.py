@@ -6,6 +6,7 @@ A feed keeps nothing but its cursor: what a client is slow to take stays in the 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -23,7 +24,18 @@ from order_service.timeline import origin_of, recorded_as_json
 from projections.log_watch import LogWatch
 from projections.order_log import Seen
 
-Page = list[tuple[StoredEvent, str | None]]  # events and their orders' currencies
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An event as its viewers see it; `data` None: not for them."""
+
+    version: int
+    position: int
+    type: str
+    data: str | None
+
+
+Page = list[Shown]
 
 
 class Feed(Protocol):
@@ -43,8 +55,9 @@ class Feed(Protocol):
 class Pages:
     """Pages of the log, for all feeds of a process.
 
-    Connections that were woken by the same event want the same page: it is read once. However many
-    want different ones, they take STREAM_READS_MAX connections of the pool.
+    Connections that were woken by the same event want the same page: it is read, and put into
+    words, once. However many want different ones, they take STREAM_READS_MAX connections of the
+    pool.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -61,9 +74,12 @@ class Pages:
                 after_version,
                 limit=limits.STREAM_PAGE_EVENTS,
             )
-            return [(event, seen.currency) for event in stored]
+            return [
+                _shown(event, recorded_as_json(event, seen.currency, seen.viewer))
+                for event in stored
+            ]
 
-        return await self._load((seen.order_id, after_version), read)
+        return await self._load((seen.order_id, seen.viewer, after_version), read)
 
     async def of_partition(self, partition: int, after: int) -> Page:
         async def read(connection: AsyncConnection) -> Page:
@@ -73,7 +89,14 @@ class Pages:
             orders = {event.stream_id for event in stored}
             first = await reading.read_first_events(connection, partition, orders)
             currencies = {order: _currency(event) for order, event in first.items()}
-            return [(event, currencies[event.stream_id]) for event in stored]
+            return [
+                _shown(
+                    event,
+                    recorded_as_json(event, currencies[event.stream_id], "staff"),
+                    order_id=str(event.stream_id),
+                )
+                for event in stored
+            ]
 
         return await self._load((partition, after), read)
 
@@ -106,10 +129,9 @@ class OrderFeed:
     async def read(self) -> tuple[list[bytes], bool]:
         page = await self._pages.of_order(self._seen, self._version)
         messages = []
-        for event, currency in page:
-            self._version = event.version
-            shown = recorded_as_json(event, currency, self._seen.viewer)
-            messages.append(_message(event, shown, self.last_id))
+        for shown in page:
+            self._version = shown.version
+            messages.append(_message(shown, self.last_id))
         return messages, len(page) == limits.STREAM_PAGE_EVENTS
 
 
@@ -135,20 +157,22 @@ class LogFeed:
         if behind[furthest] <= 0:
             return [], False
         messages = []
-        for event, currency in await self._pages.of_partition(furthest, self._positions[furthest]):
-            self._positions[furthest] = event.position
-            shown = recorded_as_json(event, currency, "staff")
-            assert shown is not None, "staff see everything"
-            shown = {"order_id": str(event.stream_id), **shown}
-            messages.append(_message(event, shown, self.last_id))
+        for shown in await self._pages.of_partition(furthest, self._positions[furthest]):
+            self._positions[furthest] = shown.position
+            messages.append(_message(shown, self.last_id))
         return messages, True
 
 
-def _message(event: StoredEvent, shown: dict[str, Any] | None, event_id: str) -> bytes:
+def _shown(event: StoredEvent, content: dict[str, Any] | None, **around: str) -> Shown:
+    data = None if content is None else orjson.dumps(around | content).decode()
+    return Shown(event.version, event.position, event.type, data)
+
+
+def _message(shown: Shown, event_id: str) -> bytes:
     """What is not for this viewer still moves the client's Last-Event-ID on."""
-    if shown is None:
+    if shown.data is None:
         return format_sse_event(id=event_id)
-    return format_sse_event(data_str=orjson.dumps(shown).decode(), event=event.type, id=event_id)
+    return format_sse_event(data_str=shown.data, event=shown.type, id=event_id)
 
 
 def _currency(first: StoredEvent) -> str | None:
