@@ -7,6 +7,8 @@ import time
 from datetime import UTC, datetime
 from uuid import UUID
 
+_NUMBER = re.compile(r"[Aa]-([1-9][0-9]{0,18})-([0-9])")
+_POSITION_MAX = 2**63 - 1
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -42,6 +44,16 @@ def order_number(position: int, partition: int, partitions: int) -> str:
     """What people read out: unique because positions are, with a check digit (Luhn)."""
     number = str(partitions * position + partition)
     return f"A-{number}-{_luhn(number)}"
+
+
+def parse_order_number(text: str, partitions: int) -> tuple[int, int] | None:
+    """Partition and position of the order's first event; None for what `order_number` never
+    writes."""
+    match = _NUMBER.fullmatch(text)
+    if match is None or int(match[2]) != _luhn(match[1]):
+        return None
+    position, partition = divmod(int(match[1]), partitions)
+    return (partition, position) if 1 <= position <= _POSITION_MAX else None
 
 
 def _luhn(digits: str) -> int:

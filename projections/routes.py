@@ -16,6 +16,7 @@ from order_service import settings as limits
 from order_service.accounts import users
 from order_service.api.answers import json_answer
 from order_service.api.identity import Caller, CallerDependency
+from order_service.api.lookup import OrderId
 from order_service.api.problems import Problem, documented, validation
 from order_service.cache import Lease, OrderCache
 from order_service.cache_entries import CachedList
@@ -23,7 +24,6 @@ from order_service.db import query
 from order_service.domain.money import to_text
 from order_service.domain.state import Status
 from order_service.errors import OrderNotFound
-from order_service.ids import parse_order_id
 from projections import customer_summary, order_view, sales_by_day
 from projections.cursors import LENGTH_MAX, Cursors, Position
 from projections.order_reader import OrderReader
@@ -46,7 +46,7 @@ _STATUSES = get_args(Status)
 )
 async def get_order(
     request: Request,
-    order_id: str,
+    order_id: OrderId,
     caller: CallerDependency,
     if_none_match: Annotated[list[str] | None, Header()] = None,
 ) -> Response:
@@ -55,13 +55,10 @@ async def get_order(
     `Order-Stale: true` marks an order whose last events the running version cannot read.
     """
     reader: OrderReader = request.app.state.order_reader
-    wanted = parse_order_id(order_id)
-    if wanted is None:
-        raise _not_found()
-    order, cache_use = await reader.read(wanted)
+    order, cache_use = await reader.read(order_id)
     # Decided on the owner in what was loaded, and alike for what does not exist.
     if order is None or not (caller.is_staff or order.owner == caller.user_id):
-        raise _not_found()
+        raise OrderNotFound("with this id")
     headers = PRIVATE | {"X-Cache": cache_use}
     if order.stale:
         headers["Order-Stale"] = "true"
@@ -70,10 +67,6 @@ async def get_order(
     if if_none_match and _matches(",".join(if_none_match), order.version):
         return Response(status_code=304, headers=headers)
     return Response(order.document, 200, headers, "application/json")
-
-
-def _not_found() -> OrderNotFound:
-    return OrderNotFound("with this id")
 
 
 def _matches(if_none_match: str, version: int) -> bool:

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 
+from order_service import consistency
 from order_service.api.body import json_body
 from order_service.api.identity import Caller, CallerDependency
 from order_service.api.problems import Problem, documented
@@ -229,6 +230,7 @@ def _answer(answer: Answer, status: int, headers: dict[str, str]) -> Response:
         "ETag": etag(answer.order),
         "Cache-Control": "private, no-cache",
         "Vary": "Authorization",
+        consistency.HEADER: consistency.token_of(answer.order),
     }
     if answer.replayed:
         headers["Idempotent-Replayed"] = "true"

@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import settings as limits
 from order_service.db import query
-from order_service.errors import OrderServiceError, RuleViolation, Unavailable
+from order_service.errors import OrderNotFound, OrderServiceError, RuleViolation, Unavailable
+from order_service.ids import parse_order_id, parse_order_number
 from order_service.log import reading
 from order_service.log.appender import AfterCommit, Append, Appender
 from order_service.log.fold import FoldedOrder, fold_stored
@@ -57,6 +58,20 @@ class EventLog:
             ),
         )
         return fold_stored(stored, self.partitions)
+
+    async def resolve(self, text: str) -> UUID:
+        """The order's id, from itself (which may be nobody's) or from the order's number.
+
+        Raises `OrderNotFound` for what is neither, in the words for an order that does not exist.
+        """
+        order_id = parse_order_id(text)
+        if order_id is None:
+            place = parse_order_number(text, self.partitions)
+            if place is not None:
+                order_id = await query(self._engine, lambda c: reading.find_stream(c, *place))
+        if order_id is None:
+            raise OrderNotFound("with this id")
+        return order_id
 
     def remembered(self, stream_id: UUID) -> FoldedOrder | None:
         """The order as this process last appended to it: others may have moved it on since."""

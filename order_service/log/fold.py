@@ -24,11 +24,13 @@ class AnsweredCommand:
 
 @dataclass(frozen=True, slots=True)
 class FoldedOrder:
-    """An order's state with what its stream says around it; `version` is that of the last event."""
+    """An order's state with what its stream says around it; `version` and `position` are those of
+    the last event."""
 
     id: UUID
     number: str
     partition: int
+    position: int
     version: int
     order: Order
     created_at: datetime
@@ -105,6 +107,7 @@ def _folded(
     if before is not None:
         return replace(
             before,
+            position=last.position,
             version=last.version,
             order=order,
             updated_at=last.recorded_at,
@@ -114,6 +117,7 @@ def _folded(
         id=UUID(int=first.stream_id.int),  # the driver's own UUID class is no JSON to orjson
         number=order_number(first.position, first.partition, partitions),
         partition=first.partition,
+        position=last.position,
         version=last.version,
         order=order,
         created_at=first.recorded_at,

@@ -35,6 +35,10 @@ _RANGE = text(
     f"SELECT {_COLUMNS} FROM events WHERE partition = :partition AND stream_id > :after_stream "  # noqa: S608
     "AND position <= :up_to ORDER BY stream_id, version LIMIT :limit"
 )
+_PLACED_AT = text(
+    "SELECT stream_id FROM events WHERE partition = :partition AND position = :position "
+    "AND version = 1"
+)
 VERSION_MAX = 2**31 - 1
 BEFORE_ALL_STREAMS = UUID(int=0)
 
@@ -75,6 +79,13 @@ async def read_stream(
         "up_to_version": up_to_version,
     }
     return _stored((await connection.execute(_STREAM, parameters)).all())
+
+
+async def find_stream(connection: AsyncConnection, partition: int, position: int) -> UUID | None:
+    """The stream that begins there; None if none does."""
+    parameters = {"partition": partition, "position": position}
+    found = (await connection.execute(_PLACED_AT, parameters)).scalar_one_or_none()
+    return None if found is None else UUID(int=found.int)
 
 
 async def read_streams(

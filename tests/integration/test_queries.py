@@ -184,6 +184,23 @@ async def test_staff_see_every_order_and_ids_in_capitals_are_the_same_order(
     assert answer.json() == placed
 
 
+async def test_an_order_s_number_is_as_good_as_its_id(
+    web: httpx.AsyncClient, owner: Account, other: Account
+) -> None:
+    placed = await place(web, owner)
+    number: str = placed["number"]
+    _, digits, check = number.split("-")
+
+    for text in (number, number.lower()):
+        assert (await get(web, owner, f"/orders/{text}/")).json() == placed
+    nobodys = f"A-{digits}-{(int(check) + 1) % 10}", f"A-{int(digits) + 4}-{check}", "A-100042-1"
+    foreign = await get(web, other, f"/orders/{number}/")
+    answers = [foreign, *[await get(web, owner, f"/orders/{text}/") for text in nobodys]]
+
+    assert {answer.status_code for answer in answers} == {404}
+    assert len({answer.json()["detail"] for answer in answers}) == 1
+
+
 async def test_a_burst_of_readers_costs_few_loads(
     web: httpx.AsyncClient, owner: Account, web_engine: AsyncEngine
 ) -> None:

@@ -46,6 +46,7 @@ def test_an_order_knows_its_number_version_and_times() -> None:
 
     assert folded is not None
     assert (folded.id, folded.number, folded.partition, folded.version) == (NEW_ID, "A-29-9", 1, 5)
+    assert folded.position == 11
     assert (folded.created_at.second, folded.updated_at.second) == (1, 5)
     assert status(folded.order) == "SHIPPED"
 

@@ -5,8 +5,10 @@ import time
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from order_service.ids import order_id_of_key, order_number, uuid7
+from order_service.ids import order_id_of_key, order_number, parse_order_number, uuid7
 from tests.examples import USER
 
 VARIANT_OF_RFC_9562 = UUID(int=0x80 << 56).variant
@@ -64,3 +66,34 @@ def test_the_check_digit_catches_every_wrong_digit() -> None:
         for wrong in set("0123456789") - {digit} if digit.isdigit() else ():
             _, body, check = f"{right[:place]}{wrong}{right[place + 1 :]}".split("-")
             assert order_number(int(body), 0, 1)[-1] != check
+
+
+@given(st.integers(1, 2**50), st.integers(0, 3))
+def test_a_number_leads_back_to_where_the_order_began(position: int, partition: int) -> None:
+    number = order_number(position, partition, 4)
+
+    assert parse_order_number(number, 4) == (partition, position)
+    assert parse_order_number(number.lower(), 4) == (partition, position)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "A-100042",
+        "A-100042-7",  # the check digit is 1
+        "B-100042-1",
+        "A-0100042-1",
+        "A-100042-1 ",
+        "A-\u0661\u0660-1",
+        "A-2-6",  # position 0 of partition 2
+        f"A-{10**19}-5",
+    ],
+)
+def test_what_is_no_number_leads_nowhere(text: str) -> None:
+    assert parse_order_number(text, 4) is None
+
+
+def test_a_position_that_no_log_can_hold_leads_nowhere() -> None:
+    assert parse_order_number(order_number(2**63 - 1, 0, 1), 1) == (0, 2**63 - 1)
+    assert parse_order_number(order_number(2**63, 0, 1), 1) is None
