@@ -20,7 +20,7 @@ from order_service.errors import (
     RuleViolation,
     VersionConflict,
 )
-from order_service.log.appender import Append, OrderText
+from order_service.log.appends import Append, OrderText
 from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
