@@ -33,6 +33,7 @@ from order_service.readiness import Readiness
 from order_service.redis_client import connect
 from order_service.representation import document
 from order_service.settings import Settings
+from projections import history
 from projections import routes as queries
 from projections.order_reader import OrderReader
 
@@ -68,6 +69,7 @@ def _include_routes(app: FastAPI) -> None:
     app.include_router(accounts.router)
     app.include_router(orders.router)
     app.include_router(queries.router)
+    app.include_router(history.router)
     app.add_api_route("/healthz", healthz, operation_id="service_health", tags=["service"])
     app.add_api_route("/readyz", readyz, operation_id="service_ready", tags=["service"])
 

@@ -49,8 +49,8 @@ def as_json(folded: FoldedOrder) -> dict[str, Any]:
         "external_reference": order.external_reference,
         "cancel_reason": order.cancel_reason,
         "version": folded.version,
-        "created_at": _time(folded.created_at),
-        "updated_at": _time(folded.updated_at),
+        "created_at": time_text(folded.created_at),
+        "updated_at": time_text(folded.updated_at),
     }
 
 
@@ -82,7 +82,7 @@ def _payment(payment: Payment, order: Order) -> dict[str, Any]:
         "source": payment.source,
         "method": payment.method,
         "provider_reference": payment.provider_reference,
-        "expires_at": _time(payment.expires_at),
+        "expires_at": time_text(payment.expires_at),
         "failure_code": payment.failure_code,
     }
 
@@ -93,8 +93,8 @@ def _shipment(shipment: Shipment) -> dict[str, Any]:
         "lines": _quantities(shipment.lines),
         "carrier": shipment.carrier,
         "tracking_number": shipment.tracking_number,
-        "dispatched_at": _time(shipment.dispatched_at),
-        "delivered_at": _time(shipment.delivered_at),
+        "dispatched_at": time_text(shipment.dispatched_at),
+        "delivered_at": time_text(shipment.delivered_at),
         "voided": shipment.voided,
     }
 
@@ -133,9 +133,9 @@ def _amount(minor: int, order: Order) -> str:
 
 
 @overload
-def _time(at: datetime) -> str: ...
+def time_text(at: datetime) -> str: ...
 @overload
-def _time(at: None) -> None: ...
-def _time(at: datetime | None) -> str | None:
+def time_text(at: None) -> None: ...
+def time_text(at: datetime | None) -> str | None:
     """RFC 3339 in UTC, always with microseconds: one instant has one text."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if at else None

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from order_service import settings as limits
 from order_service.accounts import users
-from order_service.api.answers import json_answer
+from order_service.api.answers import PRIVATE, json_answer
 from order_service.api.identity import Caller, CallerDependency
 from order_service.api.lookup import OrderId
 from order_service.api.problems import Problem, documented, validation
@@ -30,7 +30,6 @@ from projections.order_reader import OrderReader
 
 router = APIRouter(tags=["queries"])
 
-PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _STATUSES = get_args(Status)

@@ -7,6 +7,7 @@ import orjson
 from starlette.responses import Response
 
 NO_STORE = {"Cache-Control": "no-store"}
+PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
 
 
 def json_answer(

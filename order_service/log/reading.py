@@ -5,7 +5,7 @@ partition's counter until they commit). So a reader that has seen position n has
 before it, and `position > n` never skips an event that commits later.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -25,7 +25,23 @@ _PARTITION = text(
 )
 _STREAM = text(
     f"SELECT {_COLUMNS} FROM events WHERE partition = :partition AND stream_id = :stream_id "  # noqa: S608
-    "AND version > :after_version AND version <= :up_to_version ORDER BY version"
+    "AND version > :after_version AND version <= :up_to_version ORDER BY version LIMIT :limit"
+)
+_FIRST = text(
+    f"SELECT {_COLUMNS} FROM events WHERE partition = :partition AND stream_id = ANY (:streams) "  # noqa: S608
+    "AND version = 1"
+).bindparams(bindparam("streams", type_=ARRAY(Uuid)))
+_WITH_TEXT = text(
+    f"SELECT {_COLUMNS} FROM events WHERE partition = :partition AND stream_id = :stream_id "  # noqa: S608
+    "AND version > :after_version AND data->>'text_ref' IS NOT NULL ORDER BY version LIMIT :limit"
+)
+_TEXTS = text(
+    "SELECT text_id, kind, body FROM order_texts "
+    "WHERE text_id = ANY (:texts) AND order_id = :order_id"
+).bindparams(bindparam("texts", type_=ARRAY(Uuid)))
+_MOVED = text(
+    "SELECT DISTINCT stream_id FROM events "
+    "WHERE partition = :partition AND position > :after AND position <= :up_to"
 )
 _STREAMS = text(
     f"SELECT {_COLUMNS} FROM events WHERE partition = :partition AND stream_id = ANY (:streams) "  # noqa: S608
@@ -70,6 +86,7 @@ async def read_stream(
     partition: int,
     after_version: int = 0,
     up_to_version: int = VERSION_MAX,
+    limit: int | None = None,
 ) -> list[StoredEvent]:
     """One order's events, ascending by version; empty if there is no such order."""
     parameters = {
@@ -77,6 +94,7 @@ async def read_stream(
         "stream_id": stream_id,
         "after_version": after_version,
         "up_to_version": up_to_version,
+        "limit": limit,
     }
     return _stored((await connection.execute(_STREAM, parameters)).all())
 
@@ -86,6 +104,45 @@ async def find_stream(connection: AsyncConnection, partition: int, position: int
     parameters = {"partition": partition, "position": position}
     found = (await connection.execute(_PLACED_AT, parameters)).scalar_one_or_none()
     return None if found is None else UUID(int=found.int)
+
+
+async def read_first_events(
+    connection: AsyncConnection, partition: int, stream_ids: Iterable[UUID]
+) -> dict[UUID, StoredEvent]:
+    """The first event of each of these streams that there is; all are of one partition."""
+    parameters = {"partition": partition, "streams": list(stream_ids)}
+    rows = _stored((await connection.execute(_FIRST, parameters)).all())
+    return {row.stream_id: row for row in rows}
+
+
+async def read_events_with_text(
+    connection: AsyncConnection, stream_id: UUID, partition: int, after_version: int, limit: int
+) -> list[StoredEvent]:
+    """One order's events that point at a free text by `text_ref`, ascending by version."""
+    parameters = {
+        "partition": partition,
+        "stream_id": stream_id,
+        "after_version": after_version,
+        "limit": limit,
+    }
+    return _stored((await connection.execute(_WITH_TEXT, parameters)).all())
+
+
+async def read_texts(
+    connection: AsyncConnection, order_id: UUID, text_ids: Iterable[UUID]
+) -> dict[UUID, tuple[str, str]]:
+    """Text id to kind and body, for those of the order's texts that were not erased."""
+    parameters = {"order_id": order_id, "texts": list(text_ids)}
+    rows = await connection.execute(_TEXTS, parameters)
+    return {row.text_id: (row.kind, row.body) for row in rows}
+
+
+async def moved_streams(
+    connection: AsyncConnection, partition: int, after: int, up_to: int
+) -> list[UUID]:
+    """The streams that events at positions after `after`, up to `up_to`, belong to."""
+    parameters = {"partition": partition, "after": after, "up_to": up_to}
+    return list((await connection.execute(_MOVED, parameters)).scalars())
 
 
 async def read_streams(

@@ -1,0 +1,139 @@
+"""An order's history over HTTP: timeline, differences, notes; who may see what (P7)."""
+
+import asyncio
+from uuid import UUID
+
+import httpx
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from order_service.domain.events import OrderPlaced
+from order_service.settings import Settings
+from tests.accounts import Account, new_account
+from tests.conftest import run_sql
+from tests.examples import CAPTURED, PAID, PEN
+from tests.given_log import RawEvent, given_order
+from tests.orders import change, place
+
+SUBRESOURCES = ("events/", "diff/", "notes/")
+
+
+@pytest.fixture
+async def owner(web: httpx.AsyncClient, web_engine: AsyncEngine) -> Account:
+    return await new_account(web, web_engine)
+
+
+@pytest.fixture
+async def staff(web: httpx.AsyncClient, web_engine: AsyncEngine) -> Account:
+    return await new_account(web, web_engine, role="staff")
+
+
+async def get(web: httpx.AsyncClient, who: Account, path: str) -> httpx.Response:
+    return await web.get(path, headers=who.headers)
+
+
+async def test_the_timeline_tells_what_happened_page_by_page(
+    web: httpx.AsyncClient, owner: Account, staff: Account
+) -> None:
+    order = await place(web, owner)
+    await change(web, staff, order, status="PAID")
+    path = f"/orders/{order.json()['id']}/events/"
+
+    first = (await get(web, owner, f"{path}?limit=2")).json()
+    rest = (await get(web, owner, f"{path}?after_version=2")).json()
+    by_staff = (await get(web, staff, path)).json()
+
+    assert [(e["version"], e["type"]) for e in first["events"]] == [
+        (1, "OrderPlaced"),
+        (2, "PaymentCaptured"),
+    ]
+    assert first["next_after_version"] == 2
+    assert [(e["version"], e["type"]) for e in rest["events"]] == [(3, "OrderPaid")]
+    assert rest["next_after_version"] is None
+    assert first["events"][0]["data"]["total"] == "24.98"
+    assert first["events"][0]["actor"] == {"type": "user", "id": owner.user_id}
+    assert rest["events"][0]["actor"] == {"type": "staff"}
+    assert [e["actor"].get("id") for e in by_staff["events"]] == [
+        owner.user_id,
+        staff.user_id,
+        staff.user_id,
+    ]
+
+
+async def test_an_event_that_cannot_be_read_does_not_hide_the_others(
+    web: httpx.AsyncClient, web_engine: AsyncEngine, owner: Account, staff: Account
+) -> None:
+    placed = OrderPlaced(UUID(owner.user_id), "USD", (PEN,), 0, 0, 1998)
+    unknown = RawEvent("OrderFrobnicated", "{}")
+    middle = await given_order(web_engine, placed, unknown, PAID)
+    first = await given_order(web_engine, unknown, CAPTURED)
+
+    shown = (await get(web, owner, f"/orders/{middle}/events/")).json()["events"]
+    unknown_currency = (await get(web, staff, f"/orders/{first}/events/")).json()["events"]
+
+    assert [(e["type"], e["data"] is None, e.get("unreadable")) for e in shown] == [
+        ("OrderPlaced", False, None),
+        ("OrderFrobnicated", True, True),
+        ("OrderPaid", False, None),
+    ]
+    assert [e["data"] for e in unknown_currency] == [None, None]
+    assert (await get(web, owner, f"/orders/{first}/events/")).status_code == 503
+    assert (await get(web, owner, f"/orders/{middle}/diff/")).status_code == 503
+
+
+async def test_two_versions_are_compared(web: httpx.AsyncClient, owner: Account) -> None:
+    order = await place(web, owner)
+    await change(web, owner, order, status="CANCELED")
+    path = f"/orders/{order.json()['id']}/diff/"
+
+    last = (await get(web, owner, path)).json()
+    from_nothing = (await get(web, owner, f"{path}?to=1")).json()
+    nothing = (await get(web, owner, f"{path}?from=2&to=2")).json()
+
+    assert (last["from"], last["to"]) == (1, 2)
+    assert {"pointer": "/status", "from": "PENDING", "to": "CANCELED"} in last["changes"]
+    assert {"pointer": "/version", "from": 1, "to": 2} in last["changes"]
+    assert from_nothing["changes"] == [{"pointer": "", "from": None, "to": order.json()}]
+    assert nothing["changes"] == []
+    for wrong in ("?to=3", "?from=2&to=1", "?from=3", "?from=-1", "?to=x"):
+        assert (await get(web, owner, path + wrong)).status_code == 422, wrong
+
+
+async def test_notes_are_shown_to_whom_they_are_for(
+    web: httpx.AsyncClient, settings: Settings, owner: Account, staff: Account
+) -> None:
+    """A note of the owner's command is public, one of a command by staff is internal; one that was
+    erased still says that it was there."""
+    mine, theirs = await asyncio.gather(place(web, owner), place(web, owner))
+    await change(web, owner, mine, status="CANCELED", note="Too late for me.")
+    await change(web, staff, theirs, status="CANCELED", note="Never again.")
+    ids = [order.json()["id"] for order in (mine, theirs)]
+
+    seen = [(await get(web, owner, f"/orders/{i}/notes/")).json() for i in ids]
+    [internal] = (await get(web, staff, f"/orders/{ids[1]}/notes/")).json()
+
+    assert [[note["text"] for note in notes] for notes in seen] == [["Too late for me."], []]
+    assert (seen[0][0]["visibility"], seen[0][0]["version"]) == ("public", 2)
+    assert seen[0][0]["actor"] == {"type": "user", "id": owner.user_id}
+    assert (internal["text"], internal["visibility"]) == ("Never again.", "internal")
+    assert internal["actor"] == {"type": "staff", "id": staff.user_id}
+
+    await run_sql(settings, "DELETE FROM order_texts", settings.DB_NAME)
+    [erased] = (await get(web, owner, f"/orders/{ids[0]}/notes/")).json()
+    assert erased == seen[0][0] | {"text": None, "kind": None}
+
+
+async def test_another_s_order_has_no_history(
+    web: httpx.AsyncClient, web_engine: AsyncEngine, owner: Account
+) -> None:
+    order = await place(web, owner)
+    other = await new_account(web, web_engine)
+    order_id = order.json()["id"]
+
+    for path in SUBRESOURCES:
+        for named in (order_id, "00000000-0000-7000-8000-0000000000f1", "nonsense"):
+            answer = await get(web, other, f"/orders/{named}/{path}")
+            assert answer.status_code == 404, path
+            assert answer.json()["type"] == "/problems/order-not-found"
+            assert order_id not in answer.text
+        assert (await web.get(f"/orders/{order_id}/{path}")).status_code == 401

@@ -1,0 +1,41 @@
+"""The differences of two documents, as JSON pointers."""
+
+from projections.diff import changes
+
+
+def test_members_that_differ_are_named_with_both_values() -> None:
+    before = {"status": "PENDING", "same": [1], "gone": 1, "a/b~c": 1}
+    after = {"status": "PAID", "same": [1], "new": 2, "a/b~c": 2}
+
+    assert changes(before, after) == [
+        {"pointer": "/status", "from": "PENDING", "to": "PAID"},
+        {"pointer": "/gone", "from": 1, "to": None},
+        {"pointer": "/a~1b~0c", "from": 1, "to": 2},
+        {"pointer": "/new", "from": None, "to": 2},
+    ]
+
+
+def test_elements_are_compared_by_their_ids() -> None:
+    """The index is that of the newer list; of a removed element, that of the older."""
+    before = {"items": [{"line_id": 1, "q": 1}, {"line_id": 2, "q": 1}, {"line_id": 3, "q": 1}]}
+    after = {"items": [{"line_id": 3, "q": 5}, {"line_id": 2, "q": 1}, {"line_id": 4, "q": 1}]}
+
+    assert changes(before, after) == [
+        {"pointer": "/items/0/q", "from": 1, "to": 5},
+        {"pointer": "/items/2", "from": None, "to": {"line_id": 4, "q": 1}},
+        {"pointer": "/items/0", "from": {"line_id": 1, "q": 1}, "to": None},
+    ]
+
+
+def test_lists_without_ids_of_their_own_are_compared_whole() -> None:
+    twice = [{"line_id": 1, "condition": "DAMAGED"}, {"line_id": 1, "condition": "SELLABLE"}]
+
+    assert changes(["a"], ["a", "b"], "/x") == [{"pointer": "/x", "from": ["a"], "to": ["a", "b"]}]
+    assert changes(twice, twice[:1], "/x") == [{"pointer": "/x", "from": twice, "to": twice[:1]}]
+    assert changes([], [{"id": "s"}], "/x") == [
+        {"pointer": "/x/0", "from": None, "to": {"id": "s"}}
+    ]
+
+
+def test_no_order_at_all_differs_as_a_whole() -> None:
+    assert changes(None, {"version": 1}) == [{"pointer": "", "from": None, "to": {"version": 1}}]
