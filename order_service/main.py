@@ -26,6 +26,7 @@ from order_service.api.answers import NO_STORE, json_answer
 from order_service.api.limits import Limits, address_of, admit
 from order_service.cache import Entry, OrderCache
 from order_service.db import WEB, check_role, create_engine
+from order_service.domain.money import EXPONENTS
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.log.reading import heads
@@ -43,6 +44,8 @@ MIGRATIONS = Path(__file__).parent.parent / "migrations"
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The ASGI application; its servers are asked for at start-up only, by the lifespan."""
     settings = settings or Settings()
+    if settings.DEFAULT_CURRENCY not in EXPONENTS:
+        raise ValueError("DEFAULT_CURRENCY is no currency of ISO 4217: set one, such as USD")
     app = FastAPI(
         title="Order Service",
         version="1",
@@ -67,7 +70,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def _include_routes(app: FastAPI) -> None:
     app.include_router(accounts.router)
-    app.include_router(orders.router)
+    for router in orders.ROUTERS:
+        app.include_router(router)
     app.include_router(queries.router)
     app.include_router(history.router)
     app.add_api_route("/healthz", healthz, operation_id="service_health", tags=["service"])
@@ -76,7 +80,9 @@ def _include_routes(app: FastAPI) -> None:
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """The last one added is the outermost."""
-    app.add_middleware(middleware.Framing)
+    app.add_middleware(
+        middleware.Framing, body_bytes_max_by_path={"/orders/bulk": constants.BULK_BODY_BYTES_MAX}
+    )
     app.add_middleware(middleware.Edge)
     app.add_middleware(
         CORSMiddleware,

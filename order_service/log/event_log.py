@@ -21,7 +21,7 @@ from order_service.ids import parse_order_id, parse_order_number
 from order_service.log import reading
 from order_service.log.appender import AfterCommit, Appender
 from order_service.log.appends import Append, encode, order_after, recorded
-from order_service.log.codec import RecordedEvent, decode
+from order_service.log.codec import RecordedEvent, StoredEvent
 from order_service.log.fold import FoldedOrder, fold_stored
 
 _REFERENCE = text(
@@ -53,28 +53,19 @@ class EventLog:
         self, stream_id: UUID, up_to_version: int = reading.VERSION_MAX
     ) -> FoldedOrder | None:
         """The order folded afresh from its stream; None if there is none."""
-        partition = reading.partition_of(stream_id, self.partitions)
-        stored = await query(
-            self._engine,
-            lambda connection: reading.read_stream(
-                connection, stream_id, partition, up_to_version=up_to_version
-            ),
-        )
-        return fold_stored(stored, self.partitions)
+        return fold_stored(await self.events(stream_id, 0, up_to_version), self.partitions)
 
     async def events(
         self, stream_id: UUID, after_version: int, up_to_version: int
-    ) -> list[RecordedEvent]:
-        """A part of an order's stream, ascending by version; `UnreadableEvent` if today's code
-        cannot read one."""
+    ) -> list[StoredEvent]:
+        """A part of an order's stream, ascending by version."""
         partition = reading.partition_of(stream_id, self.partitions)
-        stored = await query(
+        return await query(
             self._engine,
             lambda connection: reading.read_stream(
                 connection, stream_id, partition, after_version, up_to_version
             ),
         )
-        return [decode(row) for row in stored]
 
     async def resolve(self, text: str) -> UUID:
         """The order's id, from itself (which may be nobody's) or from the order's number.
