@@ -54,7 +54,8 @@ def authorize_payment(command: AuthorizePayment, order: Order) -> tuple[OrderEve
 
 
 def record_payment(command: RecordPayment, order: Order) -> tuple[OrderEvent, ...]:
-    """A provider's payment is a fact: it is taken whatever the order looks like."""
+    """A provider's payment is a fact: it is taken whatever the order looks like, and goes back
+    where that is canceled."""
     known = _with_reference(order, command.provider_reference)
     if known is not None:
         at_once = known.authorized_minor == 0
@@ -70,16 +71,14 @@ def record_payment(command: RecordPayment, order: Order) -> tuple[OrderEvent, ..
     captured = PaymentCaptured(
         command.payment_id, amount, command.source, command.provider_reference
     )
-    after = evolve(order, captured)
-    if not order.cancel_reason:
-        return (captured, *paid_milestone(after))
-    credit = rules.credit_due_minor(after)
-    if credit == 0:
-        return (captured,)
-    refund = RefundRequested(
-        command.refund_id, credit, "late_capture", order.cancel_reason, command.payment_id
+    if order.cancel_reason is None:
+        return (captured, *paid_milestone(evolve(order, captured)))
+    return (
+        captured,
+        RefundRequested(
+            command.refund_id, amount, "late_capture", order.cancel_reason, command.payment_id
+        ),
     )
-    return (captured, refund)
 
 
 def capture_payment(command: CapturePayment, order: Order) -> tuple[OrderEvent, ...]:

@@ -31,7 +31,7 @@ from order_service.errors import InvalidRequest
 
 def ship(command: Ship, order: Order) -> tuple[OrderEvent, ...]:
     refuse_canceled(order, "ship")
-    if not (order.was_paid or command.allow_unpaid):
+    if rules.status(order) == "PENDING" and not command.allow_unpaid:
         raise violation(
             order,
             "payment-required",

@@ -1,6 +1,7 @@
 """Events as stored and back: every type, old shapes, and what today's code cannot read."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, get_args
 from uuid import UUID
@@ -12,9 +13,30 @@ from order_service.domain.events import (
     OrderCanceled,
     OrderEvent,
     OrderLine,
+    OrderLineAdded,
+    OrderLineQuantityChanged,
+    OrderLineRemoved,
+    OrderNoteAdded,
     OrderPlaced,
+    OrderReturned,
+    OrderUnitsCanceled,
+    PaymentAuthorizationVoided,
+    PaymentAuthorized,
+    PaymentCaptured,
+    PaymentFailed,
+    ReceivedQuantity,
+    RefundCompleted,
+    RefundFailed,
     RefundRequested,
+    ReturnApproved,
+    ReturnCanceled,
+    ReturnReceived,
+    ReturnRejected,
+    ReturnRequested,
     ShipmentDispatched,
+    ShipmentTrackingUpdated,
+    ShipmentVoided,
+    ShippingAddressChanged,
 )
 from order_service.errors import UnreadableEvent
 from order_service.log.codec import Metadata, StoredEvent, decode, encode, encode_metadata
@@ -22,7 +44,6 @@ from order_service.log.upcasters import UPCASTERS
 from tests.examples import (
     AT,
     BY_USER,
-    CAPTURED,
     DELIVERED,
     DELIVERED_SHIPMENT,
     NEW_ID,
@@ -35,17 +56,37 @@ from tests.examples import (
 
 # Every field is given, so that none can be lost unseen.
 FULL_LINE = OrderLine(3, "漢", "Ink \U0001f58b", 1, None, {"b": "2", "a": "", "\u202e": "\n"})
+LINES = (LineQuantity(1, 2), LineQuantity(2, 1))
 EVENTS: list[OrderEvent] = [
     PLACED,
     OrderPlaced(USER, "JPY", (PEN, FULL_LINE), 1, 2, 10**15, "cart-1", NEW_ID),
-    CAPTURED,
+    OrderLineAdded(FULL_LINE, 2498),
+    OrderLineQuantityChanged(1, 2, 3, 3497),
+    OrderLineRemoved(2, 1998),
+    ShippingAddressChanged(NEW_ID),
+    OrderNoteAdded(NEW_ID, "internal", USER),
+    PaymentAuthorized(NEW_ID, 2498, "card", "pi_1", AT),
+    PaymentAuthorizationVoided(NEW_ID, "ORDER_CANCELED"),
+    PaymentCaptured(NEW_ID, 2498, "provider", "ch_1"),
+    PaymentFailed(NEW_ID, "card_declined"),
     PAID,
-    ShipmentDispatched(NEW_ID, (LineQuantity(1, 2),), AT, "Post", "T-1"),
+    ShipmentDispatched(NEW_ID, LINES, AT, "Post", "T-1"),
+    ShipmentTrackingUpdated(NEW_ID, "Post", "T-2"),
+    ShipmentVoided(NEW_ID, "WRONG_LABEL", USER),
     SHIPPED,
     DELIVERED_SHIPMENT,
     DELIVERED,
+    OrderUnitsCanceled(1, 2, "OUT_OF_STOCK", 500, NEW_ID),
     OrderCanceled("FRAUD", "PAID", NEW_ID),
-    RefundRequested(NEW_ID, 10**15, "cancel", "FRAUD", USER),
+    RefundRequested(NEW_ID, 10**15, "cancel", "FRAUD", USER, NEW_ID),
+    RefundCompleted(NEW_ID, 500, "re_1"),
+    RefundFailed(NEW_ID, 500, "account_closed"),
+    ReturnRequested(NEW_ID, LINES, "WRONG_ITEM", USER),
+    ReturnApproved(NEW_ID),
+    ReturnRejected(NEW_ID, USER),
+    ReturnCanceled(NEW_ID),
+    ReturnReceived(NEW_ID, (ReceivedQuantity(1, 2, "DAMAGED"),)),
+    OrderReturned(),
 ]
 
 
@@ -67,6 +108,17 @@ def test_an_event_is_read_back_as_it_was_written(event: OrderEvent) -> None:
 
 def test_every_type_of_event_is_among_these() -> None:
     assert {type(event) for event in EVENTS} == set(get_args(OrderEvent))
+
+
+def test_every_field_of_every_event_is_given_somewhere() -> None:
+    given = {
+        (type(event), field.name)
+        for event in EVENTS
+        for field in fields(event)
+        if getattr(event, field.name) is not None
+    }
+
+    assert given == {(type(event), field.name) for event in EVENTS for field in fields(event)}
 
 
 def test_metadata_leaves_out_what_is_not_known() -> None:

@@ -1,0 +1,356 @@
+"""Payments: authorized, recorded, captured, voided, failed; OrderPaid, once."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from order_service.domain.commands import (
+    AuthorizePayment,
+    CapturePayment,
+    RecordPayment,
+    RecordPaymentFailure,
+    VoidAuthorization,
+)
+from order_service.domain.events import (
+    OrderCanceled,
+    OrderPaid,
+    PaymentAuthorizationVoided,
+    PaymentAuthorized,
+    PaymentCaptured,
+    PaymentFailed,
+    RefundCompleted,
+    RefundFailed,
+    RefundRequested,
+)
+from order_service.errors import InvalidRequest, NotFound, RuleViolation
+from tests.examples import AT, CAPTURED, NEW_ID, PAID, PLACED
+from tests.given import given
+from tests.lives import (
+    AUTHORIZED,
+    IS_CANCELED,
+    IS_DELIVERED,
+    IS_PAID,
+    IS_RETURNED,
+    IS_SHIPPED,
+    NOBODY,
+    PAYMENT,
+    PENS_SENT,
+    REFUND,
+    Events,
+)
+
+VOIDED = PaymentAuthorizationVoided(PAYMENT, "CUSTOMER_REQUEST")
+CHARGED = PaymentCaptured(PAYMENT, 2498, "provider", "ch-1")
+
+
+def manual(amount: int | None, reference: str | None = None) -> RecordPayment:
+    return RecordPayment(NEW_ID, REFUND, amount, "manual", reference)
+
+
+def provider(amount: int | None, reference: str | None = None) -> RecordPayment:
+    return RecordPayment(NEW_ID, REFUND, amount, "provider", reference)
+
+
+# --- authorized -----------------------------------------------------------------------------------
+
+
+def test_an_authorization_is_of_whatever_is_due_and_keeps_all_it_was_given() -> None:
+    given(PLACED, PaymentCaptured(NEW_ID, 498, "manual")).when(
+        AuthorizePayment(PAYMENT, None, "card", "auth-1", AT)
+    ).then(PaymentAuthorized(PAYMENT, 2000, "card", "auth-1", AT))
+
+
+@pytest.mark.parametrize("amount", [1, 2498])
+def test_an_authorization_may_be_of_a_part_of_what_is_due(amount: int) -> None:
+    given(PLACED).when(AuthorizePayment(PAYMENT, amount)).then(PaymentAuthorized(PAYMENT, amount))
+
+
+@pytest.mark.parametrize(
+    ("events", "amount", "due"),
+    [
+        ((PLACED,), 2499, "24.98"),
+        ((PLACED, PaymentCaptured(NEW_ID, 2000, "manual")), 499, "4.98"),
+        (IS_PAID, 1, "0.00"),
+        (IS_PAID, None, "0.00"),
+    ],
+)
+def test_an_authorization_above_what_is_due_is_refused(
+    events: Events, amount: int | None, due: str
+) -> None:
+    given(*events).when(AuthorizePayment(PAYMENT, amount)).then_refused(
+        InvalidRequest, "amount-exceeds-due", amount_due=due
+    )
+
+
+@pytest.mark.parametrize("amount", [0, -1])
+def test_an_authorization_of_nothing_is_refused(amount: int) -> None:
+    given(PLACED).when(AuthorizePayment(PAYMENT, amount)).then_refused(InvalidRequest, "validation")
+
+
+def test_nothing_is_authorized_for_a_canceled_order() -> None:
+    given(*IS_CANCELED).when(AuthorizePayment(PAYMENT, 100)).then_refused(
+        RuleViolation, "invalid-transition", status="CANCELED", allowed_transitions=[]
+    )
+
+
+@pytest.mark.parametrize("amount", [None, 2498])
+@pytest.mark.parametrize("since", [(), (VOIDED,)])
+def test_an_authorization_is_recorded_once_a_reference(amount: int | None, since: Events) -> None:
+    given(PLACED, AUTHORIZED, *since).when(
+        AuthorizePayment(NEW_ID, amount, "card", "auth-1")
+    ).then()
+
+
+@pytest.mark.parametrize(
+    ("events", "reference"),
+    [((PLACED, AUTHORIZED), "auth-1"), ((PLACED, CHARGED), "ch-1")],
+    ids=["another amount", "another kind"],
+)
+def test_a_reference_stands_for_one_authorization(events: Events, reference: str) -> None:
+    given(*events).when(AuthorizePayment(NEW_ID, 100, "card", reference)).then_refused(
+        RuleViolation, "payment-reference-conflict"
+    )
+
+
+# --- recorded -------------------------------------------------------------------------------------
+
+
+def test_payment_of_what_is_due_pays_the_order() -> None:
+    given(PLACED).when(manual(None)).then(CAPTURED, PAID)
+
+
+def test_payment_of_a_part_leaves_the_order_unpaid() -> None:
+    given(PLACED).when(manual(1000)).then(PaymentCaptured(NEW_ID, 1000, "manual"))
+
+
+def test_the_last_part_pays_the_order() -> None:
+    given(PLACED, PaymentCaptured(PAYMENT, 1000, "manual")).when(manual(None)).then(
+        PaymentCaptured(NEW_ID, 1498, "manual"), OrderPaid(2498, 2498)
+    )
+
+
+def test_an_order_is_paid_once() -> None:
+    """Money that was given back may be paid again, but the milestone stands."""
+    refunded = RefundRequested(REFUND, 2498, "manual", "GOODWILL", NEW_ID)
+
+    given(PLACED, CHARGED, PAID, refunded, RefundCompleted(REFUND, 2498)).when(manual(None)).then(
+        CAPTURED
+    )
+
+
+def test_an_order_that_was_shipped_unpaid_is_paid_by_its_payment() -> None:
+    given(PLACED, PENS_SENT).when(manual(None)).then(CAPTURED, PAID)
+
+
+@pytest.mark.parametrize("events", [IS_PAID, IS_SHIPPED, IS_DELIVERED])
+@pytest.mark.parametrize("amount", [None, 1])
+def test_a_manual_payment_of_what_is_not_due_is_refused(events: Events, amount: int | None) -> None:
+    given(*events).when(manual(amount)).then_refused(
+        InvalidRequest, "amount-exceeds-due", amount_due="0.00"
+    )
+
+
+def test_a_manual_payment_above_what_is_due_is_refused() -> None:
+    given(PLACED).when(manual(2499)).then_refused(
+        InvalidRequest, "amount-exceeds-due", amount_due="24.98"
+    )
+
+
+def test_a_manual_payment_of_a_canceled_order_is_refused() -> None:
+    given(*IS_CANCELED).when(manual(100)).then_refused(RuleViolation, "invalid-transition")
+
+
+@pytest.mark.parametrize(
+    ("events", "amount", "milestone"),
+    [
+        ((PLACED,), 3000, (OrderPaid(2498, 3000),)),
+        (IS_PAID, 1, ()),
+        (IS_SHIPPED, 100, ()),
+        (IS_RETURNED, 100, ()),
+    ],
+)
+def test_a_providers_payment_is_a_fact_however_much_is_due(
+    events: Events, amount: int, milestone: Events
+) -> None:
+    given(*events).when(provider(amount)).then(
+        PaymentCaptured(NEW_ID, amount, "provider"), *milestone
+    )
+
+
+def test_a_providers_payment_of_a_canceled_order_is_to_go_back() -> None:
+    given(*IS_CANCELED).when(provider(100, "ch-9")).then(
+        PaymentCaptured(NEW_ID, 100, "provider", "ch-9"),
+        RefundRequested(REFUND, 100, "late_capture", "CUSTOMER_REQUEST", NEW_ID),
+    )
+
+
+def test_a_late_payments_refund_is_of_that_payment_alone() -> None:
+    """A refund that failed before is another payment's: staff ask for it again."""
+    failed: Events = (
+        PLACED,
+        CHARGED,
+        PAID,
+        OrderCanceled("FRAUD", "PAID"),
+        RefundRequested(UUID(int=70), 2498, "cancel", "FRAUD", PAYMENT),
+        RefundFailed(UUID(int=70), 2498, "account_closed"),
+    )
+
+    given(*failed).when(provider(100)).then(
+        PaymentCaptured(NEW_ID, 100, "provider"),
+        RefundRequested(REFUND, 100, "late_capture", "FRAUD", NEW_ID),
+    )
+
+
+@pytest.mark.parametrize("amount", [0, -1])
+@pytest.mark.parametrize("events", [(PLACED,), IS_CANCELED])
+def test_a_payment_of_nothing_is_refused(events: Events, amount: int) -> None:
+    given(*events).when(provider(amount)).then_refused(InvalidRequest, "validation")
+
+
+def test_a_providers_payment_of_whatever_is_due_is_refused_where_nothing_is() -> None:
+    given(*IS_PAID).when(provider(None)).then_refused(InvalidRequest, "validation")
+
+
+def test_what_was_captured_stays_within_every_amount() -> None:
+    given(*IS_PAID).when(provider(10**15 - 2497)).then_refused(InvalidRequest, "validation")
+    given(*IS_PAID).when(provider(10**15 - 2498)).then(
+        PaymentCaptured(NEW_ID, 10**15 - 2498, "provider")
+    )
+
+
+@pytest.mark.parametrize("amount", [None, 2498])
+@pytest.mark.parametrize("since", [(PAID,), (PAID, OrderCanceled("FRAUD", "PAID"))])
+@pytest.mark.parametrize("record", [manual, provider])
+def test_a_payment_is_recorded_once_a_reference(
+    record: Callable[..., RecordPayment], amount: int | None, since: Events
+) -> None:
+    given(PLACED, CHARGED, *since).when(record(amount, "ch-1")).then()
+
+
+@pytest.mark.parametrize(
+    ("events", "reference"),
+    [((PLACED, CHARGED, PAID), "ch-1"), ((PLACED, AUTHORIZED), "auth-1")],
+    ids=["another amount", "another kind"],
+)
+def test_a_reference_stands_for_one_payment(events: Events, reference: str) -> None:
+    given(*events).when(provider(100, reference)).then_refused(
+        RuleViolation, "payment-reference-conflict"
+    )
+
+
+def test_payments_without_a_reference_are_never_the_same() -> None:
+    given(PLACED, PaymentCaptured(PAYMENT, 100, "manual")).when(manual(100)).then(
+        PaymentCaptured(NEW_ID, 100, "manual")
+    )
+
+
+# --- captured -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("amount", [None, 2498])
+def test_capture_of_all_that_is_authorized_pays_the_order(amount: int | None) -> None:
+    given(PLACED, AUTHORIZED).when(CapturePayment(PAYMENT, amount, AT)).then(
+        PaymentCaptured(PAYMENT, 2498, "manual", "auth-1"), PAID
+    )
+
+
+def test_an_authorization_is_captured_in_parts_up_to_what_is_open() -> None:
+    part = PaymentCaptured(PAYMENT, 1000, "manual", "auth-1")
+
+    given(PLACED, AUTHORIZED).when(CapturePayment(PAYMENT, 1000, AT)).then(part)
+    given(PLACED, AUTHORIZED, part).when(CapturePayment(PAYMENT, None, AT)).then(
+        PaymentCaptured(PAYMENT, 1498, "manual", "auth-1"), PAID
+    )
+    given(PLACED, AUTHORIZED, part).when(CapturePayment(PAYMENT, 1499, AT)).then_refused(
+        InvalidRequest, "amount-exceeds-due", open="14.98"
+    )
+
+
+@pytest.mark.parametrize("amount", [0, -1])
+def test_a_capture_of_nothing_is_refused(amount: int) -> None:
+    given(PLACED, AUTHORIZED).when(CapturePayment(PAYMENT, amount, AT)).then_refused(
+        InvalidRequest, "validation"
+    )
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (PLACED, AUTHORIZED, VOIDED),
+        (PLACED, AUTHORIZED, PaymentCaptured(PAYMENT, 2498, "manual", "auth-1"), PAID),
+        (PLACED, CHARGED, PAID),
+    ],
+    ids=["voided", "captured", "no authorization"],
+)
+def test_a_payment_of_which_nothing_is_open_is_not_captured(events: Events) -> None:
+    given(*events).when(CapturePayment(PAYMENT, None, AT)).then_refused(
+        RuleViolation, "payment-not-capturable"
+    )
+
+
+def test_an_authorization_is_captured_until_it_expires() -> None:
+    expiring = PaymentAuthorized(PAYMENT, 2498, "card", "auth-1", AT)
+
+    given(PLACED, expiring).when(CapturePayment(PAYMENT, None, AT)).then_refused(
+        RuleViolation, "payment-not-capturable"
+    )
+    given(PLACED, expiring).when(CapturePayment(PAYMENT, None, AT - timedelta(seconds=1))).then(
+        PaymentCaptured(PAYMENT, 2498, "manual", "auth-1"), PAID
+    )
+
+
+def test_nothing_is_captured_for_a_canceled_order() -> None:
+    given(PLACED, AUTHORIZED, OrderCanceled("FRAUD", "PENDING")).when(
+        CapturePayment(PAYMENT, None, AT)
+    ).then_refused(RuleViolation, "invalid-transition")
+
+
+# --- voided and failed ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("since", [(), (PaymentCaptured(PAYMENT, 1000, "manual"),)])
+def test_what_is_open_of_an_authorization_is_voided(since: Events) -> None:
+    given(PLACED, AUTHORIZED, *since).when(VoidAuthorization(PAYMENT, "CUSTOMER_REQUEST")).then(
+        VOIDED
+    )
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (PLACED, AUTHORIZED, VOIDED),
+        (PLACED, AUTHORIZED, PaymentCaptured(PAYMENT, 2498, "manual", "auth-1"), PAID),
+        (PLACED, CHARGED, PAID),
+    ],
+    ids=["voided", "captured", "no authorization"],
+)
+def test_a_payment_of_which_nothing_is_open_is_not_voided(events: Events) -> None:
+    given(*events).when(VoidAuthorization(PAYMENT, "OTHER")).then_refused(
+        RuleViolation, "payment-not-voidable"
+    )
+
+
+def test_a_payments_failure_is_recorded_once_a_code() -> None:
+    declined = PaymentFailed(PAYMENT, "declined")
+
+    given(PLACED, AUTHORIZED).when(RecordPaymentFailure(PAYMENT, "declined")).then(declined)
+    given(PLACED, AUTHORIZED, declined).when(RecordPaymentFailure(PAYMENT, "declined")).then()
+    given(PLACED, AUTHORIZED, declined).when(RecordPaymentFailure(PAYMENT, "expired")).then(
+        PaymentFailed(PAYMENT, "expired")
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        CapturePayment(NOBODY, None, AT),
+        VoidAuthorization(NOBODY, "OTHER"),
+        RecordPaymentFailure(NOBODY, "declined"),
+    ],
+)
+def test_a_payment_that_the_order_does_not_have_is_not_found(
+    command: CapturePayment | VoidAuthorization | RecordPaymentFailure,
+) -> None:
+    given(PLACED, AUTHORIZED).when(command).then_refused(NotFound, "not-found")
