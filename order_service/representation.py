@@ -44,8 +44,8 @@ def as_json(folded: FoldedOrder) -> dict[str, Any]:
         "external_reference": order.external_reference,
         "cancel_reason": order.cancel_reason,
         "version": folded.version,
-        "created_at": _time(folded.created_at),
-        "updated_at": _time(folded.updated_at),
+        "created_at": time_text(folded.created_at),
+        "updated_at": time_text(folded.updated_at),
     }
 
 
@@ -73,7 +73,7 @@ def _shipment(shipment: Shipment) -> dict[str, Any]:
         "lines": [{"line_id": q.line_id, "quantity": q.quantity} for q in shipment.lines],
         "carrier": shipment.carrier,
         "tracking_number": shipment.tracking_number,
-        "delivered_at": _time(shipment.delivered_at) if shipment.delivered_at else None,
+        "delivered_at": time_text(shipment.delivered_at) if shipment.delivered_at else None,
     }
 
 
@@ -90,6 +90,6 @@ def _amount(minor: int, order: Order) -> str:
     return money.to_text(minor, order.currency)
 
 
-def _time(at: datetime) -> str:
+def time_text(at: datetime) -> str:
     """RFC 3339 in UTC, always with microseconds: one instant has one text."""
     return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
