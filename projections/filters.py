@@ -92,9 +92,8 @@ Minor = Annotated[
 ]
 Search = Annotated[
     Text,
-    StringConstraints(
-        strip_whitespace=True, min_length=1, max_length=limits.LIST_SEARCH_LENGTH_MAX
-    ),
+    BeforeValidator(str.strip),
+    StringConstraints(min_length=1, max_length=limits.LIST_SEARCH_LENGTH_MAX),
 ]
 
 
