@@ -36,6 +36,7 @@ from order_service.representation import document
 from order_service.settings import Settings
 from projections import history
 from projections import routes as queries
+from projections.freshness import Freshness
 from projections.order_reader import OrderReader
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
@@ -115,6 +116,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.redis = redis
         app.state.cache = cache
         app.state.log = await stack.enter_async_context(_event_log(settings, engine, cache))
+        app.state.freshness = Freshness(engine)
         app.state.order_reader = OrderReader(engine, cache, app.state.log.partitions)
         app.state.accounts = accounts.Accounts(
             engine,

@@ -48,6 +48,8 @@ CORS_EXPOSED_HEADERS = (
     "X-Request-Id",
     "X-Cache",
     "Consistency-Token",
+    "Preference-Applied",
+    "Projection-Lag-Ms",
 )
 
 CONTENT_SECURITY_POLICY = "default-src 'none'; frame-ancestors 'none'"
