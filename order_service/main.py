@@ -36,6 +36,7 @@ from order_service.representation import document
 from order_service.settings import Settings
 from projections import history
 from projections import routes as queries
+from projections.expiry import expire_for_ever
 from projections.freshness import Freshness
 from projections.order_reader import OrderReader
 
@@ -133,6 +134,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             }
         )
         await stack.enter_async_context(_running(app.state.limits.share_for_ever(redis)))
+        if settings.PENDING_TTL is not None:
+            await stack.enter_async_context(
+                _running(expire_for_ever(engine, app.state.log, settings.PENDING_TTL))
+            )
         # what start-up made lives as long as the process: no collection needs to look at it again
         gc.freeze()
         yield

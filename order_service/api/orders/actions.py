@@ -11,12 +11,12 @@ from datetime import datetime, timedelta
 from typing import Any, get_args
 from uuid import uuid4
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service.api.answers import json_answer
-from order_service.api.identity import Caller, CallerDependency
+from order_service.api.identity import Caller, CallerDependency, caller
 from order_service.api.lookup import OrderPath
 from order_service.api.orders.permissions import (
     cancel_until,
@@ -26,6 +26,7 @@ from order_service.api.orders.permissions import (
     return_window,
     visible_to,
 )
+from order_service.api.parameters import known_parameters
 from order_service.api.problems import documented
 from order_service.domain import commands as c
 from order_service.domain.events import LineQuantity
@@ -69,7 +70,8 @@ class _Asked:
 @router.get(
     "/{order_id}/actions/",
     operation_id="orders_actions",
-    responses=documented(401, 404, 429, 503),
+    responses=documented(401, 404, 422, 429, 503),
+    dependencies=[Depends(caller), Depends(known_parameters)],
 )
 async def get_actions(request: Request, caller: CallerDependency, order: OrderPath) -> Response:
     """For this caller and now, by the stream itself: each action with `allowed`, `until` where time

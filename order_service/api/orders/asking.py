@@ -21,6 +21,7 @@ from order_service.api.answers import NO_STORE, PRIVATE, json_answer
 from order_service.api.fields import LINE_ID_MAX, ChangeBody
 from order_service.api.identity import Caller, CallerDependency
 from order_service.api.orders.permissions import may_command, visible_to
+from order_service.api.parameters import Flag, known_parameters
 from order_service.api.problems import Problem, documented
 from order_service.domain.commands import OrderCommand
 from order_service.errors import NotFound
@@ -109,6 +110,11 @@ class Asking:
         settings: Settings = self.request.app.state.settings
         return settings
 
+    async def check_parameters(self) -> None:
+        """Raises Problem 422. Asked by the routes themselves, once the body has been parsed: broken
+        JSON is the more urgent problem."""
+        await known_parameters(self.request)
+
     def metadata(self, route: str, body: BaseModel | None, key: str | None) -> Metadata:
         """Who asks, and what proves a repeat of the same request under the same key."""
         traceparent = self.request.headers.get("traceparent", "")
@@ -127,7 +133,7 @@ async def asking(
     caller: CallerDependency,
     key: Annotated[str | None, Depends(_idempotency_key)],
     dry_run: Annotated[
-        bool, Query(description="Answer what would happen, and store nothing.")
+        Flag, Query(description="Answer what would happen, and store nothing.")
     ] = False,
 ) -> Asking:
     return Asking(request, caller, None if dry_run else key, dry_run)
@@ -165,6 +171,7 @@ class AskingChange:
         `authorize`: asked instead of whether the caller may give commands of this kind.
         """
         asking, caller = self.asking, self.asking.caller
+        await asking.check_parameters()
         order_id = await asking.log.resolve(order)
         change = Change(
             command=command,

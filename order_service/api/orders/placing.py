@@ -127,6 +127,7 @@ async def place(
     asking: AskingDependency, body: Annotated[PlaceOrderRequest, Depends(_one_order)]
 ) -> Response:
     """The order is stored, durably, before this answers."""
+    await asking.check_parameters()
     creation = _creation(asking, body, asking.key)
     if asking.dry_run:
         preview = await preview_order(asking.log, creation, now())
@@ -169,6 +170,7 @@ async def place_bulk(
     asking: AskingDependency, body: Annotated[PlaceOrdersRequest, Depends(_many_orders)]
 ) -> Response:
     """Each order is stored, or has its problem; `status` is what it alone would have got."""
+    await asking.check_parameters()
     last = len(body.orders) - 1
     if asking.key and len(_key_of(asking.key, last)) > KEY_LENGTH_MAX:
         raise invalid_key()
