@@ -1,12 +1,16 @@
-"""Commands, from the question to the answer. May import the domain, log and errors.
+"""Commands, from the question to the answer. May import timeline, representation, the log and the
+domain.
 
 A command is decided on the order as this process remembers it, and the append proves by its
 expected version that nobody moved the order on. Whatever appends nothing (a refusal, a repeat, a
-no-op, a stale precondition) is decided on a freshly read stream: memory may be behind.
+no-op, a stale precondition, a preview) is decided on a freshly read stream: memory may be behind.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
 from uuid import UUID
 
 from order_service import settings as limits
@@ -20,10 +24,110 @@ from order_service.errors import (
     RuleViolation,
     VersionConflict,
 )
-from order_service.log.appender import Append, OrderText
-from order_service.log.codec import Metadata
+from order_service.log.appends import Append, OrderText, duplicate_reference
+from order_service.log.codec import Metadata, RecordedEvent
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
+from order_service.representation import etag
+from order_service.timeline import recorded_as_json
+
+_VERSION = re.compile(r'"([1-9][0-9]{0,9})"', re.ASCII)
+
+
+class StaleVersion(OrderServiceError):
+    """If-Match named other versions than the order has."""
+
+    def __init__(self, order: FoldedOrder) -> None:
+        super().__init__(
+            "stale-version",
+            f"If-Match does not name version {order.version}, at which order {order.id} is now. "
+            "Read the order again and retry.",
+            current_version=order.version,
+            current_etag=etag(order),
+        )
+
+
+class PreconditionRequired(OrderServiceError):
+    """Neither If-Match nor expected_version was sent, and one of them has to be."""
+
+    def __init__(self, order: FoldedOrder) -> None:
+        super().__init__(
+            "precondition-required",
+            "Send If-Match with the ETag of the order that you have read, so that nobody's change "
+            "is undone unseen.",
+            current_etag=etag(order),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Precondition:
+    """The versions that a client insists on.
+
+    `tags`: strong ETags, one of which the order must have; `*`: any; None: If-Match was not sent.
+    """
+
+    tags: frozenset[str] | Literal["*"] | None = None
+    expected_version: int | None = None
+    required: bool = False
+
+    def check(self, order: FoldedOrder) -> None:
+        """Raises PreconditionRequired, StaleVersion, VersionConflict."""
+        if self.required and self.tags is None and self.expected_version is None:
+            raise PreconditionRequired(order)
+        if self.tags not in (None, "*") and etag(order) not in self.tags:
+            raise StaleVersion(order)
+        if self.expected_version not in (None, order.version):
+            raise VersionConflict(order.id, self.expected_version or 0, order.version)
+
+    def known_version(self, order: FoldedOrder) -> int:
+        """The newest version that If-Match names of those that the order has left behind; else that
+        of the order."""
+        named = (int(m[1]) for tag in self.tags or () if (m := _VERSION.fullmatch(tag)))
+        return max((version for version in named if version < order.version), default=order.version)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A command on an order, and what has to hold before its rules are asked.
+
+    `visible` raises if the caller may not see the order, `authorize` if it may not do this to one;
+    `command` may depend on the order, and refuse as its rules do. They are asked in the HTTP
+    contract's order: visibility, repeat, role, precondition, rules. What they raise is an
+    `OrderServiceError`: anything else would end the command on an order that may be out of date.
+    """
+
+    command: Callable[[FoldedOrder], OrderCommand]
+    metadata: Metadata
+    visible: Callable[[FoldedOrder], None]
+    authorize: Callable[[], None]
+    precondition: Precondition = Precondition()
+    texts: tuple[OrderText, ...] = ()
+
+    def decide(self, order: FoldedOrder) -> tuple[OrderEvent, ...]:
+        self.authorize()
+        self.precondition.check(order)
+        try:
+            return decide(self.command(order), order.order)
+        except RuleViolation as error:
+            error.facts["current_version"] = order.version
+            raise
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """An order to be placed. `command` raises what refuses it: only then is a repeat looked up."""
+
+    order_id: UUID
+    command: Callable[[], Awaitable[PlaceOrder]]
+    metadata: Metadata
+    texts: tuple[OrderText, ...] = ()
+
+    async def append(self) -> Append:
+        command = await self.command()
+        reference = command.external_reference
+        claim = None if reference is None else (command.user_id, reference)
+        events = decide(command, None)
+        return Append(self.order_id, None, events, self.metadata, claim, self.texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,48 +138,47 @@ class Answer:
     replayed: bool = False
 
 
-async def place_order(
-    log: EventLog, order_id: UUID, command: PlaceOrder, metadata: Metadata
-) -> Answer:
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a command would make of an order; nothing of it is stored."""
+
+    order: FoldedOrder
+    events: tuple[RecordedEvent, ...]
+
+
+# --- placing --------------------------------------------------------------------------------------
+
+
+async def place_order(log: EventLog, creation: Creation) -> Answer:
     """The order is in the log, once; or it was already, under the same key."""
-    async with log.turn(order_id):
+    async with log.turn(creation.order_id):
         try:
-            events = decide(command, None)
-            return Answer(await log.append(_creation(order_id, command, events, metadata)))
+            return Answer(await log.append(await creation.append()))
         except (VersionConflict, InvalidRequest, RuleViolation):
             # Looked up only now: the id follows from the key, so a repeat cannot be appended twice.
-            earlier = metadata.key and await _repeat(log, await log.read(order_id), metadata)
+            metadata = creation.metadata
+            earlier = metadata.key and await _repeat(
+                log, await log.read(creation.order_id), metadata, creation=True
+            )
             if not earlier:
                 raise
             return earlier
 
 
-def _creation(
-    order_id: UUID, command: PlaceOrder, events: tuple[OrderEvent, ...], metadata: Metadata
-) -> Append:
-    reference = command.external_reference
-    claim = None if reference is None else (command.user_id, reference)
-    return Append(order_id, None, events, metadata, claim)
+async def preview_order(log: EventLog, creation: Creation, at: datetime) -> Preview:
+    """Raises what placing it would raise."""
+    append = await creation.append()
+    existing = append.reference and await log.order_of_reference(*append.reference)
+    if existing:
+        raise duplicate_reference(existing_order=existing)
+    return Preview(*log.preview(append, at))
 
 
-async def change_order(
-    log: EventLog,
-    order_id: UUID,
-    command: OrderCommand,
-    metadata: Metadata,
-    *,
-    check: Callable[[FoldedOrder], None],
-    authorize: Callable[[], None],
-    precondition: Callable[[FoldedOrder], None] = lambda order: None,
-    texts: tuple[OrderText, ...] = (),
-) -> Answer:
-    """The order has changed as `command` asks, once, or stands so already.
+# --- changing -------------------------------------------------------------------------------------
 
-    `check` raises if the caller may not see the order, `authorize` if it may not do this to one;
-    `precondition` if the order is not at a version that the client insists on. They are asked in
-    the HTTP contract's order: visibility, repeat, role, precondition, rules. What they raise is an
-    `OrderServiceError`: anything else would end the command on an order that may be out of date.
-    """
+
+async def change_order(log: EventLog, order_id: UUID, change: Change) -> Answer:
+    """The order has changed as the command asks, once, or stands so already."""
     async with log.turn(order_id):
         remembered = log.remembered(order_id)
         for _ in range(limits.DECIDE_ATTEMPTS_MAX):
@@ -85,44 +188,78 @@ async def change_order(
             try:
                 if order is None:
                     raise OrderNotFound(order_id)
-                check(order)
-                if _is_repeat(order, metadata) and not fresh:
+                change.visible(order)
+                if _is_repeat(order, change.metadata) and not fresh:
                     continue
-                earlier = await _repeat(log, order, metadata)
+                earlier = await _repeat(log, order, change.metadata, creation=False)
                 if earlier:
                     return earlier
-                authorize()
-                precondition(order)
-                events = decide(command, order.order)
+                events = change.decide(order)
             except OrderServiceError as error:
                 if not fresh:
                     continue
-                if isinstance(error, RuleViolation) and order:
-                    error.facts["current_version"] = order.version
+                await _explain(log, order, change, error)
                 raise
             if not events:
                 if not fresh:
                     continue
                 await log.refresh([order])
                 return Answer(order)
+            append = Append(order_id, order, events, change.metadata, texts=change.texts)
             try:
-                return Answer(
-                    await log.append(Append(order_id, order, events, metadata, texts=texts))
-                )
+                return Answer(await log.append(append))
             except VersionConflict as conflict:
                 lost = conflict
         raise lost
 
 
+async def preview_change(log: EventLog, order_id: UUID, change: Change, at: datetime) -> Preview:
+    """Raises what the change would raise; a repeat is a question of its own."""
+    order = await log.read(order_id)
+    if order is None:
+        raise OrderNotFound(order_id)
+    change.visible(order)
+    try:
+        events = change.decide(order)
+    except OrderServiceError as error:
+        await _explain(log, order, change, error)
+        raise
+    if not events:
+        return Preview(order, ())
+    return Preview(*log.preview(Append(order_id, order, events, change.metadata), at))
+
+
+async def _explain(
+    log: EventLog, order: FoldedOrder | None, change: Change, error: OrderServiceError
+) -> None:
+    """A stale precondition says what has happened since, as the order's timeline shows it."""
+    if order is None or not isinstance(error, StaleVersion):
+        return
+    known = change.precondition.known_version(order)
+    after = max(known, order.version - limits.EVENTS_SINCE_MAX)
+    viewer: Literal["owner", "staff"] = "owner" if change.metadata.actor_type == "user" else "staff"
+    since: list[dict[str, Any]] = []
+    for stored in await log.events(order.id, after, order.version):
+        shown = recorded_as_json(stored, order.order.currency, viewer)
+        if shown is not None:
+            since.append({name: shown[name] for name in ("type", "actor", "at")})
+    error.facts["events_since"] = since
+
+
+# --- repeats --------------------------------------------------------------------------------------
+
+
 def _is_repeat(order: FoldedOrder, metadata: Metadata) -> bool:
-    return (metadata.actor_id, metadata.key) in order.commands
+    return (metadata.actor_id, metadata.key, False) in order.commands
 
 
-async def _repeat(log: EventLog, order: FoldedOrder | None, metadata: Metadata) -> Answer | None:
+async def _repeat(
+    log: EventLog, order: FoldedOrder | None, metadata: Metadata, *, creation: bool
+) -> Answer | None:
     """The first answer again, if this stream proves that the command was carried out before."""
     if order is None or metadata.key is None or metadata.actor_id is None:
         return None
-    answered = order.commands.get((metadata.actor_id, metadata.key))
+    answered = order.commands.get((metadata.actor_id, metadata.key, creation))
     if answered is None:
         return None
     if answered.fingerprint != metadata.fingerprint:

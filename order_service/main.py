@@ -28,6 +28,7 @@ from order_service.api.answers import NO_STORE, json_answer
 from order_service.api.limits import Limits, address_of, admit
 from order_service.cache import Entry, OrderCache
 from order_service.db import WEB, check_role, create_engine
+from order_service.domain.money import EXPONENTS
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.log.reading import heads
@@ -38,6 +39,8 @@ from order_service.settings import Settings
 from projections import history, streams, tickets
 from projections import routes as queries
 from projections.event_stream import Streams
+from projections.expiry import expire_for_ever
+from projections.freshness import Freshness
 from projections.order_reader import OrderReader
 from projections.tickets import Tickets
 
@@ -47,6 +50,8 @@ MIGRATIONS = Path(__file__).parent.parent / "migrations"
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The ASGI application; its servers are asked for at start-up only, by the lifespan."""
     settings = settings or Settings()
+    if settings.DEFAULT_CURRENCY not in EXPONENTS:
+        raise ValueError("DEFAULT_CURRENCY is no currency of ISO 4217: set one, such as USD")
     app = FastAPI(
         title="Order Service",
         version="1",
@@ -71,7 +76,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 def _include_routes(app: FastAPI) -> None:
     app.include_router(accounts.router)
-    app.include_router(orders.router)
+    for router in orders.ROUTERS:
+        app.include_router(router)
     app.include_router(queries.router)
     app.include_router(history.router)
     app.include_router(streams.router)
@@ -82,7 +88,9 @@ def _include_routes(app: FastAPI) -> None:
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """The last one added is the outermost."""
-    app.add_middleware(middleware.Framing)
+    app.add_middleware(
+        middleware.Framing, body_bytes_max_by_path={"/orders/bulk": constants.BULK_BODY_BYTES_MAX}
+    )
     app.add_middleware(middleware.Edge)
     app.add_middleware(
         CORSMiddleware,
@@ -115,6 +123,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.redis = redis
         app.state.cache = cache
         app.state.log = await stack.enter_async_context(_event_log(settings, engine, cache))
+        app.state.freshness = Freshness(engine)
         app.state.order_reader = OrderReader(engine, cache, app.state.log.partitions)
         app.state.tickets = Tickets(redis)
         app.state.streams = Streams(engine)
@@ -135,6 +144,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             }
         )
         await stack.enter_async_context(_running(app.state.limits.share_for_ever(redis)))
+        if settings.PENDING_TTL is not None:
+            await stack.enter_async_context(
+                _running(expire_for_ever(engine, app.state.log, settings.PENDING_TTL))
+            )
         # what start-up made lives as long as the process: no collection needs to look at it again
         gc.freeze()
         yield

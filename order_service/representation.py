@@ -21,6 +21,11 @@ def document(folded: FoldedOrder) -> bytes:
     return orjson.dumps(as_json(folded))
 
 
+def etag(folded: FoldedOrder) -> str:
+    """The strong tag of the document."""
+    return f'"{folded.version}"'
+
+
 def as_json(folded: FoldedOrder) -> dict[str, Any]:
     order = folded.order
     return {

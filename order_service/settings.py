@@ -6,10 +6,11 @@ with its unit last.
 """
 
 import re
+from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 # --- the log --------------------------------------------------------------------------------------
@@ -91,12 +92,22 @@ BODY_BYTES_MAX = 256 * 1024
 BODY_RECEIVE_TIMEOUT_S = 15.0
 BODY_DISCARD_BYTES_MAX = 8 * 1024 * 1024  # read of a body that is too large, before the answer
 BODY_DISCARD_TIMEOUT_S = 2.0
+BULK_ORDERS_MAX = 200
+BULK_BODY_BYTES_MAX = 8 * 1024 * 1024
+BULK_CONCURRENCY = 64  # orders of one request that are placed at the same time
+EVENTS_SINCE_MAX = 50  # told to a client whose version is stale; the newest are kept
 TOKEN_LENGTH_MAX = 2_048
 CONSISTENCY_TOKENS_MAX = 16  # in one request
 LIST_LIMIT_DEFAULT = 50
 LIST_LIMIT_MAX = 200
 TIMELINE_LIMIT_DEFAULT = 200
 TIMELINE_LIMIT_MAX = 500
+LIST_TOTAL_MAX = 10_000  # counted no further
+LIST_SEARCH_LENGTH_MAX = 100
+EXPORT_PAGE_ORDERS = 100  # in memory at a time
+READ_WAIT_S = 2  # for the writes that a reader has seen, unless it prefers otherwise
+READ_WAIT_MAX_S = 10
+READ_WAIT_POLL_S = 0.05
 REPORT_DAYS_MAX = 366
 SHUTDOWN_GRACE_S = 10
 VALIDATION_ERRORS_MAX = 20  # listed in one problem document
@@ -117,6 +128,11 @@ STREAM_LIFETIME_S = 900.0
 STREAM_SEND_TIMEOUT_S = 10.0  # a client that takes nothing for so long is cut off
 STREAM_END_TIMEOUT_S = 1.0
 STREAM_TICKET_S = 30
+
+# --- expiry of unpaid orders ----------------------------------------------------------------------
+EXPIRY_INTERVAL_S = 10.0
+EXPIRY_BATCH = 100
+EXPIRY_CONCURRENCY = 16
 
 # --- rate limits
 # -------------------------------------------------------------------------------------------------
@@ -152,6 +168,19 @@ def _rate(value: str) -> str:
     if not re.fullmatch(r"[1-9][0-9]{0,8}/(second|minute|hour|day)", value):
         raise ValueError("expected COUNT/second|minute|hour|day, such as 100/minute")
     return value
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, str) and not value.startswith("P"):
+        raise ValueError("expected an ISO 8601 duration, such as PT24H or P30D")
+    return value
+
+
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    Field(ge=timedelta(0), le=timedelta(days=3_650)),
+]
 
 
 class Settings(BaseSettings):
@@ -191,6 +220,11 @@ class Settings(BaseSettings):
     ALLOWED_ORIGINS_RAW: str = "http://localhost,http://127.0.0.1"
     SELF_SERVICE_TRANSITIONS: Annotated[tuple[Status, ...], NoDecode] = ("CANCELED",)
     DEFAULT_CURRENCY: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
+    REQUIRE_IF_MATCH: bool = False
+    ALLOW_SHIP_UNPAID: bool = False
+    CUSTOMER_CANCEL_WINDOW: Duration = timedelta(hours=24)  # from the order's creation on
+    RETURN_WINDOW: Duration = timedelta(days=30)  # from a unit's delivery on
+    PENDING_TTL: Annotated[Duration | None, BeforeValidator(lambda v: v or None)] = None
     DOCS_ENABLED: bool = True
 
     WEB_WORKERS: int = Field(default=1, ge=1, le=64)

@@ -3,45 +3,52 @@
 import base64
 import hashlib
 import hmac
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
 from uuid import UUID
 
 from order_service.errors import InvalidRequest
 
-Position = tuple[datetime, UUID]  # created_at and id of a page's last order
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-_TIME_BYTES, _ID_BYTES, _SEAL_BYTES = 8, 16, 16
+_VALUE_BYTES, _ID_BYTES, _SEAL_BYTES = 8, 16, 16
+_PLAIN_BYTES = 1 + _VALUE_BYTES + _ID_BYTES
 LENGTH_MAX = 100
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Between two orders of a list: just after the one that sorts by `value`, then by its id; just
+    before it where the page to come lies `backwards`. Times are in microseconds since 1970."""
+
+    value: int
+    order_id: UUID
+    backwards: bool = False
+
+
 class Cursors:
-    """Seals positions with a key of their own, made from the secret key."""
+    """Seals places with a key of their own, made from the secret key."""
 
     def __init__(self, secret_key: str) -> None:
         self._key = hmac.digest(secret_key.encode(), b"list cursors", "sha256")
 
-    def encode(self, position: Position, filters: str) -> str:
-        """`filters`: whatever the position must not be used without."""
-        created_at, order_id = position
-        micros = (created_at - _EPOCH) // _MICROSECOND
-        plain = micros.to_bytes(_TIME_BYTES) + order_id.bytes
+    def encode(self, place: Place, filters: str) -> str:
+        """`filters`: whatever the place must not be used without."""
+        value = place.value.to_bytes(_VALUE_BYTES, signed=True)
+        plain = bytes([place.backwards]) + value + place.order_id.bytes
         return base64.urlsafe_b64encode(plain + self._seal(plain, filters)).decode().rstrip("=")
 
-    def decode(self, cursor: str, filters: str) -> Position:
+    def decode(self, cursor: str, filters: str) -> Place:
         """Raises InvalidRequest `invalid-cursor` for what this did not make for these filters."""
         try:
             raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
-            if len(raw) != _TIME_BYTES + _ID_BYTES + _SEAL_BYTES:
-                raise _invalid()
-            micros, order_id = raw[:_TIME_BYTES], raw[_TIME_BYTES:-_SEAL_BYTES]
-            position = _EPOCH + int.from_bytes(micros) * _MICROSECOND, UUID(bytes=order_id)
-        except (ValueError, OverflowError):
+        except ValueError:
             raise _invalid() from None
-        # The text and not only its bytes: base64 has more than one text for them.
-        if not hmac.compare_digest(self.encode(position, filters), cursor):
+        if len(raw) != _PLAIN_BYTES + _SEAL_BYTES:
             raise _invalid()
-        return position
+        value = int.from_bytes(raw[1 : 1 + _VALUE_BYTES], signed=True)
+        place = Place(value, UUID(bytes=raw[1 + _VALUE_BYTES : _PLAIN_BYTES]), raw[0] == 1)
+        # The text and not only its bytes: base64 has more than one text for them.
+        if not hmac.compare_digest(self.encode(place, filters), cursor):
+            raise _invalid()
+        return place
 
     def _seal(self, plain: bytes, filters: str) -> bytes:
         mac = hmac.digest(self._key, plain + filters.encode(), hashlib.sha256)

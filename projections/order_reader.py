@@ -5,6 +5,7 @@ order's stream; if not, the stream itself. May import order_view, the log and th
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from order_service.db import query
 from order_service.errors import UnreadableEvent
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import FoldedOrder, fold_stored
-from order_service.log.reading import partition_of, read_stream
+from order_service.log.reading import VERSION_MAX, partition_of, read_stream
 from order_service.representation import document
 from order_service.shared_loads import SharedLoads
 from projections import order_view
@@ -44,12 +45,18 @@ class OrderReader:
         self._partitions = partitions
         self._loads: SharedLoads[UUID, ReadOrder | None] = SharedLoads()
 
-    async def read(self, order_id: UUID) -> tuple[ReadOrder | None, CacheUse]:
-        """None: there is no such order. Raises UnreadableEvent if not even its first version can be
-        read."""
+    async def read(self, order_id: UUID, at_least: int = 0) -> tuple[ReadOrder | None, CacheUse]:
+        """The order as it is now. None: there is no such order. Raises UnreadableEvent if not even
+        its first version can be read.
+
+        `at_least`: a version that the caller has seen; should the cache hold an older one, because
+        Redis could not be told, it is passed by.
+        """
         found = await self._cache.look_up(order_id)
         if isinstance(found, CachedOrder):
-            return ReadOrder(found.owner, found.version, found.document), "hit"
+            if found.version >= at_least:
+                return ReadOrder(found.owner, found.version, found.document), "hit"
+            found = None
 
         async def load() -> ReadOrder | None:
             order = await query(self._engine, lambda c: self._load(c, order_id))
@@ -59,6 +66,26 @@ class OrderReader:
 
         return await self._loads.load(order_id, load), "bypass" if found is None else "miss"
 
+    async def read_version(self, order_id: UUID, version: int) -> tuple[ReadOrder | None, int]:
+        """The order as it was at `version`, and the last version up to that: a smaller number if
+        the order has never come so far."""
+        stream = await self._stream(order_id, up_to_version=version)
+        return (self._read(stream), stream[-1].version) if stream else (None, 0)
+
+    async def read_as_of(self, order_id: UUID, at: datetime) -> ReadOrder | None:
+        """The order as it was at a time; None if it was not yet placed."""
+        stream = await self._stream(order_id)
+        # Within a stream, times never go back.
+        then = [event for event in stream if event.recorded_at <= at]
+        return self._read(then) if then else None
+
+    async def _stream(self, order_id: UUID, up_to_version: int = VERSION_MAX) -> list[StoredEvent]:
+        partition = partition_of(order_id, self._partitions)
+        return await query(
+            self._engine,
+            lambda c: read_stream(c, order_id, partition, up_to_version=up_to_version),
+        )
+
     async def _load(self, connection: AsyncConnection, order_id: UUID) -> ReadOrder | None:
         partition = partition_of(order_id, self._partitions)
         row = await order_view.find_order(connection, order_id, partition)
@@ -66,7 +93,9 @@ class OrderReader:
             return None
         if row.version == row.head and not row.skipped:
             return ReadOrder(UUID(int=row.user_id.int), row.version, row.document)
-        stream = await read_stream(connection, order_id, partition)
+        return self._read(await read_stream(connection, order_id, partition))
+
+    def _read(self, stream: list[StoredEvent]) -> ReadOrder:
         folded, whole = self._fold(stream)
         return ReadOrder(folded.order.user_id, folded.version, document(folded), stale=not whole)
 

@@ -129,8 +129,15 @@ async def remove_topology(channel: AbstractChannel) -> None:
 async def web(settings: Settings, redis: Redis) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the whole web process; not limited, so that tests of other things are not
     refused."""
-    unlimited = settings.model_copy(update={"RATE_LIMIT": "1000000/minute"})
-    async with serving(create_app(unlimited)) as client:
+    async with serving_with(settings) as client:
+        yield client
+
+
+@asynccontextmanager
+async def serving_with(settings: Settings, **changed: str) -> AsyncIterator[httpx.AsyncClient]:
+    """The whole web process, with these settings as the environment would give them."""
+    given = settings.model_dump() | {"RATE_LIMIT": "1000000/minute"} | changed
+    async with serving(create_app(Settings.model_validate(given))) as client:
         yield client
 
 

@@ -13,7 +13,7 @@ from order_service import settings as limits
 from order_service.db import WEB, create_engine
 from order_service.ids import uuid7
 from order_service.log import reading
-from order_service.log.appender import Append
+from order_service.log.appends import Append
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings

@@ -31,6 +31,9 @@ class RawEvent:
     schema_version: int = 1
 
 
+Stream = tuple[UUID, int, Sequence[OrderEvent | RawEvent]]  # with the expected version
+
+
 async def append_events(
     connection: AsyncConnection,
     stream_id: UUID,
@@ -38,29 +41,49 @@ async def append_events(
     events: Sequence[OrderEvent | RawEvent],
 ) -> int:
     """The events stand at expected + 1 and on; returns the position of the first."""
-    partitions = len(await heads(connection))
-    raw = [e if isinstance(e, RawEvent) else RawEvent(type(e).__name__, encode(e)) for e in events]
-    ids = [uuid4() for _ in raw]
-    parameters = {
-        "c_partition": [partition_of(stream_id, partitions)],
-        "c_stream": [stream_id],
-        "c_expected": [expected],
-        "c_events": [len(raw)],
-        "c_first": ids[:1],
-        "c_user": [None],
-        "c_reference": [None],
-        "e_command": [1] * len(raw),
-        "e_version": [expected + i for i in range(1, len(raw) + 1)],
-        "e_id": ids,
-        "e_type": [e.type for e in raw],
-        "e_schema": [e.schema_version for e in raw],
-        "e_data": [e.data for e in raw],
-        "e_metadata": [encode_metadata(BY_USER)] * len(raw),
-    }
-    row = (await connection.execute(_APPEND, parameters)).one()
-    assert row.outcome == "won", row
-    position: int = row.position
+    [position] = await _append(connection, [(stream_id, expected, events)])
     return position
+
+
+async def _append(connection: AsyncConnection, streams: Sequence[Stream]) -> list[int]:
+    partitions = len(await heads(connection))
+    events = [
+        (number, expected + offset, uuid4(), _raw(event))
+        for number, (_, expected, added) in enumerate(streams, start=1)
+        for offset, event in enumerate(added, start=1)
+    ]
+    first = {number: event_id for number, _, event_id, _ in reversed(events)}
+    parameters = {
+        "c_partition": [partition_of(stream_id, partitions) for stream_id, _, _ in streams],
+        "c_stream": [stream_id for stream_id, _, _ in streams],
+        "c_expected": [expected for _, expected, _ in streams],
+        "c_events": [len(added) for _, _, added in streams],
+        "c_first": [first[number] for number in range(1, len(streams) + 1)],
+        "c_user": [None] * len(streams),
+        "c_reference": [None] * len(streams),
+        "e_command": [number for number, _, _, _ in events],
+        "e_version": [version for _, version, _, _ in events],
+        "e_id": [event_id for _, _, event_id, _ in events],
+        "e_type": [raw.type for *_, raw in events],
+        "e_schema": [raw.schema_version for *_, raw in events],
+        "e_data": [raw.data for *_, raw in events],
+        "e_metadata": [encode_metadata(BY_USER)] * len(events),
+    }
+    rows = (await connection.execute(_APPEND, parameters)).all()
+    assert {row.outcome for row in rows} == {"won"}, rows
+    return [row.position for row in rows]
+
+
+def _raw(event: OrderEvent | RawEvent) -> RawEvent:
+    return event if isinstance(event, RawEvent) else RawEvent(type(event).__name__, encode(event))
+
+
+async def given_orders(engine: AsyncEngine, *orders: Sequence[OrderEvent | RawEvent]) -> list[UUID]:
+    """A new stream for each, all in one append: so those of one partition have one time."""
+    streams = [(order_id_in(number % 4), 0, events) for number, events in enumerate(orders)]
+    async with engine.begin() as connection:
+        await _append(connection, streams)
+    return [stream_id for stream_id, _, _ in streams]
 
 
 async def given_order(

@@ -29,3 +29,30 @@ async def change(
     return await web.patch(
         f"/orders/{order.json()['id']}/", json=body, headers={**who.headers, **(headers or {})}
     )
+
+
+async def act(
+    web: httpx.AsyncClient,
+    who: Account,
+    order: httpx.Response,
+    path: str,
+    body: Any = None,
+    *,
+    method: str = "POST",
+    headers: Any = None,
+    **parameters: str,
+) -> httpx.Response:
+    """A command below the order; without a body where there is none."""
+    content = {} if body is None else {"json": body}
+    return await web.request(
+        method,
+        f"/orders/{order.json()['id']}/{path}",
+        params=parameters,
+        headers={**who.headers, **(headers or {})},
+        **content,
+    )
+
+
+def problem(answer: httpx.Response) -> tuple[int, str]:
+    """Status and slug."""
+    return answer.status_code, answer.json()["type"].removeprefix("/problems/")

@@ -45,12 +45,17 @@ class JsonBody(Generic[M]):
 
     media_types: tuple[str, ...] = ("application/json",)
 
-    def __init__(self, model: type[M], media_types: tuple[str, ...] | None = None) -> None:
+    def __init__(
+        self, model: type[M], media_types: tuple[str, ...] | None = None, *, optional: bool = False
+    ) -> None:
+        """`optional`: no body at all is an empty object."""
         self.model = model
         self.media_types = media_types or type(self).media_types
+        self.optional = optional
 
     async def __call__(self, request: Request) -> M:
-        return self.validate(parse_json(await request.body()))
+        body = await request.body()
+        return self.validate({} if self.optional and not body else parse_json(body))
 
     def validate(self, parsed: Any) -> M:
         """The model. Raises Problem 422."""
@@ -64,11 +69,13 @@ class JsonBody(Generic[M]):
         """The operation's requestBody."""
         schema = {"$ref": f"#/components/schemas/{self.model.__name__}"}
         content = {media_type: {"schema": schema} for media_type in self.media_types}
-        return {"required": True, "content": content}
+        return {"required": not self.optional, "content": content}
 
 
-def json_body(model: type[M], media_types: tuple[str, ...] | None = None) -> JsonBody[M]:
-    return JsonBody(model, media_types)
+def json_body(
+    model: type[M], media_types: tuple[str, ...] | None = None, *, optional: bool = False
+) -> JsonBody[M]:
+    return JsonBody(model, media_types, optional=optional)
 
 
 def parse_json(data: bytes) -> Any:

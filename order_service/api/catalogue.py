@@ -8,7 +8,6 @@ MEANINGS = {
     "malformed-request": "The request cannot be read: broken JSON, or a header against its syntax.",
     "invalid-cursor": "The cursor is unknown, was changed, or is of other filters: begin again.",
     "idempotency-key-invalid": "Idempotency-Key must be 1 to 255 printable ASCII characters.",
-    "idempotency-key-missing": "This installation demands an Idempotency-Key header here.",
     "idempotency-key-reused": "The key was used for another request: take a new key.",
     "unsupported-grant-type": "Use grant_type=password or grant_type=refresh_token.",
     "authentication-required": "Send an access token: Authorization: Bearer <token>.",

@@ -8,8 +8,9 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -47,6 +48,8 @@ CORS_EXPOSED_HEADERS = (
     "X-Request-Id",
     "X-Cache",
     "Consistency-Token",
+    "Preference-Applied",
+    "Projection-Lag-Ms",
 )
 
 CONTENT_SECURITY_POLICY = "default-src 'none'; frame-ancestors 'none'"
@@ -107,38 +110,29 @@ class Framing:
         self,
         app: ASGIApp,
         body_bytes_max: int = constants.BODY_BYTES_MAX,
+        body_bytes_max_by_path: Mapping[str, int] = MappingProxyType({}),
         receive_timeout_s: float = constants.BODY_RECEIVE_TIMEOUT_S,
     ) -> None:
+        """`body_bytes_max_by_path`: by paths without their trailing slash."""
         self.app = app
         self._max = body_bytes_max
+        self._max_by_path = body_bytes_max_by_path
         self._timeout_s = receive_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        problem = self._refusal(scope)
+        body_bytes_max = self._max_by_path.get(scope["path"].rstrip("/"), self._max)
+        problem = _refusal(scope, body_bytes_max)
         if problem is not None:
             if problem.status == 413:
                 await _discard(receive)
             await problems.response(problem, scope["state"]["request_id"])(scope, receive, send)
             return
-        await self.app(scope, self._bounded(receive), send)
+        await self.app(scope, self._bounded(receive, body_bytes_max), send)
 
-    def _refusal(self, scope: Scope) -> Problem | None:
-        headers = Headers(scope=scope)
-        length = headers.get("content-length")
-        if length is not None and "transfer-encoding" in headers:
-            return _malformed("Send either Content-Length or Transfer-Encoding, not both.")
-        if len(headers.getlist("host")) != 1 and scope["http_version"] != "1.0":
-            return _malformed("Send exactly one Host header.")
-        if length is None:
-            return None
-        if not re.fullmatch("[0-9]{1,18}", length):
-            return _malformed("Content-Length is not a number.")
-        return self._too_large() if int(length) > self._max else None
-
-    def _bounded(self, receive: Receive) -> Receive:
+    def _bounded(self, receive: Receive, body_bytes_max: int) -> Receive:
         deadline = time.monotonic() + self._timeout_s
         received, complete = 0, False
 
@@ -154,17 +148,32 @@ class Framing:
                 raise Problem(408, "about:blank", detail, {"Connection": "close"}) from None
             received += len(message.get("body", b""))
             complete = not message.get("more_body", False)
-            if received > self._max:
+            if received > body_bytes_max:
                 if not complete:
                     await _discard(receive)
-                raise self._too_large()
+                raise _too_large(body_bytes_max)
             return message
 
         return bounded
 
-    def _too_large(self) -> Problem:
-        detail = f"A body may have at most {self._max} bytes."
-        return Problem(413, "about:blank", detail, {"Connection": "close"}, max_bytes=self._max)
+
+def _refusal(scope: Scope, body_bytes_max: int) -> Problem | None:
+    headers = Headers(scope=scope)
+    length = headers.get("content-length")
+    if length is not None and "transfer-encoding" in headers:
+        return _malformed("Send either Content-Length or Transfer-Encoding, not both.")
+    if len(headers.getlist("host")) != 1 and scope["http_version"] != "1.0":
+        return _malformed("Send exactly one Host header.")
+    if length is None:
+        return None
+    if not re.fullmatch("[0-9]{1,18}", length):
+        return _malformed("Content-Length is not a number.")
+    return _too_large(body_bytes_max) if int(length) > body_bytes_max else None
+
+
+def _too_large(body_bytes_max: int) -> Problem:
+    detail = f"A body may have at most {body_bytes_max} bytes."
+    return Problem(413, "about:blank", detail, {"Connection": "close"}, max_bytes=body_bytes_max)
 
 
 async def _discard(receive: Receive) -> None:

@@ -54,7 +54,6 @@ STATUS_BY_CODE = {
     "malformed-request": 400,
     "invalid-cursor": 400,
     "idempotency-key-invalid": 400,
-    "idempotency-key-missing": 400,
     "unsupported-grant-type": 400,
     "forbidden": 403,
     "stream-gone": 410,
@@ -149,6 +148,25 @@ def of_error(error: OrderServiceError) -> Problem:
     return problem
 
 
+def of_exception(error: Exception) -> Problem | None:
+    """The problem that answers it: of the database, 503 where it cannot be reached or cannot answer
+    in time. None for a mistake of ours."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, OrderServiceError):
+        return of_error(error)
+    if not _not_now(error):
+        return None
+    logger.warning("PostgreSQL does not answer: %s", type(error).__name__)
+    return Problem(
+        503,
+        "dependency-unavailable",
+        "The database does not answer in time. Retry after a moment.",
+        {"Retry-After": RETRY_AFTER_S},
+        dependency="database",
+    )
+
+
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For a route's `responses`: these statuses answer with a problem document."""
     schema = {"$ref": "#/components/schemas/Problem"}
@@ -179,12 +197,10 @@ PROBLEM_SCHEMA: dict[str, Any] = {
 def install(app: FastAPI) -> None:
     """Every exception has its handler; what has none is answered 500 by the outermost
     middleware."""
-    app.add_exception_handler(Problem, _problem)
-    app.add_exception_handler(OrderServiceError, _service_error)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _request_validation)
-    for error in FAILURES:
-        app.add_exception_handler(error, _dependency_error)
+    for error in (Problem, OrderServiceError, *FAILURES):
+        app.add_exception_handler(error, _known)
     app.add_api_route(
         "/problems/{slug}",
         explain,
@@ -205,14 +221,11 @@ def answer(request: Request, problem: Problem) -> Response:
     return response(problem, request.state.request_id)
 
 
-async def _problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)
-    return answer(request, error)
-
-
-async def _service_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, OrderServiceError)
-    return answer(request, of_error(error))
+async def _known(request: Request, error: Exception) -> Response:
+    problem = of_exception(error)
+    if problem is None:
+        raise error
+    return answer(request, problem)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
@@ -234,22 +247,6 @@ async def _request_validation(request: Request, error: Exception) -> Response:
     errors = error.errors()
     location = "header" if errors[0]["loc"][0] == "header" else "parameter"
     return answer(request, validation(errors, location))
-
-
-async def _dependency_error(request: Request, error: Exception) -> Response:
-    """503 where the database cannot be reached or cannot answer in time; anything else is a mistake
-    of ours."""
-    if not _not_now(error):
-        raise error
-    logger.warning("PostgreSQL does not answer: %s", type(error).__name__)
-    problem = Problem(
-        503,
-        "dependency-unavailable",
-        "The database does not answer in time. Retry after a moment.",
-        {"Retry-After": RETRY_AFTER_S},
-        dependency="database",
-    )
-    return answer(request, problem)
 
 
 def _not_now(error: Exception) -> bool:

@@ -1,4 +1,4 @@
-"""Group commit: many commands, one round trip and one fsync. May import reading, fold, codec.
+"""Group commit: many commands, one round trip and one fsync. May import appends, fold.
 
 One appender a process. Commands that arrive while an append is in flight ride together in the next
 one: one round trip and one fsync for all of them, no timer. The append and the cache refresh after
@@ -23,20 +23,24 @@ import logging
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid4
 
 import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import settings as limits
-from order_service.domain.events import OrderEvent
-from order_service.errors import InvalidRequest, RuleViolation, Unavailable, VersionConflict
-from order_service.log import codec, reading
-from order_service.log.codec import Metadata, RecordedEvent
-from order_service.log.fold import FoldedOrder, fold
+from order_service.errors import InvalidRequest, Unavailable, VersionConflict
+from order_service.log.appends import (
+    Append,
+    Encoded,
+    arguments,
+    duplicate_reference,
+    encode,
+    order_after,
+    recorded,
+)
+from order_service.log.fold import FoldedOrder
 
 logger = logging.getLogger(__name__)
 
@@ -49,44 +53,11 @@ _APPEND = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class OrderText:
-    """Free text beside the events, which only point at it."""
-
-    text_id: UUID
-    kind: str
-    body: str
-
-
-@dataclass(frozen=True, slots=True)
-class Append:
-    """One command's outcome, to be recorded if the order still stands at `before`."""
-
-    stream_id: UUID
-    before: FoldedOrder | None
-    events: tuple[OrderEvent, ...]
-    metadata: Metadata
-    reference: tuple[UUID, str] | None = None
-    texts: tuple[OrderText, ...] = ()
-
-    @property
-    def expected_version(self) -> int:
-        return self.before.version if self.before else 0
-
-
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """An append in the queue, encoded once; its event ids hold through every attempt.
+    """An append in the queue."""
 
-    `size`: bytes of its events.
-    """
-
-    append: Append
-    partition: int
-    event_ids: list[UUID]
-    payloads: list[str]
-    metadata: str
-    size: int
+    encoded: Encoded
     done: asyncio.Future[FoldedOrder] = field(repr=False)
 
 
@@ -132,7 +103,8 @@ class Appender:
         Raises `VersionConflict` when the stream has moved on, `RuleViolation` when the reference is
         taken, `InvalidRequest` when the database refuses the data, `Unavailable` else.
         """
-        waiting = _encoded(append, self._partitions)
+        done: asyncio.Future[FoldedOrder] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(encode(append, self._partitions), done)
         self._unanswered.add(waiting)
         waiting.done.add_done_callback(lambda _: self._unanswered.discard(waiting))
         self._queue.append(waiting)
@@ -164,7 +136,7 @@ class Appender:
         batch: list[_Waiting] = []
         size = 0
         while self._queue and len(batch) < limits.APPEND_BATCH_COMMANDS_MAX:
-            size += self._queue[0].size
+            size += self._queue[0].encoded.size
             if batch and size > limits.APPEND_BATCH_BYTES_MAX:
                 break
             batch.append(self._queue.popleft())
@@ -198,13 +170,13 @@ class Appender:
             _fail(batch, Unavailable("dependency-unavailable", "The database cannot store now."))
 
     async def _send(self, batch: list[_Waiting]) -> list[Any]:
-        arguments = _arguments(batch)
+        columns = arguments([waiting.encoded for waiting in batch])
         try:
-            return await self._call(arguments)
+            return await self._call(columns)
         except _OutcomeUnknownError:
             logger.warning("append outcome unknown: sent once more on a new connection")
         try:
-            return await self._call(arguments)
+            return await self._call(columns)
         except _NotSentError as error:
             raise _OutcomeUnknownError from error
         except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
@@ -212,7 +184,7 @@ class Appender:
                 raise
             raise _OutcomeUnknownError from error
 
-    async def _call(self, arguments: list[list[Any]]) -> list[Any]:
+    async def _call(self, columns: list[list[Any]]) -> list[Any]:
         try:
             if self._connection is None:
                 self._connection = await self._engine.connect()
@@ -224,7 +196,7 @@ class Appender:
         # arrays, where SQLAlchemy would process each element of each array in Python.
         driver: Any = raw.driver_connection
         try:
-            rows: list[Any] = await driver.fetch(_APPEND, *arguments)
+            rows: list[Any] = await driver.fetch(_APPEND, *columns)
             return rows
         except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
             if _is_data_error(error) or not _is_lost(error, driver):
@@ -255,10 +227,11 @@ class Appender:
         won: list[tuple[_Waiting, FoldedOrder]] = []
         for waiting, row in zip(batch, rows, strict=True):
             if row["outcome"] in ("won", "repeated"):
-                folded = _folded(waiting, row["position"], row["recorded_at"], self._partitions)
+                events = recorded(waiting.encoded, row["position"], row["recorded_at"])
+                folded = order_after(waiting.encoded.append, events, self._partitions)
                 won.append((waiting, folded))
             else:
-                _fail([waiting], _lost(waiting.append, row["outcome"], row["version"]))
+                _fail([waiting], _lost(waiting.encoded.append, row["outcome"], row["version"]))
         try:
             if won:
                 await self._after_commit([folded for _, folded in won])
@@ -269,90 +242,10 @@ class Appender:
                 waiting.done.set_result(folded)
 
 
-def _encoded(append: Append, partitions: int) -> _Waiting:
-    assert append.events, "a command that changes nothing is not appended"
-    payloads = [codec.encode(event) for event in append.events]
-    metadata = codec.encode_metadata(append.metadata)
-    sizes = [len(payload.encode()) for payload in payloads]
-    if max(sizes) > limits.EVENT_BYTES_MAX:
-        raise InvalidRequest(
-            "content-too-large",
-            f"The order's items come to more than {limits.EVENT_BYTES_MAX} bytes.",
-            max_bytes=limits.EVENT_BYTES_MAX,
-        )
-    return _Waiting(
-        append,
-        reading.partition_of(append.stream_id, partitions),
-        [uuid4() for _ in append.events],
-        payloads,
-        metadata,
-        sum(sizes) + len(metadata) * len(payloads),
-        asyncio.get_running_loop().create_future(),
-    )
-
-
-def _arguments(batch: list[_Waiting]) -> list[list[Any]]:
-    """The eighteen arrays of the SQL function `append`: commands, events, texts."""
-    appends = [waiting.append for waiting in batch]
-    commands: list[list[Any]] = [
-        [waiting.partition for waiting in batch],
-        [append.stream_id for append in appends],
-        [append.expected_version for append in appends],
-        [len(append.events) for append in appends],
-        [waiting.event_ids[0] for waiting in batch],
-        [append.reference[0] if append.reference else None for append in appends],
-        [append.reference[1] if append.reference else None for append in appends],
-    ]
-    events: list[list[Any]] = [[], [], [], [], [], [], []]
-    texts: list[list[Any]] = [[], [], [], []]
-    for number, waiting in enumerate(batch, start=1):
-        append = waiting.append
-        for offset, event in enumerate(append.events):
-            row = (
-                number,
-                append.expected_version + 1 + offset,
-                waiting.event_ids[offset],
-                type(event).__name__,
-                event.SCHEMA_VERSION,
-                waiting.payloads[offset],
-                waiting.metadata,
-            )
-            for column, value in zip(events, row, strict=True):
-                column.append(value)
-        for note in append.texts:
-            cells = (number, note.text_id, note.kind, note.body)
-            for column, value in zip(texts, cells, strict=True):
-                column.append(value)
-    return [*commands, *events, *texts]
-
-
-def _folded(
-    waiting: _Waiting, first_position: int, recorded_at: datetime, partitions: int
-) -> FoldedOrder:
-    append = waiting.append
-    folded = append.before
-    for offset, event in enumerate(append.events):
-        recorded = RecordedEvent(
-            waiting.partition,
-            first_position + offset,
-            append.stream_id,
-            append.expected_version + 1 + offset,
-            waiting.event_ids[offset],
-            event,
-            append.metadata,
-            recorded_at,
-        )
-        folded = fold(folded, recorded, partitions)
-    assert folded is not None
-    return folded
-
-
 def _lost(append: Append, outcome: str, found: int) -> Exception:
     if outcome == "lost":
         return VersionConflict(append.stream_id, append.expected_version, found)
-    return RuleViolation(
-        "duplicate-reference", "You have placed an order with this external_reference before."
-    )
+    return duplicate_reference()
 
 
 def _split(batch: list[_Waiting], error: Exception) -> list[list[_Waiting]]:
@@ -363,7 +256,7 @@ def _split(batch: list[_Waiting], error: Exception) -> list[list[_Waiting]]:
         return [batch]
     parts: dict[int, list[_Waiting]] = defaultdict(list)
     for waiting in batch:
-        parts[waiting.partition].append(waiting)
+        parts[waiting.encoded.partition].append(waiting)
     return list(parts.values())
 
 

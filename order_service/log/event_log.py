@@ -8,6 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import text
@@ -15,10 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import settings as limits
 from order_service.db import query
-from order_service.errors import OrderNotFound, OrderServiceError, RuleViolation, Unavailable
+from order_service.errors import OrderNotFound, RuleViolation, Unavailable
 from order_service.ids import parse_order_id, parse_order_number
 from order_service.log import reading
-from order_service.log.appender import AfterCommit, Append, Appender
+from order_service.log.appender import AfterCommit, Appender
+from order_service.log.appends import Append, encode, order_after, recorded
+from order_service.log.codec import RecordedEvent, StoredEvent
 from order_service.log.fold import FoldedOrder, fold_stored
 
 _REFERENCE = text(
@@ -50,14 +53,19 @@ class EventLog:
         self, stream_id: UUID, up_to_version: int = reading.VERSION_MAX
     ) -> FoldedOrder | None:
         """The order folded afresh from its stream; None if there is none."""
+        return fold_stored(await self.events(stream_id, 0, up_to_version), self.partitions)
+
+    async def events(
+        self, stream_id: UUID, after_version: int, up_to_version: int
+    ) -> list[StoredEvent]:
+        """A part of an order's stream, ascending by version."""
         partition = reading.partition_of(stream_id, self.partitions)
-        stored = await query(
+        return await query(
             self._engine,
             lambda connection: reading.read_stream(
-                connection, stream_id, partition, up_to_version=up_to_version
+                connection, stream_id, partition, after_version, up_to_version
             ),
         )
-        return fold_stored(stored, self.partitions)
 
     async def resolve(self, text: str) -> UUID:
         """The order's id, from itself (which may be nobody's) or from the order's number.
@@ -110,22 +118,34 @@ class EventLog:
         try:
             folded = await self._appender.append(append)
         except RuleViolation as error:
-            raise await self._with_existing_order(append, error) from None
+            assert append.reference is not None
+            error.facts["existing_order"] = await self.order_of_reference(*append.reference)
+            raise
         self._remembered[folded.id] = folded
         if len(self._remembered) > limits.FOLDED_ORDERS_MAX:
             self._remembered.popitem(last=False)
         return folded
 
-    async def _with_existing_order(self, append: Append, error: RuleViolation) -> OrderServiceError:
-        assert append.reference is not None
-        parameters = dict(zip(("user_id", "reference"), append.reference, strict=True))
+    def preview(
+        self, append: Append, at: datetime
+    ) -> tuple[FoldedOrder, tuple[RecordedEvent, ...]]:
+        """The order and the events as they would stand if this were appended at `at`, less what
+        only the log gives: positions. Nothing is stored.
 
-        async def find(connection: AsyncConnection) -> UUID:
-            found: UUID = (await connection.execute(_REFERENCE, parameters)).scalar_one()
+        Raises `InvalidRequest` where the log would not take the events.
+        """
+        events = recorded(encode(append, self.partitions), 0, at)
+        return order_after(append, events, self.partitions), events
+
+    async def order_of_reference(self, user_id: UUID, reference: str) -> UUID | None:
+        """The order that the user has placed with this external reference."""
+        parameters = {"user_id": user_id, "reference": reference}
+
+        async def find(connection: AsyncConnection) -> UUID | None:
+            found: UUID | None = (await connection.execute(_REFERENCE, parameters)).scalar()
             return found
 
-        existing = await query(self._engine, find)
-        return RuleViolation(error.code, error.detail, existing_order=str(existing))
+        return await query(self._engine, find)
 
 
 async def _acquire(lock: asyncio.Lock) -> None:

@@ -11,7 +11,9 @@ from order_service.errors import UnreadableEvent
 from order_service.ids import order_number
 from order_service.log.codec import RecordedEvent, StoredEvent, decode
 
-CommandKey = tuple[UUID, str]  # the principal and its Idempotency-Key
+# The principal, its Idempotency-Key, and whether the target was the collection: a key that created
+# the order is free for commands on it.
+CommandKey = tuple[UUID, str, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,5 +134,9 @@ def _with_command(
     metadata = recorded.metadata
     if metadata.key is None or metadata.fingerprint is None or metadata.actor_id is None:
         return commands
+    created = commands.get((metadata.actor_id, metadata.key, True))
+    creation = recorded.version == 1 or (
+        created is not None and created.fingerprint == metadata.fingerprint
+    )
     answered = AnsweredCommand(metadata.fingerprint, recorded.version)
-    return {**commands, (metadata.actor_id, metadata.key): answered}
+    return {**commands, (metadata.actor_id, metadata.key, creation): answered}

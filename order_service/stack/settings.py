@@ -22,6 +22,11 @@ SETTINGS = (
         "ALLOWED_ORIGINS_RAW",
         "SELF_SERVICE_TRANSITIONS",
         "DEFAULT_CURRENCY",
+        "REQUIRE_IF_MATCH",
+        "ALLOW_SHIP_UNPAID",
+        "CUSTOMER_CANCEL_WINDOW",
+        "RETURN_WINDOW",
+        "PENDING_TTL",
         "DOCS_ENABLED",
     ),
     *(

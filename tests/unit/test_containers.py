@@ -1,11 +1,13 @@
 """Dockerfile, docker-compose.yml and .env.example against the code, since no engine runs here."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from pydantic import TypeAdapter
 from pydantic_core import PydanticUndefined
 
 from order_service.settings import Settings
@@ -48,6 +50,10 @@ def test_defaults_in_compose_are_those_of_the_code() -> None:
         given = re.fullmatch(r"\$\{[A-Z_]+:-(.*)\}", str(value))
         if given is None or name.endswith("_HOST") or default is PydanticUndefined:
             continue
+        if isinstance(default, timedelta):
+            assert TypeAdapter(timedelta).validate_python(given[1]) == default, name
+            continue
+        default = "" if default is None else default
         written = ",".join(default) if isinstance(default, tuple) else str(default)
         assert given[1] == (written.lower() if isinstance(default, bool) else written), name
 

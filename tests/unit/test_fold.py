@@ -6,12 +6,23 @@ from uuid import UUID
 
 import pytest
 
-from order_service.domain.events import LineQuantity, OrderEvent, ShipmentDispatched
+from order_service.domain.events import LineQuantity, OrderEvent, OrderPlaced, ShipmentDispatched
 from order_service.domain.state import status
 from order_service.errors import UnreadableEvent
 from order_service.log.codec import Metadata, StoredEvent, encode, encode_metadata
 from order_service.log.fold import AnsweredCommand, fold_stored
-from tests.examples import AT, BY_USER, CAPTURED, DISPATCHED, NEW_ID, PAID, PLACED, SHIPPED, USER
+from tests.examples import (
+    AT,
+    BY_USER,
+    CAPTURED,
+    DISPATCHED,
+    NEW_ID,
+    PAID,
+    PEN,
+    PLACED,
+    SHIPPED,
+    USER,
+)
 
 LIFE: tuple[OrderEvent, ...] = (PLACED, CAPTURED, PAID, DISPATCHED, SHIPPED)
 
@@ -64,7 +75,21 @@ def test_commands_are_known_by_who_asked_under_which_key_with_their_last_version
     folded = fold_stored(stream(*LIFE, metadata=[BY_USER, keyed, keyed, nameless, BY_USER]), 4)
 
     assert folded is not None
-    assert folded.commands == {(USER, "pay"): AnsweredCommand("print", 3)}
+    assert folded.commands == {(USER, "pay", False): AnsweredCommand("print", 3)}
+
+
+def test_the_key_of_a_creation_is_apart_from_those_of_commands() -> None:
+    created = Metadata("user", USER, "k", "placing")
+    paid = Metadata("user", USER, "k", "paying")
+    free = OrderPlaced(USER, "USD", (PEN,), 0, 0, 0)
+
+    folded = fold_stored(stream(free, PAID, CAPTURED, metadata=[created, created, paid]), 4)
+
+    assert folded is not None
+    assert folded.commands == {
+        (USER, "k", True): AnsweredCommand("placing", 2),
+        (USER, "k", False): AnsweredCommand("paying", 3),
+    }
 
 
 @pytest.mark.parametrize(

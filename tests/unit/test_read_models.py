@@ -31,22 +31,33 @@ def given(*events: OrderEvent, placed_at: datetime = AT) -> FoldedOrder:
 
 
 def test_an_order_s_row_has_what_lists_filter_by_and_the_served_bytes() -> None:
-    rows = order_view.rows((None, given(PLACED, CAPTURED, PAID, DISPATCHED)))
+    placed = replace(PLACED, external_reference="Cart-7")
+    dispatched = replace(DISPATCHED, tracking_number="1Z99")
+
+    rows = order_view.rows((None, given(placed, CAPTURED, PAID, dispatched)))
 
     [(key, values)] = rows.items()
+    row = dict(zip(PROJECTIONS["order_view"].values, values, strict=True))
     assert key == (ORDER_ID,)
-    assert values[:9] == (
-        USER,
-        "SHIPPED",
-        "PAID",
-        "SHIPPED",
-        "USD",
-        2498,
-        4,
-        AT,
-        LATER,
-    )
-    assert orjson.loads(values[9])["version"] == 4
+    assert orjson.loads(row.pop("document"))["version"] == 4
+    assert row == {
+        "number": "A-4-2",
+        "user_id": USER,
+        "external_reference": "Cart-7",
+        "status": "SHIPPED",
+        "payment_status": "PAID",
+        "fulfillment_status": "SHIPPED",
+        "currency": "USD",
+        "total_minor": 2498,
+        "amount_due_minor": 0,
+        "credit_due_minor": 0,
+        "lines": 2,
+        "units": 3,
+        "terms": ["1z99", "cart-7", "ink", "pen"],
+        "version": 4,
+        "created_at": AT,
+        "updated_at": LATER,
+    }
 
 
 def test_spent_is_what_was_captured_and_will_not_be_paid_back() -> None:

@@ -1,0 +1,66 @@
+"""What lists of orders filter, sort and search by: more columns of order_view, and their indexes."""
+
+from alembic import op
+from sqlalchemy import text
+
+revision = "0004"
+down_revision = "0003"
+branch_labels = None
+depends_on = None
+
+# Without values in a generation that was built before: workers of the older code, which know nothing of these columns,
+# go on writing it until a replay by the newer code swaps in one that has them.
+COLUMNS = {
+    "number": "text",
+    "external_reference": "text",
+    "amount_due_minor": "bigint",
+    "credit_due_minor": "bigint",
+    "lines": "integer",
+    "units": "integer",
+    "terms": "text[]",  # in lower case: SKUs, tracking numbers, the external reference
+}
+INDEXES = {
+    "order_view_created": "(created_at, order_id)",
+    "order_view_updated": "(updated_at, order_id)",
+    "order_view_status": "(status, created_at, order_id)",
+    "order_view_total": "(currency, total_minor, order_id)",
+    "order_view_number": "(number text_pattern_ops)",
+    "order_view_terms": "USING gin (terms)",
+}
+# Nobody is at work on a generation whose checkpoints are locked; one that has taken in nothing yet is as good as built
+# by any version of the code.
+CHECKPOINTS = """
+SELECT c.position FROM checkpoints c JOIN read_models m ON m.name = c.name AND m.live_generation = c.generation
+WHERE c.name = 'order_view' ORDER BY c.partition FOR UPDATE OF c
+"""
+VERSION = "UPDATE read_models SET projection_version = {} WHERE name = 'order_view'"
+
+
+def upgrade() -> None:
+    empty = _live_generation_is_empty()
+    columns = ", ".join(f"ADD COLUMN {name} {kind}" for name, kind in COLUMNS.items())
+    op.execute("SET ROLE order_projector")
+    op.execute(f"ALTER TABLE read_models.order_view {columns}")
+    for name, of in INDEXES.items():
+        # ONLY: a full generation is not indexed, which would lock readers out. Each that is built from now on is.
+        op.execute(f"CREATE INDEX {name} ON {'' if empty else 'ONLY '}read_models.order_view {of}")
+    op.execute("RESET ROLE")
+    if empty:
+        op.execute(VERSION.format(2))
+
+
+def downgrade() -> None:
+    empty = _live_generation_is_empty()
+    op.execute("SET ROLE order_projector")
+    for name in INDEXES:
+        op.execute(f"DROP INDEX read_models.{name}")
+    columns = ", ".join(f"DROP COLUMN {name}" for name in COLUMNS)
+    op.execute(f"ALTER TABLE read_models.order_view {columns}")
+    op.execute("RESET ROLE")
+    if empty:
+        op.execute(VERSION.format(1))
+
+
+def _live_generation_is_empty() -> bool:
+    positions = op.get_bind().execute(text(CHECKPOINTS)).scalars().all()
+    return not any(positions)

@@ -1,0 +1,194 @@
+"""What the fields of a body may hold. May import body, the domain.
+
+Quantities and prices come as JSON numbers or as strings: clients of the older service send maps of
+strings. A price never passes through a float: the parser gives its decimal text.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from order_service.api.body import Text
+from order_service.domain import money
+from order_service.domain.events import LineQuantity
+from order_service.domain.state import LINES_MAX, QUANTITY_MAX
+from order_service.ids import parse_order_id
+from order_service.log.fold import FoldedOrder
+
+TEXT_MAX = 255
+NOTE_MAX = 2_000
+PRICE_DIGITS_MAX = 15
+ATTRIBUTES_MAX = 20
+LINE_ID_MAX = 10**9 - 1
+_QUANTITY = re.compile(r"[0-9]{1,6}", re.ASCII)
+_PRICE = re.compile(r"[0-9]{1,13}(\.[0-9]{1,20})?", re.ASCII)
+_YEARS = range(2000, 2200)
+
+
+def _quantity(value: Any) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and _QUANTITY.fullmatch(value):
+        return int(value)
+    raise PydanticCustomError("quantity", "A quantity is a whole number of at most 6 digits")
+
+
+def _price(value: Any) -> Decimal:
+    if isinstance(value, str) and _PRICE.fullmatch(value):
+        return Decimal(value)
+    if isinstance(value, int | Decimal) and not isinstance(value, bool):
+        price = Decimal(value)
+        if price >= 0 and _written_in(price, PRICE_DIGITS_MAX):
+            return price
+    raise PydanticCustomError(
+        "price", "A price is a number of at most 15 digits, or a string such as 129.99"
+    )
+
+
+def _written_in(number: Decimal, digits: int) -> bool:
+    """Neither more significant digits than that, nor further away from the point."""
+    _, significant, exponent = number.as_tuple()
+    assert isinstance(exponent, int), "the parser refuses NaN and infinities"
+    return len(significant) <= digits and -digits <= exponent and number.adjusted() < digits
+
+
+def _text(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise PydanticCustomError("time", "A time is a string such as 2026-03-01T12:00:00Z")
+    return value
+
+
+def _utc(value: datetime) -> datetime:
+    if value.year not in _YEARS:
+        raise PydanticCustomError("time", "A time lies between the years 2000 and 2199")
+    return value.astimezone(UTC)
+
+
+def _id(value: Any) -> UUID:
+    found = parse_order_id(value) if isinstance(value, str) else None
+    if found is None:
+        raise PydanticCustomError("id", "An id is a UUID in its canonical form")
+    return found
+
+
+def _not_blank(value: str) -> str:
+    if not value.strip():
+        raise PydanticCustomError("blank", "Text may not be blank")
+    return value
+
+
+Quantity = Annotated[
+    int,
+    BeforeValidator(_quantity),
+    Field(ge=1, le=QUANTITY_MAX, json_schema_extra={"type": ["integer", "string"]}),
+]
+Price = Annotated[
+    Decimal,
+    BeforeValidator(_price),
+    Field(json_schema_extra={"type": ["number", "string"], "examples": ["9.99"]}),
+]
+Id = Annotated[UUID, BeforeValidator(_id)]
+# RFC 3339 with an offset.
+Time = Annotated[AwareDatetime, BeforeValidator(_text), AfterValidator(_utc)]
+# One line: names and references end up in lists, labels and file names. Only notes have more.
+_LINE = r"[^\t\r\n]*"
+ShortText = Annotated[
+    Text, StringConstraints(strict=True, min_length=1, max_length=TEXT_MAX, pattern=f"^{_LINE}$")
+]
+AttributeText = Annotated[
+    Text, StringConstraints(strict=True, max_length=TEXT_MAX, pattern=f"^{_LINE}$")
+]
+Words = Annotated[ShortText, AfterValidator(_not_blank)]
+Note = Annotated[
+    Text,
+    StringConstraints(strict=True, min_length=1, max_length=NOTE_MAX),
+    AfterValidator(_not_blank),
+]
+Code = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+LineId = Annotated[int, Field(strict=True, ge=1, le=LINE_ID_MAX)]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ChangeBody(Body):
+    """Of a command on an order that exists."""
+
+    expected_version: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | None = Field(
+        default=None, description="Refuse with 409 unless the order is at this version."
+    )
+
+
+class Item(Body):
+    """`product_id` and `price` are other names of `sku` and `unit_price`; keys that are not listed
+    are kept as the line's attributes (strings, at most 20)."""
+
+    model_config = ConfigDict(extra="allow")
+    _OTHER_NAMES: ClassVar[Mapping[str, str]] = {"product_id": "sku", "price": "unit_price"}
+
+    sku: ShortText
+    name: ShortText | None = None
+    quantity: Quantity
+    unit_price: Price | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_name(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        renamed = dict(value)
+        for other, name in cls._OTHER_NAMES.items():
+            if other in renamed:
+                if name in renamed:
+                    raise PydanticCustomError("two_names", f"Send {name} or {other}, not both")
+                renamed[name] = renamed.pop(other)
+        return renamed
+
+    @model_validator(mode="after")
+    def _few_attributes(self) -> "Item":
+        if len(self.attributes) > ATTRIBUTES_MAX:
+            raise PydanticCustomError("attributes", "An item has at most 20 further keys")
+        return self
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        return self.__pydantic_extra__ or {}
+
+    __pydantic_extra__: dict[ShortText, AttributeText]
+
+
+class LineUnits(Body):
+    line_id: LineId
+    quantity: Quantity
+
+
+Lines = Annotated[list[LineUnits], Field(min_length=1, max_length=LINES_MAX)]
+
+
+def examples(*bodies: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": list(bodies)})
+
+
+def quantities(lines: list[LineUnits]) -> tuple[LineQuantity, ...]:
+    return tuple(LineQuantity(line.line_id, line.quantity) for line in lines)
+
+
+def minor(price: Decimal, order: FoldedOrder) -> int:
+    """`InvalidRequest` for an amount with more digits than the order's currency has."""
+    return money.to_minor(price, order.order.currency)

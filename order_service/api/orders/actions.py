@@ -1,0 +1,244 @@
+"""`GET /orders/{id}/actions/`: what this caller may do with the order now, until when, and why the
+rest is refused. May import asking, permissions, the domain.
+
+No second table of rules: the decider is asked with a command that would be given, after the same
+questions of role and time as the routes ask, and its refusal is the reason.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, get_args
+from uuid import uuid4
+
+from fastapi import APIRouter, Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from order_service.api.answers import json_answer
+from order_service.api.identity import Caller, CallerDependency, caller
+from order_service.api.lookup import OrderPath
+from order_service.api.orders.permissions import (
+    cancel_until,
+    check_cancel_window,
+    may_command,
+    may_set,
+    return_window,
+    visible_to,
+)
+from order_service.api.parameters import known_parameters
+from order_service.api.problems import documented
+from order_service.domain import commands as c
+from order_service.domain.events import LineQuantity
+from order_service.domain.order import decide
+from order_service.domain.state import QUANTITY_MAX, status
+from order_service.errors import OrderNotFound, OrderServiceError
+from order_service.ids import now
+from order_service.log.event_log import EventLog
+from order_service.log.fold import FoldedOrder
+from order_service.representation import time_text
+from order_service.settings import Settings
+
+router = APIRouter(prefix="/orders", tags=["orders"])
+
+_HEADERS = {"Cache-Control": "private, no-store", "Vary": "Authorization"}
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One operation, by its OpenAPI name. `probes`: it is allowed if one of them is; `body`: what
+    the request has to say so that it is this action."""
+
+    name: str
+    method: str
+    path: str
+    probes: tuple[c.OrderCommand, ...]
+    until: datetime | None = None
+    body: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """By whom, of which order, when."""
+
+    caller: Caller
+    folded: FoldedOrder
+    settings: Settings
+    at: datetime
+
+
+@router.get(
+    "/{order_id}/actions/",
+    operation_id="orders_actions",
+    responses=documented(401, 404, 422, 429, 503),
+    dependencies=[Depends(caller), Depends(known_parameters)],
+)
+async def get_actions(request: Request, caller: CallerDependency, order: OrderPath) -> Response:
+    """For this caller and now, by the stream itself: each action with `allowed`, `until` where time
+    closes it, and the `reason` of a refusal."""
+    log: EventLog = request.app.state.log
+    order_id = await log.resolve(order)
+    folded = await log.read(order_id)
+    if folded is None:
+        raise OrderNotFound(order_id)
+    visible_to(caller, folded)
+    asked = _Asked(caller, folded, request.app.state.settings, now())
+    listed = [_as_json(action, asked) for action in _actions(asked)]
+    return json_answer({"actions": listed}, headers=_HEADERS)
+
+
+def _as_json(action: Action, asked: _Asked) -> dict[str, Any]:
+    refusal = _refusal(action, asked)
+    found: dict[str, Any] = {
+        "name": action.name,
+        "method": action.method,
+        "path": f"/orders/{asked.folded.id}/{action.path}",
+        "allowed": refusal is None,
+    }
+    if action.body:
+        found["body"] = action.body
+    if action.until is not None:
+        found["until"] = time_text(action.until)
+    if refusal is not None:
+        found["reason"] = {"type": f"/problems/{refusal.code}", "detail": refusal.detail}
+    return found
+
+
+def _refusal(action: Action, asked: _Asked) -> OrderServiceError | None:
+    """That of the first probe, if all are refused."""
+    first = None
+    for probe in action.probes:
+        try:
+            _try(probe, asked)
+        except OrderServiceError as error:
+            first = first or error
+        else:
+            return None
+    return first
+
+
+def _try(probe: c.OrderCommand, asked: _Asked) -> None:
+    if isinstance(probe, c.ChangeStatus):
+        may_set(asked.caller, probe.to, asked.settings)
+    else:
+        may_command(asked.caller, type(probe))
+    if isinstance(probe, c.CancelOrder) or (
+        isinstance(probe, c.ChangeStatus) and probe.to == "CANCELED"
+    ):
+        check_cancel_window(asked.caller, asked.folded, asked.settings, asked.at)
+    decide(probe, asked.folded.order)
+
+
+# --- what there is to be done ---------------------------------------------------------------------
+
+
+def _actions(asked: _Asked) -> Iterator[Action]:
+    for of_some_kind in (
+        _of_order,
+        _of_lines,
+        _of_payments,
+        _of_shipments,
+        _of_refunds,
+        _of_returns,
+    ):
+        yield from of_some_kind(asked)
+
+
+def _of_order(asked: _Asked) -> Iterator[Action]:
+    cancel_ends = cancel_until(asked.caller, asked.folded, asked.settings)
+    for wanted in get_args(c.TargetStatus):
+        if wanted not in ("PENDING", status(asked.folded.order)):
+            probe = c.ChangeStatus(wanted, uuid4(), asked.at, "CUSTOMER_REQUEST")
+            until = cancel_ends if wanted == "CANCELED" else None
+            body = {"status": wanted}
+            yield Action("orders_change_status", "PATCH", "", (probe,), until, body)
+    cancel = c.CancelOrder("CUSTOMER_REQUEST", uuid4())
+    yield Action("orders_cancel", "POST", "cancel/", (cancel,), cancel_ends)
+    address = c.ChangeShippingAddress(uuid4())
+    yield Action("orders_change_shipping_address", "PUT", "shipping-address/", (address,))
+    note = c.AddNote(uuid4(), "public", uuid4())
+    yield Action("notes_add", "POST", "notes/", (note,))
+
+
+def _of_lines(asked: _Asked) -> Iterator[Action]:
+    add = c.AddLine("SKU", None, 1, 0)
+    yield Action("lines_add", "POST", "lines/", (add,))
+    for line_id, line in asked.folded.order.lines.items():
+        present = line.line.quantity
+        other = present + 1 if present < QUANTITY_MAX else present - 1
+        change, remove = c.ChangeLineQuantity(line_id, other), c.RemoveLine(line_id)
+        cancel = c.CancelUnits(line_id, 1, "CUSTOMER_REQUEST", uuid4())
+        path = f"lines/{line_id}/"
+        yield Action("lines_change_quantity", "PATCH", path, (change,))
+        yield Action("lines_remove", "DELETE", path, (remove,))
+        yield Action("lines_cancel_units", "POST", f"{path}cancel/", (cancel,))
+
+
+def _of_payments(asked: _Asked) -> Iterator[Action]:
+    authorize = c.AuthorizePayment(uuid4(), None)
+    record = c.RecordPayment(uuid4(), uuid4(), None, "manual")
+    for probe, kind in ((authorize, "authorization"), (record, "capture")):
+        yield Action("payments_add", "POST", "payments/", (probe,), body={"kind": kind})
+    for payment_id, payment in asked.folded.order.payments.items():
+        if payment.open_minor:
+            path = f"payments/{payment_id}/"
+            capture = c.CapturePayment(payment_id, None, asked.at)
+            yield Action("payments_capture", "POST", f"{path}capture/", (capture,))
+            void = c.VoidAuthorization(payment_id, "OTHER")
+            yield Action("payments_void", "POST", f"{path}void/", (void,))
+            fail = c.RecordPaymentFailure(payment_id, "code")
+            yield Action("payments_fail", "POST", f"{path}fail/", (fail,))
+
+
+def _of_shipments(asked: _Asked) -> Iterator[Action]:
+    allow_unpaid = asked.settings.ALLOW_SHIP_UNPAID
+    ship = c.Ship(uuid4(), None, asked.at, allow_unpaid=allow_unpaid)
+    yield Action("shipments_dispatch", "POST", "shipments/", (ship,))
+    for shipment_id, shipment in asked.folded.order.shipments.items():
+        if not shipment.voided:
+            path = f"shipments/{shipment_id}/"
+            track = c.UpdateTracking(shipment_id)
+            yield Action("shipments_update_tracking", "PATCH", path, (track,))
+            void = c.VoidShipment(shipment_id, "OTHER")
+            yield Action("shipments_void", "POST", f"{path}void/", (void,))
+            arrive = c.ConfirmDelivery(shipment_id, None, asked.at)
+            yield Action("shipments_confirm_delivery", "POST", f"{path}delivered/", (arrive,))
+
+
+def _of_refunds(asked: _Asked) -> Iterator[Action]:
+    request = c.RequestRefund(uuid4(), None, "OTHER")
+    yield Action("refunds_request", "POST", "refunds/", (request,))
+    for refund_id, refund in asked.folded.order.refunds.items():
+        if refund.status == "PENDING":
+            path = f"refunds/{refund_id}/"
+            settle, fail = c.SettleRefund(refund_id), c.FailRefund(refund_id, "code")
+            yield Action("refunds_settle", "POST", f"{path}settle/", (settle,))
+            yield Action("refunds_fail", "POST", f"{path}fail/", (fail,))
+
+
+def _of_returns(asked: _Asked) -> Iterator[Action]:
+    order, window = asked.folded.order, return_window(asked.caller, asked.settings)
+    # What has been delivered comes first: its refusal says more.
+    lines = sorted(order.lines, key=lambda line_id: -order.lines[line_id].delivered)
+    requests = tuple(
+        c.RequestReturn(uuid4(), (LineQuantity(line_id, 1),), "OTHER", asked.at, window)
+        for line_id in lines
+    )
+    yield Action("returns_request", "POST", "returns/", requests, _return_until(asked, window))
+    for return_id, found in order.returns.items():
+        path = f"returns/{return_id}/"
+        if found.status == "REQUESTED":
+            yield Action(
+                "returns_approve", "POST", f"{path}approve/", (c.ApproveReturn(return_id),)
+            )
+            yield Action("returns_reject", "POST", f"{path}reject/", (c.RejectReturn(return_id),))
+            yield Action("returns_cancel", "POST", f"{path}cancel/", (c.CancelReturn(return_id),))
+        if found.status == "APPROVED":
+            receive = c.ReceiveReturn(return_id, None, uuid4())
+            yield Action("returns_receive", "POST", f"{path}receive/", (receive,))
+
+
+def _return_until(asked: _Asked, window: timedelta | None) -> datetime | None:
+    """When the caller's time to send back the last unit ends."""
+    arrivals = [s.delivered_at for s in asked.folded.order.shipments.values() if s.delivered_at]
+    return max(arrivals) + window if arrivals and window is not None else None

@@ -1,0 +1,291 @@
+"""Who asks for a command and how, and what is answered. May import handle, permissions, the log.
+
+The answer to a command is the order's document, the same bytes that queries and the cache serve.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from uuid import UUID, uuid4
+
+import orjson
+from fastapi import Depends, Header, Path, Query
+from pydantic import BaseModel
+from starlette.requests import Request
+from starlette.responses import Response
+
+from order_service import consistency
+from order_service.api.answers import NO_STORE, PRIVATE, json_answer
+from order_service.api.fields import LINE_ID_MAX, ChangeBody
+from order_service.api.identity import Caller, CallerDependency
+from order_service.api.orders.permissions import may_command, visible_to
+from order_service.api.parameters import Flag, known_parameters
+from order_service.api.problems import Problem, documented
+from order_service.domain.commands import OrderCommand
+from order_service.errors import NotFound
+from order_service.handle import Answer, Change, Precondition, Preview, change_order, preview_change
+from order_service.ids import now, parse_order_id
+from order_service.log.appends import OrderText
+from order_service.log.codec import Metadata
+from order_service.log.event_log import EventLog
+from order_service.log.fold import FoldedOrder
+from order_service.representation import as_json, document, etag
+from order_service.settings import Settings
+from order_service.timeline import event_as_json
+
+Tags = frozenset[str] | Literal["*"] | None
+KEY_LENGTH_MAX = 255
+
+_KEY = re.compile(r'"([\x20-\x21\x23-\x5b\x5d-\x7e]+)"|([\x21\x23-\x5b\x5d-\x7e]+)')
+_ETAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+_ETAGS = re.compile(rf"[\t ,]*{_ETAG.pattern}([\t ]*,[\t ,]*{_ETAG.pattern})*[\t ,]*")
+_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_LINE_ID = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
+
+
+# --- what is asked --------------------------------------------------------------------------------
+
+
+async def _idempotency_key(
+    idempotency_key: Annotated[
+        str | None,
+        Header(description="A name for this request: repeats under it get the first answer."),
+    ] = None,
+) -> str | None:
+    """The key, bare or as a structured-field string. Raises Problem 400."""
+    if idempotency_key is None:
+        return None
+    match = _KEY.fullmatch(idempotency_key)
+    key = match and (match[1] or match[2])
+    if not key or len(key) > KEY_LENGTH_MAX:
+        raise invalid_key()
+    return key
+
+
+def invalid_key() -> Problem:
+    return Problem(
+        400,
+        "idempotency-key-invalid",
+        'Send 1 to 255 printable ASCII characters, bare or as a string such as "8e03978e".',
+    )
+
+
+async def _strong_tags(
+    if_match: Annotated[
+        list[str] | None, Header(description="Act only if the order has one of these ETags.")
+    ] = None,
+) -> Tags:
+    """The tags that If-Match accepts; a weak one matches none (RFC 9110 13.1.1).
+
+    Raises Problem 400.
+    """
+    if if_match is None:
+        return None
+    tags = ",".join(if_match)  # several fields are one list
+    if tags.strip() == "*":
+        return "*"
+    if not _ETAGS.fullmatch(tags):
+        raise Problem(400, "malformed-request", 'If-Match takes entity tags like "3", or *.')
+    return frozenset(f'"{opaque}"' for weak, opaque in _ETAG.findall(tags) if not weak)
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """One request for a command. A dry run stores nothing, and has no key to hold."""
+
+    request: Request
+    caller: Caller
+    key: str | None
+    dry_run: bool
+
+    @property
+    def log(self) -> EventLog:
+        log: EventLog = self.request.app.state.log
+        return log
+
+    @property
+    def settings(self) -> Settings:
+        settings: Settings = self.request.app.state.settings
+        return settings
+
+    async def check_parameters(self) -> None:
+        """Raises Problem 422. Asked by the routes themselves, once the body has been parsed: broken
+        JSON is the more urgent problem."""
+        await known_parameters(self.request)
+
+    def metadata(self, route: str, body: BaseModel | None, key: str | None) -> Metadata:
+        """Who asks, and what proves a repeat of the same request under the same key."""
+        traceparent = self.request.headers.get("traceparent", "")
+        return Metadata(
+            actor_type="staff" if self.caller.is_staff else "user",
+            actor_id=self.caller.user_id,
+            key=key,
+            fingerprint=_fingerprint(route, body) if key else None,
+            correlation_id=self.request.state.request_id,
+            traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else None,
+        )
+
+
+async def asking(
+    request: Request,
+    caller: CallerDependency,
+    key: Annotated[str | None, Depends(_idempotency_key)],
+    dry_run: Annotated[
+        Flag, Query(description="Answer what would happen, and store nothing.")
+    ] = False,
+) -> Asking:
+    return Asking(request, caller, None if dry_run else key, dry_run)
+
+
+AskingDependency = Annotated[Asking, Depends(asking)]
+
+
+@dataclass(frozen=True, slots=True)
+class AskingChange:
+    """One request for a command on an order that exists."""
+
+    asking: Asking
+    tags: Tags
+
+    @property
+    def caller(self) -> Caller:
+        return self.asking.caller
+
+    @property
+    def settings(self) -> Settings:
+        return self.asking.settings
+
+    async def carry_out(
+        self,
+        order: str,
+        body: ChangeBody | None,
+        kind: type[OrderCommand],
+        command: Callable[[FoldedOrder], OrderCommand],
+        texts: tuple[OrderText, ...] = (),
+        authorize: Callable[[], None] | None = None,
+    ) -> Response:
+        """The answer to the command on the order of this id or number.
+
+        `authorize`: asked instead of whether the caller may give commands of this kind.
+        """
+        asking, caller = self.asking, self.asking.caller
+        await asking.check_parameters()
+        order_id = await asking.log.resolve(order)
+        change = Change(
+            command=command,
+            metadata=asking.metadata(_route(asking.request), body, asking.key),
+            visible=lambda folded: visible_to(caller, folded),
+            authorize=authorize or (lambda: may_command(caller, kind)),
+            precondition=Precondition(
+                self.tags,
+                body.expected_version if body else None,
+                asking.settings.REQUIRE_IF_MATCH,
+            ),
+            texts=texts,
+        )
+        if asking.dry_run:
+            return preview_answer(await preview_change(asking.log, order_id, change, now()))
+        return answer(await change_order(asking.log, order_id, change))
+
+
+async def asking_change(
+    asking: AskingDependency, tags: Annotated[Tags, Depends(_strong_tags)]
+) -> AskingChange:
+    return AskingChange(asking, tags)
+
+
+AskingChangeDependency = Annotated[AskingChange, Depends(asking_change)]
+
+
+def _route(request: Request) -> str:
+    """Method and route with its parameters but the order, which may come as id or as number and is
+    what holds the key anyway."""
+    route: Any = request.scope["route"]
+    path: str = route.path
+    for name, value in request.path_params.items():
+        if name != "order_id":
+            path = path.replace(f"{{{name}}}", str(value).lower())
+    return f"{request.method} {path}"
+
+
+def _fingerprint(route: str, body: BaseModel | None) -> str:
+    """SHA-256 of method, route and the canonical content.
+
+    Of what was sent only: keys never expire, and a field that a later version of this service adds
+    must not make old requests look like others.
+    """
+    sent = body.model_dump(exclude_unset=True) if body else {}
+    content = orjson.dumps(sent, default=str, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(f"{route}\n".encode() + content).hexdigest()
+
+
+# --- parts of commands ----------------------------------------------------------------------------
+
+# Checked with the rules, like an id that the order does not have.
+PartPath = Annotated[str, Path(json_schema_extra={"format": "uuid"})]
+LinePath = Annotated[str, Path(description="A line_id of the order's items.", examples=["1"])]
+
+
+def part_id(path: str) -> UUID:
+    """The id of a payment, shipment, refund or return; NotFound for what cannot be one."""
+    found = parse_order_id(path)
+    if found is None:
+        raise NotFound("not-found", "The order has nothing with this id: read it again.")
+    return found
+
+
+def line_id_of(path: str) -> int:
+    if not _LINE_ID.fullmatch(path) or int(path) > LINE_ID_MAX:
+        raise NotFound("line-not-found", "The order has no such line: read it again.")
+    return int(path)
+
+
+def written(kind: str, body: str | None) -> tuple[UUID | None, tuple[OrderText, ...]]:
+    """The reference to a free text, and the text, where there is one."""
+    if body is None:
+        return None, ()
+    text = OrderText(uuid4(), kind, body)
+    return text.text_id, (text,)
+
+
+# --- what is answered -----------------------------------------------------------------------------
+
+
+def refusals(*, staff: bool = False, body: bool = True) -> dict[int | str, dict[str, Any]]:
+    """The problems that a command on an order may be answered with. `staff`: not for everybody."""
+    media_type = (415,) if body else ()
+    forbidden = (403,) if staff else ()
+    return documented(*(400, 401, *forbidden, 404, 409, 412, 413, *media_type, 422, 428, 429, 503))
+
+
+def answer(answer: Answer, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    found = PRIVATE | {
+        "ETag": etag(answer.order),
+        consistency.HEADER: consistency.token_of(answer.order),
+        **(headers or {}),
+    }
+    if answer.replayed:
+        found["Idempotent-Replayed"] = "true"
+    return Response(document(answer.order), status, found, "application/json")
+
+
+def preview_answer(preview: Preview) -> Response:
+    return json_answer(preview_as_json(preview), headers=NO_STORE)
+
+
+def preview_as_json(preview: Preview, **unknown: None) -> dict[str, Any]:
+    """`unknown`: members of the order that only the log would give."""
+    currency = preview.order.order.currency
+    return {
+        "order": as_json(preview.order) | unknown,
+        "events": [
+            {
+                "type": type(recorded.event).__name__,
+                "version": recorded.version,
+                "data": event_as_json(recorded.event, currency),
+            }
+            for recorded in preview.events
+        ],
+    }

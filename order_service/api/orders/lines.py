@@ -1,0 +1,71 @@
+"""The lines of an order that nobody has paid for yet. May import asking."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from starlette.responses import Response
+
+from order_service.api.body import json_body
+from order_service.api.fields import ChangeBody, Item, Quantity, examples, minor
+from order_service.api.lookup import OrderPath
+from order_service.api.orders.asking import (
+    AskingChangeDependency,
+    LinePath,
+    line_id_of,
+    refusals,
+)
+from order_service.domain.commands import AddLine, ChangeLineQuantity, RemoveLine
+from order_service.log.fold import FoldedOrder
+
+router = APIRouter(prefix="/orders/{order_id}/lines", tags=["lines"])
+
+
+class AddLineRequest(ChangeBody, Item):
+    model_config = examples({"sku": "PEN-1", "name": "Pen", "quantity": 2, "unit_price": "9.99"})
+
+
+class ChangeQuantityRequest(ChangeBody):
+    model_config = examples({"quantity": 3})
+
+    quantity: Quantity
+
+
+@router.post("/", operation_id="lines_add", responses=refusals())
+async def add_line(
+    asking: AskingChangeDependency,
+    body: Annotated[AddLineRequest, Depends(json_body(AddLineRequest))],
+    order: OrderPath,
+) -> Response:
+    """The order has one more line, under the next `line_id`."""
+
+    def command(folded: FoldedOrder) -> AddLine:
+        price = None if body.unit_price is None else minor(body.unit_price, folded)
+        return AddLine(body.sku, body.name, body.quantity, price, body.attributes)
+
+    return await asking.carry_out(order, body, AddLine, command)
+
+
+@router.patch("/{line_id}/", operation_id="lines_change_quantity", responses=refusals())
+async def change_quantity(
+    asking: AskingChangeDependency,
+    body: Annotated[ChangeQuantityRequest, Depends(json_body(ChangeQuantityRequest))],
+    order: OrderPath,
+    line_id: LinePath,
+) -> Response:
+    """That many units of the line are ordered."""
+    return await asking.carry_out(
+        order,
+        body,
+        ChangeLineQuantity,
+        lambda _: ChangeLineQuantity(line_id_of(line_id), body.quantity),
+    )
+
+
+@router.delete("/{line_id}/", operation_id="lines_remove", responses=refusals(body=False))
+async def remove_line(
+    asking: AskingChangeDependency, order: OrderPath, line_id: LinePath
+) -> Response:
+    """The line is gone; its number is not used again."""
+    return await asking.carry_out(
+        order, None, RemoveLine, lambda _: RemoveLine(line_id_of(line_id))
+    )

@@ -1,0 +1,100 @@
+"""Who may do what, and until when: roles, and the windows that close for owners. May import
+identity, the domain, settings.
+
+The one table of it: routes ask it before a command, `actions` to say what may be done now.
+"""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from order_service.api.identity import Caller
+from order_service.domain.commands import (
+    AddLine,
+    AddNote,
+    CancelOrder,
+    CancelReturn,
+    ChangeLineQuantity,
+    ChangeShippingAddress,
+    OrderCommand,
+    RemoveLine,
+    RequestReturn,
+    TargetStatus,
+)
+from order_service.domain.events import NoteVisibility
+from order_service.domain.refusals import violation
+from order_service.domain.state import status
+from order_service.errors import OrderNotFound, RuleViolation
+from order_service.log.fold import FoldedOrder
+from order_service.settings import Settings
+
+_OWNERS_COMMANDS: frozenset[type[OrderCommand]] = frozenset(
+    {
+        AddLine,
+        ChangeLineQuantity,
+        RemoveLine,
+        ChangeShippingAddress,
+        AddNote,
+        CancelOrder,
+        RequestReturn,
+        CancelReturn,
+    }
+)
+
+
+def visible_to(caller: Caller, order: FoldedOrder) -> None:
+    """Another's order is answered like one that does not exist."""
+    if not caller.is_staff and order.order.user_id != caller.user_id:
+        raise OrderNotFound(order.id)
+
+
+def may_command(caller: Caller, kind: type[OrderCommand]) -> None:
+    if not caller.is_staff and kind not in _OWNERS_COMMANDS:
+        raise _forbidden("This is for the shop's staff: ask them.")
+
+
+def may_set(caller: Caller, wanted: TargetStatus, settings: Settings) -> None:
+    allowed = ("PENDING", *settings.SELF_SERVICE_TRANSITIONS)
+    if not caller.is_staff and wanted not in allowed:
+        raise _forbidden(f"An order's owner may not set {wanted}: ask the shop's staff.")
+
+
+def may_note(caller: Caller, visibility: NoteVisibility) -> None:
+    if not caller.is_staff and visibility != "public":
+        raise _forbidden("Internal notes are for the shop's staff: send a public one.")
+
+
+def may_place_for(caller: Caller, user_id: UUID) -> None:
+    if not caller.is_staff and caller.user_id != user_id:
+        raise _forbidden("Orders for others are placed by the shop's staff: leave user_id out.")
+
+
+def _forbidden(detail: str) -> RuleViolation:
+    return RuleViolation("forbidden", detail, required_role="staff")
+
+
+# --- windows --------------------------------------------------------------------------------------
+
+
+def cancel_until(caller: Caller, order: FoldedOrder, settings: Settings) -> datetime | None:
+    """When the caller's time to cancel the order ends; None: it does not."""
+    if caller.is_staff or status(order.order) != "PAID":
+        return None
+    return order.created_at + settings.CUSTOMER_CANCEL_WINDOW
+
+
+def check_cancel_window(
+    caller: Caller, order: FoldedOrder, settings: Settings, at: datetime
+) -> None:
+    """Raises RuleViolation `cancel-window-closed`."""
+    until = cancel_until(caller, order, settings)
+    if until is not None and at > until:
+        raise violation(
+            order.order,
+            "cancel-window-closed",
+            "The time in which you may cancel a paid order is over: ask the shop's staff.",
+        )
+
+
+def return_window(caller: Caller, settings: Settings) -> timedelta | None:
+    """How long after its delivery the caller may send a unit back; None: always."""
+    return None if caller.is_staff else settings.RETURN_WINDOW

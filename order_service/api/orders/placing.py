@@ -1,0 +1,206 @@
+"""`POST /orders/` and `POST /orders/bulk/`. May import asking, accounts' users.
+
+In bulk each order is judged on its own, exactly as if it had been sent alone: same problems, same
+fingerprint, and the key of order i is `<key>/<i>`.
+"""
+
+import asyncio
+from decimal import Decimal
+from typing import Annotated, Any
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Depends
+from pydantic import Field, SkipValidation
+from starlette.responses import Response
+
+from order_service import settings as limits
+from order_service.accounts import users
+from order_service.api import problems
+from order_service.api.answers import NO_STORE, json_answer
+from order_service.api.body import json_body
+from order_service.api.fields import Body, Id, Item, Price, ShortText, examples
+from order_service.api.orders.asking import (
+    KEY_LENGTH_MAX,
+    Asking,
+    AskingDependency,
+    answer,
+    invalid_key,
+    preview_as_json,
+    written,
+)
+from order_service.api.orders.details import Address
+from order_service.api.orders.permissions import may_place_for
+from order_service.api.problems import documented
+from order_service.domain import money
+from order_service.domain.commands import PlaceOrder
+from order_service.domain.events import OrderLine
+from order_service.domain.state import LINES_MAX
+from order_service.errors import InvalidRequest
+from order_service.handle import Creation, place_order, preview_order
+from order_service.ids import now, order_id_of_key, uuid7
+
+router = APIRouter(prefix="/orders", tags=["orders"])
+
+_ROUTE = "POST /orders/"  # of a fingerprint, alone or in bulk
+
+
+class PlaceOrderRequest(Body):
+    """Either every item has a price, or none has and `total_price` is the agreed total."""
+
+    model_config = examples(
+        {
+            "items": [
+                {"sku": "PEN-1", "name": "Pen", "quantity": 2, "unit_price": "9.99"},
+                {"sku": "INK-7", "quantity": 1, "unit_price": "5.00"},
+            ],
+            "total_price": "24.98",
+            "currency": "USD",
+        }
+    )
+
+    items: list[Item] = Field(min_length=1, max_length=LINES_MAX)
+    total_price: Price | None = None
+    currency: str | None = Field(default=None, max_length=3)
+    external_reference: ShortText | None = None
+    shipping_address: Address | None = None
+    shipping_fee: Price | None = None
+    discount: Price | None = None
+    user_id: Id | None = Field(default=None, description="For staff: whose order it is.")
+
+    def command(self, user_id: UUID, default_currency: str, address_ref: UUID | None) -> PlaceOrder:
+        """`InvalidRequest` for an unknown currency, or an amount with more digits than it has."""
+        currency = default_currency if self.currency is None else self.currency
+        money.exponent(currency)
+        return PlaceOrder(
+            user_id=user_id,
+            currency=currency,
+            lines=tuple(
+                OrderLine(
+                    line_id=number,
+                    sku=item.sku,
+                    name=item.name,
+                    quantity=item.quantity,
+                    unit_price_minor=_minor(item.unit_price, currency),
+                    attributes=item.attributes,
+                )
+                for number, item in enumerate(self.items, start=1)
+            ),
+            total_price_minor=_minor(self.total_price, currency),
+            external_reference=self.external_reference,
+            shipping_fee_minor=_minor(self.shipping_fee, currency) or 0,
+            discount_minor=_minor(self.discount, currency) or 0,
+            address_ref=address_ref,
+        )
+
+
+def _minor(price: Decimal | None, currency: str) -> int | None:
+    return None if price is None else money.to_minor(price, currency)
+
+
+class PlaceOrdersRequest(Body):
+    model_config = examples(
+        {"orders": [{"items": [{"sku": "PEN-1", "quantity": 1, "price": "9"}]}]}
+    )
+
+    # Validated one by one, so that a wrong order is its own problem only.
+    orders: list[SkipValidation[PlaceOrderRequest]] = Field(
+        min_length=1, max_length=limits.BULK_ORDERS_MAX
+    )
+
+
+_one_order = json_body(PlaceOrderRequest)
+_many_orders = json_body(PlaceOrdersRequest)
+_NOT_IN_LOG = {"id": None, "number": None}  # of an order that was not placed
+
+
+@router.post(
+    "/",
+    operation_id="orders_place",
+    status_code=201,
+    responses={
+        200: {"description": "A dry run"},
+        **documented(400, 401, 403, 409, 413, 415, 422, 429, 503),
+    },
+)
+async def place(
+    asking: AskingDependency, body: Annotated[PlaceOrderRequest, Depends(_one_order)]
+) -> Response:
+    """The order is stored, durably, before this answers."""
+    await asking.check_parameters()
+    creation = _creation(asking, body, asking.key)
+    if asking.dry_run:
+        preview = await preview_order(asking.log, creation, now())
+        return json_answer(preview_as_json(preview, **_NOT_IN_LOG), headers=NO_STORE)
+    placed = await place_order(asking.log, creation)
+    return answer(placed, 201, {"Location": f"/orders/{creation.order_id}/"})
+
+
+def _creation(asking: Asking, body: PlaceOrderRequest, key: str | None) -> Creation:
+    caller = asking.caller
+    address = body.shipping_address.as_text() if body.shipping_address else None
+    address_ref, texts = written("address", address)
+
+    async def command() -> PlaceOrder:
+        user_id = caller.user_id if body.user_id is None else body.user_id
+        may_place_for(caller, user_id)
+        if user_id != caller.user_id:
+            await _check_user(asking, user_id)
+        return body.command(user_id, asking.settings.DEFAULT_CURRENCY, address_ref)
+
+    order_id = order_id_of_key(caller.user_id, key) if key else uuid7()
+    return Creation(order_id, command, asking.metadata(_ROUTE, body, key), texts)
+
+
+async def _check_user(asking: Asking, user_id: UUID) -> None:
+    if await users.find(asking.request.app.state.engine, user_id) is None:
+        unknown = {"detail": "There is no such user", "pointer": "#/user_id", "code": "unknown"}
+        raise InvalidRequest("validation", "Wrong fields: 1; see errors.", errors=[unknown])
+
+
+# --- many at once ---------------------------------------------------------------------------------
+
+
+@router.post(
+    "/bulk/",
+    operation_id="orders_place_bulk",
+    responses=documented(400, 401, 413, 415, 422, 429, 503),
+)
+async def place_bulk(
+    asking: AskingDependency, body: Annotated[PlaceOrdersRequest, Depends(_many_orders)]
+) -> Response:
+    """Each order is stored, or has its problem; `status` is what it alone would have got."""
+    await asking.check_parameters()
+    last = len(body.orders) - 1
+    if asking.key and len(_key_of(asking.key, last)) > KEY_LENGTH_MAX:
+        raise invalid_key()
+    turns = asyncio.Semaphore(limits.BULK_CONCURRENCY)
+
+    async def outcome(index: int, order: object) -> dict[str, Any]:
+        async with turns:
+            return {"index": index, **await _outcome(asking, index, order)}
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(outcome(i, order)) for i, order in enumerate(body.orders)]
+    return json_answer({"results": [task.result() for task in tasks]}, headers=NO_STORE)
+
+
+def _key_of(key: str, index: int) -> str:
+    return f"{key}/{index}"
+
+
+async def _outcome(asking: Asking, index: int, order: object) -> dict[str, Any]:
+    try:
+        key = _key_of(asking.key, index) if asking.key else None
+        creation = _creation(asking, _one_order.validate(order), key)
+        if asking.dry_run:
+            preview = await preview_order(asking.log, creation, now())
+            return {"status": 200, **preview_as_json(preview, **_NOT_IN_LOG)}
+        placed = (await place_order(asking.log, creation)).order
+    except Exception as error:
+        problem = problems.of_exception(error)
+        if problem is None:
+            raise
+        document = problems.body(problem, asking.request.state.request_id)
+        return {"status": problem.status, "problem": orjson.Fragment(document)}
+    return {"id": placed.id, "number": placed.number, "version": placed.version, "status": 201}

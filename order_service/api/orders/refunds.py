@@ -1,0 +1,90 @@
+"""Refunds: requested, settled, failed. May import asking."""
+
+from typing import Annotated
+from uuid import uuid4
+
+from fastapi import APIRouter, Depends
+from starlette.responses import Response
+
+from order_service.api.body import json_body
+from order_service.api.fields import ChangeBody, Code, Note, Price, Words, examples, minor
+from order_service.api.lookup import OrderPath
+from order_service.api.orders.asking import (
+    AskingChangeDependency,
+    PartPath,
+    part_id,
+    refusals,
+    written,
+)
+from order_service.domain.commands import FailRefund, RequestRefund, SettleRefund
+from order_service.domain.events import RefundReason
+from order_service.log.fold import FoldedOrder
+
+router = APIRouter(prefix="/orders/{order_id}/refunds", tags=["refunds"])
+
+
+class RequestRefundRequest(ChangeBody):
+    """Without `amount`: whatever can be given back."""
+
+    model_config = examples({"amount": "5.00", "reason": "GOODWILL"})
+
+    amount: Price | None = None
+    reason: RefundReason
+    note: Note | None = None
+
+
+class SettleRefundRequest(ChangeBody):
+    model_config = examples({"provider_reference": "re_88"}, {})
+
+    provider_reference: Words | None = None
+
+
+class FailRefundRequest(ChangeBody):
+    model_config = examples({"code": "account_closed"})
+
+    code: Code
+
+
+@router.post("/", operation_id="refunds_request", responses=refusals(staff=True))
+async def request_refund(
+    asking: AskingChangeDependency,
+    body: Annotated[RequestRefundRequest, Depends(json_body(RequestRefundRequest))],
+    order: OrderPath,
+) -> Response:
+    """Money is to be given back."""
+    text_ref, texts = written("refund", body.note)
+
+    def command(folded: FoldedOrder) -> RequestRefund:
+        amount = None if body.amount is None else minor(body.amount, folded)
+        return RequestRefund(uuid4(), amount, body.reason, text_ref)
+
+    return await asking.carry_out(order, body, RequestRefund, command, texts)
+
+
+@router.post("/{refund_id}/settle/", operation_id="refunds_settle", responses=refusals(staff=True))
+async def settle_refund(
+    asking: AskingChangeDependency,
+    body: Annotated[SettleRefundRequest, Depends(json_body(SettleRefundRequest, optional=True))],
+    order: OrderPath,
+    refund_id: PartPath,
+) -> Response:
+    """The money has been given back."""
+    return await asking.carry_out(
+        order,
+        body,
+        SettleRefund,
+        lambda _: SettleRefund(part_id(refund_id), body.provider_reference),
+    )
+
+
+@router.post("/{refund_id}/fail/", operation_id="refunds_fail", responses=refusals(staff=True))
+async def fail_refund(
+    asking: AskingChangeDependency,
+    body: Annotated[FailRefundRequest, Depends(json_body(FailRefundRequest))],
+    order: OrderPath,
+    refund_id: PartPath,
+) -> Response:
+    """The money could not be given back: it may be asked for again."""
+    return await asking.carry_out(
+        order, body, FailRefund, lambda _: FailRefund(part_id(refund_id), body.code)
+    )

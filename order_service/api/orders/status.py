@@ -1,0 +1,66 @@
+"""`PATCH /orders/{id}/`: the shorthand that sets a status. May import asking."""
+
+from typing import Annotated, Literal
+from uuid import uuid4
+
+from fastapi import APIRouter, Depends
+from starlette.responses import Response
+
+from order_service.api.body import json_body
+from order_service.api.fields import ChangeBody, Note, Words, examples
+from order_service.api.lookup import OrderPath
+from order_service.api.orders.asking import AskingChangeDependency, refusals, written
+from order_service.api.orders.permissions import check_cancel_window, may_set
+from order_service.domain.commands import ChangeStatus, TargetStatus
+from order_service.domain.events import CancelReason
+from order_service.errors import InvalidRequest
+from order_service.ids import now
+from order_service.log.fold import FoldedOrder
+
+router = APIRouter(prefix="/orders", tags=["orders"])
+
+
+class ChangeStatusRequest(ChangeBody):
+    model_config = examples({"status": "PAID"})
+
+    status: TargetStatus | Literal["PARTIALLY_SHIPPED", "RETURNED"]
+    reason: CancelReason | None = None
+    note: Note | None = None
+    tracking_number: Words | None = None
+
+    @property
+    def target(self) -> TargetStatus:
+        if self.status == "PARTIALLY_SHIPPED" or self.status == "RETURNED":  # narrows
+            raise InvalidRequest(
+                "status-not-settable",
+                f"{self.status} follows from shipments and returns: it cannot be set.",
+            )
+        return self.status
+
+
+@router.patch("/{order_id}/", operation_id="orders_change_status", responses=refusals(staff=True))
+async def change_status(
+    asking: AskingChangeDependency,
+    body: Annotated[ChangeStatusRequest, Depends(json_body(ChangeStatusRequest))],
+    order: OrderPath,
+) -> Response:
+    """The order has the status; 200 without a new version if it had it already."""
+    caller, settings = asking.caller, asking.settings
+    target = body.target
+    text_ref, texts = written("status", body.note)
+
+    def command(folded: FoldedOrder) -> ChangeStatus:
+        if target == "CANCELED":
+            check_cancel_window(caller, folded, settings, now())
+        return ChangeStatus(
+            to=target,
+            new_id=uuid4(),
+            at=now(),
+            reason=body.reason or ("OTHER" if caller.is_staff else "CUSTOMER_REQUEST"),
+            text_ref=text_ref,
+            tracking_number=body.tracking_number,
+        )
+
+    return await asking.carry_out(
+        order, body, ChangeStatus, command, texts, lambda: may_set(caller, target, settings)
+    )

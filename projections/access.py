@@ -1,0 +1,33 @@
+"""Who may ask a query what, and the headers of what only they may see. May import api, accounts."""
+
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from order_service.accounts import users
+from order_service.api.identity import Caller
+from order_service.api.problems import Problem
+
+PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
+
+
+def staff_only(caller: Caller) -> None:
+    """Raises Problem 403."""
+    if not caller.is_staff:
+        raise _forbidden("This is for the shop's staff.")
+
+
+def owner_or_staff(caller: Caller, user_id: UUID) -> None:
+    """Raises Problem 403."""
+    if not caller.is_staff and caller.user_id != user_id:
+        raise _forbidden("This belongs to somebody else.")
+
+
+async def check_user(engine: AsyncEngine, user_id: UUID) -> None:
+    """Staff who ask for somebody who does not exist are told so. Raises Problem 404."""
+    if await users.find(engine, user_id) is None:
+        raise Problem(404, "not-found", "There is no such user.")
+
+
+def _forbidden(detail: str) -> Problem:
+    return Problem(403, "forbidden", detail, required_role="staff")

@@ -1,0 +1,120 @@
+"""The export: every order that fits the filters, as one file. May import order_list and api."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from order_service import settings as limits
+from order_service.api.identity import CallerDependency
+from order_service.api.problems import documented
+from order_service.db import query
+from order_service.ids import now
+from projections import order_csv, order_list, order_view
+from projections.access import PRIVATE, staff_only
+from projections.cursors import Place
+from projections.filters import Conditions, ExportParameters
+from projections.freshness import Freshness, WantedDependency
+from projections.list_routes import search
+from projections.order_list import Page, read_page
+
+router = APIRouter()
+Last = tuple[datetime, UUID]  # created_at and id
+_MEDIA_TYPES = {
+    "csv": "text/csv; charset=utf-8; header=present",
+    "ndjson": "application/x-ndjson",
+}
+
+
+@router.get(
+    "/orders/export/",
+    operation_id="orders_export",
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "description": "The file, streamed; cut off in the middle if something fails.",
+            "content": {
+                "application/x-ndjson": {"schema": {"type": "string"}},
+                "text/csv": {"schema": {"type": "string"}},
+            },
+        },
+        **documented(400, 401, 403, 422, 429, 503),
+    },
+)
+async def export(
+    request: Request,
+    caller: CallerDependency,
+    wanted: WantedDependency,
+    parameters: Annotated[ExportParameters, Query()],
+) -> Response:
+    """Orders of all users as a file, oldest first; for staff. All that are there when it begins.
+
+    `format=ndjson`: a line an order, its document as `GET /orders/{order_id}/` serves it.
+    `format=csv`: a line an item, with the columns of its order before its own (RFC 4180, UTF-8,
+    with a header line). There a text that a spreadsheet would take for a formula, since it begins
+    with = + - @, a tab or a carriage return, has an apostrophe before it.
+    """
+    staff_only(caller)
+    engine = request.app.state.engine
+    freshness: Freshness = request.app.state.freshness
+    where = await search(engine, parameters, parameters.user_id)
+    headers = await freshness.wait(order_view.NAME, wanted)
+    # Asked before the answer begins, so that what fails here still has its problem document.
+    newest = await query(engine, lambda c: _newest(c, where))
+    documents = _documents(engine, where, newest)
+    content = _csv(documents) if parameters.format == "csv" else _ndjson(documents)
+    name = f"orders-{now():%Y%m%dT%H%M%SZ}.{parameters.format}"
+    headers |= PRIVATE | {"Content-Disposition": f'attachment; filename="{name}"'}
+    headers["Content-Type"] = _MEDIA_TYPES[parameters.format]
+    return StreamingResponse(content, 200, headers)
+
+
+async def _newest(connection: AsyncConnection, where: Conditions) -> Last | None:
+    """The last order to export: without an end, an export might never catch up with a busy shop."""
+    await order_list.current(connection, required=True)
+    newest = await read_page(connection, order_list.KEY, where, "-created_at", 1)
+    return _key(newest.rows[0]) if newest.rows else None
+
+
+async def _documents(
+    engine: AsyncEngine, where: Conditions, newest: Last | None
+) -> AsyncIterator[list[bytes]]:
+    """Up to `newest`, at most EXPORT_PAGE_ORDERS at a time. Each page is a statement of its own: no
+    connection is held while the client reads."""
+    place = None
+    while newest is not None:
+        page = await _read(engine, where, place)
+        rows = [row for row in page.rows if _key(row) <= newest]
+        if rows:
+            yield [row.document for row in rows]
+        if page.after is None or len(rows) < len(page.rows):
+            return
+        place = page.after
+
+
+async def _read(engine: AsyncEngine, where: Conditions, place: Place | None) -> Page:
+    size = limits.EXPORT_PAGE_ORDERS
+    return await query(
+        engine, lambda c: read_page(c, order_list.DOCUMENT, where, "created_at", size, place)
+    )
+
+
+def _key(row: Row[Any]) -> Last:
+    return row.created_at, row.order_id
+
+
+async def _ndjson(pages: AsyncIterator[list[bytes]]) -> AsyncIterator[bytes]:
+    async for documents in pages:
+        yield b"".join(document + b"\n" for document in documents)
+
+
+async def _csv(pages: AsyncIterator[list[bytes]]) -> AsyncIterator[bytes]:
+    yield order_csv.header_line()
+    async for documents in pages:
+        yield b"".join(map(order_csv.lines_of, documents))

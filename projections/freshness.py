@@ -1,0 +1,191 @@
+"""How far a read model has come, and reads that wait until it shows a write. May import the log,
+consistency and api.
+
+A read that sends the `Consistency-Token` of a write waits, for a bounded time, until the live
+generation's checkpoint has passed that write. What is still missing then is said in a header, or
+refused where the client prefers that (RFC 7240).
+"""
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from starlette.requests import Request
+
+from order_service import settings as limits
+from order_service.consistency import Token, parse
+from order_service.db import query
+from order_service.errors import Unavailable
+from order_service.log.event_log import EventLog
+from order_service.shared_loads import SharedLoads
+
+_PROGRESS = text(
+    "SELECT m.live_generation, m.projection_version, "
+    "array_agg(c.position ORDER BY c.partition) AS positions, "
+    "array_agg(p.position ORDER BY c.partition) AS heads FROM read_models m "
+    "JOIN checkpoints c ON c.name = m.name AND c.generation = m.live_generation "
+    "JOIN partitions p ON p.partition = c.partition WHERE m.name = :name "
+    "GROUP BY m.live_generation, m.projection_version"
+)
+_LAG_MS = text(
+    "SELECT ceil(1000 * extract(epoch FROM clock_timestamp() - recorded_at))::bigint "
+    "FROM events WHERE partition = :partition AND position = :position"
+)
+_SECONDS = re.compile("[0-9]{1,9}")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A read model's live generation. `positions` and `heads` have one element a partition: up to
+    where it shows the log, and where the log ends."""
+
+    generation: int
+    projection_version: int
+    positions: tuple[int, ...]
+    heads: tuple[int, ...]
+
+    def missing(self, tokens: Sequence[Token]) -> list[Token]:
+        """Those of writes that it does not show. A token beyond the log's end was forged, or comes
+        from a log that was lost: nothing will ever satisfy it, so it asks for all there is."""
+        return [
+            token
+            for token in tokens
+            if self.positions[token.partition] < min(token.position, self.heads[token.partition])
+        ]
+
+    def noted(self) -> bytes:
+        """For `CachedList.read_at`."""
+        return f"{self.generation}:{'.'.join(map(str, self.positions))}".encode()
+
+
+def shows(noted: bytes, tokens: Sequence[Token]) -> bool:
+    """Whether a page that was read at this progress has the tokens' writes in it."""
+    positions = noted.decode().partition(":")[2].split(".")
+    return all(int(positions[token.partition]) >= token.position for token in tokens)
+
+
+async def read_progress(connection: AsyncConnection, name: str) -> Progress:
+    row = (await connection.execute(_PROGRESS, {"name": name})).one()
+    return Progress(
+        row.live_generation, row.projection_version, tuple(row.positions), tuple(row.heads)
+    )
+
+
+# --- what a request wants -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a reader has seen already, and what it prefers where that is not there yet."""
+
+    tokens: tuple[Token, ...] = ()
+    wait_s: int = limits.READ_WAIT_S
+    strict: bool = False
+    applied: str = ""  # Preference-Applied, where a read waits
+
+
+async def _wanted(
+    request: Request,
+    consistency_token: Annotated[
+        list[str] | None,
+        Header(description="Tokens of writes, comma separated: read nothing older than these."),
+    ] = None,
+    prefer: Annotated[
+        list[str] | None,
+        Header(
+            description="`wait=2`: seconds that a list or report may take to show those writes, "
+            "at most 10; `handling=strict`: 503 rather than an answer without them."
+        ),
+    ] = None,
+) -> Wanted:
+    if consistency_token is None:
+        return Wanted()
+    log: EventLog = request.app.state.log
+    tokens = parse(",".join(consistency_token), log.partitions)
+    return _preferring(tokens, _preferences(",".join(prefer or ())))
+
+
+# Raises InvalidRequest `malformed-request` for tokens that no write gave.
+WantedDependency = Annotated[Wanted, Depends(_wanted)]
+
+
+def _preferences(header: str) -> dict[str, str]:
+    """Name to value; of a preference that is given twice the first counts (RFC 7240, section 2)."""
+    preferences: dict[str, str] = {}
+    for preference in header.split(","):
+        name, _, value = preference.partition(";")[0].partition("=")
+        preferences.setdefault(name.strip().lower(), value.strip().strip('"').lower())
+    return preferences
+
+
+def _preferring(tokens: tuple[Token, ...], preferences: dict[str, str]) -> Wanted:
+    """What cannot be understood is ignored, as RFC 7240 demands."""
+    wait_s, applied = limits.READ_WAIT_S, []
+    if _SECONDS.fullmatch(preferences.get("wait", "")):
+        wait_s = min(int(preferences["wait"]), limits.READ_WAIT_MAX_S)
+        applied.append(f"wait={wait_s}")
+    handling = preferences.get("handling")
+    if handling in ("strict", "lenient"):
+        applied.append(f"handling={handling}")
+    return Wanted(tokens, wait_s, handling == "strict", ", ".join(applied))
+
+
+# --- waiting --------------------------------------------------------------------------------------
+
+
+class Freshness:
+    """One a process: however many readers wait, one of them at a time looks."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._looks: SharedLoads[str, Progress] = SharedLoads()
+
+    async def wait(self, name: str, wanted: Wanted) -> dict[str, str]:
+        """The read model shows the writes, or the wait is over. Returns headers for the answer.
+
+        Raises `Unavailable` `projection-lagging` if it shows too little and the client is strict.
+        """
+        headers = {}
+        if wanted.tokens and wanted.applied:
+            headers["Preference-Applied"] = wanted.applied
+        lag_ms = await self._lag_ms(name, wanted) if wanted.tokens else None
+        if lag_ms is None:
+            return headers
+        if wanted.strict:
+            raise Unavailable(
+                "projection-lagging",
+                "What you have written is not shown here yet: retry after Retry-After.",
+                lag_ms=lag_ms,
+            )
+        return headers | {"Projection-Lag-Ms": str(lag_ms)}
+
+    async def _lag_ms(self, name: str, wanted: Wanted) -> int | None:
+        """Age of the oldest event that is not shown, of the tokens' partitions; None if all their
+        writes are shown within the wait."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + wanted.wait_s
+        while True:
+            progress = await self._looks.load(name, lambda: self._look(name))
+            missing = progress.missing(wanted.tokens)
+            if not missing:
+                return None
+            left = deadline - clock()
+            if left <= 0:
+                break
+            await asyncio.sleep(min(left, limits.READ_WAIT_POLL_S))
+        partitions = {token.partition for token in missing}
+        oldest = [{"partition": n, "position": progress.positions[n] + 1} for n in partitions]
+        return await query(self._engine, lambda c: _greatest_age(c, oldest))
+
+    async def _look(self, name: str) -> Progress:
+        return await query(self._engine, lambda c: read_progress(c, name))
+
+
+async def _greatest_age(connection: AsyncConnection, events: Sequence[dict[str, int]]) -> int:
+    ages: list[int] = [(await connection.execute(_LAG_MS, e)).scalar_one() for e in events]
+    return max(0, *ages)

@@ -1,0 +1,185 @@
+"""The query routes of many orders: staff's list and a user's. May import order_list and api."""
+
+from typing import Annotated, Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from starlette.requests import Request
+from starlette.responses import Response
+
+from order_service import settings as limits
+from order_service.accounts import users
+from order_service.api.answers import json_answer
+from order_service.api.identity import CallerDependency
+from order_service.api.problems import documented
+from order_service.cache import CachedList, Lease, OrderCache
+from order_service.db import query
+from order_service.domain.money import to_text
+from order_service.representation import time_text
+from projections import order_list, order_view
+from projections.access import PRIVATE, check_user, owner_or_staff, staff_only
+from projections.cursors import Cursors
+from projections.filters import (
+    Conditions,
+    Filters,
+    ListParameters,
+    StaffListParameters,
+    conditions,
+)
+from projections.freshness import Freshness, WantedDependency, shows
+from projections.order_list import Page, count, read_page
+
+router = APIRouter()
+_UNFILTERED = ListParameters()
+
+
+# --- all orders -----------------------------------------------------------------------------------
+
+
+@router.get(
+    "/orders/",
+    operation_id="orders_list",
+    responses=documented(400, 401, 403, 422, 429, 503),
+)
+async def list_all(
+    request: Request,
+    caller: CallerDependency,
+    wanted: WantedDependency,
+    parameters: Annotated[StaffListParameters, Query()],
+) -> Response:
+    """Orders of all users, as flat summaries; for staff. Newest first unless `sort` says otherwise.
+
+    `next_cursor` and `prev_cursor` lead to the pages around this one, with the same filters.
+    """
+    staff_only(caller)
+    cursors = Cursors(request.app.state.settings.SECRET_KEY)
+    seal = f"all {parameters.text()}"
+    place = cursors.decode(parameters.cursor, seal) if parameters.cursor else None
+    engine = request.app.state.engine
+    where = await search(engine, parameters, parameters.user_id)
+    headers = await _freshness(request).wait(order_view.NAME, wanted)
+
+    async def read(connection: AsyncConnection) -> tuple[Page, int | None]:
+        await order_list.current(connection, required=True)
+        page = await read_page(
+            connection, order_list.SUMMARY, where, parameters.sort, parameters.limit, place
+        )
+        return page, await count(connection, where) if parameters.include else None
+
+    page, total = await query(engine, read)
+    envelope: dict[str, Any] = {
+        "items": [_summary(row) for row in page.rows],
+        "next_cursor": cursors.encode(page.after, seal) if page.after else None,
+        "prev_cursor": cursors.encode(page.before, seal) if page.before else None,
+        "has_more": page.after is not None,
+    }
+    if total is not None:
+        envelope["total"] = _total(total)
+    return json_answer(envelope, headers=PRIVATE | headers)
+
+
+def _total(counted: int) -> dict[str, Any]:
+    if counted > limits.LIST_TOTAL_MAX:
+        return {"count": limits.LIST_TOTAL_MAX, "relation": "gte"}
+    return {"count": counted, "relation": "eq"}
+
+
+def _summary(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "id": str(row.order_id),
+        "number": row.number,
+        "user_id": str(row.user_id),
+        "external_reference": row.external_reference,
+        "status": row.status,
+        "payment_status": row.payment_status,
+        "fulfillment_status": row.fulfillment_status,
+        "currency": row.currency,
+        "total_price": to_text(row.total_minor, row.currency),
+        "amount_due": to_text(row.amount_due_minor, row.currency),
+        "credit_due": to_text(row.credit_due_minor, row.currency),
+        "lines": row.lines,
+        "units": row.units,
+        "version": row.version,
+        "created_at": time_text(row.created_at),
+        "updated_at": time_text(row.updated_at),
+    }
+
+
+async def search(engine: AsyncEngine, filters: Filters, user_id: UUID | None) -> Conditions:
+    """The filters' conditions, with the user whose e-mail address `q` is."""
+    user = None
+    if filters.q is not None and "@" in filters.q:
+        user = await users.find_by_email(engine, filters.q)
+    return conditions(filters, user_id, user.id if user else None)
+
+
+def _freshness(request: Request) -> Freshness:
+    found: Freshness = request.app.state.freshness
+    return found
+
+
+# --- a user's orders ------------------------------------------------------------------------------
+
+
+@router.get(
+    "/orders/user/{user_id}/",
+    operation_id="orders_list_of_user",
+    responses=documented(400, 401, 403, 404, 422, 429, 503),
+)
+async def list_of_user(
+    request: Request,
+    user_id: UUID,
+    caller: CallerDependency,
+    wanted: WantedDependency,
+    parameters: Annotated[ListParameters, Query()],
+) -> Response:
+    """A user's orders, whole; newest first unless `sort` says otherwise.
+
+    `Link` with `rel="next"` leads to the next page.
+    """
+    owner_or_staff(caller, user_id)
+    cache: OrderCache = request.app.state.cache
+    found = await cache.look_up_list(user_id) if parameters == _UNFILTERED else None
+    if isinstance(found, CachedList):
+        if shows(found.read_at, wanted.tokens):
+            return _list_answer(found, {"X-Cache": "hit"})
+        found = None
+    headers = await _freshness(request).wait(order_view.NAME, wanted)
+    page = await _read_list(request, user_id, parameters)
+    if page.page == b"[]" and parameters.cursor is None and user_id != caller.user_id:
+        await check_user(request.app.state.engine, user_id)
+    if isinstance(found, Lease):
+        await cache.fill_list(user_id, found, page)
+    return _list_answer(page, headers | {"X-Cache": "miss" if found else "bypass"})
+
+
+async def _read_list(request: Request, user_id: UUID, parameters: ListParameters) -> CachedList:
+    cursors = Cursors(request.app.state.settings.SECRET_KEY)
+    seal = f"{user_id} {parameters.text()}"
+    place = cursors.decode(parameters.cursor, seal) if parameters.cursor else None
+    engine = request.app.state.engine
+    where = await search(engine, parameters, user_id)
+
+    async def read(connection: AsyncConnection) -> tuple[bytes, Page]:
+        progress = await order_list.current(connection, required=parameters.needs_new_columns)
+        page = await read_page(
+            connection, order_list.DOCUMENT, where, parameters.sort, parameters.limit, place
+        )
+        return progress.noted(), page
+
+    read_at, page = await query(engine, read)
+    link = ""
+    if page.after is not None:
+        asked = dict(request.query_params) | {"cursor": cursors.encode(page.after, seal)}
+        link = f'</orders/user/{user_id}/?{urlencode(asked)}>; rel="next"'
+    return CachedList(read_at, link, b"[" + b",".join(row.document for row in page.rows) + b"]")
+
+
+def _list_answer(page: CachedList, headers: dict[str, str]) -> Response:
+    headers = PRIVATE | headers
+    if page.link:
+        headers["Link"] = page.link
+    return Response(page.page, 200, headers, "application/json")

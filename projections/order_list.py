@@ -1,0 +1,123 @@
+"""Pages of orders, by keyset: the queries of lists and of the export. May import order_view.
+
+A page's statement begins where the page before it ended, so its cost does not grow with its number,
+and orders that come or go meanwhile shift nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Row, TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from order_service import settings as limits
+from order_service.errors import Unavailable
+from projections import order_view
+from projections.cursors import Place
+from projections.filters import Conditions, Sort
+from projections.freshness import Progress, read_progress
+
+KEY = "order_id, created_at"
+DOCUMENT = "order_id, created_at, updated_at, total_minor, document"
+SUMMARY = (
+    "order_id, number, user_id, external_reference, status, payment_status, fulfillment_status, "
+    "currency, total_minor, amount_due_minor, credit_due_minor, lines, units, version, created_at, "
+    "updated_at"
+)
+_FROM = (
+    "FROM read_models.order_view WHERE generation = "
+    "(SELECT live_generation FROM read_models WHERE name = 'order_view')"
+)
+_COLUMNS = {"created_at": "created_at", "updated_at": "updated_at", "total_price": "total_minor"}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`before` and `after`: places that lead to the pages around it; None: there is none."""
+
+    rows: Sequence[Row[Any]]
+    before: Place | None
+    after: Place | None
+
+
+async def current(connection: AsyncConnection, *, required: bool) -> Progress:
+    """What a page that is read after this shows at least.
+
+    `required`: the page needs columns that only this version of the projection fills. Raises
+    `Unavailable` if the live generation is of another one.
+    """
+    progress = await read_progress(connection, order_view.NAME)
+    if required and progress.projection_version != order_view.PROJECTION.version:
+        raise Unavailable(
+            "projection-lagging",
+            f"The read model {order_view.NAME} is of another version of this service: an operator "
+            "has to replay it.",
+        )
+    return progress
+
+
+async def read_page(
+    connection: AsyncConnection,
+    columns: str,
+    conditions: Conditions,
+    sort: Sort,
+    limit: int,
+    place: Place | None = None,
+) -> Page:
+    """The `limit` rows next to `place`, in the order of `sort`; the list's first without one."""
+    column = _COLUMNS[sort.removeprefix("-")]
+    backwards = place is not None and place.backwards
+    descending = sort.startswith("-") != backwards
+    parameters = conditions.parameters | {"limit": limit + 1}
+    if place is not None:
+        parameters |= {"value": _from_place(column, place), "order_id": place.order_id}
+    statement = _statement(columns, conditions.sql, column, descending, place is not None)
+    found = list((await connection.execute(statement, parameters)).all())
+    rows, more = found[:limit], len(found) > limit
+    if backwards:
+        rows.reverse()
+    return Page(
+        rows,
+        before=_place(rows, 0, column) if (more if backwards else place is not None) else None,
+        after=_place(rows, -1, column) if more or backwards else None,
+    )
+
+
+@lru_cache(maxsize=256)
+def _statement(
+    columns: str, conditions: str, column: str, descending: bool, placed: bool
+) -> TextClause:
+    compare, order = ("<", "DESC") if descending else (">", "ASC")
+    beyond = f" AND ({column}, order_id) {compare} (:value, :order_id)" if placed else ""
+    return text(
+        f"SELECT {columns} {_FROM} AND {conditions}{beyond} "
+        f"ORDER BY {column} {order}, order_id {order} LIMIT :limit"
+    )
+
+
+async def count(connection: AsyncConnection, conditions: Conditions) -> int:
+    """How many there are; one more than LIST_TOTAL_MAX for any number above it."""
+    statement = text(
+        f"SELECT count(*) FROM (SELECT {_FROM} AND {conditions.sql} LIMIT :limit) found"  # noqa: S608
+    )
+    parameters = conditions.parameters | {"limit": limits.LIST_TOTAL_MAX + 1}
+    counted: int = (await connection.execute(statement, parameters)).scalar_one()
+    return counted
+
+
+def _place(rows: Sequence[Row[Any]], index: int, column: str) -> Place | None:
+    if not rows:
+        return None
+    value = rows[index]._mapping[column]
+    if isinstance(value, datetime):
+        value = (value - _EPOCH) // _MICROSECOND
+    return Place(value, rows[index].order_id, backwards=index == 0)
+
+
+def _from_place(column: str, place: Place) -> datetime | int:
+    return place.value if column == "total_minor" else _EPOCH + place.value * _MICROSECOND

@@ -1,0 +1,89 @@
+"""The query route of one order, as it is and as it was. May import order_reader and api."""
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from order_service.api.identity import CallerDependency
+from order_service.api.lookup import OrderPath
+from order_service.api.parameters import Instant, Whole, wrong_parameter
+from order_service.api.problems import documented
+from order_service.errors import OrderNotFound
+from order_service.log.event_log import EventLog
+from order_service.log.reading import VERSION_MAX
+from projections.access import PRIVATE
+from projections.freshness import WantedDependency
+from projections.order_reader import OrderReader, ReadOrder
+
+router = APIRouter()
+
+_ETAG = re.compile(r'(?:W/)?"([^"]*)"')
+
+
+class MomentParameters(BaseModel):
+    """Neither: now."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Whole | None = Field(
+        None, ge=1, le=VERSION_MAX, description="The order as it was at this version."
+    )
+    as_of: Instant | None = Field(None, description="The order as it was at this time.")
+
+
+@router.get(
+    "/orders/{order_id}/",
+    operation_id="orders_get",
+    responses={304: {"description": "Not Modified"}, **documented(400, 401, 404, 422, 429, 503)},
+)
+async def get_order(
+    request: Request,
+    order_id: OrderPath,
+    caller: CallerDependency,
+    wanted: WantedDependency,
+    moment: Annotated[MomentParameters, Query()],
+    if_none_match: Annotated[list[str] | None, Header()] = None,
+) -> Response:
+    """An order as it is now: never older than any answer to a command that was given before.
+
+    With `version` or `as_of`, the order as it was then: the bytes that were served then.
+    `Order-Stale: true` marks an order whose last events the running version cannot read.
+    """
+    if moment.version is not None and moment.as_of is not None:
+        raise wrong_parameter("as_of", "Give version or as_of, not both.")
+    log: EventLog = request.app.state.log
+    reader: OrderReader = request.app.state.order_reader
+    found = await log.resolve(order_id)
+    cache_use, last = "bypass", 0
+    if moment.version is not None:
+        order, last = await reader.read_version(found, moment.version)
+    elif moment.as_of is not None:
+        order = await reader.read_as_of(found, moment.as_of)
+    else:
+        seen = [token.version for token in wanted.tokens if token.stream_id == found]
+        order, cache_use = await reader.read(found, max(seen, default=0))
+    # Decided on the owner in what was loaded, and alike for what does not exist.
+    if order is None or not (caller.is_staff or order.owner == caller.user_id):
+        raise OrderNotFound("with this id")
+    if moment.version is not None and last < moment.version:
+        raise wrong_parameter("version", f"The order is at version {last}: expected 1 to {last}.")
+    return _answer(order, PRIVATE | {"X-Cache": cache_use}, if_none_match)
+
+
+def _answer(order: ReadOrder, headers: dict[str, str], if_none_match: list[str] | None) -> Response:
+    if order.stale:
+        headers["Order-Stale"] = "true"
+        return Response(order.document, 200, headers, "application/json")
+    headers["ETag"] = f'"{order.version}"'
+    if if_none_match and _matches(",".join(if_none_match), order.version):
+        return Response(status_code=304, headers=headers)
+    return Response(order.document, 200, headers, "application/json")
+
+
+def _matches(if_none_match: str, version: int) -> bool:
+    """Weak comparison (RFC 9110, 13.1.2): a proxy that compresses may have weakened the tag."""
+    return if_none_match.strip() == "*" or str(version) in _ETAG.findall(if_none_match)

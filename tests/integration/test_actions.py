@@ -1,0 +1,108 @@
+"""What a caller may do with an order now, and why not the rest."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from order_service.settings import Settings
+from tests.accounts import Account, new_account
+from tests.conftest import serving_with
+from tests.orders import act, change, place, problem
+
+
+async def actions(web: httpx.AsyncClient, who: Account, order: httpx.Response) -> httpx.Response:
+    return await web.get(f"/orders/{order.json()['id']}/actions/", headers=who.headers)
+
+
+def allowed(answer: httpx.Response) -> set[str]:
+    """By name, and by what the body would say where that makes a difference."""
+    return {
+        " ".join((a["name"], *a.get("body", {}).values()))
+        for a in answer.json()["actions"]
+        if a["allowed"]
+    }
+
+
+def named(answer: httpx.Response, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = next(a for a in answer.json()["actions"] if a["name"] == name)
+    return found
+
+
+async def test_the_actions_of_a_new_order(
+    web: httpx.AsyncClient, owner: Account, staff: Account, other: Account
+) -> None:
+    order = await place(web, owner)
+
+    by_owner = await actions(web, owner, order)
+    by_staff = await actions(web, staff, order)
+    foreign = await actions(web, other, order)
+
+    editing = {
+        *("orders_change_shipping_address", "notes_add"),
+        *("lines_add", "lines_change_quantity", "lines_remove"),
+        *("orders_cancel", "orders_change_status CANCELED"),
+    }
+    assert allowed(by_owner) == editing
+    assert allowed(by_staff) == {
+        *editing,
+        *("lines_cancel_units", "orders_change_status PAID"),
+        *("payments_add authorization", "payments_add capture"),
+    }
+    refused = named(by_owner, "payments_add")["reason"]
+    assert refused["type"] == "/problems/forbidden"
+    assert named(by_staff, "shipments_dispatch")["reason"]["type"] == "/problems/payment-required"
+    assert by_owner.headers["cache-control"] == "private, no-store"
+    assert problem(foreign) == (404, "order-not-found")
+
+
+async def test_actions_on_parts_lead_to_where_they_are_done(
+    web: httpx.AsyncClient, owner: Account, staff: Account
+) -> None:
+    order = await place(web, owner)
+    await act(web, staff, order, "payments/", {"kind": "authorization", "amount": 5})
+    capture = named(await actions(web, staff, order), "payments_capture")
+    await web.post(capture["path"], headers=staff.headers)
+    await change(web, staff, order, status="PAID")
+    await act(web, staff, order, "shipments/")
+    deliver = named(await actions(web, staff, order), "shipments_confirm_delivery")
+    await web.request(deliver["method"], deliver["path"], headers=staff.headers)
+    pen = {"lines": [{"line_id": 1, "quantity": 1}], "reason": "OTHER"}
+    await act(web, owner, order, "returns/", pen)
+    approve = named(await actions(web, staff, order), "returns_approve")
+    await web.post(approve["path"], headers=staff.headers)
+    receive = named(await actions(web, staff, order), "returns_receive")
+    await web.post(receive["path"], headers=staff.headers)
+    settle = named(await actions(web, staff, order), "refunds_settle")
+
+    settled = await web.post(settle["path"], headers=staff.headers)
+
+    assert all(a["allowed"] for a in (capture, deliver, approve, receive, settle))
+    assert settled.json()["refunded"] == "9.99"
+    at_last = await actions(web, owner, order)
+    assert {"notes_add", "returns_request"} == allowed(at_last)
+    delivered_at = settled.json()["shipments"][0]["delivered_at"]
+    until = named(at_last, "returns_request")["until"]
+    assert datetime.fromisoformat(until) - datetime.fromisoformat(delivered_at) == timedelta(30)
+    assert named(at_last, "orders_cancel")["reason"]["type"] == "/problems/already-shipped"
+
+
+async def test_actions_know_the_windows_that_close_for_owners(
+    settings: Settings, web_engine: AsyncEngine
+) -> None:
+    async with serving_with(
+        settings, CUSTOMER_CANCEL_WINDOW="PT0S", SELF_SERVICE_TRANSITIONS="PAID,CANCELED"
+    ) as web:
+        owner = await new_account(web, web_engine)
+        order = await place(web, owner)
+        pending = await actions(web, owner, order)
+        await change(web, owner, order, status="PAID")
+        paid = await actions(web, owner, order)
+
+    assert {"orders_cancel", "orders_change_status PAID"} <= allowed(pending)
+    assert "until" not in named(pending, "orders_cancel")
+    assert allowed(paid) == {"orders_change_shipping_address", "notes_add"}
+    cancel = named(paid, "orders_cancel")
+    assert cancel["reason"]["type"] == "/problems/cancel-window-closed"
+    assert cancel["until"] == order.json()["created_at"]
