@@ -29,8 +29,8 @@ class MomentParameters(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    version: Whole | None = Field(
-        None, ge=1, le=VERSION_MAX, description="The order as it was at this version."
+    version: Annotated[Whole, Field(ge=1, le=VERSION_MAX)] | None = Field(
+        None, description="The order as it was at this version."
     )
     as_of: Instant | None = Field(None, description="The order as it was at this time.")
 
