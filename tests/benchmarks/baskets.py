@@ -30,7 +30,7 @@ from order_service.db import WEB, create_engine
 from order_service.domain.commands import ChangeStatus, PlaceOrder, TargetStatus
 from order_service.domain.events import OrderLine
 from order_service.errors import Unavailable
-from order_service.handle import change_order, place_order
+from order_service.handle import Change, Creation, change_order, place_order
 from order_service.ids import now, order_id_of_key
 from order_service.log import reading
 from order_service.log.codec import Metadata
@@ -73,25 +73,30 @@ def _line(number: int, row: tuple[Any, ...]) -> OrderLine:
     return OrderLine(number, str(product_id), None, 1, minor, {"units": str(quantity)})
 
 
+def _always(command: ChangeStatus, _: FoldedOrder) -> ChangeStatus:
+    return command
+
+
 async def load_one(
     log: EventLog, user_id: UUID, basket_id: int, lines: tuple[OrderLine, ...]
 ) -> int:
     """Events stored for this basket."""
     order_id = order_id_of_key(user_id, f"basket {basket_id}")
-    placed = PlaceOrder(user_id, "USD", lines, None, external_reference=f"basket {basket_id}")
+
+    async def command() -> PlaceOrder:
+        return PlaceOrder(user_id, "USD", lines, None, external_reference=f"basket {basket_id}")
+
     metadata = Metadata("user", user_id, f"basket {basket_id}", "as loaded")
-    order = (await place_order(log, order_id, placed, metadata)).order
+    order = (await place_order(log, Creation(order_id, command, metadata))).order
     for to in LATER[basket_id % len(LATER)]:
-        command = ChangeStatus(to, uuid4(), now(), "CUSTOMER_REQUEST")
-        answer = await change_order(
-            log,
-            order_id,
-            command,
+        change_status = ChangeStatus(to, uuid4(), now(), "CUSTOMER_REQUEST")
+        change = Change(
+            partial(_always, change_status),
             Metadata("user", user_id, f"basket {basket_id} {to}", "as loaded"),
-            check=lambda _: None,
+            visible=lambda _: None,
             authorize=lambda: None,
         )
-        order = answer.order
+        order = (await change_order(log, order_id, change)).order
     return order.version
 
 
