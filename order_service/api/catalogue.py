@@ -37,8 +37,8 @@ MEANINGS = {
     "email-taken": "There is an account with this e-mail address: log in.",
     "concurrent-update": "Others changed the order at the same time: read it again and retry.",
     "stream-gone": "What was here has been erased.",
-    "stale-version": "The order has changed since the version in If-Match: see events_since, read it "
-    "again.",
+    "stale-version": "The order has changed since the version in If-Match: see events_since, "
+    "and read it again.",
     "content-too-large": "More than one event of the log may hold: see max_bytes.",
     "validation": "Some fields are wrong: see errors.",
     "total-mismatch": "total_price differs from the sum of the lines: see expected.",
