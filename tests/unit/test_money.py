@@ -46,3 +46,31 @@ def test_an_unknown_currency_is_refused() -> None:
     with pytest.raises(InvalidRequest) as caught:
         money.to_minor(Decimal(1), "XXX")
     assert caught.value.code == "unknown-currency"
+
+
+@pytest.mark.parametrize(
+    ("minor", "weights", "parts"),
+    [
+        (100, [1], [100]),
+        (100, [1, 1, 1], [34, 33, 33]),
+        (100, [1, 1, 2], [25, 25, 50]),
+        (100, [3000, 500], [86, 14]),
+        (10, [1, 2, 4], [1, 3, 6]),
+        (2, [1, 1, 1], [1, 1, 0]),
+        (2, [1, 1, 8], [0, 0, 2]),
+        (1, [0, 5], [0, 1]),
+        (0, [1, 2], [0, 0]),
+        (0, [0, 0], [0, 0]),
+        (0, [], []),
+        (10**15, [10**15, 10**15, 1], [5 * 10**14, 5 * 10**14, 0]),
+    ],
+)
+def test_an_amount_is_allocated_by_largest_remainder(
+    minor: int, weights: list[int], parts: list[int]
+) -> None:
+    assert money.allocate(minor, weights) == parts
+
+
+def test_an_amount_is_not_allocated_to_nothing() -> None:
+    with pytest.raises(AssertionError):
+        money.allocate(1, [0, 0])

@@ -1,0 +1,165 @@
+"""The numbers of an order by the book, and what follows from them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+Outcome = list[str] | set[str]
+
+
+def codes(checks: Mapping[str, bool]) -> set[str]:
+    return {code for code, broken in checks.items() if broken}
+
+
+@dataclass
+class Line:
+    price: int | None
+    ordered: int
+    canceled: int = 0
+    shipped: int = 0
+    delivered: int = 0
+    returned: int = 0
+
+    @property
+    def active(self) -> int:
+        return self.ordered - self.canceled
+
+    @property
+    def outstanding(self) -> int:
+        return self.active - self.shipped
+
+
+@dataclass
+class Facts:
+    lines: dict[int, Line]
+    shipping: int
+    discount: int
+    agreed: int | None
+    lines_ever: int = 0
+    payments: dict[UUID, Any] = field(default_factory=dict)
+    shipments: dict[UUID, Any] = field(default_factory=dict)
+    refunds: dict[UUID, Any] = field(default_factory=dict)
+    returns: dict[UUID, Any] = field(default_factory=dict)
+    captured: int = 0
+    paid: bool = False
+    canceled: bool = False
+
+    # --- what follows from the numbers ------------------------------------------------------------
+
+    def sum(self, column: str) -> int:
+        return sum(getattr(line, column) for line in self.lines.values())
+
+    def whole(self, column: str) -> bool:
+        return 0 < self.sum("active") == self.sum(column)
+
+    def goods(self) -> list[int]:
+        return [(line.price or 0) * line.active for line in self.lines.values()]
+
+    @property
+    def unclamped(self) -> int:
+        return sum(self.goods()) + self.shipping - self.discount
+
+    @property
+    def total(self) -> int:
+        return self.agreed if self.agreed is not None else max(0, self.unclamped)
+
+    def refunds_of(self, state: str) -> int:
+        return sum(refund.amount for refund in self.refunds.values() if refund.state == state)
+
+    @property
+    def refunded(self) -> int:
+        return self.refunds_of("COMPLETED")
+
+    @property
+    def pending(self) -> int:
+        return self.refunds_of("PENDING")
+
+    @property
+    def authorized(self) -> int:
+        return sum(payment.open for payment in self.payments.values())
+
+    @property
+    def net(self) -> int:
+        return self.captured - self.refunded
+
+    @property
+    def payable(self) -> int:
+        return 0 if self.canceled else self.total
+
+    @property
+    def due(self) -> int:
+        return max(0, self.payable - self.net)
+
+    @property
+    def credit(self) -> int:
+        return max(0, self.net - self.pending - self.payable)
+
+    @property
+    def status(self) -> str:
+        fits = {
+            "CANCELED": self.canceled,
+            "RETURNED": self.whole("returned"),
+            "DELIVERED": self.whole("delivered"),
+            "SHIPPED": self.whole("shipped"),
+            "PARTIALLY_SHIPPED": self.sum("shipped") > 0,
+            "PAID": self.paid,
+            "PENDING": True,
+        }
+        return next(status for status, fit in fits.items() if fit)
+
+    @property
+    def payment_status(self) -> str:
+        nothing = self.captured == 0
+        fits = {
+            "AUTHORIZED": nothing and self.authorized > 0,
+            "PAID": nothing and not self.canceled and self.total == 0,
+            "UNPAID": nothing,
+            "REFUNDED": self.refunded >= self.captured,
+            "PARTIALLY_REFUNDED": self.refunded > 0,
+            "OVERPAID": self.net > self.payable,
+            "PARTIALLY_PAID": self.net < self.payable,
+        }
+        return next((status for status, fit in fits.items() if fit), "PAID")
+
+    @property
+    def fulfillment_status(self) -> str:
+        if self.canceled:
+            return "CANCELED"
+        for column in ("returned", "delivered", "shipped"):
+            if self.sum(column):
+                return column.upper() if self.whole(column) else f"PARTIALLY_{column.upper()}"
+        return "UNFULFILLED"
+
+    @property
+    def refundable(self) -> int:
+        return self.captured - self.refunded - self.pending
+
+    # --- what several commands lead to ------------------------------------------------------------
+
+    def first_paid(self) -> list[str]:
+        if self.paid or self.canceled or self.net < self.total:
+            return []
+        self.paid = True
+        return ["OrderPaid"]
+
+    def reached(self) -> list[bool]:
+        return [self.whole(column) for column in ("shipped", "delivered", "returned")]
+
+    def milestones(self, before: list[bool]) -> list[str]:
+        names = ("OrderShipped", "OrderDelivered", "OrderReturned")
+        both = zip(names, before, self.reached(), strict=True)
+        return [name for name, was, now in both if now and not was]
+
+    def give_back(self, refund_id: UUID, amount: int) -> list[str]:
+        if amount == 0:
+            return []
+        self.refunds[refund_id] = SimpleNamespace(amount=amount, state="PENDING", reference=None)
+        return ["RefundRequested"]
+
+    def void_open(self) -> list[str]:
+        still_open = [payment for payment in self.payments.values() if payment.open]
+        for payment in still_open:
+            payment.open = 0
+        return ["PaymentAuthorizationVoided" for _ in still_open]

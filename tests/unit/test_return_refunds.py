@@ -1,0 +1,133 @@
+"""What goes back for returned units: what was paid for them."""
+
+from uuid import UUID
+
+import pytest
+
+from order_service.domain.commands import (
+    ReceiveReturn,
+)
+from order_service.domain.events import (
+    LineQuantity,
+    OrderLine,
+    OrderPaid,
+    OrderPlaced,
+    OrderReturned,
+    PaymentCaptured,
+    ReceivedQuantity,
+    RefundRequested,
+    ReturnApproved,
+    ReturnReceived,
+    ReturnRequested,
+    ShipmentDispatched,
+)
+from tests.examples import (
+    AT,
+    DELIVERED_SHIPMENT,
+    DISPATCHED,
+    INK,
+    NEW_ID,
+    PEN,
+    PLACED,
+    SHIPPED,
+    USER,
+)
+from tests.given import given
+from tests.lives import (
+    AGREED,
+    EVERYTHING,
+    EVERYTHING_BACK,
+    IS_SENT_BACK,
+    REFUND,
+    RETURN,
+    Events,
+)
+
+APPROVED = ReturnApproved(RETURN)
+
+
+def refund(amount: int, payment_id: UUID | None = NEW_ID) -> RefundRequested:
+    return RefundRequested(REFUND, amount, "return", "DAMAGED", payment_id)
+
+
+def delivered(placed: OrderPlaced, paid: int) -> Events:
+    lines = tuple(LineQuantity(line.line_id, line.quantity) for line in placed.lines)
+    return (
+        placed,
+        PaymentCaptured(NEW_ID, paid, "manual"),
+        OrderPaid(placed.total_minor, paid),
+        ShipmentDispatched(NEW_ID, lines, AT),
+        SHIPPED,
+        DELIVERED_SHIPMENT,
+    )
+
+
+def approved(*lines: LineQuantity) -> Events:
+    return (ReturnRequested(RETURN, lines, "DAMAGED"), APPROVED)
+
+
+# 30.00 + 5.00 - 1.00: the pens' share of the discount is 0.86, the ink's 0.14.
+DISCOUNTED = delivered(
+    OrderPlaced(USER, "USD", (OrderLine(1, "PEN", None, 3, 1000), INK), 700, 100, 4100), 4100
+)
+
+
+@pytest.mark.parametrize(
+    ("back", "line_id", "amount"),
+    [((), 1, 972), ((1,), 1, 971), ((1, 1), 1, 971), ((1, 1, 1), 2, 486), ((), 2, 486)],
+)
+def test_returned_units_take_their_share_of_the_discount_with_them(
+    back: tuple[int, ...], line_id: int, amount: int
+) -> None:
+    """9.72 + 9.71 + 9.71 + 4.86 are the 34.00 that the goods cost; shipping stays."""
+    received = [ReturnReceived(RETURN, (ReceivedQuantity(i, 1, "SELLABLE"),)) for i in back]
+    lines = (ReceivedQuantity(line_id, 1, "SELLABLE"),)
+
+    last = (OrderReturned(),) if len(back) == 3 else ()
+    given(*DISCOUNTED, *approved(LineQuantity(1, 3), LineQuantity(2, 1)), *received).when(
+        ReceiveReturn(RETURN, lines, REFUND)
+    ).then(ReturnReceived(RETURN, lines), refund(amount), *last)
+
+
+def test_a_discount_above_the_goods_leaves_nothing_to_give_back() -> None:
+    free = delivered(OrderPlaced(USER, "USD", (PEN, INK), 1000, 2600, 898), 898)
+    lines = (ReceivedQuantity(1, 2, "SELLABLE"),)
+
+    given(*free, *approved(LineQuantity(1, 2))).when(ReceiveReturn(RETURN, None, REFUND)).then(
+        ReturnReceived(RETURN, lines)
+    )
+
+
+def test_no_more_goes_back_than_was_paid_and_not_refunded() -> None:
+    given_back = RefundRequested(UUID(int=70), 2000, "manual", "GOODWILL", NEW_ID)
+
+    given(*IS_SENT_BACK, given_back).when(ReceiveReturn(RETURN, None, REFUND)).then(
+        ReturnReceived(RETURN, EVERYTHING_BACK), refund(498), OrderReturned()
+    )
+
+
+def test_nothing_goes_back_for_what_was_never_paid() -> None:
+    unpaid: Events = (PLACED, DISPATCHED, SHIPPED, DELIVERED_SHIPMENT)
+
+    given(*unpaid, *approved(*EVERYTHING)).when(ReceiveReturn(RETURN, None, REFUND)).then(
+        ReturnReceived(RETURN, EVERYTHING_BACK), OrderReturned()
+    )
+
+
+def test_the_refund_of_several_payments_names_none_of_them() -> None:
+    paid_twice = (*IS_SENT_BACK, PaymentCaptured(UUID(int=51), 100, "provider"))
+
+    given(*paid_twice).when(ReceiveReturn(RETURN, None, REFUND)).then(
+        ReturnReceived(RETURN, EVERYTHING_BACK), refund(2498, None), OrderReturned()
+    )
+
+
+def test_an_agreed_total_goes_back_with_the_last_unit() -> None:
+    life: Events = (*delivered(AGREED, 1000), *approved(LineQuantity(1, 3)))
+    two = (ReceivedQuantity(1, 2, "SELLABLE"),)
+    third = (ReceivedQuantity(1, 1, "SELLABLE"),)
+
+    given(*life).when(ReceiveReturn(RETURN, two, REFUND)).then(ReturnReceived(RETURN, two))
+    given(*life, ReturnReceived(RETURN, two)).when(ReceiveReturn(RETURN, third, REFUND)).then(
+        ReturnReceived(RETURN, third), refund(1000), OrderReturned()
+    )

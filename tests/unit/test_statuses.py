@@ -1,0 +1,230 @@
+"""What follows from quantities and money: every status, and what is due either way."""
+
+from uuid import UUID
+
+import pytest
+
+from order_service.domain import state as rules
+from order_service.domain.events import (
+    LineQuantity,
+    OrderCanceled,
+    OrderLine,
+    OrderPaid,
+    OrderPlaced,
+    OrderUnitsCanceled,
+    PaymentAuthorizationVoided,
+    PaymentAuthorized,
+    PaymentCaptured,
+    ReceivedQuantity,
+    RefundCompleted,
+    RefundFailed,
+    RefundRequested,
+    ReturnReceived,
+    ShipmentDelivered,
+    ShipmentDispatched,
+    ShipmentVoided,
+)
+from tests.examples import AT, DISPATCHED, INK, NEW_ID, PEN, PLACED, USER
+from tests.given import given
+from tests.lives import (
+    AGREED,
+    AUTHORIZED,
+    CANCELED,
+    IS_CANCELED,
+    IS_DELIVERED,
+    IS_PAID,
+    IS_PARTIALLY_SHIPPED,
+    IS_PENDING,
+    IS_RETURNED,
+    IS_SENT_BACK,
+    IS_SHIPPED,
+    PARCEL,
+    PAYMENT,
+    REFUND,
+    RETURN,
+    Events,
+)
+
+TEN_PENS = OrderPlaced(USER, "USD", (OrderLine(1, "PEN", None, 10, 999),), 0, 0, 9990)
+NINE_SENT = ShipmentDispatched(PARCEL, (LineQuantity(1, 9),), AT)
+TENTH_CANCELED = OrderUnitsCanceled(1, 1, "OUT_OF_STOCK", 8991)
+VOIDED = ShipmentVoided(NEW_ID, "LOST")
+PENS_BACK = ReturnReceived(RETURN, (ReceivedQuantity(1, 2, "DAMAGED"),))
+PARCEL_ARRIVED = ShipmentDelivered(PARCEL, AT)
+ASKED = RefundRequested(REFUND, 1000, "manual", "GOODWILL", NEW_ID)
+ALL_ASKED = RefundRequested(REFUND, 2498, "manual", "GOODWILL", NEW_ID)
+REFUNDED = RefundCompleted(REFUND, 1000)
+ALL_REFUNDED = RefundCompleted(REFUND, 2498)
+FREE = OrderPlaced(USER, "USD", (PEN, INK), 0, 2498, 0)
+
+
+def captured(amount: int) -> PaymentCaptured:
+    return PaymentCaptured(NEW_ID, amount, "provider")
+
+
+@pytest.mark.parametrize(
+    ("events", "status"),
+    [
+        (IS_CANCELED, "CANCELED"),
+        ((*IS_PAID, OrderCanceled("FRAUD", "PAID"), ALL_ASKED, ALL_REFUNDED), "CANCELED"),
+        (IS_RETURNED, "RETURNED"),
+        (
+            (*IS_SENT_BACK, ReturnReceived(RETURN, (ReceivedQuantity(1, 2, "DAMAGED"),))),
+            "DELIVERED",
+        ),
+        (IS_DELIVERED, "DELIVERED"),
+        ((TEN_PENS, NINE_SENT, PARCEL_ARRIVED), "PARTIALLY_SHIPPED"),
+        ((TEN_PENS, NINE_SENT, PARCEL_ARRIVED, TENTH_CANCELED), "DELIVERED"),
+        (IS_SHIPPED, "SHIPPED"),
+        ((TEN_PENS, NINE_SENT, TENTH_CANCELED), "SHIPPED"),
+        ((PLACED, DISPATCHED), "SHIPPED"),
+        (IS_PARTIALLY_SHIPPED, "PARTIALLY_SHIPPED"),
+        ((TEN_PENS, NINE_SENT), "PARTIALLY_SHIPPED"),
+        (IS_PAID, "PAID"),
+        ((*IS_PAID, ASKED, REFUNDED), "PAID"),
+        ((*IS_PAID, ALL_ASKED, ALL_REFUNDED), "PAID"),
+        ((*IS_SHIPPED, VOIDED), "PAID"),
+        ((FREE, OrderPaid(0, 0)), "PAID"),
+        (IS_PENDING, "PENDING"),
+        ((PLACED, captured(2497)), "PENDING"),
+        ((PLACED, AUTHORIZED), "PENDING"),
+        ((PLACED, DISPATCHED, VOIDED), "PENDING"),
+    ],
+)
+def test_the_status_is_the_first_that_fits(events: Events, status: str) -> None:
+    assert rules.status(given(*events).order) == status
+
+
+def test_where_every_unit_is_canceled_none_is_returned_delivered_or_shipped() -> None:
+    """As somebody sees it who asks for the version between the last units and OrderCanceled."""
+    gone = (TEN_PENS, OrderUnitsCanceled(1, 10, "OTHER", 0))
+
+    assert rules.status(given(*gone).order) == "PENDING"
+    assert rules.fulfillment_status(given(*gone).order) == "UNFULFILLED"
+
+
+@pytest.mark.parametrize(
+    ("events", "payment_status"),
+    [
+        (IS_PENDING, "UNPAID"),
+        (IS_CANCELED, "UNPAID"),
+        ((FREE, CANCELED), "UNPAID"),
+        ((PLACED, AUTHORIZED), "AUTHORIZED"),
+        ((FREE, AUTHORIZED), "AUTHORIZED"),
+        ((PLACED, AUTHORIZED, PaymentAuthorizationVoided(PAYMENT, "OTHER")), "UNPAID"),
+        ((FREE,), "PAID"),
+        ((PLACED, AUTHORIZED, captured(1)), "PARTIALLY_PAID"),
+        ((PLACED, captured(2497)), "PARTIALLY_PAID"),
+        ((PLACED, captured(2498)), "PAID"),
+        ((PLACED, captured(2499)), "OVERPAID"),
+        ((PLACED, captured(2498), CANCELED), "OVERPAID"),
+        ((*IS_PAID, ALL_ASKED), "PAID"),
+        ((*IS_PAID, ASKED, RefundFailed(REFUND, 1000, "closed")), "PAID"),
+        ((*IS_PAID, ASKED, REFUNDED), "PARTIALLY_REFUNDED"),
+        ((PLACED, captured(3498), ASKED, REFUNDED), "PARTIALLY_REFUNDED"),
+        ((*IS_PAID, ALL_ASKED, ALL_REFUNDED), "REFUNDED"),
+        ((*IS_PAID, CANCELED, ALL_ASKED, ALL_REFUNDED), "REFUNDED"),
+    ],
+)
+def test_the_payment_status_is_the_first_that_fits(events: Events, payment_status: str) -> None:
+    assert rules.payment_status(given(*events).order) == payment_status
+
+
+@pytest.mark.parametrize(
+    ("events", "fulfillment_status"),
+    [
+        (IS_PENDING, "UNFULFILLED"),
+        (IS_PAID, "UNFULFILLED"),
+        ((*IS_SHIPPED, VOIDED), "UNFULFILLED"),
+        (IS_PARTIALLY_SHIPPED, "PARTIALLY_SHIPPED"),
+        (IS_SHIPPED, "SHIPPED"),
+        ((TEN_PENS, NINE_SENT, TENTH_CANCELED), "SHIPPED"),
+        ((*IS_PARTIALLY_SHIPPED, PARCEL_ARRIVED), "PARTIALLY_DELIVERED"),
+        ((*IS_PARTIALLY_SHIPPED, PARCEL_ARRIVED, DISPATCHED), "PARTIALLY_DELIVERED"),
+        (IS_DELIVERED, "DELIVERED"),
+        (IS_SENT_BACK, "DELIVERED"),
+        ((*IS_SENT_BACK, PENS_BACK), "PARTIALLY_RETURNED"),
+        (IS_RETURNED, "RETURNED"),
+        (IS_CANCELED, "CANCELED"),
+    ],
+)
+def test_the_fulfillment_status_says_how_far_the_goods_have_come(
+    events: Events, fulfillment_status: str
+) -> None:
+    assert rules.fulfillment_status(given(*events).order) == fulfillment_status
+
+
+@pytest.mark.parametrize(
+    ("events", "due", "credit"),
+    [
+        (IS_PENDING, 2498, 0),
+        ((PLACED, AUTHORIZED), 2498, 0),
+        ((PLACED, captured(1000)), 1498, 0),
+        (IS_PAID, 0, 0),
+        ((PLACED, captured(3000)), 0, 502),
+        ((PLACED, captured(3498), ASKED), 0, 0),
+        ((PLACED, captured(3498), ASKED, REFUNDED), 0, 0),
+        ((PLACED, captured(3498), ASKED, RefundFailed(REFUND, 1000, "closed")), 0, 1000),
+        ((*IS_PAID, ASKED), 0, 0),
+        ((*IS_PAID, ASKED, REFUNDED), 1000, 0),
+        (IS_CANCELED, 0, 0),
+        ((*IS_PAID, CANCELED), 0, 2498),
+        ((*IS_PAID, CANCELED, ASKED), 0, 1498),
+        ((*IS_PAID, CANCELED, ASKED, REFUNDED), 0, 1498),
+    ],
+)
+def test_what_is_due_follows_from_the_total_and_what_was_paid_net(
+    events: Events, due: int, credit: int
+) -> None:
+    order = given(*events).order
+
+    assert (rules.amount_due_minor(order), rules.credit_due_minor(order)) == (due, credit)
+
+
+def test_what_is_open_of_authorizations_is_what_was_not_captured_of_them() -> None:
+    other = PaymentAuthorized(UUID(int=52), 100)
+    part = PaymentCaptured(PAYMENT, 1000, "manual")
+
+    order = given(PLACED, AUTHORIZED, other, part).order
+
+    assert rules.authorized_minor(order) == 1598
+
+
+@pytest.mark.parametrize(
+    ("events", "total"),
+    [
+        ((PLACED,), 2498),
+        ((OrderPlaced(USER, "USD", (PEN, INK), 300, 800, 1998),), 1998),
+        ((PLACED, OrderUnitsCanceled(1, 1, "OTHER", 1499)), 1499),
+        (
+            (
+                OrderPlaced(USER, "USD", (PEN, INK), 0, 1000, 1498),
+                OrderUnitsCanceled(1, 2, "OTHER", 0),
+            ),
+            0,
+        ),
+        ((AGREED,), 1000),
+        (IS_RETURNED, 2498),
+    ],
+    ids=["lines", "shipping and discount", "canceled", "never below 0", "agreed", "returned"],
+)
+def test_the_total_is_of_what_is_ordered_and_not_canceled(events: Events, total: int) -> None:
+    assert rules.total_minor(given(*events).order) == total
+
+
+@pytest.mark.parametrize(
+    ("events", "allowed"),
+    [
+        (IS_PENDING, ("PAID", "CANCELED")),
+        (IS_PAID, ("SHIPPED", "CANCELED")),
+        (IS_PARTIALLY_SHIPPED, ("SHIPPED",)),
+        (IS_SHIPPED, ("DELIVERED",)),
+        (IS_DELIVERED, ()),
+        (IS_RETURNED, ()),
+        (IS_CANCELED, ()),
+    ],
+)
+def test_the_transitions_that_are_allowed_follow_from_the_status(
+    events: Events, allowed: tuple[str, ...]
+) -> None:
+    assert rules.allowed_transitions(given(*events).order) == allowed
