@@ -62,12 +62,6 @@ async def test_an_address_is_taken_in_every_spelling(web: httpx.AsyncClient) -> 
     assert response.json()["type"] == "/problems/email-taken"
 
 
-async def test_of_fifty_registrations_at_once_one_wins(web: httpx.AsyncClient) -> None:
-    responses = await asyncio.gather(*(register(web) for _ in range(50)))
-
-    assert Counter(r.status_code for r in responses) == {201: 1, 409: 49}
-
-
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [
@@ -202,18 +196,6 @@ async def test_a_refresh_works_by_grant_type_too(
     form = {"grant_type": "refresh_token", "refresh_token": ann["refresh_token"]}
 
     assert (await web.post("/token/", data=form)).status_code == 200
-
-
-async def test_of_fifty_refreshes_at_once_one_wins(
-    web: httpx.AsyncClient, ann: dict[str, Any]
-) -> None:
-    responses = await asyncio.gather(*(refresh(web, ann["refresh_token"]) for _ in range(50)))
-
-    assert Counter(r.status_code for r in responses) == {200: 1, 401: 49}
-    refused = {r.json()["type"] for r in responses if r.status_code == 401}
-    assert refused == {"/problems/refresh-superseded"}
-    (winner,) = (r for r in responses if r.status_code == 200)
-    assert (await refresh(web, winner.json()["refresh_token"])).status_code == 200
 
 
 async def test_a_later_reuse_revokes_the_family(

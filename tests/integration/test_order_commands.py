@@ -1,6 +1,5 @@
 """Order commands over HTTP: what is accepted, what is refused and how, repeats, preconditions."""
 
-import asyncio
 from typing import Any
 from uuid import uuid4
 
@@ -237,17 +236,6 @@ async def test_anothers_order_is_answered_like_none(
 
     assert [r.status_code for r in (foreign, absent, malformed)] == [404, 404, 404]
     assert {r.json()["type"] for r in (foreign, absent, malformed)} == {"/problems/order-not-found"}
-
-
-async def test_fifty_payments_at_once_pay_once(
-    web: httpx.AsyncClient, staff: Account, web_engine: AsyncEngine
-) -> None:
-    order = await place(web, staff)
-
-    answers = await asyncio.gather(*(change(web, staff, order, status="PAID") for _ in range(50)))
-
-    assert {(a.status_code, a.content) for a in answers} == {(200, answers[0].content)}
-    assert await stored_events(web_engine) == 3
 
 
 async def test_without_a_token_nothing_is_parsed(web: httpx.AsyncClient) -> None:
