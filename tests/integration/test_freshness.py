@@ -122,14 +122,15 @@ async def test_a_token_that_no_write_gave_costs_no_wait(
     began = time.monotonic()
 
     elsewhere = _forged(other_partition)
-    answer = await get(web, staff, paths["staff"], {"Consistency-Token": elsewhere})
-    for header in ("", "x", token[:-1], ",".join([token] * 17)):
+    patient = {"Consistency-Token": elsewhere, "Prefer": f"wait={limits.READ_WAIT_MAX_S:g}"}
+    answer = await get(web, staff, paths["staff"], patient)
+    for header in ("", "x", token[:-1], ",".join([token] * 65)):
         refused = await get(web, staff, paths["staff"], {"Consistency-Token": header})
         assert (refused.status_code, refused.json()["type"]) == (400, "/problems/malformed-request")
     forged = await get(web, staff, paths["staff"], {"Consistency-Token": far, "Prefer": "wait=0"})
 
     assert answer.status_code == forged.status_code == 200
-    assert time.monotonic() - began < limits.READ_WAIT_S
+    assert time.monotonic() - began < limits.READ_WAIT_MAX_S
     assert "projection-lag-ms" not in answer.headers  # the partition has nothing to wait for
     assert int(forged.headers["projection-lag-ms"]) > 0
 
