@@ -7,8 +7,9 @@ start-up parameter `role`; nothing that it runs can then do more than that role 
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeVar
 
+from asyncpg import InterfaceError, PostgresError
 from sqlalchemy import URL, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from order_service import settings as limits
@@ -21,6 +22,8 @@ WEB: Role = (
 PROJECTOR: Role = (
     "order_projector"  # reads events, owns checkpoints and read models; relay, workers, replay
 )
+# Whatever a query may raise: SQLAlchemy does not wrap all that the driver raises while it connects.
+FAILURES = (SQLAlchemyError, PostgresError, InterfaceError, OSError)
 T = TypeVar("T")
 
 

@@ -3,9 +3,11 @@ everything but cli."""
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 from alembic.script import ScriptDirectory
 from fastapi import Depends, FastAPI
@@ -34,11 +36,13 @@ from order_service.readiness import Readiness
 from order_service.redis_client import connect
 from order_service.representation import document
 from order_service.settings import Settings
-from projections import history
+from projections import history, streams, tickets
 from projections import routes as queries
+from projections.event_stream import Streams
 from projections.expiry import expire_for_ever
 from projections.freshness import Freshness
 from projections.order_reader import OrderReader
+from projections.tickets import Tickets
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 
@@ -76,6 +80,8 @@ def _include_routes(app: FastAPI) -> None:
         app.include_router(router)
     app.include_router(queries.router)
     app.include_router(history.router)
+    app.include_router(streams.router)
+    app.include_router(tickets.router)
     app.add_api_route("/healthz", healthz, operation_id="service_health", tags=["service"])
     app.add_api_route("/readyz", readyz, operation_id="service_ready", tags=["service"])
 
@@ -119,6 +125,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.log = await stack.enter_async_context(_event_log(settings, engine, cache))
         app.state.freshness = Freshness(engine)
         app.state.order_reader = OrderReader(engine, cache, app.state.log.partitions)
+        app.state.tickets = Tickets(redis)
+        app.state.streams = Streams(engine)
+        stack.push_async_callback(app.state.streams.close)
+        stack.enter_context(_told_to_stop(app.state.streams.stop))
         app.state.accounts = accounts.Accounts(
             engine,
             hashing,
@@ -180,6 +190,33 @@ async def _running(work: "asyncio._CoroutineLike[None]") -> AsyncIterator[None]:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
+
+
+@contextmanager
+def _told_to_stop(stop: Callable[[], None]) -> Iterator[None]:
+    """Inside the block `stop` is called, in the event loop, as soon as a signal tells the process
+    to end.
+
+    The server ends the lifespan only after the last answer is complete, and a stream's never is.
+    The handlers that are there already (the server's) run as well, and are put back at the end.
+    """
+    loop = asyncio.get_running_loop()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def tell(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stop)
+        handler = before[signal.Signals(number)]
+        assert callable(handler)
+        handler(number, frame)
+
+    handled = [number for number, handler in before.items() if callable(handler)]
+    for number in handled:
+        signal.signal(number, tell)
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, before[number])
 
 
 def _code_head() -> str | None:

@@ -114,6 +114,21 @@ VALIDATION_ERRORS_MAX = 20  # listed in one problem document
 READINESS_CHECK_TIMEOUT_S = 0.5
 READINESS_REMEMBERED_S = 1.0  # so that probes cannot become a load
 
+# --- streams --------------------------------------------------------------------------------------
+STREAMS_MAX = 500  # open at once in one web process; one more is answered 503
+STREAMS_PER_USER_MAX = 10  # of them; one more is answered 429
+STREAM_PAGE_EVENTS = 100
+STREAM_READS_MAX = 2  # connections of the pool that all streams together take at a time
+STREAM_WATCH_S = 0.1
+STREAM_WATCH_EVENTS_MAX = 5_000  # more at once are not looked at: everybody is woken
+STREAM_RETRY_S = 1.0  # after the database failed
+STREAM_RECONNECT_MS = 3_000
+STREAM_HEARTBEAT_S = 15.0
+STREAM_LIFETIME_S = 900.0
+STREAM_SEND_TIMEOUT_S = 10.0  # a client that takes nothing for so long is cut off
+STREAM_END_TIMEOUT_S = 1.0
+STREAM_TICKET_S = 30
+
 # --- expiry of unpaid orders ----------------------------------------------------------------------
 EXPIRY_INTERVAL_S = 10.0
 EXPIRY_BATCH = 100

@@ -11,14 +11,12 @@ from typing import Any, Literal
 from uuid import UUID
 
 from order_service.domain import money
-from order_service.domain.events import OrderEvent, OrderPlaced
+from order_service.domain.events import NoteVisibility, OrderEvent, OrderNoteAdded, OrderPlaced
 from order_service.errors import UnreadableEvent
 from order_service.log.codec import Metadata, RecordedEvent, StoredEvent, decode
 from order_service.representation import time_text
 
 Viewer = Literal["owner", "staff"]
-Visibility = Literal["public", "internal"]
-_NOTE_ADDED = "OrderNoteAdded"
 _MINOR = "_minor"
 
 
@@ -61,9 +59,9 @@ def recorded_as_json(
         recorded = decode(stored)
     except UnreadableEvent:
         # What cannot be read cannot be known to be public.
-        hidden = viewer == "owner" and stored.type == _NOTE_ADDED
+        hidden = viewer == "owner" and stored.type == OrderNoteAdded.__name__
         return None if hidden else _unreadable(stored)
-    if viewer == "owner" and visibility(recorded) == "internal" and stored.type == _NOTE_ADDED:
+    if viewer == "owner" and _is_internal_note(recorded.event):
         return None
     if currency is None:
         return _unreadable(stored)
@@ -74,11 +72,16 @@ def recorded_as_json(
     }
 
 
-def visibility(recorded: RecordedEvent) -> Visibility:
+def visibility(recorded: RecordedEvent) -> NoteVisibility:
     """Of the text that an event points at: a note says it itself; what else users write is public,
     and what staff write is internal."""
-    own: Visibility | None = getattr(recorded.event, "visibility", None)
-    return own or ("public" if recorded.metadata.actor_type == "user" else "internal")
+    if isinstance(recorded.event, OrderNoteAdded):
+        return recorded.event.visibility
+    return "public" if recorded.metadata.actor_type == "user" else "internal"
+
+
+def _is_internal_note(event: OrderEvent) -> bool:
+    return isinstance(event, OrderNoteAdded) and event.visibility == "internal"
 
 
 def actor_as_json(metadata: Metadata, viewer: Viewer) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Who may ask a query what, and the headers of what only they may see. May import api, accounts."""
+"""Who may ask a query what. May import api, accounts."""
 
 from uuid import UUID
 
@@ -7,8 +7,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service.accounts import users
 from order_service.api.identity import Caller
 from order_service.api.problems import Problem
-
-PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
 
 
 def staff_only(caller: Caller) -> None:

@@ -12,12 +12,13 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from order_service import settings as limits
+from order_service.api.answers import PRIVATE
 from order_service.api.identity import CallerDependency
 from order_service.api.problems import documented
 from order_service.db import query
 from order_service.ids import now
 from projections import order_csv, order_list, order_view
-from projections.access import PRIVATE, staff_only
+from projections.access import staff_only
 from projections.cursors import Place
 from projections.filters import Conditions, ExportParameters
 from projections.freshness import Freshness, WantedDependency

@@ -107,11 +107,24 @@ async def _wanted(
         return Wanted()
     log: EventLog = request.app.state.log
     tokens = parse(",".join(consistency_token), log.partitions)
-    return _preferring(tokens, _preferences(",".join(prefer or ())))
+    return preferring(tokens, ",".join(prefer or ()))
 
 
 # Raises InvalidRequest `malformed-request` for tokens that no write gave.
 WantedDependency = Annotated[Wanted, Depends(_wanted)]
+
+
+def preferring(tokens: tuple[Token, ...], prefer: str) -> Wanted:
+    """`prefer`: the header; what cannot be understood is ignored, as RFC 7240 demands."""
+    preferences = _preferences(prefer)
+    wait_s, applied = limits.READ_WAIT_S, []
+    if _SECONDS.fullmatch(preferences.get("wait", "")):
+        wait_s = min(int(preferences["wait"]), limits.READ_WAIT_MAX_S)
+        applied.append(f"wait={wait_s}")
+    handling = preferences.get("handling")
+    if handling in ("strict", "lenient"):
+        applied.append(f"handling={handling}")
+    return Wanted(tokens, wait_s, handling == "strict", ", ".join(applied))
 
 
 def _preferences(header: str) -> dict[str, str]:
@@ -121,18 +134,6 @@ def _preferences(header: str) -> dict[str, str]:
         name, _, value = preference.partition(";")[0].partition("=")
         preferences.setdefault(name.strip().lower(), value.strip().strip('"').lower())
     return preferences
-
-
-def _preferring(tokens: tuple[Token, ...], preferences: dict[str, str]) -> Wanted:
-    """What cannot be understood is ignored, as RFC 7240 demands."""
-    wait_s, applied = limits.READ_WAIT_S, []
-    if _SECONDS.fullmatch(preferences.get("wait", "")):
-        wait_s = min(int(preferences["wait"]), limits.READ_WAIT_MAX_S)
-        applied.append(f"wait={wait_s}")
-    handling = preferences.get("handling")
-    if handling in ("strict", "lenient"):
-        applied.append(f"handling={handling}")
-    return Wanted(tokens, wait_s, handling == "strict", ", ".join(applied))
 
 
 # --- waiting --------------------------------------------------------------------------------------

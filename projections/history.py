@@ -17,7 +17,9 @@ from starlette.responses import Response
 from order_service import settings as limits
 from order_service.api.answers import PRIVATE, json_answer
 from order_service.api.identity import CallerDependency
+from order_service.api.lookup import OrderPath
 from order_service.api.problems import Problem, documented, validation
+from order_service.db import query
 from order_service.errors import UnreadableEvent
 from order_service.log import reading
 from order_service.log.codec import RecordedEvent, StoredEvent, decode
@@ -54,7 +56,7 @@ Texts = dict[UUID, tuple[str, str]]  # text id to kind and body
 )
 async def get_events(
     request: Request,
-    order_id: str,
+    order_id: OrderPath,
     caller: CallerDependency,
     after_version: AfterVersion = 0,
     limit: PageLimit = limits.TIMELINE_LIMIT_DEFAULT,
@@ -91,7 +93,7 @@ async def get_events(
 )
 async def get_diff(
     request: Request,
-    order_id: str,
+    order_id: OrderPath,
     caller: CallerDependency,
     earlier: FromVersion = None,
     later: ToVersion = None,
@@ -137,7 +139,7 @@ def _invalid(parameter: str, detail: str) -> Problem:
 )
 async def get_notes(
     request: Request,
-    order_id: str,
+    order_id: OrderPath,
     caller: CallerDependency,
     after_version: AfterVersion = 0,
     limit: PageLimit = limits.TIMELINE_LIMIT_DEFAULT,
@@ -196,6 +198,29 @@ def _note(
         "version": recorded.version,
         "actor": actor_as_json(recorded.metadata, viewer),
     }
+
+
+@router.get(
+    "/orders/{order_id}/shipping-address/",
+    operation_id="orders_shipping_address",
+    responses=documented(401, 404, 429, 503),
+)
+async def get_shipping_address(
+    request: Request, order_id: OrderPath, caller: CallerDependency
+) -> Response:
+    """Where the order goes to. 404 `not-found` if no address was given, or it was erased."""
+    engine, log = _log_of(request)
+    seen, stored = await read_seen(engine, log, order_id, caller, reading.read_stream)
+    folded = fold_stored(stored, log.partitions)
+    assert folded is not None, "a stream that has a first event has events"
+    address = folded.order.address_ref
+    texts = {}
+    if address is not None:
+        texts = await query(engine, lambda c: reading.read_texts(c, seen.order_id, [address]))
+    if address not in texts:
+        raise Problem(404, "not-found", "The order has no shipping address.")
+    _, body = texts[address]
+    return Response(body, 200, PRIVATE, "application/json")
 
 
 def _log_of(request: Request) -> tuple[AsyncEngine, EventLog]:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from order_service import settings as limits
 from order_service.accounts import users
-from order_service.api.answers import json_answer
+from order_service.api.answers import PRIVATE, json_answer
 from order_service.api.identity import CallerDependency
 from order_service.api.problems import documented
 from order_service.cache import CachedList, Lease, OrderCache
@@ -20,7 +20,7 @@ from order_service.db import query
 from order_service.domain.money import to_text
 from order_service.representation import time_text
 from projections import order_list, order_view
-from projections.access import PRIVATE, check_user, owner_or_staff, staff_only
+from projections.access import check_user, owner_or_staff, staff_only
 from projections.cursors import Cursors
 from projections.filters import (
     Conditions,

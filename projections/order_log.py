@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from order_service.api.identity import Caller
 from order_service.db import query
 from order_service.errors import OrderNotFound, UnreadableEvent
-from order_service.ids import parse_order_id
 from order_service.log.codec import StoredEvent
 from order_service.log.event_log import EventLog
 from order_service.log.reading import partition_of, read_first_events
@@ -40,9 +39,9 @@ async def read_seen(
 ) -> tuple[Seen, T]:
     """What `read` finds of the order (given its id and partition). Raises OrderNotFound.
 
-    `order`: as it stands in the path.
+    `order`: its id or its number.
     """
-    order_id = _order_id(order)
+    order_id = await log.resolve(order)
     partition = partition_of(order_id, log.partitions)
 
     async def load(connection: AsyncConnection) -> tuple[StoredEvent | None, T]:
@@ -60,13 +59,6 @@ async def read_seen(
         "staff" if caller.is_staff else "owner",
     )
     return seen, found
-
-
-def _order_id(order: str) -> UUID:
-    order_id = parse_order_id(order)
-    if order_id is None:
-        raise _not_found()
-    return order_id
 
 
 def _origin(first: StoredEvent | None, caller: Caller) -> Origin | None:

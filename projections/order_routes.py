@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from order_service.api.answers import PRIVATE
 from order_service.api.identity import CallerDependency
 from order_service.api.lookup import OrderPath
 from order_service.api.parameters import Instant, Whole, wrong_parameter
@@ -15,7 +16,6 @@ from order_service.api.problems import documented
 from order_service.errors import OrderNotFound
 from order_service.log.event_log import EventLog
 from order_service.log.reading import VERSION_MAX
-from projections.access import PRIVATE
 from projections.freshness import WantedDependency
 from projections.order_reader import OrderReader, ReadOrder
 
@@ -29,8 +29,8 @@ class MomentParameters(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    version: Whole | None = Field(
-        None, ge=1, le=VERSION_MAX, description="The order as it was at this version."
+    version: Annotated[Whole, Field(ge=1, le=VERSION_MAX)] | None = Field(
+        None, description="The order as it was at this version."
     )
     as_of: Instant | None = Field(None, description="The order as it was at this time.")
 

@@ -9,14 +9,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import settings as limits
-from order_service.api.answers import json_answer
+from order_service.api.answers import PRIVATE, json_answer
 from order_service.api.identity import CallerDependency
 from order_service.api.parameters import wrong_parameter
 from order_service.api.problems import documented
 from order_service.db import query
 from order_service.domain.money import to_text
 from projections import customer_summary, sales_by_day
-from projections.access import PRIVATE, check_user, owner_or_staff, staff_only
+from projections.access import check_user, owner_or_staff, staff_only
 from projections.freshness import Freshness, WantedDependency
 
 router = APIRouter()

@@ -1,6 +1,6 @@
 """An opened event log, appends for it, and the checks that every test of it shares."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,9 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import settings as limits
 from order_service.db import WEB, create_engine
+from order_service.domain.commands import OrderCommand, PlaceOrder
+from order_service.handle import Answer, Change, Creation, change_order, place_order
 from order_service.ids import uuid7
 from order_service.log import reading
 from order_service.log.appends import Append
+from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings
@@ -44,6 +47,24 @@ async def opened(settings: Settings, refresh: Any = no_refresh) -> AsyncIterator
         await log.close()
         await engine.dispose()
         await append_engine.dispose()
+
+
+async def placed(log: EventLog, order_id: UUID, command: PlaceOrder, metadata: Metadata) -> Answer:
+    async def asked() -> PlaceOrder:
+        return command
+
+    return await place_order(log, Creation(order_id, asked, metadata))
+
+
+async def changed(
+    log: EventLog,
+    order_id: UUID,
+    command: OrderCommand,
+    metadata: Metadata,
+    authorize: Callable[[], None] = lambda: None,
+) -> Answer:
+    change = Change(lambda _: command, metadata, visible=lambda _: None, authorize=authorize)
+    return await change_order(log, order_id, change)
 
 
 def on_partition(partition: int) -> UUID:

@@ -15,7 +15,7 @@ from order_service.api.problems import Problem
 
 # In the OpenAPI document this is what makes Swagger's Authorize ask for a password and fetch a
 # token.
-_scheme = OAuth2PasswordBearer(tokenUrl="/token/", refreshUrl="/token/refresh/", auto_error=False)
+bearer = OAuth2PasswordBearer(tokenUrl="/token/", refreshUrl="/token/refresh/", auto_error=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Caller:
         return self.role != "customer"
 
 
-async def caller(request: Request, token: Annotated[str | None, Depends(_scheme)]) -> Caller:
+async def caller(request: Request, token: Annotated[str | None, Depends(bearer)]) -> Caller:
     """A FastAPI dependency. Raises Problem 401, or 429 when the user's limit is used up."""
     if token is None:
         detail = "Send an access token: Authorization: Bearer <token>."

@@ -307,7 +307,7 @@ def group_of(method: str, path: str) -> str:
             return "refresh" if rest.strip("/") in ("refresh", "revoke") else "token"
         case "orders":
             return "orders-read" if method in ("GET", "HEAD") else "orders-write"
-        case "users" | "reports":
+        case "users" | "reports" | "events":
             return "reads"
         case _:
             return "other"

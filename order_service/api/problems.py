@@ -16,7 +16,7 @@ import orjson
 from asyncpg import InterfaceError, PostgresError
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -25,6 +25,7 @@ from starlette.routing import Match
 
 from order_service import settings as limits
 from order_service.api.catalogue import MEANINGS
+from order_service.db import FAILURES
 from order_service.errors import (
     InvalidRequest,
     NotFound,
@@ -198,10 +199,7 @@ def install(app: FastAPI) -> None:
     middleware."""
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _request_validation)
-    for error in (
-        *(Problem, OrderServiceError),
-        *(SQLAlchemyError, PostgresError, InterfaceError, OSError),
-    ):
+    for error in (Problem, OrderServiceError, *FAILURES):
         app.add_exception_handler(error, _known)
     app.add_api_route(
         "/problems/{slug}",

@@ -31,9 +31,12 @@ _FIRST = text(
     f"SELECT {_COLUMNS} FROM events WHERE partition = :partition AND stream_id = ANY (:streams) "  # noqa: S608
     "AND version = 1"
 ).bindparams(bindparam("streams", type_=ARRAY(Uuid)))
+# A command's events may point at the same text: it counts once, where the first of them stands.
 _WITH_TEXT = text(
-    f"SELECT {_COLUMNS} FROM events WHERE partition = :partition AND stream_id = :stream_id "  # noqa: S608
-    "AND version > :after_version AND data->>'text_ref' IS NOT NULL ORDER BY version LIMIT :limit"
+    f"SELECT {_COLUMNS} FROM (SELECT *, "  # noqa: S608
+    "row_number() OVER (PARTITION BY data->>'text_ref' ORDER BY version) AS nth FROM events "
+    "WHERE partition = :partition AND stream_id = :stream_id AND data->>'text_ref' IS NOT NULL"
+    ") AS pointing WHERE nth = 1 AND version > :after_version ORDER BY version LIMIT :limit"
 )
 _TEXTS = text(
     "SELECT text_id, kind, body FROM order_texts "
@@ -99,13 +102,6 @@ async def read_stream(
     return _stored((await connection.execute(_STREAM, parameters)).all())
 
 
-async def find_stream(connection: AsyncConnection, partition: int, position: int) -> UUID | None:
-    """The stream that begins there; None if none does."""
-    parameters = {"partition": partition, "position": position}
-    found = (await connection.execute(_PLACED_AT, parameters)).scalar_one_or_none()
-    return None if found is None else UUID(int=found.int)
-
-
 async def read_first_events(
     connection: AsyncConnection, partition: int, stream_ids: Iterable[UUID]
 ) -> dict[UUID, StoredEvent]:
@@ -118,7 +114,8 @@ async def read_first_events(
 async def read_events_with_text(
     connection: AsyncConnection, stream_id: UUID, partition: int, after_version: int, limit: int
 ) -> list[StoredEvent]:
-    """One order's events that point at a free text by `text_ref`, ascending by version."""
+    """One order's events that point at a free text by `text_ref`, ascending by version; of several
+    that point at the same one, the first."""
     parameters = {
         "partition": partition,
         "stream_id": stream_id,
@@ -142,7 +139,15 @@ async def moved_streams(
 ) -> list[UUID]:
     """The streams that events at positions after `after`, up to `up_to`, belong to."""
     parameters = {"partition": partition, "after": after, "up_to": up_to}
-    return list((await connection.execute(_MOVED, parameters)).scalars())
+    found = (await connection.execute(_MOVED, parameters)).scalars()
+    return [UUID(int=stream_id.int) for stream_id in found]
+
+
+async def find_stream(connection: AsyncConnection, partition: int, position: int) -> UUID | None:
+    """The stream that begins there; None if none does."""
+    parameters = {"partition": partition, "position": position}
+    found = (await connection.execute(_PLACED_AT, parameters)).scalar_one_or_none()
+    return None if found is None else UUID(int=found.int)
 
 
 async def read_streams(

@@ -8,20 +8,27 @@
 Household = user, basket = order, product lines = items; each order is moved on to a later status,
 so the log gets some five events an order. The keys of the orders are the baskets' ids: run again,
 it places nothing twice.
+
+What `GET /orders/export/` gives of them is the data again, to the last line:
+
+    .venv/bin/python -m tests.benchmarks.baskets [--orders N] --exported orders.ndjson   # or .csv
 """
 
 import argparse
 import asyncio
+import csv
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from importlib.resources import files
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid4, uuid5
 
+import orjson
 import uvloop
 from tqdm import tqdm
 
@@ -29,8 +36,9 @@ from order_service import settings as limits
 from order_service.db import WEB, create_engine
 from order_service.domain.commands import ChangeStatus, PlaceOrder, TargetStatus
 from order_service.domain.events import OrderLine
+from order_service.domain.money import to_text
 from order_service.errors import Unavailable
-from order_service.handle import change_order, place_order
+from order_service.handle import Change, Creation, change_order, place_order
 from order_service.ids import now, order_id_of_key
 from order_service.log import reading
 from order_service.log.codec import Metadata
@@ -77,22 +85,73 @@ async def load_one(
     log: EventLog, user_id: UUID, basket_id: int, lines: tuple[OrderLine, ...]
 ) -> int:
     """Events stored for this basket."""
-    order_id = order_id_of_key(user_id, f"basket {basket_id}")
-    placed = PlaceOrder(user_id, "USD", lines, None, external_reference=f"basket {basket_id}")
-    metadata = Metadata("user", user_id, f"basket {basket_id}", "as loaded")
-    order = (await place_order(log, order_id, placed, metadata)).order
+    reference = f"basket {basket_id}"
+    order_id = order_id_of_key(user_id, reference)
+
+    async def placing() -> PlaceOrder:
+        return PlaceOrder(user_id, "USD", lines, None, external_reference=reference)
+
+    creation = Creation(order_id, placing, Metadata("user", user_id, reference, "as loaded"))
+    order = (await place_order(log, creation)).order
     for to in LATER[basket_id % len(LATER)]:
-        command = ChangeStatus(to, uuid4(), now(), "CUSTOMER_REQUEST")
-        answer = await change_order(
-            log,
-            order_id,
-            command,
-            Metadata("user", user_id, f"basket {basket_id} {to}", "as loaded"),
-            check=lambda _: None,
+        change = Change(
+            command=partial(_change_to, to),
+            metadata=Metadata("user", user_id, f"{reference} {to}", "as loaded"),
+            visible=lambda _: None,
             authorize=lambda: None,
         )
-        order = answer.order
+        order = (await change_order(log, order_id, change)).order
     return order.version
+
+
+def _change_to(to: TargetStatus, _: FoldedOrder) -> ChangeStatus:
+    return ChangeStatus(to, uuid4(), now(), "CUSTOMER_REQUEST")
+
+
+# --- what came out --------------------------------------------------------------------------------
+
+Line = tuple[str, str, str, str]  # sku, quantity, unit price, attributes
+Exported = dict[str, tuple[str, list[Line]]]  # external reference to user and lines
+
+
+def exported_orders(path: Path) -> Exported:
+    """What an export holds, whichever of its formats it is in."""
+    with path.open(newline="", encoding="utf-8") as file:
+        if path.suffix == ".csv":
+            rows = ((row, [row]) for row in csv.DictReader(file))
+        else:
+            orders = (orjson.loads(line) for line in file)
+            rows = ((order, order["items"]) for order in orders)
+        found: Exported = {}
+        for order, lines in rows:
+            _, known = found.setdefault(order["external_reference"], (order["user_id"], []))
+            known.extend(_exported_line(line) for line in lines)
+        return found
+
+
+def _exported_line(line: dict[str, Any]) -> Line:
+    attributes = line["attributes"]
+    text = attributes if isinstance(attributes, str) else orjson.dumps(attributes).decode()
+    return line["sku"], str(line["quantity"]), line["unit_price"], text
+
+
+def _imported_line(line: OrderLine) -> Line:
+    price = to_text(line.unit_price_minor or 0, "USD")
+    return line.sku, str(line.quantity), price, orjson.dumps(line.attributes).decode()
+
+
+def compare(path: Path, orders: int) -> int:
+    """Baskets that the export does not hold exactly as they were loaded, or that it has besides."""
+    exported = exported_orders(path)
+    different = 0
+    for user_id, basket_id, lines in islice(baskets(), orders):
+        loaded = (str(user_id), [_imported_line(line) for line in lines])
+        different += exported.pop(f"basket {basket_id}", None) != loaded
+    print(f"{orders} baskets: {different} differ, {len(exported)} orders are none of them")
+    return different + len(exported)
+
+
+# --- loading --------------------------------------------------------------------------------------
 
 
 async def insistently(load: Callable[[], Awaitable[int]]) -> int:
@@ -149,4 +208,8 @@ async def main(orders: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--orders", type=int, default=155_848)
-    uvloop.run(main(parser.parse_args().orders))
+    parser.add_argument("--exported", type=Path, help="compare this file with the data instead")
+    arguments = parser.parse_args()
+    if arguments.exported:
+        sys.exit(compare(arguments.exported, arguments.orders) > 0)
+    uvloop.run(main(arguments.orders))

@@ -10,12 +10,20 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service import settings as limits
 from order_service.domain.events import OrderLine
 from order_service.errors import InvalidRequest, RuleViolation, Unavailable
-from order_service.handle import change_order, place_order
 from order_service.ids import uuid7
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings
-from tests.event_log import assert_dense, new_order, on_partition, opened, raw, raw_append
+from tests.event_log import (
+    assert_dense,
+    changed,
+    new_order,
+    on_partition,
+    opened,
+    placed,
+    raw,
+    raw_append,
+)
 from tests.examples import BY_USER, USER, place, to_status
 from tests.proxy import proxy_to
 
@@ -121,7 +129,7 @@ async def test_commands_wait_for_their_turn_within_a_bound(
     settings: Settings, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order_id = on_partition(1)
-    await place_order(log, order_id, place(), BY_USER)
+    await placed(log, order_id, place(), BY_USER)
     monkeypatch.setattr(limits, "APPEND_WAIT_S", 0.2)
     held = await raw(settings)
     await held.execute("BEGIN")
@@ -129,19 +137,7 @@ async def test_commands_wait_for_their_turn_within_a_bound(
 
     async with asyncio.timeout(1):
         codes = await asyncio.gather(
-            *(
-                code_of(
-                    change_order(
-                        log,
-                        order_id,
-                        to_status("PAID"),
-                        BY_USER,
-                        check=lambda _: None,
-                        authorize=lambda: None,
-                    )
-                )
-                for _ in range(20)
-            )
+            *(code_of(changed(log, order_id, to_status("PAID"), BY_USER)) for _ in range(20))
         )
     held.terminate()
 
@@ -153,7 +149,7 @@ async def test_an_event_is_bounded_in_bytes_not_in_characters(log: EventLog) -> 
     lines = tuple(replace(line, line_id=number) for number in range(1, 101))
 
     with pytest.raises(InvalidRequest) as caught:
-        await place_order(log, uuid7(), place(*lines), BY_USER)
+        await placed(log, uuid7(), place(*lines), BY_USER)
 
     assert caught.value.code == "content-too-large"
 
@@ -165,22 +161,13 @@ async def test_a_repeat_is_found_before_the_role_is_asked_whatever_memory_says(
     order as it was before."""
     order_id = uuid7()
     keyed = replace(BY_USER, actor_id=USER, key="key-1", fingerprint="print-1")
-    await place_order(log, order_id, place(), BY_USER)
+    await placed(log, order_id, place(), BY_USER)
     async with opened(settings) as other:
-        await change_order(
-            other,
-            order_id,
-            to_status("PAID"),
-            keyed,
-            check=lambda _: None,
-            authorize=lambda: None,
-        )
+        await changed(other, order_id, to_status("PAID"), keyed)
 
     def refuse() -> None:
         raise RuleViolation("forbidden", "No.")
 
-    again = await change_order(
-        log, order_id, to_status("PAID"), keyed, check=lambda _: None, authorize=refuse
-    )
+    again = await changed(log, order_id, to_status("PAID"), keyed, authorize=refuse)
 
     assert again.replayed

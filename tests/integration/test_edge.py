@@ -130,7 +130,12 @@ async def test_a_body_that_does_not_arrive_is_408() -> None:
         return {}
 
     framing = middleware.Framing(app, receive_timeout_s=0.05)
-    scope = {"type": "http", "http_version": "1.1", "headers": [(b"host", b"x")]}
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "path": "/",
+        "headers": [(b"host", b"x")],
+    }
 
     with pytest.raises(problems.Problem) as caught:
         await framing(scope, never, never)  # type: ignore[arg-type]

@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service.db import create_engine
 from order_service.domain.events import OrderLine, OrderPlaced
 from order_service.errors import InvalidRequest, RuleViolation, Unavailable, VersionConflict
-from order_service.handle import change_order, place_order
 from order_service.ids import order_id_of_key, uuid7
 from order_service.log.appends import Append, OrderText
 from order_service.log.event_log import EventLog
@@ -23,9 +22,11 @@ from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings
 from tests.event_log import (
     assert_dense,
+    changed,
     new_order,
     on_partition,
     opened,
+    placed,
     positions,
     raw,
     raw_append,
@@ -74,20 +75,10 @@ async def test_fifty_commands_on_one_stream_have_one_effect(
     log: EventLog, web_engine: AsyncEngine
 ) -> None:
     stream_id = uuid7()
-    await place_order(log, stream_id, place(), BY_USER)
+    await placed(log, stream_id, place(), BY_USER)
 
     answers = await asyncio.gather(
-        *(
-            change_order(
-                log,
-                stream_id,
-                to_status("PAID"),
-                BY_USER,
-                check=lambda _: None,
-                authorize=lambda: None,
-            )
-            for _ in range(50)
-        )
+        *(changed(log, stream_id, to_status("PAID"), BY_USER) for _ in range(50))
     )
 
     assert {answer.order.version for answer in answers} == {3}
@@ -154,13 +145,13 @@ async def test_free_text_is_stored_with_the_command_and_not_in_its_event(
 async def test_an_external_reference_is_used_once_by_a_user(
     log: EventLog, web_engine: AsyncEngine
 ) -> None:
-    first = await place_order(log, uuid7(), place(reference="R1"), BY_USER)
+    first = await placed(log, uuid7(), place(reference="R1"), BY_USER)
 
     with pytest.raises(RuleViolation) as caught:
-        await place_order(log, uuid7(), place(reference="R1"), BY_USER)
+        await placed(log, uuid7(), place(reference="R1"), BY_USER)
 
     assert caught.value.code == "duplicate-reference"
-    assert caught.value.facts == {"existing_order": str(first.order.id)}
+    assert caught.value.facts == {"existing_order": first.order.id}
     await assert_dense(web_engine, events=1)
 
 
@@ -168,7 +159,7 @@ async def test_one_of_two_orders_with_a_reference_in_one_batch_wins(
     log: EventLog, web_engine: AsyncEngine
 ) -> None:
     outcomes = await asyncio.gather(
-        *(place_order(log, uuid7(), place(reference="R1"), BY_USER) for _ in range(10)),
+        *(placed(log, uuid7(), place(reference="R1"), BY_USER) for _ in range(10)),
         return_exceptions=True,
     )
 
@@ -316,17 +307,10 @@ async def test_a_process_stopped_with_its_appends_in_flight_does_not_stop_others
 async def test_a_repeat_under_a_key_gets_the_first_answer_at_its_version(log: EventLog) -> None:
     keyed = BY_USER.__class__("user", USER, "key-1", "print-1")
     order_id = order_id_of_key(USER, "key-1")
-    first = await place_order(log, order_id, place(), keyed)
-    await change_order(
-        log,
-        order_id,
-        to_status("PAID"),
-        BY_USER,
-        check=lambda _: None,
-        authorize=lambda: None,
-    )
+    first = await placed(log, order_id, place(), keyed)
+    await changed(log, order_id, to_status("PAID"), BY_USER)
 
-    again = await place_order(log, order_id, place(), keyed)
+    again = await placed(log, order_id, place(), keyed)
 
     assert again.replayed
     assert again.order == first.order
@@ -338,7 +322,7 @@ async def test_repeats_under_a_key_at_the_same_time_store_one_order(
     keyed = BY_USER.__class__("user", USER, "key-1", "print-1")
     order_id = order_id_of_key(USER, "key-1")
 
-    answers = await asyncio.gather(*(place_order(log, order_id, place(), keyed) for _ in range(20)))
+    answers = await asyncio.gather(*(placed(log, order_id, place(), keyed) for _ in range(20)))
 
     assert sorted(answer.replayed for answer in answers) == [False] + [True] * 19
     await assert_dense(web_engine, events=1)
@@ -346,11 +330,9 @@ async def test_repeats_under_a_key_at_the_same_time_store_one_order(
 
 async def test_another_request_under_a_used_key_is_refused(log: EventLog) -> None:
     order_id = order_id_of_key(USER, "key-1")
-    await place_order(log, order_id, place(), BY_USER.__class__("user", USER, "key-1", "print-1"))
+    await placed(log, order_id, place(), BY_USER.__class__("user", USER, "key-1", "print-1"))
 
     with pytest.raises(InvalidRequest) as caught:
-        await place_order(
-            log, order_id, place(), BY_USER.__class__("user", USER, "key-1", "print-2")
-        )
+        await placed(log, order_id, place(), BY_USER.__class__("user", USER, "key-1", "print-2"))
 
     assert caught.value.code == "idempotency-key-reused"

@@ -1,13 +1,19 @@
 """An order's history over HTTP: timeline, differences, notes; who may see what (P7)."""
 
 import asyncio
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.domain.events import OrderPlaced
+from order_service.domain.events import (
+    OrderCanceled,
+    OrderNoteAdded,
+    OrderPlaced,
+    OrderUnitsCanceled,
+    ShippingAddressChanged,
+)
 from order_service.settings import Settings
 from tests.accounts import Account, new_account
 from tests.conftest import run_sql
@@ -15,7 +21,7 @@ from tests.examples import CAPTURED, PAID, PEN
 from tests.given_log import RawEvent, given_order
 from tests.orders import change, place
 
-SUBRESOURCES = ("events/", "diff/", "notes/")
+SUBRESOURCES = ("events/", "diff/", "notes/", "shipping-address/")
 
 
 @pytest.fixture
@@ -41,7 +47,7 @@ async def test_the_timeline_tells_what_happened_page_by_page(
 
     first = (await get(web, owner, f"{path}?limit=2")).json()
     rest = (await get(web, owner, f"{path}?after_version=2")).json()
-    by_staff = (await get(web, staff, path)).json()
+    by_staff = (await get(web, staff, f"/orders/{order.json()['number']}/events/")).json()
 
     assert [(e["version"], e["type"]) for e in first["events"]] == [
         (1, "OrderPlaced"),
@@ -121,6 +127,51 @@ async def test_notes_are_shown_to_whom_they_are_for(
     await run_sql(settings, "DELETE FROM order_texts", settings.DB_NAME)
     [erased] = (await get(web, owner, f"/orders/{ids[0]}/notes/")).json()
     assert erased == seen[0][0] | {"text": None, "kind": None}
+
+
+async def test_notes_come_page_by_page_and_each_once(
+    web: httpx.AsyncClient, web_engine: AsyncEngine, owner: Account
+) -> None:
+    first, second = uuid4(), uuid4()
+    order_id = await given_order(
+        web_engine,
+        OrderPlaced(UUID(owner.user_id), "USD", (PEN,), 0, 0, 1998),
+        OrderNoteAdded(uuid4(), "internal", uuid4()),
+        OrderUnitsCanceled(1, 2, "OTHER", 0, first),
+        OrderCanceled("OTHER", "PENDING", first),
+        OrderNoteAdded(second, "public", uuid4()),
+    )
+    path = f"/orders/{order_id}/notes/"
+
+    one = await get(web, owner, f"{path}?limit=2")
+    rest = await get(web, owner, one.links["next"]["url"])
+
+    assert [note["id"] for note in one.json()] == [str(first)]
+    assert [note["id"] for note in rest.json()] == [str(second)]
+    assert "next" not in rest.links
+
+
+async def test_the_present_shipping_address_is_served_as_it_was_given(
+    web: httpx.AsyncClient, web_engine: AsyncEngine, settings: Settings, owner: Account
+) -> None:
+    old, new = uuid4(), uuid4()
+    placed = OrderPlaced(UUID(owner.user_id), "USD", (PEN,), 0, 0, 1998, address_ref=old)
+    order_id = await given_order(web_engine, placed, ShippingAddressChanged(new))
+    never_given = (await place(web, owner)).json()["id"]
+    for text_id, city in ((old, "Ulm"), (new, "Zürich")):
+        await run_sql(
+            settings,
+            "INSERT INTO order_texts (text_id, order_id, kind, body, recorded_at) "
+            f"""VALUES ('{text_id}', '{order_id}', 'address', '{{"city":"{city}"}}', now())""",
+            settings.DB_NAME,
+        )
+
+    present = await get(web, owner, f"/orders/{order_id}/shipping-address/")
+    none = await get(web, owner, f"/orders/{never_given}/shipping-address/")
+
+    assert present.json() == {"city": "Zürich"}
+    assert present.headers["cache-control"] == "private, no-cache"
+    assert (none.status_code, none.json()["type"]) == (404, "/problems/not-found")
 
 
 async def test_another_s_order_has_no_history(

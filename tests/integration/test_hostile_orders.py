@@ -37,7 +37,7 @@ BODIES: list[bytes] = [
             ("external_reference", [v for v in TEXTS if v is not None]),
             ("currency", ["", "usd", "XXX", "US\0", "U" * 10_000, 1, []]),
             ("items", [None, {}, "x", [], [None], [[]], [ITEM] * 201]),
-            ("user_id", [None, "x"]),
+            ("user_id", ["", "x", 1, {}, "urn:uuid:" + "0" * 32]),
             ("", ["x"]),
         )
         for value in values

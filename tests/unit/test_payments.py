@@ -231,8 +231,12 @@ def test_a_payment_is_recorded_once_a_reference(
 
 @pytest.mark.parametrize(
     ("events", "reference"),
-    [((PLACED, CHARGED, PAID), "ch-1"), ((PLACED, AUTHORIZED), "auth-1")],
-    ids=["another amount", "another kind"],
+    [
+        ((PLACED, CHARGED, PAID), "ch-1"),
+        ((PLACED, AUTHORIZED), "auth-1"),
+        ((PLACED, AUTHORIZED, PaymentCaptured(PAYMENT, 100, "manual", "auth-1")), "auth-1"),
+    ],
+    ids=["another amount", "another kind", "captured of another kind"],
 )
 def test_a_reference_stands_for_one_payment(events: Events, reference: str) -> None:
     given(*events).when(provider(100, reference)).then_refused(

@@ -141,6 +141,9 @@ def test_a_line_is_added_with_the_new_total() -> None:
 
 def test_the_number_of_a_removed_line_is_not_given_again() -> None:
     given(PLACED, OrderLineRemoved(2, 1998)).when(ADD_CAP).then(OrderLineAdded(CAP, 2998))
+    given(PLACED, OrderLineAdded(CAP, 3498), OrderLineRemoved(3, 2498)).when(ADD_CAP).then(
+        OrderLineAdded(replace(CAP, line_id=4), 3498)
+    )
 
 
 def test_a_new_total_leaves_out_what_is_canceled_and_has_shipping_and_discount() -> None:

@@ -1,10 +1,12 @@
 """Settings that would be unsafe or senseless stop the start, and say why without what was given."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+from order_service.main import create_app
 from order_service.settings import Settings
 
 GOOD: dict[str, Any] = {
@@ -80,6 +82,19 @@ def test_an_owner_may_only_cancel_where_nothing_is_said(monkeypatch: pytest.Monk
     monkeypatch.delenv("SELF_SERVICE_TRANSITIONS", raising=False)
 
     assert settings().SELF_SERVICE_TRANSITIONS == ("CANCELED",)
+
+
+def test_the_default_currency_is_one_that_exists() -> None:
+    with pytest.raises(ValueError, match="DEFAULT_CURRENCY"):
+        create_app(settings(DEFAULT_CURRENCY="XXX"))
+
+
+def test_durations_are_those_of_iso_8601() -> None:
+    found = settings(CUSTOMER_CANCEL_WINDOW="PT90M", PENDING_TTL="P3D")
+
+    windows = (found.CUSTOMER_CANCEL_WINDOW, found.PENDING_TTL)
+    assert windows == (timedelta(minutes=90), timedelta(days=3))
+    assert settings(PENDING_TTL="").PENDING_TTL is None  # as compose gives what is not set
 
 
 def test_settings_do_not_change() -> None:

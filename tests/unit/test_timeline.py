@@ -84,3 +84,4 @@ def test_an_owner_is_not_shown_internal_notes_nor_notes_that_cannot_be_read() ->
     for event in (note("internal"), unreadable):
         assert recorded_as_json(event, "USD", "owner") is None
         assert recorded_as_json(event, "USD", "staff") is not None
+    assert recorded_as_json(note("public"), "USD", "owner") is not None

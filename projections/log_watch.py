@@ -1,0 +1,97 @@
+"""Who waits for events learns that there are some: one look at the log for all. May import log."""
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from order_service import settings as limits
+from order_service.db import FAILURES, query
+from order_service.log import reading
+
+logger = logging.getLogger(__name__)
+
+
+class LogWatch:
+    """One a process. `heads`: partition to its last position, as seen by the last look; empty until
+    there was one."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self.heads: Mapping[int, int] = {}
+        self._listeners: dict[UUID | None, set[asyncio.Event]] = {}
+        self._watching: asyncio.Task[None] | None = None
+
+    @contextmanager
+    def listening(self, order_id: UUID | None) -> Iterator[asyncio.Event]:
+        """An event that is set when the order (None: any order) may have moved on.
+
+        Nothing is missed by who reads the log after this was entered, and clears the event before
+        each reading.
+        """
+        woken = asyncio.Event()
+        self._listeners.setdefault(order_id, set()).add(woken)
+        if self._watching is None or self._watching.done():
+            self._watching = asyncio.create_task(self._watch())
+        try:
+            yield woken
+        finally:
+            self._listeners[order_id].remove(woken)
+            if not self._listeners[order_id]:
+                del self._listeners[order_id]
+
+    async def close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.wait((self._watching,))
+
+    async def _watch(self) -> None:
+        """Until nobody listens. A failure loses nothing: the next look goes on from the last."""
+        self.heads = {}
+        while self._listeners:
+            try:
+                await self._look()
+            except FAILURES as error:
+                logger.warning("streams wait for the database: %s", type(error).__name__)
+                await asyncio.sleep(limits.STREAM_RETRY_S)
+            except Exception:  # a mistake here must not silence all streams for good
+                logger.exception("watching the log failed")
+                await asyncio.sleep(limits.STREAM_RETRY_S)
+            await asyncio.sleep(limits.STREAM_WATCH_S)
+
+    async def _look(self) -> None:
+        async def read(
+            connection: AsyncConnection,
+        ) -> tuple[Mapping[int, int], set[UUID] | None]:
+            heads = await reading.heads(connection)
+            return heads, await self._moved(connection, heads)
+
+        heads, moved = await query(self._engine, read)
+        if heads == self.heads:
+            return
+        self.heads = heads
+        for order_id, listeners in self._listeners.items():
+            if order_id is None or moved is None or order_id in moved:
+                for woken in listeners:
+                    woken.set()
+
+    async def _moved(
+        self, connection: AsyncConnection, heads: Mapping[int, int]
+    ) -> set[UUID] | None:
+        """The orders with new events; None: any may have some, since the last look is unknown or
+        there is too much to look at."""
+        if not self.heads or sum(heads.values()) - sum(self.heads.values()) > (
+            limits.STREAM_WATCH_EVENTS_MAX
+        ):
+            return None
+        moved: set[UUID] = set()
+        if self._listeners.keys() == {None}:
+            return moved
+        for partition, head in heads.items():
+            if head > self.heads[partition]:
+                seen = self.heads[partition]
+                moved.update(await reading.moved_streams(connection, partition, seen, head))
+        return moved

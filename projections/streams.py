@@ -1,0 +1,126 @@
+"""The streams' routes: who may listen, from where on. May import event_stream, feeds, tickets, api.
+
+A stream is read from the log itself, so a client that resumes misses nothing and is told nothing
+twice, whichever process it comes back to.
+"""
+
+import re
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query
+from sqlalchemy.ext.asyncio import AsyncConnection
+from starlette.requests import Request
+from starlette.responses import Response
+
+from order_service.api.lookup import OrderPath
+from order_service.api.problems import Problem, documented
+from order_service.db import query
+from order_service.log import reading
+from order_service.log.codec import StoredEvent
+from projections.event_stream import EventStream, Streams
+from projections.feeds import LogFeed, OrderFeed
+from projections.order_log import read_seen
+from projections.tickets import StreamCaller
+
+router = APIRouter(tags=["streams"])
+
+LastEventId = Annotated[
+    str | None, Header(alias="Last-Event-ID", description="Resume after it; goes before `since`.")
+]
+Since = Annotated[str | None, Query(description="Resume after the event with this id.")]
+_VERSION = re.compile(r"[0-9]{1,10}")
+_POSITION = re.compile(r"[0-9]{1,18}")
+_EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Server-sent events, for as long as the client listens."}
+}
+
+
+@router.get(
+    "/orders/{order_id}/stream",
+    operation_id="orders_stream",
+    status_code=200,
+    response_class=EventStream,
+    responses=_EVENTS | documented(400, 401, 404, 429, 503),
+)
+async def stream_order(
+    request: Request,
+    order_id: OrderPath,
+    caller: StreamCaller,
+    last_event_id: LastEventId = None,
+    since: Since = None,
+) -> Response:
+    """An order's events as they come, from its first on: `data` is as in `/orders/{id}/events/`,
+    `id` the version.
+
+    A comment every 15 s shows that the connection is alive. After 15 minutes the stream ends:
+    resume it.
+    """
+    after = _version(last_event_id if last_event_id is not None else since)
+
+    async def read(
+        connection: AsyncConnection, order_id: UUID, partition: int
+    ) -> list[StoredEvent]:
+        return await reading.read_stream(connection, order_id, partition, after - 1, after)
+
+    state = request.app.state
+    seen, last = await read_seen(state.engine, state.log, order_id, caller, read)
+    if after > 0 and not last:
+        raise _no_id("The order has no such version yet")
+    streams: Streams = state.streams
+    return EventStream(streams, caller.user_id, OrderFeed(streams.pages, seen, after))
+
+
+@router.get(
+    "/events/stream",
+    operation_id="events_stream",
+    status_code=200,
+    response_class=EventStream,
+    responses=_EVENTS | documented(400, 401, 403, 429, 503),
+)
+async def stream_all(
+    request: Request,
+    caller: StreamCaller,
+    last_event_id: LastEventId = None,
+    since: Since = None,
+) -> Response:
+    """All orders' events as they come, from now on; for staff. `data` is as in
+    `/orders/{id}/events/`, with the order's id.
+
+    `id` is the last position of each partition, joined by dots. Events of one order come in their
+    order; those of different orders may not.
+    """
+    positions = _positions(last_event_id if last_event_id is not None else since)
+    if not caller.is_staff:
+        raise Problem(403, "forbidden", "All orders are for staff.", required_role="staff")
+    heads = await query(request.app.state.engine, reading.heads)
+    after = heads if positions is None else dict(zip(sorted(heads), positions, strict=False))
+    if positions is not None and len(positions) != len(heads):
+        raise _no_id(f"It must have {len(heads)} positions")
+    if any(position > heads[partition] for partition, position in after.items()):
+        raise _no_id("The log has no such position yet")
+    streams: Streams = request.app.state.streams
+    feed = LogFeed(streams.pages, streams.watch, after)
+    return EventStream(streams, caller.user_id, feed)
+
+
+def _version(event_id: str | None) -> int:
+    if event_id is None:
+        return 0
+    if not _VERSION.fullmatch(event_id) or int(event_id) > reading.VERSION_MAX:
+        raise _no_id("It must be a version of the order")
+    return int(event_id)
+
+
+def _positions(event_id: str | None) -> list[int] | None:
+    if event_id is None:
+        return None
+    texts = event_id.split(".")
+    if not all(_POSITION.fullmatch(text) for text in texts):
+        raise _no_id("It must be positions, joined by dots")
+    return [int(text) for text in texts]
+
+
+def _no_id(why: str) -> Problem:
+    detail = f"Last-Event-ID or since is no id of this stream. {why}: begin without one."
+    return Problem(400, "malformed-request", detail)

@@ -1,0 +1,93 @@
+"""Filters of lists: one text for one question, so that cursors hold however it was written."""
+
+from typing import Any, get_args
+from uuid import UUID
+
+import pytest
+from pydantic import ValidationError
+
+from order_service.domain.state import FulfillmentStatus, PaymentStatus, Status
+from projections.filters import Filters, ListParameters, conditions
+from tests.examples import USER
+
+SAME = [
+    ({"status": "PAID,PENDING"}, {"status": "PENDING, PAID,PAID"}),
+    ({"created_from": "2026-03-01T12:00:00Z"}, {"created_from": "2026-03-01t14:00:00.0+02:00"}),
+    ({"currency": "USD", "total_min": "5"}, {"total_min": "5.00", "currency": "USD"}),
+    ({"q": "pen"}, {"q": " pen "}),
+    ({}, {"limit": "7", "cursor": "abc", "sort": "-created_at"}),
+]
+OTHER = [
+    {"status": "PAID"},
+    {"payment_status": "PAID"},
+    {"fulfillment_status": "SHIPPED"},
+    {"created_from": "2026-03-01T12:00:00Z"},
+    {"created_to": "2026-03-01T12:00:00Z"},
+    {"updated_from": "2026-03-01T12:00:00Z"},
+    {"updated_to": "2026-03-01T12:00:00Z"},
+    {"currency": "USD"},
+    {"currency": "USD", "total_min": "5"},
+    {"currency": "USD", "total_max": "5"},
+    {"has_credit_due": "true"},
+    {"has_credit_due": "false"},
+    {"q": "5"},
+    {"sort": "created_at"},
+]
+
+
+def parsed(asked: dict[str, Any]) -> ListParameters:
+    return ListParameters.model_validate(asked)
+
+
+@pytest.mark.parametrize(("one", "same"), SAME)
+def test_one_question_has_one_text(one: dict[str, Any], same: dict[str, Any]) -> None:
+    assert parsed(one).text() == parsed(same).text()
+
+
+def test_different_questions_have_different_texts() -> None:
+    texts = {parsed(asked).text() for asked in [{}, *OTHER]}
+
+    assert len(texts) == 1 + len(OTHER)
+
+
+def test_every_filter_makes_a_condition() -> None:
+    """None may be forgotten: a list that ignores a filter shows what was not asked for."""
+    everything = conditions(parsed({}))
+
+    for asked in OTHER[:-1]:
+        made = conditions(parsed(asked))
+        assert made.sql != everything.sql
+        assert len(made.parameters) == len(asked)
+    assert set(Filters.model_fields) == {name for asked in OTHER[:-1] for name in asked}
+    assert conditions(parsed({}), user_id=USER).parameters == {"user_id": USER}
+
+
+@pytest.mark.parametrize(
+    ("q", "parameters"),
+    [
+        ("PEN", {"term"}),
+        ("A-10", {"term", "number_from", "number_to"}),
+        ("a-10-", {"term", "number_from", "number_to"}),
+        ("a-", {"term"}),
+        ("A-10-77", {"term"}),
+    ],
+)
+def test_a_search_asks_only_for_what_it_can_be(q: str, parameters: set[str]) -> None:
+    assert set(conditions(parsed({"q": q})).parameters) == parameters
+    with_user = conditions(parsed({"q": q}), searched_user=UUID(int=1))
+    assert set(with_user.parameters) == parameters | {"searched_user"}
+
+
+@pytest.mark.parametrize(
+    ("name", "statuses"),
+    [
+        ("status", Status),
+        ("payment_status", PaymentStatus),
+        ("fulfillment_status", FulfillmentStatus),
+    ],
+)
+def test_the_domain_s_statuses_are_those_that_can_be_asked_for(name: str, statuses: Any) -> None:
+    for status in get_args(statuses):
+        assert getattr(parsed({name: status}), name) == status
+    with pytest.raises(ValidationError, match=get_args(statuses)[0]):
+        parsed({name: "LOST"})
