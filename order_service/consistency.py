@@ -6,6 +6,7 @@ sealed: a forged one makes a read go round the cache and wait for a bounded time
 
 import base64
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -33,6 +34,16 @@ def token_of(order: FoldedOrder) -> str:
     version = order.version.to_bytes(_VERSION_BYTES)
     position = order.position.to_bytes(_POSITION_BYTES)
     return base64.urlsafe_b64encode(order.id.bytes + version + position).decode()
+
+
+def tokens_of(orders: Iterable[FoldedOrder]) -> str:
+    """The tokens of many writes: of the last one in each partition, since a read waits for all that
+    stands before it. Empty if there are none."""
+    last: dict[int, FoldedOrder] = {}
+    for order in orders:
+        if order.partition not in last or order.position > last[order.partition].position:
+            last[order.partition] = order
+    return ", ".join(token_of(order) for order in last.values())
 
 
 def parse(header: str, partitions: int) -> tuple[Token, ...]:

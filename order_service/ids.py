@@ -35,7 +35,7 @@ def order_id_of_key(principal: UUID, key: str) -> UUID:
     return _with_version(int.from_bytes(digest[:16]), 8)
 
 
-def parse_order_id(text: str) -> UUID | None:
+def parse_uuid(text: str) -> UUID | None:
     """The id in its canonical form, in either case; None for whatever else a UUID may look like."""
     return UUID(text) if _CANONICAL_UUID.fullmatch(text.lower()) else None
 

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import settings as limits
 from order_service.domain.commands import ExpireOrder
+from order_service.errors import OrderServiceError
 from order_service.handle import Change, change_order
 from order_service.ids import now
 from order_service.log.codec import Metadata
@@ -95,6 +96,8 @@ async def _expire(log: EventLog, order_ids: list[UUID]) -> None:
         async with turns:
             try:
                 await change_order(log, order_id, change)
+            except OrderServiceError as error:
+                logger.warning("order %s was not expired: %s", order_id, error.code)
             except Exception:  # one order must not hold up the others
                 logger.exception("order %s was not expired", order_id)
 

@@ -1,4 +1,4 @@
-"""What the fields of a body may hold. May import body, the domain.
+"""What the fields of a body may hold. May import body, parameters, the domain.
 
 Quantities and prices come as JSON numbers or as strings: clients of the older service send maps of
 strings. A price never passes through a float: the parser gives its decimal text.
@@ -6,14 +6,13 @@ strings. A price never passes through a float: the parser gives its decimal text
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 from pydantic import (
     AfterValidator,
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -24,10 +23,11 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from order_service.api.body import Text
+from order_service.api.parameters import Instant
 from order_service.domain import money
 from order_service.domain.events import LineQuantity
 from order_service.domain.state import LINES_MAX, QUANTITY_MAX
-from order_service.ids import parse_order_id
+from order_service.ids import parse_uuid
 from order_service.log.fold import FoldedOrder
 
 TEXT_MAX = 255
@@ -67,20 +67,14 @@ def _written_in(number: Decimal, digits: int) -> bool:
     return len(significant) <= digits and -digits <= exponent and number.adjusted() < digits
 
 
-def _text(value: Any) -> Any:
-    if not isinstance(value, str):
-        raise PydanticCustomError("time", "A time is a string such as 2026-03-01T12:00:00Z")
+def _near(value: datetime) -> datetime:
+    if value.year not in _YEARS:
+        raise PydanticCustomError("time", "A time lies between the years 2000 and 2199")
     return value
 
 
-def _utc(value: datetime) -> datetime:
-    if value.year not in _YEARS:
-        raise PydanticCustomError("time", "A time lies between the years 2000 and 2199")
-    return value.astimezone(UTC)
-
-
 def _id(value: Any) -> UUID:
-    found = parse_order_id(value) if isinstance(value, str) else None
+    found = parse_uuid(value) if isinstance(value, str) else None
     if found is None:
         raise PydanticCustomError("id", "An id is a UUID in its canonical form")
     return found
@@ -103,8 +97,7 @@ Price = Annotated[
     Field(json_schema_extra={"type": ["number", "string"], "examples": ["9.99"]}),
 ]
 Id = Annotated[UUID, BeforeValidator(_id)]
-# RFC 3339 with an offset.
-Time = Annotated[AwareDatetime, BeforeValidator(_text), AfterValidator(_utc)]
+Time = Annotated[Instant, AfterValidator(_near)]
 # One line: names and references end up in lists, labels and file names. Only notes have more.
 _LINE = r"[^\t\r\n]*"
 ShortText = Annotated[

@@ -145,6 +145,10 @@ def of_error(error: OrderServiceError) -> Problem:
         headers["Retry-After"] = RETRY_AFTER_S
     problem = Problem(status, error.code, error.detail, headers)
     problem.members.update(error.facts)
+    if error.code == "validation":
+        # Of the body as a whole: what is refused only now depends on the order, or on other fields.
+        whole = {"detail": error.detail, "pointer": "#", "code": "refused"}
+        problem.members.setdefault("errors", [whole])
     return problem
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from order_service import settings as limits
 from order_service.db import query
 from order_service.errors import OrderNotFound, RuleViolation, Unavailable
-from order_service.ids import parse_order_id, parse_order_number
+from order_service.ids import parse_order_number, parse_uuid
 from order_service.log import reading
 from order_service.log.appender import AfterCommit, Appender
 from order_service.log.appends import Append, encode, order_after, recorded
@@ -72,7 +72,7 @@ class EventLog:
 
         Raises `OrderNotFound` for what is neither, in the words for an order that does not exist.
         """
-        order_id = parse_order_id(text)
+        order_id = parse_uuid(text)
         if order_id is None:
             place = parse_order_number(text, self.partitions)
             if place is not None:

@@ -361,7 +361,9 @@ asyncio.run(main())
 
 def work(settings: Settings, deadly: UUID, delivery: str) -> int:
     """A worker process of its own; returns its exit code."""
-    environment = {name: str(value) for name, value in settings.model_dump(mode="json").items() if value}
+    environment = {
+        name: str(value) for name, value in settings.model_dump(mode="json").items() if value
+    }
     environment |= {"ALLOWED_ORIGINS_RAW": settings.ALLOWED_ORIGINS_RAW, "PATH": ""}
     environment["SELF_SERVICE_TRANSITIONS"] = ""
     command = [sys.executable, "-c", WORKER, str(deadly), delivery]

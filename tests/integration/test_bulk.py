@@ -6,6 +6,7 @@ import httpx
 import orjson
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from order_service.consistency import parse
 from tests.accounts import Account
 from tests.orders import ITEMS, place, problem, stored_events
 
@@ -37,6 +38,8 @@ async def test_wrong_orders_hold_up_no_others(
     assert results[3]["problem"]["errors"][0]["pointer"] == "#/items"
     assert results[4]["problem"]["existing_order"] == taken.json()["id"]
     assert await stored_events(web_engine) == 3
+    versions = [t.version for t in parse(answer.headers["consistency-token"], 4)]
+    assert versions in ([1], [1, 1])
 
 
 async def test_each_order_has_a_key_of_its_own_from_that_of_the_request(

@@ -180,6 +180,7 @@ async def test_a_dry_run_of_a_command_shows_what_would_happen_and_stores_nothing
     assert events[1]["data"] == {"total": "24.98", "captured": "24.98"}
     assert nothing.json() == {"order": no_op.json(), "events": []}
     assert (problem(refused), problem(stale)) == ((403, "forbidden"), (412, "stale-version"))
+    assert stale.json()["events_since"] == []
     assert (paid.status_code, "idempotent-replayed" in paid.headers) == (200, False)
     assert await stored_events(web_engine) == 3
 

@@ -58,9 +58,12 @@ async def test_addresses_and_notes_are_kept_beside_the_events(
     internal = await act(web, staff, order, "notes/", {"text": "VIP", "visibility": "internal"})
     nowhere = {**ADDRESS, "country": "Freedonia"}
     wrong = await act(web, owner, order, "shipping-address/", nowhere, method="PUT")
+    seen = await act(web, owner, order, "shipping-address/", method="GET")
 
     assert [a.status_code for a in (moved, noted, internal)] == [200, 200, 200]
     assert "Paris" not in moved.text
+    empty = dict.fromkeys(("company", "line2", "region", "postal_code", "phone"))
+    assert seen.json() == {**ADDRESS, "city": "Paris", **empty}
     assert problem(hidden) == (403, "forbidden")
     assert problem(wrong) == (422, "validation")
     async with web_engine.connect() as connection:
@@ -116,6 +119,8 @@ async def test_payments_that_make_no_sense_are_refused(
             {"kind": "authorization", "source": "provider"},
             {"kind": "authorization", "expires_at": "2027-01-01T00:00:00"},
             {"kind": "authorization", "expires_at": 1800000000},
+            {"kind": "authorization", "expires_at": "1800000000"},
+            {"kind": "authorization", "expires_at": "1999-01-01T00:00:00Z"},
             {"kind": "authorization", "expires_at": "0001-01-01T00:00:00+14:00"},
             {"kind": "capture", "amount": "0"},
             {"kind": "capture", "amount": "1.999"},

@@ -1,10 +1,12 @@
 """Consistency tokens: what a write answered comes back, and nothing else is taken for it."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from order_service.consistency import Token, parse, token_of
+from order_service.consistency import Token, parse, token_of, tokens_of
 from order_service.errors import InvalidRequest
 from order_service.log.fold import fold_stored
 from tests.examples import CAPTURED, NEW_ID, PAID, PLACED
@@ -21,7 +23,14 @@ def test_a_token_names_the_write_s_last_event() -> None:
 
 def test_several_tokens_are_a_list() -> None:
     assert parse(f"{TOKEN}, {TOKEN} ,{TOKEN}", 4) == parse(TOKEN, 4) * 3
-    assert len(parse(",".join([TOKEN] * 16), 4)) == 16
+    assert len(parse(",".join([TOKEN] * 64), 4)) == 64
+
+
+def test_of_many_writes_the_last_in_each_partition_is_enough() -> None:
+    assert FOLDED is not None
+    later, elsewhere = replace(FOLDED, position=10), replace(FOLDED, partition=2)
+
+    assert tokens_of([FOLDED, later, elsewhere, FOLDED]) == f"{token_of(later)}, {TOKEN}"
 
 
 @pytest.mark.parametrize(
@@ -36,11 +45,11 @@ def test_several_tokens_are_a_list() -> None:
         "A" * 36,  # version 0
         "_" * 36,  # no version that an order can have
         f"{TOKEN[:-10]}{'A' * 10}",  # a position before the version
-        ",".join([TOKEN] * 17),
+        ",".join([TOKEN] * 65),
     ],
 )
 def test_what_no_write_answered_is_refused(header: str) -> None:
-    with pytest.raises(InvalidRequest, match="takes 1 to 16 tokens") as refused:
+    with pytest.raises(InvalidRequest, match="takes 1 to 64 tokens") as refused:
         parse(header, 4)
 
     assert refused.value.code == "malformed-request"

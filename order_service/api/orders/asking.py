@@ -26,7 +26,7 @@ from order_service.api.problems import Problem, documented
 from order_service.domain.commands import OrderCommand
 from order_service.errors import NotFound
 from order_service.handle import Answer, Change, Precondition, Preview, change_order, preview_change
-from order_service.ids import now, parse_order_id
+from order_service.ids import now, parse_uuid
 from order_service.log.appends import OrderText
 from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog
@@ -230,7 +230,7 @@ LinePath = Annotated[str, Path(description="A line_id of the order's items.", ex
 
 def part_id(path: str) -> UUID:
     """The id of a payment, shipment, refund or return; NotFound for what cannot be one."""
-    found = parse_order_id(path)
+    found = parse_uuid(path)
     if found is None:
         raise NotFound("not-found", "The order has nothing with this id: read it again.")
     return found

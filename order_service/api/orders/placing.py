@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends
 from pydantic import Field, SkipValidation
 from starlette.responses import Response
 
+from order_service import consistency
 from order_service import settings as limits
 from order_service.accounts import users
 from order_service.api import problems
@@ -39,9 +40,11 @@ from order_service.domain.state import LINES_MAX
 from order_service.errors import InvalidRequest
 from order_service.handle import Creation, place_order, preview_order
 from order_service.ids import now, order_id_of_key, uuid7
+from order_service.log.fold import FoldedOrder
 
 router = APIRouter(prefix="/orders", tags=["orders"])
 
+_Outcome = tuple[dict[str, Any], FoldedOrder | None]  # what is answered, and what was placed
 _ROUTE = "POST /orders/"  # of a fingerprint, alone or in bulk
 
 
@@ -176,31 +179,36 @@ async def place_bulk(
         raise invalid_key()
     turns = asyncio.Semaphore(limits.BULK_CONCURRENCY)
 
-    async def outcome(index: int, order: object) -> dict[str, Any]:
+    async def outcome(index: int, order: object) -> _Outcome:
         async with turns:
-            return {"index": index, **await _outcome(asking, index, order)}
+            return await _outcome(asking, index, order)
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(outcome(i, order)) for i, order in enumerate(body.orders)]
-    return json_answer({"results": [task.result() for task in tasks]}, headers=NO_STORE)
+    outcomes = [task.result() for task in tasks]
+    tokens = consistency.tokens_of(placed for _, placed in outcomes if placed is not None)
+    headers = NO_STORE | ({consistency.HEADER: tokens} if tokens else {})
+    results = [{"index": i, **result} for i, (result, _) in enumerate(outcomes)]
+    return json_answer({"results": results}, headers=headers)
 
 
 def _key_of(key: str, index: int) -> str:
     return f"{key}/{index}"
 
 
-async def _outcome(asking: Asking, index: int, order: object) -> dict[str, Any]:
+async def _outcome(asking: Asking, index: int, order: object) -> _Outcome:
     try:
         key = _key_of(asking.key, index) if asking.key else None
         creation = _creation(asking, _one_order.validate(order), key)
         if asking.dry_run:
             preview = await preview_order(asking.log, creation, now())
-            return {"status": 200, **preview_as_json(preview, **_NOT_IN_LOG)}
+            return {"status": 200, **preview_as_json(preview, **_NOT_IN_LOG)}, None
         placed = (await place_order(asking.log, creation)).order
     except Exception as error:
         problem = problems.of_exception(error)
         if problem is None:
             raise
         document = problems.body(problem, asking.request.state.request_id)
-        return {"status": problem.status, "problem": orjson.Fragment(document)}
-    return {"id": placed.id, "number": placed.number, "version": placed.version, "status": 201}
+        return {"status": problem.status, "problem": orjson.Fragment(document)}, None
+    shown = {"id": placed.id, "number": placed.number, "version": placed.version, "status": 201}
+    return shown, placed
