@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,27 +39,28 @@ class Sent:
 
 @dataclass(frozen=True)
 class Service:
-    """A web process, and a way to it on which replies get lost."""
+    """Two web processes on one database: commands are sent to the one, while queries, and commands
+    whose replies get lost on the way, go to the other."""
 
     runner: asyncio.Runner
-    web: httpx.AsyncClient
+    webs: tuple[httpx.AsyncClient, httpx.AsyncClient]
     lossy: httpx.AsyncClient
     proxy: Proxy
     owner: Account
     staff: Account
 
     def answer(self, sent: Sent) -> httpx.Response:
-        return self.answers(sent)[0]
+        answer = self.runner.run(sent.to(self.webs[sent.method == "GET"]))
+        assert answer.status_code < 500
+        return answer
 
-    def answers(self, *sent: Sent) -> list[httpx.Response]:
-        """To requests that are sent at once."""
+    def answers_to_both(self, sent: Sent) -> list[httpx.Response]:
+        """The same request, sent to both at once."""
 
-        async def all_of_them() -> list[httpx.Response]:
-            return [*await asyncio.gather(*(one.to(self.web) for one in sent))]
+        async def both() -> list[httpx.Response]:
+            return [*await asyncio.gather(*(sent.to(web) for web in self.webs))]
 
-        answers = self.runner.run(all_of_them())
-        assert all(answer.status_code < 500 for answer in answers)
-        return answers
+        return self.runner.run(both())
 
     def lose_reply_to(self, sent: Sent) -> None:
         """The service has answered; the client will never know."""
@@ -90,12 +91,14 @@ def service_of(settings: Settings) -> Iterator[Service]:
 
 @asynccontextmanager
 async def _running(runner: asyncio.Runner, settings: Settings) -> AsyncIterator[Service]:
-    engine = create_engine(settings, WEB, application_name="test-web")
-    async with serving_with(settings) as web:
-        owner = await new_account(web, engine)
-        staff = await new_account(web, engine, role="staff")
-        async with proxy_to("127.0.0.1", web.base_url.port or 0) as proxy:
-            url = f"http://127.0.0.1:{proxy.port}"
-            async with httpx.AsyncClient(base_url=url, timeout=10) as lossy:
-                yield Service(runner, web, lossy, proxy, owner, staff)
-    await engine.dispose()
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(serving_with(settings))
+        other = await stack.enter_async_context(serving_with(settings))
+        engine = create_engine(settings, WEB, application_name="test-web")
+        stack.push_async_callback(engine.dispose)
+        owner = await new_account(one, engine)
+        staff = await new_account(one, engine, role="staff")
+        proxy = await stack.enter_async_context(proxy_to("127.0.0.1", other.base_url.port or 0))
+        url = f"http://127.0.0.1:{proxy.port}"
+        lossy = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=10))
+        yield Service(runner, (one, other), lossy, proxy, owner, staff)

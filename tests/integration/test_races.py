@@ -176,6 +176,32 @@ async def test_under_one_key_all_are_told_what_the_first_is(shop: Shop, race: Ra
     assert await happened(shop, order) == race.events
 
 
+async def hang_up(web: httpx.AsyncClient, request: httpx.Request) -> None:
+    """Sends it, and is gone before any answer."""
+    head = [f"{request.method} {request.url.path} HTTP/1.1"]
+    head += [f"{name}: {value}" for name, value in request.headers.items()]
+    _, writer = await asyncio.open_connection("127.0.0.1", web.base_url.port)
+    writer.write("\r\n".join([*head, "", ""]).encode() + request.content)
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_those_who_hang_up_find_their_command_carried_out_once(shop: Shop) -> None:
+    order = await given(shop)
+    headers = {**shop.staff.headers, "Idempotency-Key": "once"}
+    path = f"/orders/{order.json()['id']}/{TAKE.path}"
+    asked = [web.build_request("POST", path, json=TAKE.body, headers=headers) for web in shop.webs]
+
+    await asyncio.gather(
+        *(hang_up(shop.webs[client % 2], asked[client % 2]) for client in range(CLIENTS))
+    )
+
+    again = await one_asks(shop, 0, order, TAKE, **{"Idempotency-Key": "once"})
+    assert (again.status_code, again.json()["status"]) == (200, "PAID")
+    assert await happened(shop, order) == PAID
+
+
 @races("cancel", "ship")
 async def test_of_all_who_saw_one_version_one_may_act(shop: Shop, race: Race) -> None:
     """Even where the status is reached: the precondition comes before the rules."""

@@ -1,7 +1,7 @@
 """What clients ask of an order over HTTP, drawn so that orders come far, each request with the
 command that it stands for."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol, get_args
@@ -92,9 +92,22 @@ def given(**members: Any) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}
 
 
-def pick(draw: st.DrawFn, known: Iterable[Any], nobody: Any) -> Any:
-    """Mostly one of those that are there."""
-    return draw(st.sampled_from([*known] * 4 + [nobody]))
+def pick(draw: st.DrawFn, parts: Mapping[UUID, Any], fits: Callable[[Any], bool]) -> UUID:
+    """Mostly one that fits, at times any, or one that is not there."""
+    fitting = [part_id for part_id, part in parts.items() if fits(part)]
+    return draw(st.sampled_from(fitting * 4 + [*parts, NOBODY]))
+
+
+def in_state(state: str) -> Callable[[Any], bool]:
+    return lambda part: bool(part.state == state)
+
+
+def is_open(payment: Any) -> bool:
+    return bool(payment.open)
+
+
+def line_of(draw: st.DrawFn, model: OrderModel) -> int:
+    return draw(st.sampled_from([*model.lines] * 4 + [99]))
 
 
 def amount(draw: st.DrawFn, most: int) -> int | None:
@@ -103,8 +116,9 @@ def amount(draw: st.DrawFn, most: int) -> int | None:
 
 
 def units(draw: st.DrawFn, left: Mapping[int, int]) -> dict[int, int]:
-    """So many of one line or two; at times one too many."""
-    lines = draw(st.lists(st.sampled_from([*left]), min_size=1, max_size=2, unique=True))
+    """So many of one line or two of which there are any; at times one too many."""
+    known = [line_id for line_id, quantity in left.items() if quantity > 0] or [*left]
+    lines = draw(st.lists(st.sampled_from(known), min_size=1, max_size=2, unique=True))
     return {line: draw(st.integers(1, max(1, left[line] + 1))) for line in lines}
 
 
@@ -130,13 +144,13 @@ def add_line(draw: st.DrawFn, model: OrderModel) -> Asked:
 
 
 def change_quantity(draw: st.DrawFn, model: OrderModel) -> Asked:
-    line, quantity = pick(draw, model.lines, 99), draw(st.integers(1, 4))
+    line, quantity = line_of(draw, model), draw(st.integers(1, 4))
     command = c.ChangeLineQuantity(line, quantity)
     return Asked("PATCH", f"lines/{line}/", {"quantity": quantity}, command)
 
 
 def remove_line(draw: st.DrawFn, model: OrderModel) -> Asked:
-    line = pick(draw, model.lines, 99)
+    line = line_of(draw, model)
     return Asked("DELETE", f"lines/{line}/", None, c.RemoveLine(line))
 
 
@@ -175,21 +189,21 @@ def pay(draw: st.DrawFn, model: OrderModel) -> Asked:
 
 
 def capture(draw: st.DrawFn, model: OrderModel) -> Asked:
-    payment = pick(draw, model.payments, NOBODY)
+    payment = pick(draw, model.payments, is_open)
     minor = amount(draw, model.payments[payment].open if payment in model.payments else 1)
     command = c.CapturePayment(payment, minor, datetime.now(UTC))
     return Asked("POST", f"payments/{payment}/capture/", given(amount=text(minor)), command)
 
 
 def void_authorization(draw: st.DrawFn, model: OrderModel) -> Asked:
-    payment = pick(draw, model.payments, NOBODY)
+    payment = pick(draw, model.payments, is_open)
     command = c.VoidAuthorization(payment, "OTHER")
     return Asked("POST", f"payments/{payment}/void/", None, command)
 
 
 def fail_payment(draw: st.DrawFn, model: OrderModel) -> Asked:
     payment, code = (
-        pick(draw, model.payments, NOBODY),
+        pick(draw, model.payments, is_open),
         draw(st.sampled_from(["declined", "closed"])),
     )
     command = c.RecordPaymentFailure(payment, code)
@@ -203,13 +217,13 @@ def refund(draw: st.DrawFn, model: OrderModel) -> Asked:
 
 
 def settle(draw: st.DrawFn, model: OrderModel) -> Asked:
-    found, reference = pick(draw, model.refunds, NOBODY), draw(references)
+    found, reference = pick(draw, model.refunds, in_state("PENDING")), draw(references)
     command = c.SettleRefund(found, reference)
     return Asked("POST", f"refunds/{found}/settle/", given(provider_reference=reference), command)
 
 
 def fail_refund(draw: st.DrawFn, model: OrderModel) -> Asked:
-    found = pick(draw, model.refunds, NOBODY)
+    found = pick(draw, model.refunds, in_state("PENDING"))
     return Asked(
         "POST", f"refunds/{found}/fail/", {"code": "closed"}, c.FailRefund(found, "closed")
     )
@@ -226,19 +240,26 @@ def ship(draw: st.DrawFn, model: OrderModel) -> Asked:
 
 
 def track(draw: st.DrawFn, model: OrderModel) -> Asked:
-    parcel, carrier, number = pick(draw, model.shipments, NOBODY), draw(names), draw(names)
+    parcel, carrier, number = (
+        pick(draw, model.shipments, in_state("SENT")),
+        draw(names),
+        draw(names),
+    )
     body = given(carrier=carrier, tracking_number=number)
     return Asked("PATCH", f"shipments/{parcel}/", body, c.UpdateTracking(parcel, carrier, number))
 
 
 def void_shipment(draw: st.DrawFn, model: OrderModel) -> Asked:
-    parcel = pick(draw, model.shipments, NOBODY)
+    parcel = pick(draw, model.shipments, in_state("SENT"))
     command = c.VoidShipment(parcel, "LOST")
     return Asked("POST", f"shipments/{parcel}/void/", {"reason": "LOST"}, command)
 
 
 def deliver(draw: st.DrawFn, model: OrderModel) -> Asked:
-    parcel, at = pick(draw, model.shipments, NOBODY), draw(st.sampled_from([None, None, LONG_AGO]))
+    parcel, at = (
+        pick(draw, model.shipments, in_state("SENT")),
+        draw(st.sampled_from([None, None, LONG_AGO])),
+    )
     body = given(delivered_at=at and at.isoformat())
     command = c.ConfirmDelivery(parcel, at, datetime.now(UTC))
     return Asked("POST", f"shipments/{parcel}/delivered/", body, command)
@@ -253,15 +274,14 @@ def cancel_units(draw: st.DrawFn, model: OrderModel) -> Asked:
 
 
 def request_return(draw: st.DrawFn, model: OrderModel) -> Asked:
-    left = {line_id: line.delivered - line.returned for line_id, line in model.lines.items()}
-    parts = units(draw, left)
+    parts = units(draw, model.returnable())
     body = {"lines": as_json(parts), "reason": "DAMAGED"}
     command = c.RequestReturn(NEW, quantities(parts), "DAMAGED", datetime.now(UTC))
     return Asked("POST", "returns/", body, command)
 
 
 def answer_return(draw: st.DrawFn, model: OrderModel) -> Asked:
-    found = pick(draw, model.returns, NOBODY)
+    found = pick(draw, model.returns, in_state("REQUESTED"))
     commands: Mapping[str, c.OrderCommand] = {
         "approve": c.ApproveReturn(found),
         "reject": c.RejectReturn(found),
@@ -272,7 +292,7 @@ def answer_return(draw: st.DrawFn, model: OrderModel) -> Asked:
 
 
 def receive_return(draw: st.DrawFn, model: OrderModel) -> Asked:
-    found = pick(draw, model.returns, NOBODY)
+    found = pick(draw, model.returns, in_state("APPROVED"))
     parts = draw(st.booleans()) and units(draw, dict.fromkeys(model.lines, 1))
     if not parts:
         return Asked("POST", f"returns/{found}/receive/", {}, c.ReceiveReturn(found, None, NEW))

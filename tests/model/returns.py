@@ -27,12 +27,16 @@ def shares(amount: int, weights: list[int]) -> list[int]:
 class Returns(Goods):
     # --- returns ----------------------------------------------------------------------------------
 
-    def request_return(self, it: c.RequestReturn) -> Outcome:
+    def returnable(self) -> dict[int, int]:
         left = {i: line.delivered - line.returned for i, line in self.lines.items()}
         for back in self.returns.values():
             for line_id, quantity in back.lines.items():
                 if back.state in OPEN:
                     left[line_id] -= quantity - back.received.get(line_id, 0)
+        return left
+
+    def request_return(self, it: c.RequestReturn) -> Outcome:
+        left = self.returnable()
         last = {i: max(self.deliveries(i)) for i in summed(it.lines) if self.deliveries(i)}
         late = it.window is not None and any(it.at > at + it.window for at in last.values())
         refused = self.wrong_lines(it.lines, left) | codes({"return-window-closed": late})
