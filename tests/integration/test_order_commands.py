@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.accounts import Account, new_account
-from tests.orders import ITEMS, change, place, stored_events
+from tests.orders import ITEMS, change, place, problem, stored_events
 
 
 @pytest.fixture
@@ -233,10 +233,15 @@ async def test_anothers_order_is_answered_like_none(
     absent = await web.patch(
         f"/orders/{uuid4()}/", json={"status": "CANCELED"}, headers=other.headers
     )
-    malformed = await web.patch("/orders/7/", json={"status": "CANCELED"}, headers=other.headers)
+    by_number, malformed = [
+        await web.patch(f"/orders/{name}/", json={"status": "CANCELED"}, headers=other.headers)
+        for name in (order.json()["number"], "7")
+    ]
+    actions = await web.get(f"/orders/{order.json()['number']}/actions/", headers=other.headers)
+    answers = (foreign, absent, by_number, malformed, actions)
 
-    assert [r.status_code for r in (foreign, absent, malformed)] == [404, 404, 404]
-    assert {r.json()["type"] for r in (foreign, absent, malformed)} == {"/problems/order-not-found"}
+    assert {problem(answer) for answer in answers} == {(404, "order-not-found")}
+    assert len({answer.json()["detail"] for answer in answers}) == 1
 
 
 async def test_fifty_payments_at_once_pay_once(
