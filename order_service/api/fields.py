@@ -37,6 +37,9 @@ ATTRIBUTES_MAX = 20
 LINE_ID_MAX = 10**9 - 1
 _QUANTITY = re.compile(r"[0-9]{1,6}", re.ASCII)
 _PRICE = re.compile(r"[0-9]{1,13}(\.[0-9]{1,20})?", re.ASCII)
+_TIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:]{8}(\.[0-9]{1,9})?([Zz]|[+-][0-9:]{5})", re.ASCII
+)
 _YEARS = range(2000, 2200)
 
 
@@ -67,8 +70,9 @@ def _written_in(number: Decimal, digits: int) -> bool:
     return len(significant) <= digits and -digits <= exponent and number.adjusted() < digits
 
 
-def _text(value: Any) -> Any:
-    if not isinstance(value, str):
+def _time(value: Any) -> Any:
+    """RFC 3339 only: pydantic would take Unix times, and spaces for the T, as well."""
+    if not (isinstance(value, str) and _TIME.fullmatch(value)):
         raise PydanticCustomError("time", "A time is a string such as 2026-03-01T12:00:00Z")
     return value
 
@@ -104,7 +108,7 @@ Price = Annotated[
 ]
 Id = Annotated[UUID, BeforeValidator(_id)]
 # RFC 3339 with an offset.
-Time = Annotated[AwareDatetime, BeforeValidator(_text), AfterValidator(_utc)]
+Time = Annotated[AwareDatetime, BeforeValidator(_time), AfterValidator(_utc)]
 # One line: names and references end up in lists, labels and file names. Only notes have more.
 _LINE = r"[^\t\r\n]*"
 ShortText = Annotated[
