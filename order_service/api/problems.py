@@ -145,6 +145,9 @@ def of_error(error: OrderServiceError) -> Problem:
         headers["Retry-After"] = RETRY_AFTER_S
     problem = Problem(status, error.code, error.detail, headers)
     problem.members.update(error.facts)
+    if error.code == "validation":  # a rule that more than one field may break: all of the body
+        whole = {"detail": error.detail, "pointer": "#", "code": "rule"}
+        problem.members.setdefault("errors", [whole])
     return problem
 
 

@@ -116,6 +116,8 @@ async def test_payments_that_make_no_sense_are_refused(
             {"kind": "authorization", "source": "provider"},
             {"kind": "authorization", "expires_at": "2027-01-01T00:00:00"},
             {"kind": "authorization", "expires_at": 1800000000},
+            {"kind": "authorization", "expires_at": "1800000000"},
+            {"kind": "authorization", "expires_at": "2027-01-01 00:00:00Z"},
             {"kind": "authorization", "expires_at": "0001-01-01T00:00:00+14:00"},
             {"kind": "capture", "amount": "0"},
             {"kind": "capture", "amount": "1.999"},
@@ -125,6 +127,7 @@ async def test_payments_that_make_no_sense_are_refused(
     by_owner = await act(web, owner, order, "payments/", {"kind": "capture"})
 
     assert [problem(a) for a in answers] == [(422, "validation")] * len(answers)
+    assert all(a.json()["errors"][0]["pointer"].startswith("#") for a in answers)
     assert [problem(a) for a in unknown] == [(404, "not-found")] * 2
     assert (problem(by_owner), by_owner.json()["required_role"]) == ((403, "forbidden"), "staff")
 
