@@ -197,6 +197,7 @@ async def test_a_wrong_change_is_refused(
     refused = await change(web, staff, await place(web, staff), **body)
 
     assert (refused.status_code, refused.json()["type"]) == (422, "/problems/validation")
+    assert [error["pointer"].count("/") for error in refused.json()["errors"]] == [1]
 
 
 async def test_an_owner_may_set_only_what_the_shop_allows(

@@ -1,6 +1,6 @@
 """`PATCH /orders/{id}/`: the shorthand that sets a status. May import asking."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import uuid4
 
 from fastapi import APIRouter, Depends
@@ -13,6 +13,7 @@ from order_service.api.orders.asking import AskingChangeDependency, refusals, wr
 from order_service.api.orders.permissions import check_cancel_window, may_set
 from order_service.domain.commands import ChangeStatus, TargetStatus
 from order_service.domain.events import CancelReason
+from order_service.domain.state import Status
 from order_service.errors import InvalidRequest
 from order_service.ids import now
 from order_service.log.fold import FoldedOrder
@@ -23,7 +24,7 @@ router = APIRouter(prefix="/orders", tags=["orders"])
 class ChangeStatusRequest(ChangeBody):
     model_config = examples({"status": "PAID"})
 
-    status: TargetStatus | Literal["PARTIALLY_SHIPPED", "RETURNED"]
+    status: Status
     reason: CancelReason | None = None
     note: Note | None = None
     tracking_number: Words | None = None
