@@ -23,6 +23,7 @@ async def test_lines_are_edited_until_money_moves(
     added = await act(web, owner, order, "lines/", new)
     changed = await act(web, owner, order, "lines/1/", {"quantity": 1}, method="PATCH")
     same = await act(web, owner, order, "lines/1/", {"quantity": 1}, method="PATCH")
+    stale = await act(web, owner, order, "lines/2/", {"expected_version": 1}, method="DELETE")
     removed = await act(web, owner, order, "lines/2/", method="DELETE")
     too_fine = await act(web, owner, order, "lines/", {**new, "unit_price": "1.505"})
     unpriced = await act(web, owner, order, "lines/", {"sku": "CAP", "quantity": 1})
@@ -39,6 +40,7 @@ async def test_lines_are_edited_until_money_moves(
     ]
     assert added.json()["items"][2]["attributes"] == {"colour": "red"}
     assert (same.status_code, same.headers["etag"]) == (200, '"3"')
+    assert problem(stale) == (409, "concurrent-update")
     assert [problem(a) for a in (too_fine, unpriced)] == [(422, "validation")] * 2
     assert [problem(a) for a in unknown] == [(404, "line-not-found")] * 2
     assert problem(last) == (409, "last-line")
