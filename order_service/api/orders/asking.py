@@ -49,17 +49,20 @@ _LINE_ID = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
 
 async def _idempotency_key(
+    request: Request,
     idempotency_key: Annotated[
         str | None,
         Header(description="A name for this request: repeats under it get the first answer."),
     ] = None,
 ) -> str | None:
-    """The key, bare or as a structured-field string. Raises Problem 400."""
+    """The key, bare or as a structured-field string. Raises Problem 400; for two keys as well,
+    since a repeat might be recognized by the other one only."""
     if idempotency_key is None:
         return None
     match = _KEY.fullmatch(idempotency_key)
     key = match and (match[1] or match[2])
-    if not key or len(key) > KEY_LENGTH_MAX:
+    sent = len(request.headers.getlist("idempotency-key"))
+    if not key or len(key) > KEY_LENGTH_MAX or sent > 1:
         raise invalid_key()
     return key
 
@@ -68,7 +71,7 @@ def invalid_key() -> Problem:
     return Problem(
         400,
         "idempotency-key-invalid",
-        'Send 1 to 255 printable ASCII characters, bare or as a string such as "8e03978e".',
+        'Send 1 to 255 printable ASCII characters, once, bare or as a string: "8e03978e".',
     )
 
 
