@@ -189,6 +189,9 @@ async def test_a_derived_status_cannot_be_set(
         {"status": "PAID", "expected_version": "1"},
         {"status": "CANCELED", "reason": "BORED"},
         {"status": "CANCELED", "note": " "},
+        {"status": "PAID", "note": "By transfer"},
+        {"status": "SHIPPED", "reason": "OTHER"},
+        {"status": "CANCELED", "tracking_number": "T-1"},
     ],
 )
 async def test_a_wrong_change_is_refused(
@@ -197,7 +200,7 @@ async def test_a_wrong_change_is_refused(
     refused = await change(web, staff, await place(web, staff), **body)
 
     assert (refused.status_code, refused.json()["type"]) == (422, "/problems/validation")
-    assert [error["pointer"].count("/") for error in refused.json()["errors"]] == [1]
+    assert [error["pointer"].count("/") < 2 for error in refused.json()["errors"]] == [True]
 
 
 async def test_an_owner_may_set_only_what_the_shop_allows(

@@ -1,9 +1,11 @@
 """`PATCH /orders/{id}/`: the shorthand that sets a status. May import asking."""
 
-from typing import Annotated
+from typing import Annotated, Self
 from uuid import uuid4
 
 from fastapi import APIRouter, Depends
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
 from order_service.api.body import json_body
@@ -22,12 +24,25 @@ router = APIRouter(prefix="/orders", tags=["orders"])
 
 
 class ChangeStatusRequest(ChangeBody):
+    """`reason` and `note` are a cancellation's, `tracking_number` is a shipment's."""
+
     model_config = examples({"status": "PAID"})
 
     status: Status
     reason: CancelReason | None = None
     note: Note | None = None
     tracking_number: Words | None = None
+
+    @model_validator(mode="after")
+    def _of_its_status(self) -> Self:
+        """Nothing is taken and then forgotten."""
+        canceling = self.reason is not None or self.note is not None
+        shipping = self.tracking_number is not None
+        if (canceling and self.status != "CANCELED") or (shipping and self.status != "SHIPPED"):
+            raise PydanticCustomError(
+                "status", "reason and note go with CANCELED, tracking_number with SHIPPED"
+            )
+        return self
 
     @property
     def target(self) -> TargetStatus:
