@@ -40,8 +40,11 @@ class NotFound(OrderServiceError):
 
 
 class OrderNotFound(NotFound):
-    def __init__(self, order_id: object) -> None:
-        super().__init__("order-not-found", f"No order {order_id} that you may see.")
+    """In the same words whether it is absent or somebody else's, whatever was asked for: the id
+    behind a foreign number is not told, nor that there is one."""
+
+    def __init__(self) -> None:
+        super().__init__("order-not-found", "No order with this id or number that you may see.")
 
 
 class VersionConflict(OrderServiceError):

@@ -51,7 +51,7 @@ async def read_seen(
     first, found = await query(engine, load)
     origin = _origin(first, caller)
     if not (caller.is_staff or (origin is not None and origin.owner == caller.user_id)):
-        raise _not_found()
+        raise OrderNotFound
     seen = Seen(
         order_id,
         partition,
@@ -65,14 +65,10 @@ def _origin(first: StoredEvent | None, caller: Caller) -> Origin | None:
     """None, for staff only: the first event cannot be read. Nobody else can be told from its owner
     then, so they are told that it cannot be read."""
     if first is None:
-        raise _not_found()
+        raise OrderNotFound
     try:
         return origin_of(first)
     except UnreadableEvent:
         if caller.is_staff:
             return None
         raise
-
-
-def _not_found() -> OrderNotFound:
-    return OrderNotFound("with this id")

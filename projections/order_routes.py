@@ -68,7 +68,7 @@ async def get_order(
         order, cache_use = await reader.read(found, max(seen, default=0))
     # Decided on the owner in what was loaded, and alike for what does not exist.
     if order is None or not (caller.is_staff or order.owner == caller.user_id):
-        raise OrderNotFound("with this id")
+        raise OrderNotFound
     if moment.version is not None and last < moment.version:
         raise wrong_parameter("version", f"The order is at version {last}: expected 1 to {last}.")
     return _answer(order, PRIVATE | {"X-Cache": cache_use}, if_none_match)

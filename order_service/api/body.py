@@ -26,7 +26,7 @@ from order_service.api.problems import Problem, validation
 M = TypeVar("M", bound=BaseModel)
 _UNWANTED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _CHARSET = re.compile(r"""charset\s*=\s*"?([^";\s]*)""", re.IGNORECASE)
-_WITH_BODY = {"POST", "PUT", "PATCH"}
+_WITH_BODY = {"POST", "PUT", "PATCH", "DELETE"}
 
 
 def _plain(value: str) -> str:

@@ -256,7 +256,8 @@ class ChangeStatus:
     """The shorthand of `PATCH /orders/{id}/`: the one command that leads from the present status to
     `to`.
 
-    `new_id` becomes the payment's, shipment's or refund's.
+    `new_id` becomes the payment's, shipment's or refund's. The text is a cancellation's own, else a
+    note beside what happens.
     """
 
     to: TargetStatus
@@ -264,6 +265,7 @@ class ChangeStatus:
     at: datetime
     reason: CancelReason
     text_ref: UUID | None = None
+    note_visibility: NoteVisibility = "public"
     tracking_number: str | None = None
 
 

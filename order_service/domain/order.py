@@ -36,7 +36,7 @@ from order_service.domain.commands import (
     VoidAuthorization,
     VoidShipment,
 )
-from order_service.domain.events import OrderEvent
+from order_service.domain.events import OrderEvent, OrderNoteAdded
 from order_service.domain.evolve import evolve, initial
 from order_service.domain.payments import (
     authorize_payment,
@@ -149,6 +149,14 @@ def decide(command: OrderCommand, order: Order | None) -> tuple[OrderEvent, ...]
 
 
 def change_status(command: ChangeStatus, order: Order) -> tuple[OrderEvent, ...]:
+    """What leads there; and its note, where the events have no place for it."""
+    events = _lead(command, order)
+    if not events or command.text_ref is None or command.to == "CANCELED":
+        return events
+    return (*events, OrderNoteAdded(command.text_ref, command.note_visibility, command.text_ref))
+
+
+def _lead(command: ChangeStatus, order: Order) -> tuple[OrderEvent, ...]:
     """The shorthand's table: from the present status to `command.to`."""
     new_id = command.new_id
     match (status(order), command.to):

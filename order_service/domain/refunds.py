@@ -86,8 +86,19 @@ def cancel_units(command: CancelUnits, order: Order) -> tuple[OrderEvent, ...]:
     if rules.units(after) == 0:
         return (canceled, *_nothing_left(command, order, after))
     paid = paid_milestone(after)
-    refund = _refund_of_credit(command.refund_id, command.reason, after)
+    refund = _refund(command.refund_id, command.reason, _owed_for_units(order, after), after)
     return (canceled, *paid, *refund, *milestones(order, after))
+
+
+def _owed_for_units(before: Order, after: Order) -> int:
+    """What was paid for the units, or all that is owed if that is more.
+
+    Not the credit alone: a refund that was given before, for a return or as a favour, has lowered
+    what was paid on balance, but not what these units were bought for.
+    """
+    unpaid = max(0, rules.total_minor(before) - before.captured_minor)
+    paid_for = rules.total_minor(before) - rules.total_minor(after) - unpaid
+    return max(rules.credit_due_minor(after), min(paid_for, rules.refundable_minor(after)))
 
 
 def _nothing_left(command: CancelUnits, before: Order, after: Order) -> tuple[OrderEvent, ...]:
@@ -115,10 +126,15 @@ def _refund_of_credit(
     refund_id: UUID, reason: CancelReason, after: Order
 ) -> tuple[OrderEvent, ...]:
     """What was paid and is owed no more goes back."""
-    credit = rules.credit_due_minor(after)
-    if credit == 0:
+    return _refund(refund_id, reason, rules.credit_due_minor(after), after)
+
+
+def _refund(
+    refund_id: UUID, reason: CancelReason, amount_minor: int, after: Order
+) -> tuple[OrderEvent, ...]:
+    if amount_minor == 0:
         return ()
-    return (RefundRequested(refund_id, credit, "cancel", reason, only_payment(after)),)
+    return (RefundRequested(refund_id, amount_minor, "cancel", reason, only_payment(after)),)
 
 
 # --- refunds --------------------------------------------------------------------------------------

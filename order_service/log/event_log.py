@@ -70,7 +70,7 @@ class EventLog:
     async def resolve(self, text: str) -> UUID:
         """The order's id, from itself (which may be nobody's) or from the order's number.
 
-        Raises `OrderNotFound` for what is neither, in the words for an order that does not exist.
+        Raises `OrderNotFound` for what is neither.
         """
         order_id = parse_uuid(text)
         if order_id is None:
@@ -78,7 +78,7 @@ class EventLog:
             if place is not None:
                 order_id = await query(self._engine, lambda c: reading.find_stream(c, *place))
         if order_id is None:
-            raise OrderNotFound("with this id")
+            raise OrderNotFound
         return order_id
 
     def remembered(self, stream_id: UUID) -> FoldedOrder | None:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.accounts import Account, new_account
-from tests.orders import ITEMS, change, place, stored_events
+from tests.orders import ITEMS, change, place, problem, stored_events
 
 
 @pytest.fixture
@@ -188,6 +188,8 @@ async def test_a_derived_status_cannot_be_set(
         {"status": "PAID", "expected_version": "1"},
         {"status": "CANCELED", "reason": "BORED"},
         {"status": "CANCELED", "note": " "},
+        {"status": "SHIPPED", "reason": "OTHER"},
+        {"status": "CANCELED", "tracking_number": "T-1"},
     ],
 )
 async def test_a_wrong_change_is_refused(
@@ -196,6 +198,7 @@ async def test_a_wrong_change_is_refused(
     refused = await change(web, staff, await place(web, staff), **body)
 
     assert (refused.status_code, refused.json()["type"]) == (422, "/problems/validation")
+    assert [error["pointer"].count("/") < 2 for error in refused.json()["errors"]] == [True]
 
 
 async def test_an_owner_may_set_only_what_the_shop_allows(
@@ -232,10 +235,15 @@ async def test_anothers_order_is_answered_like_none(
     absent = await web.patch(
         f"/orders/{uuid4()}/", json={"status": "CANCELED"}, headers=other.headers
     )
-    malformed = await web.patch("/orders/7/", json={"status": "CANCELED"}, headers=other.headers)
+    by_number, malformed = [
+        await web.patch(f"/orders/{name}/", json={"status": "CANCELED"}, headers=other.headers)
+        for name in (order.json()["number"], "7")
+    ]
+    actions = await web.get(f"/orders/{order.json()['number']}/actions/", headers=other.headers)
+    answers = (foreign, absent, by_number, malformed, actions)
 
-    assert [r.status_code for r in (foreign, absent, malformed)] == [404, 404, 404]
-    assert {r.json()["type"] for r in (foreign, absent, malformed)} == {"/problems/order-not-found"}
+    assert {problem(answer) for answer in answers} == {(404, "order-not-found")}
+    assert len({answer.json()["detail"] for answer in answers}) == 1
 
 
 async def test_without_a_token_nothing_is_parsed(web: httpx.AsyncClient) -> None:

@@ -23,6 +23,7 @@ async def test_lines_are_edited_until_money_moves(
     added = await act(web, owner, order, "lines/", new)
     changed = await act(web, owner, order, "lines/1/", {"quantity": 1}, method="PATCH")
     same = await act(web, owner, order, "lines/1/", {"quantity": 1}, method="PATCH")
+    stale = await act(web, owner, order, "lines/2/", {"expected_version": 1}, method="DELETE")
     removed = await act(web, owner, order, "lines/2/", method="DELETE")
     too_fine = await act(web, owner, order, "lines/", {**new, "unit_price": "1.505"})
     unpriced = await act(web, owner, order, "lines/", {"sku": "CAP", "quantity": 1})
@@ -39,6 +40,7 @@ async def test_lines_are_edited_until_money_moves(
     ]
     assert added.json()["items"][2]["attributes"] == {"colour": "red"}
     assert (same.status_code, same.headers["etag"]) == (200, '"3"')
+    assert problem(stale) == (409, "concurrent-update")
     assert [problem(a) for a in (too_fine, unpriced)] == [(422, "validation")] * 2
     assert [problem(a) for a in unknown] == [(404, "line-not-found")] * 2
     assert problem(last) == (409, "last-line")
@@ -121,6 +123,7 @@ async def test_payments_that_make_no_sense_are_refused(
             {"kind": "authorization", "expires_at": 1800000000},
             {"kind": "authorization", "expires_at": "1800000000"},
             {"kind": "authorization", "expires_at": "1999-01-01T00:00:00Z"},
+            {"kind": "authorization", "expires_at": "2027-01-01 00:00:00Z"},
             {"kind": "authorization", "expires_at": "0001-01-01T00:00:00+14:00"},
             {"kind": "capture", "amount": "0"},
             {"kind": "capture", "amount": "1.999"},
@@ -130,6 +133,7 @@ async def test_payments_that_make_no_sense_are_refused(
     by_owner = await act(web, owner, order, "payments/", {"kind": "capture"})
 
     assert [problem(a) for a in answers] == [(422, "validation")] * len(answers)
+    assert all(a.json()["errors"][0]["pointer"].startswith("#") for a in answers)
     assert [problem(a) for a in unknown] == [(404, "not-found")] * 2
     assert (problem(by_owner), by_owner.json()["required_role"]) == ((403, "forbidden"), "staff")
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from tests.accounts import Account, new_account
-from tests.orders import ITEMS, change, place, stored_events
+from tests.orders import ITEMS, change, place, problem, stored_events
 
 
 @pytest.fixture
@@ -131,6 +131,16 @@ async def test_a_malformed_key_is_refused(
 
     assert answer.json()["type"] == "/problems/idempotency-key-invalid"
     assert answer.status_code == 400
+
+
+async def test_two_keys_are_refused(web: httpx.AsyncClient, owner: Account) -> None:
+    keys = [("Idempotency-Key", "a"), ("Idempotency-Key", "b")]
+
+    answer = await web.post(
+        "/orders/", json={"items": ITEMS}, headers=[*owner.headers.items(), *keys]
+    )
+
+    assert problem(answer) == (400, "idempotency-key-invalid")
 
 
 async def test_fifty_repeats_at_once_make_one_order(

@@ -33,14 +33,16 @@ class OrderModel(Returns, Money):
         )
         if refused:
             return refused
-        before = self.reached()
+        before, total = self.reached(), self.total
         line.canceled += it.quantity
         if self.sum("active") == 0:
             self.canceled = True
             refund = self.give_back(it.refund_id, self.credit)
             return ["OrderUnitsCanceled", *refund, "OrderCanceled", *self.void_open()]
         paid = self.first_paid()
-        refund = self.give_back(it.refund_id, self.credit)
+        bought_for = total - self.total - max(0, total - self.captured)
+        owed = max(self.credit, min(bought_for, self.refundable))
+        refund = self.give_back(it.refund_id, owed)
         return ["OrderUnitsCanceled", *paid, *refund, *self.milestones(before)]
 
     def cancel_order(self, it: c.CancelOrder) -> Outcome:

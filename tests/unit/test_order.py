@@ -1,11 +1,14 @@
 """The shorthand of PATCH: from each status to each; what the decider takes for granted."""
 
+from dataclasses import replace
+
 import pytest
 
 from order_service.domain.commands import ChangeStatus, ExpireOrder, TargetStatus
 from order_service.domain.events import (
     LineQuantity,
     OrderCanceled,
+    OrderNoteAdded,
     OrderPaid,
     PaymentAuthorizationVoided,
     PaymentCaptured,
@@ -173,3 +176,10 @@ def test_an_order_is_placed_once_and_first() -> None:
         decide(place(), given(PLACED).order)
     with pytest.raises(AssertionError):
         decide(ExpireOrder(), None)
+
+
+def test_a_note_on_a_status_stands_beside_what_happens() -> None:
+    command = replace(to_status("PAID"), text_ref=TEXT, note_visibility="internal")
+
+    given(PLACED).when(command).then(CAPTURED, PAID, OrderNoteAdded(TEXT, "internal", TEXT))
+    given(PLACED, CAPTURED, PAID).when(command).then()

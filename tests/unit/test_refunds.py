@@ -179,6 +179,12 @@ def test_a_part_paid_order_is_paid_by_canceling_what_is_not(captured: int, then:
     given(PLACED, *paid_in(captured)).when(ONE_PEN).then(PEN_CANCELED, *then)
 
 
+def test_a_favour_given_before_takes_nothing_off_the_refund_of_canceled_units() -> None:
+    favour = RefundRequested(UUID(int=70), 500, "manual", "GOODWILL", NEW_ID)
+
+    given(*IS_PAID, favour).when(ONE_PEN).then(PEN_CANCELED, refund(999))
+
+
 def test_a_discount_worth_more_than_what_is_left_leaves_nothing_to_pay() -> None:
     placed = OrderPlaced(USER, "USD", (PEN, INK), 0, 1000, 1498)
 

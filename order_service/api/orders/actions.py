@@ -80,7 +80,7 @@ async def get_actions(request: Request, caller: CallerDependency, order: OrderPa
     order_id = await log.resolve(order)
     folded = await log.read(order_id)
     if folded is None:
-        raise OrderNotFound(order_id)
+        raise OrderNotFound
     visible_to(caller, folded)
     asked = _Asked(caller, folded, request.app.state.settings, now())
     listed = [_as_json(action, asked) for action in _actions(asked)]

@@ -49,17 +49,20 @@ _LINE_ID = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
 
 async def _idempotency_key(
+    request: Request,
     idempotency_key: Annotated[
         str | None,
         Header(description="A name for this request: repeats under it get the first answer."),
     ] = None,
 ) -> str | None:
-    """The key, bare or as a structured-field string. Raises Problem 400."""
+    """The key, bare or as a structured-field string. Raises Problem 400; for two keys as well,
+    since a repeat might be recognized by the other one only."""
     if idempotency_key is None:
         return None
     match = _KEY.fullmatch(idempotency_key)
     key = match and (match[1] or match[2])
-    if not key or len(key) > KEY_LENGTH_MAX:
+    sent = len(request.headers.getlist("idempotency-key"))
+    if not key or len(key) > KEY_LENGTH_MAX or sent > 1:
         raise invalid_key()
     return key
 
@@ -68,7 +71,7 @@ def invalid_key() -> Problem:
     return Problem(
         400,
         "idempotency-key-invalid",
-        'Send 1 to 255 printable ASCII characters, bare or as a string such as "8e03978e".',
+        'Send 1 to 255 printable ASCII characters, once, bare or as a string: "8e03978e".',
     )
 
 
@@ -115,7 +118,7 @@ class Asking:
         JSON is the more urgent problem."""
         await known_parameters(self.request)
 
-    def metadata(self, route: str, body: BaseModel | None, key: str | None) -> Metadata:
+    def metadata(self, route: str, body: BaseModel, key: str | None) -> Metadata:
         """Who asks, and what proves a repeat of the same request under the same key."""
         traceparent = self.request.headers.get("traceparent", "")
         return Metadata(
@@ -160,7 +163,7 @@ class AskingChange:
     async def carry_out(
         self,
         order: str,
-        body: ChangeBody | None,
+        body: ChangeBody,
         kind: type[OrderCommand],
         command: Callable[[FoldedOrder], OrderCommand],
         texts: tuple[OrderText, ...] = (),
@@ -180,7 +183,7 @@ class AskingChange:
             authorize=authorize or (lambda: may_command(caller, kind)),
             precondition=Precondition(
                 self.tags,
-                body.expected_version if body else None,
+                body.expected_version,
                 asking.settings.REQUIRE_IF_MATCH,
             ),
             texts=texts,
@@ -210,13 +213,13 @@ def _route(request: Request) -> str:
     return f"{request.method} {path}"
 
 
-def _fingerprint(route: str, body: BaseModel | None) -> str:
+def _fingerprint(route: str, body: BaseModel) -> str:
     """SHA-256 of method, route and the canonical content.
 
     Of what was sent only: keys never expire, and a field that a later version of this service adds
     must not make old requests look like others.
     """
-    sent = body.model_dump(exclude_unset=True) if body else {}
+    sent = body.model_dump(exclude_unset=True)
     content = orjson.dumps(sent, default=str, option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(f"{route}\n".encode() + content).hexdigest()
 
@@ -253,11 +256,10 @@ def written(kind: str, body: str | None) -> tuple[UUID | None, tuple[OrderText, 
 # --- what is answered -----------------------------------------------------------------------------
 
 
-def refusals(*, staff: bool = False, body: bool = True) -> dict[int | str, dict[str, Any]]:
+def refusals(*, staff: bool = False) -> dict[int | str, dict[str, Any]]:
     """The problems that a command on an order may be answered with. `staff`: not for everybody."""
-    media_type = (415,) if body else ()
     forbidden = (403,) if staff else ()
-    return documented(*(400, 401, *forbidden, 404, 409, 412, 413, *media_type, 422, 428, 429, 503))
+    return documented(*(400, 401, *forbidden, 404, 409, 412, 413, 415, 422, 428, 429, 503))
 
 
 def answer(answer: Answer, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

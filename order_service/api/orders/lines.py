@@ -24,6 +24,10 @@ class AddLineRequest(ChangeBody, Item):
     model_config = examples({"sku": "PEN-1", "name": "Pen", "quantity": 2, "unit_price": "9.99"})
 
 
+class RemoveLineRequest(ChangeBody):
+    model_config = examples({})
+
+
 class ChangeQuantityRequest(ChangeBody):
     model_config = examples({"quantity": 3})
 
@@ -61,11 +65,14 @@ async def change_quantity(
     )
 
 
-@router.delete("/{line_id}/", operation_id="lines_remove", responses=refusals(body=False))
+@router.delete("/{line_id}/", operation_id="lines_remove", responses=refusals())
 async def remove_line(
-    asking: AskingChangeDependency, order: OrderPath, line_id: LinePath
+    asking: AskingChangeDependency,
+    body: Annotated[RemoveLineRequest, Depends(json_body(RemoveLineRequest, optional=True))],
+    order: OrderPath,
+    line_id: LinePath,
 ) -> Response:
     """The line is gone; its number is not used again."""
     return await asking.carry_out(
-        order, None, RemoveLine, lambda _: RemoveLine(line_id_of(line_id))
+        order, body, RemoveLine, lambda _: RemoveLine(line_id_of(line_id))
     )

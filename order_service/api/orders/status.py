@@ -1,9 +1,11 @@
 """`PATCH /orders/{id}/`: the shorthand that sets a status. May import asking."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Self
 from uuid import uuid4
 
 from fastapi import APIRouter, Depends
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
 from order_service.api.body import json_body
@@ -13,6 +15,7 @@ from order_service.api.orders.asking import AskingChangeDependency, refusals, wr
 from order_service.api.orders.permissions import check_cancel_window, may_set
 from order_service.domain.commands import ChangeStatus, TargetStatus
 from order_service.domain.events import CancelReason
+from order_service.domain.state import Status
 from order_service.errors import InvalidRequest
 from order_service.ids import now
 from order_service.log.fold import FoldedOrder
@@ -21,12 +24,24 @@ router = APIRouter(prefix="/orders", tags=["orders"])
 
 
 class ChangeStatusRequest(ChangeBody):
+    """`reason` is a cancellation's, `tracking_number` a shipment's; a `note` goes with any."""
+
     model_config = examples({"status": "PAID"})
 
-    status: TargetStatus | Literal["PARTIALLY_SHIPPED", "RETURNED"]
+    status: Status
     reason: CancelReason | None = None
     note: Note | None = None
     tracking_number: Words | None = None
+
+    @model_validator(mode="after")
+    def _of_its_status(self) -> Self:
+        """Nothing is taken and then forgotten."""
+        canceling, shipping = self.reason is not None, self.tracking_number is not None
+        if (canceling and self.status != "CANCELED") or (shipping and self.status != "SHIPPED"):
+            raise PydanticCustomError(
+                "status", "A reason goes with CANCELED, a tracking_number with SHIPPED"
+            )
+        return self
 
     @property
     def target(self) -> TargetStatus:
@@ -58,6 +73,7 @@ async def change_status(
             at=now(),
             reason=body.reason or ("OTHER" if caller.is_staff else "CUSTOMER_REQUEST"),
             text_ref=text_ref,
+            note_visibility="internal" if caller.is_staff else "public",
             tracking_number=body.tracking_number,
         )
 
