@@ -1,5 +1,6 @@
 """The export: every order that fits the filters, as one file. May import order_list and api."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Annotated, Any
@@ -8,8 +9,9 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Message, Send
 
 from order_service import settings as limits
 from order_service.api.answers import PRIVATE
@@ -31,6 +33,21 @@ _MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8; header=present",
     "ndjson": "application/x-ndjson",
 }
+
+
+class File(StreamingResponse):
+    """Cut off in the middle for a client that takes nothing for EXPORT_SEND_TIMEOUT_S, or when
+    something fails: half a file must not pass for a whole one."""
+
+    async def stream_response(self, send: Send) -> None:
+        async def send_in_time(message: Message) -> None:
+            try:
+                async with asyncio.timeout(limits.EXPORT_SEND_TIMEOUT_S):
+                    await send(message)
+            except TimeoutError:
+                raise ClientDisconnect from None
+
+        await super().stream_response(send_in_time)
 
 
 @router.get(
@@ -73,7 +90,7 @@ async def export(
     name = f"orders-{now():%Y%m%dT%H%M%SZ}.{parameters.format}"
     headers |= PRIVATE | {"Content-Disposition": f'attachment; filename="{name}"'}
     headers["Content-Type"] = _MEDIA_TYPES[parameters.format]
-    return StreamingResponse(content, 200, headers)
+    return File(content, 200, headers)
 
 
 async def _newest(connection: AsyncConnection, where: Conditions) -> Last | None:

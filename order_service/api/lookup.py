@@ -1,18 +1,13 @@
-"""Which order a path means. May import the log.
+"""Which order a path means. May import fastapi only.
 
-Look-up comes after the validation of what was sent (422 before 404), and FastAPI runs dependencies
-in the order in which they are declared, before it checks the route's own parameters. So a route
-with a body declares `OrderId` after it; one with query parameters takes `OrderPath` and calls
-`EventLog.resolve` itself.
+A route takes the text and has `EventLog.resolve` find the order itself: look-up comes after the
+validation of all that was sent (422 before 404), and a dependency would run before FastAPI checks
+the route's own parameters.
 """
 
 from typing import Annotated
-from uuid import UUID
 
-from fastapi import Depends, Path
-from starlette.requests import Request
-
-from order_service.log.event_log import EventLog
+from fastapi import Path
 
 OrderPath = Annotated[
     str,
@@ -22,12 +17,3 @@ OrderPath = Annotated[
         examples=["0199a2b4-5c6d-7e8f-9a0b-1c2d3e4f5a6b", "A-100042-1"],
     ),
 ]
-
-
-async def _resolved(request: Request, order_id: OrderPath) -> UUID:
-    log: EventLog = request.app.state.log
-    return await log.resolve(order_id)
-
-
-# The id of an order that may exist. Raises OrderNotFound for a text that names none.
-OrderId = Annotated[UUID, Depends(_resolved)]

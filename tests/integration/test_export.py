@@ -3,6 +3,7 @@
 import asyncio
 import csv
 import io
+import logging
 from dataclasses import replace
 
 import httpx
@@ -98,15 +99,22 @@ async def test_an_export_takes_the_list_s_filters(
     assert head.content.count(b"\n") == 1
 
 
+async def given_wide_orders(
+    web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
+) -> None:
+    """A thousand: more than what lies between the server and a client that does not read."""
+    wide = replace(PEN, attributes={f"k{n}": "v" * 255 for n in range(20)})
+    order = replace(PLACED, lines=(wide,), total_minor=1998)
+    await given_orders(web_engine, *[(order,)] * 1000)
+    await advance_all(projector_engine, cache)
+
+
 async def test_pages_are_bounded_and_no_transaction_waits_for_the_client(
     settings: Settings, web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
     """A client that reads the beginning and pauses: the server reads no further than it may buffer,
     and holds no connection in a transaction. Then the client goes, and the export ends."""
-    wide = replace(PEN, attributes={f"k{n}": "v" * 255 for n in range(20)})
-    order = replace(PLACED, lines=(wide,), total_minor=1998)
-    await given_orders(web_engine, *[(order,)] * 1000)
-    await advance_all(projector_engine, cache)
+    await given_wide_orders(web_engine, projector_engine, cache)
     app = create_app(settings.model_copy(update={"RATE_LIMIT": "1000000/minute"}))
     pages: list[object] = []
     async with serving(app) as web:
@@ -141,6 +149,27 @@ async def _settled(pages: list[object]) -> int:
         before = len(pages)
         await asyncio.sleep(0.5)
     return before
+
+
+async def test_a_client_that_takes_nothing_is_cut_off(
+    web: httpx.AsyncClient,
+    staff: Account,
+    web_engine: AsyncEngine,
+    projector_engine: AsyncEngine,
+    cache: OrderCache,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await given_wide_orders(web_engine, projector_engine, cache)
+    monkeypatch.setattr(limits, "EXPORT_SEND_TIMEOUT_S", 0.3)
+
+    async with web.stream("GET", "/orders/export/", headers=staff.headers) as answer:
+        with caplog.at_level(logging.INFO, "order_service"):
+            async with asyncio.timeout(20):
+                while "client went away" not in caplog.text:
+                    await asyncio.sleep(0.1)
+        with pytest.raises(httpx.RemoteProtocolError):
+            await answer.aread()
 
 
 async def test_what_fails_midway_cuts_the_connection(

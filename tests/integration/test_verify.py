@@ -50,6 +50,7 @@ async def orders(
             "UPDATE read_models.order_view SET document = '\\x7b7d' WHERE order_id = '{0}'",
             "order_view",
         ),
+        ("UPDATE read_models.order_view SET terms = '{{}}' WHERE order_id = '{0}'", "order_view"),
         ("DELETE FROM read_models.order_view WHERE order_id = '{0}'", "order_view"),
         (
             "UPDATE read_models.customer_summary SET spent_minor = spent_minor + 1 "
