@@ -37,6 +37,7 @@ _LAG_MS = text(
     "FROM events WHERE partition = :partition AND position = :position"
 )
 _SECONDS = re.compile("[0-9]{1,9}")
+Place = tuple[int, int]  # an event's partition and position
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,7 @@ class Freshness:
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._looks: SharedLoads[str, Progress] = SharedLoads()
+        self._ages: SharedLoads[tuple[Place, ...], int] = SharedLoads()
 
     async def wait(self, name: str, wanted: Wanted) -> dict[str, str]:
         """The read model shows the writes, or the wait is over. Returns headers for the answer.
@@ -179,14 +181,20 @@ class Freshness:
             if left <= 0:
                 break
             await asyncio.sleep(min(left, limits.READ_WAIT_POLL_S))
-        partitions = {token.partition for token in missing}
-        oldest = [{"partition": n, "position": progress.positions[n] + 1} for n in partitions]
-        return await query(self._engine, lambda c: _greatest_age(c, oldest))
+        partitions = sorted({token.partition for token in missing})
+        oldest = tuple((n, progress.positions[n] + 1) for n in partitions)
+        return await self._ages.load(
+            oldest, lambda: query(self._engine, lambda c: _greatest_age(c, oldest))
+        )
 
     async def _look(self, name: str) -> Progress:
         return await query(self._engine, lambda c: read_progress(c, name))
 
 
-async def _greatest_age(connection: AsyncConnection, events: Sequence[dict[str, int]]) -> int:
-    ages: list[int] = [(await connection.execute(_LAG_MS, e)).scalar_one() for e in events]
-    return max(0, *ages)
+async def _greatest_age(connection: AsyncConnection, events: Sequence[Place]) -> int:
+    greatest = 0
+    for partition, position in events:
+        parameters = {"partition": partition, "position": position}
+        age: int = (await connection.execute(_LAG_MS, parameters)).scalar_one()
+        greatest = max(greatest, age)
+    return greatest

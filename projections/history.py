@@ -9,15 +9,17 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import settings as limits
 from order_service.api.answers import PRIVATE, json_answer
-from order_service.api.identity import CallerDependency
+from order_service.api.identity import CallerDependency, caller
 from order_service.api.lookup import OrderPath
+from order_service.api.parameters import Whole, known_parameters
 from order_service.api.problems import Problem, documented, validation
 from order_service.db import query
 from order_service.errors import UnreadableEvent
@@ -30,18 +32,13 @@ from order_service.timeline import Viewer, actor_as_json, recorded_as_json, visi
 from projections.diff import changes
 from projections.order_log import read_seen
 
-router = APIRouter(tags=["history"])
+router = APIRouter(tags=["history"], dependencies=[Depends(caller), Depends(known_parameters)])
 
-FromVersion = Annotated[
-    int | None,
-    Query(alias="from", ge=0, le=reading.VERSION_MAX, description="Default: `to` less 1."),
-]
-ToVersion = Annotated[
-    int | None,
-    Query(alias="to", ge=0, le=reading.VERSION_MAX, description="Default: the last version."),
-]
-AfterVersion = Annotated[int, Query(ge=0, le=reading.VERSION_MAX)]
-PageLimit = Annotated[int, Query(ge=1, le=limits.TIMELINE_LIMIT_MAX)]
+Version = Annotated[Whole, Field(ge=0, le=reading.VERSION_MAX)]
+FromVersion = Annotated[Version | None, Query(alias="from", description="Default: `to` less 1.")]
+ToVersion = Annotated[Version | None, Query(alias="to", description="Default: the last version.")]
+AfterVersion = Annotated[Version, Query()]
+PageLimit = Annotated[Whole, Query(ge=1, le=limits.TIMELINE_LIMIT_MAX)]
 Note = tuple[UUID, RecordedEvent]  # an event and the text that it points at
 Texts = dict[UUID, tuple[str, str]]  # text id to kind and body
 
@@ -203,7 +200,7 @@ def _note(
 @router.get(
     "/orders/{order_id}/shipping-address/",
     operation_id="orders_shipping_address",
-    responses=documented(401, 404, 429, 503),
+    responses=documented(401, 404, 422, 429, 503),
 )
 async def get_shipping_address(
     request: Request, order_id: OrderPath, caller: CallerDependency

@@ -57,7 +57,7 @@ async def list_all(
     staff_only(caller)
     cursors = Cursors(request.app.state.settings.SECRET_KEY)
     seal = f"all {parameters.text()}"
-    place = cursors.decode(parameters.cursor, seal) if parameters.cursor else None
+    place = None if parameters.cursor is None else cursors.decode(parameters.cursor, seal)
     engine = request.app.state.engine
     where = await search(engine, parameters, parameters.user_id)
     headers = await _freshness(request).wait(order_view.NAME, wanted)
@@ -159,7 +159,7 @@ async def list_of_user(
 async def _read_list(request: Request, user_id: UUID, parameters: ListParameters) -> CachedList:
     cursors = Cursors(request.app.state.settings.SECRET_KEY)
     seal = f"{user_id} {parameters.text()}"
-    place = cursors.decode(parameters.cursor, seal) if parameters.cursor else None
+    place = None if parameters.cursor is None else cursors.decode(parameters.cursor, seal)
     engine = request.app.state.engine
     where = await search(engine, parameters, user_id)
 

@@ -69,7 +69,8 @@ async def read_page(
     limit: int,
     place: Place | None = None,
 ) -> Page:
-    """The `limit` rows next to `place`, in the order of `sort`; the list's first without one."""
+    """The `limit` rows next to `place`, in the order of `sort`; the list's first without one, or
+    where there is nothing left before it."""
     column = _COLUMNS[sort.removeprefix("-")]
     backwards = place is not None and place.backwards
     descending = sort.startswith("-") != backwards
@@ -78,6 +79,8 @@ async def read_page(
         parameters |= {"value": _from_place(column, place), "order_id": place.order_id}
     statement = _statement(columns, conditions.sql, column, descending, place is not None)
     found = list((await connection.execute(statement, parameters)).all())
+    if backwards and not found:  # what stood there has gone elsewhere: this is the beginning
+        return await read_page(connection, columns, conditions, sort, limit)
     rows, more = found[:limit], len(found) > limit
     if backwards:
         rows.reverse()

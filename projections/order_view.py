@@ -46,11 +46,12 @@ def rows(change: p.Change) -> p.Rows:
 
 
 def terms(order: Order) -> list[str]:
-    """What a search finds the order by, whole: SKUs, tracking numbers, the external reference."""
+    """What a search finds the order by, whole but for case and the space around it: SKUs, tracking
+    numbers, the external reference."""
     found = {line.line.sku for line in order.lines.values()}
     found |= {s.tracking_number for s in order.shipments.values() if s.tracking_number}
     found |= {order.external_reference} if order.external_reference else set()
-    return sorted({term.lower() for term in found})
+    return sorted({term.strip().lower() for term in found} - {""})
 
 
 def add(_: p.Row | None, row: p.Row) -> p.Row:

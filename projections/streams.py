@@ -8,12 +8,13 @@ import re
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Depends, Header, Query
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service.api.lookup import OrderPath
+from order_service.api.parameters import known_parameters
 from order_service.api.problems import Problem, documented
 from order_service.db import query
 from order_service.log import reading
@@ -21,9 +22,11 @@ from order_service.log.codec import StoredEvent
 from projections.event_stream import EventStream, Streams
 from projections.feeds import LogFeed, OrderFeed
 from projections.order_log import read_seen
-from projections.tickets import StreamCaller
+from projections.tickets import StreamCaller, stream_caller
 
-router = APIRouter(tags=["streams"])
+router = APIRouter(
+    tags=["streams"], dependencies=[Depends(stream_caller), Depends(known_parameters)]
+)
 
 LastEventId = Annotated[
     str | None, Header(alias="Last-Event-ID", description="Resume after it; goes before `since`.")
@@ -41,7 +44,7 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
     operation_id="orders_stream",
     status_code=200,
     response_class=EventStream,
-    responses=_EVENTS | documented(400, 401, 404, 429, 503),
+    responses=_EVENTS | documented(400, 401, 404, 422, 429, 503),
 )
 async def stream_order(
     request: Request,
@@ -76,7 +79,7 @@ async def stream_order(
     operation_id="events_stream",
     status_code=200,
     response_class=EventStream,
-    responses=_EVENTS | documented(400, 401, 403, 429, 503),
+    responses=_EVENTS | documented(400, 401, 403, 422, 429, 503),
 )
 async def stream_all(
     request: Request,

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from fastapi.security import APIKeyQuery
 from pydantic import BaseModel, BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from starlette.requests import Request
@@ -94,5 +95,7 @@ def _names_of(dependant: Dependant) -> Iterator[str]:
             yield from (info.alias or name for name, info in model.model_fields.items())
         else:
             yield field.alias
+    if isinstance(dependant.call, APIKeyQuery):
+        yield dependant.call.model.name
     for needed in dependant.dependencies:
         yield from _names_of(needed)

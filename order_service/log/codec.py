@@ -13,7 +13,8 @@ from uuid import UUID
 import orjson
 from pydantic import TypeAdapter
 
-from order_service.domain.events import OrderEvent
+from order_service.domain.events import OrderEvent, OrderPlaced
+from order_service.domain.money import EXPONENTS
 from order_service.errors import UnreadableEvent
 from order_service.log.upcasters import UPCASTERS
 
@@ -92,6 +93,9 @@ def decode(stored: StoredEvent) -> RecordedEvent:
         raise
     except Exception as error:  # upcasters meet payloads that they were not written for
         raise _unreadable(stored, "cannot be read: its payload does not fit") from error
+    if isinstance(event, OrderPlaced) and event.currency not in EXPONENTS:
+        # No amount of the order could be shown, by any reader.
+        raise _unreadable(stored, "has a currency that this code does not know")
     return RecordedEvent(
         stored.partition,
         stored.position,

@@ -8,13 +8,18 @@ from uuid import UUID
 import httpx
 import pytest
 from redis.asyncio import Redis
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import settings as limits
 from order_service.cache import OrderCache
-from order_service.consistency import token_of
+from order_service.consistency import Token, token_of
 from order_service.log.fold import FoldedOrder
+from projections import order_view
+from projections.freshness import Freshness, Wanted
 from tests.accounts import Account
+from tests.examples import PLACED
+from tests.given_log import given_order
 from tests.orders import place
 from tests.queries import get
 from tests.read_side import advance_all
@@ -133,6 +138,22 @@ async def test_a_token_that_no_write_gave_costs_no_wait(
     assert time.monotonic() - began < limits.READ_WAIT_MAX_S
     assert "projection-lag-ms" not in answer.headers  # the partition has nothing to wait for
     assert int(forged.headers["projection-lag-ms"]) > 0
+
+
+async def test_however_many_wait_in_vain_they_look_together(web_engine: AsyncEngine) -> None:
+    """Else the end of their wait would take every connection of the pool from all others."""
+    order_id = await given_order(web_engine, PLACED, partition=1)
+    wanted = Wanted((Token(order_id, 1, 1, 1),), wait_s=0)
+    freshness = Freshness(web_engine)
+    statements: list[str] = []
+    event.listen(
+        web_engine.sync_engine, "before_cursor_execute", lambda *a: statements.append(a[2])
+    )
+
+    answers = await asyncio.gather(*(freshness.wait(order_view.NAME, wanted) for _ in range(50)))
+
+    assert all(int(answer["Projection-Lag-Ms"]) > 0 for answer in answers)
+    assert 2 <= len(statements) <= 4
 
 
 def _forged(stream_id: UUID) -> str:

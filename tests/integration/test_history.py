@@ -188,3 +188,16 @@ async def test_another_s_order_has_no_history(
             assert answer.json()["type"] == "/problems/order-not-found"
             assert order_id not in answer.text
         assert (await web.get(f"/orders/{order_id}/{path}")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "query", ["limt=5", "limit=1&limit=2", "limit=1_0", "limit=5.0", "after_version=%201"]
+)
+async def test_what_is_asked_is_heeded_or_refused(
+    web: httpx.AsyncClient, owner: Account, query: str
+) -> None:
+    order_id = (await place(web, owner)).json()["id"]
+
+    for path in ("events", "notes"):
+        refused = await get(web, owner, f"/orders/{order_id}/{path}/?{query}")
+        assert (refused.status_code, refused.json()["type"]) == (422, "/problems/validation")

@@ -1,7 +1,7 @@
 """Events as stored and back: every type, old shapes, and what today's code cannot read."""
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any, get_args
 from uuid import UUID
@@ -138,6 +138,7 @@ def test_metadata_leaves_out_what_is_not_known() -> None:
         stored("OrderPaid", "{"),
         stored("OrderCanceled", '{"reason": "BORED", "previous_status": "PAID"}'),
         stored("OrderDelivered", "{}", metadata="{}"),
+        stored("OrderPlaced", encode(replace(PLACED, currency="XXX"))),
     ],
 )
 def test_what_todays_code_does_not_know_is_unreadable_and_says_where(event: StoredEvent) -> None:

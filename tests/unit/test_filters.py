@@ -6,6 +6,8 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
+from order_service import settings as limits
+from order_service.api.fields import TEXT_MAX
 from order_service.domain.state import FulfillmentStatus, PaymentStatus, Status
 from projections.filters import Filters, ListParameters, conditions
 from tests.examples import USER
@@ -91,3 +93,9 @@ def test_the_domain_s_statuses_are_those_that_can_be_asked_for(name: str, status
         assert getattr(parsed({name: status}), name) == status
     with pytest.raises(ValidationError, match=get_args(statuses)[0]):
         parsed({name: "LOST"})
+
+
+def test_whatever_can_be_found_can_be_asked_for() -> None:
+    longest = "x" * max(TEXT_MAX, limits.EMAIL_LENGTH_MAX)
+
+    assert parsed({"q": longest}).q == longest

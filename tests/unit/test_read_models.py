@@ -60,6 +60,13 @@ def test_an_order_s_row_has_what_lists_filter_by_and_the_served_bytes() -> None:
     }
 
 
+def test_the_space_around_a_term_is_none_of_what_is_searched_for() -> None:
+    """As a client sent it: `q` comes without."""
+    lines = (replace(PEN, sku=" Pad "), replace(PEN, line_id=2, sku="  "))
+
+    assert order_view.terms(given(replace(PLACED, lines=lines)).order) == ["pad"]
+
+
 def test_spent_is_what_was_captured_and_will_not_be_paid_back() -> None:
     canceled = OrderCanceled("OTHER", "PAID")
     refund = RefundRequested(NEW_ID, 500, "cancel", "OTHER")
