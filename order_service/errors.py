@@ -10,7 +10,7 @@
     └── UnreadableEvent              today's code cannot read a stored event
 
 Every error has a stable `code` (the slug of its problem document) and its facts as attributes; the
-text is built from them. No HTTP here: one table in `api/problems.py` maps errors to statuses.
+text is built from them. No HTTP here: the catalogue in `api/` maps codes to statuses.
 """
 
 from typing import Any
@@ -40,8 +40,11 @@ class NotFound(OrderServiceError):
 
 
 class OrderNotFound(NotFound):
-    def __init__(self, order_id: object) -> None:
-        super().__init__("order-not-found", f"No order {order_id} that you may see.")
+    """One text for what does not exist and for what is another's: an id in it would tell them
+    apart, and give away the id behind a number."""
+
+    def __init__(self) -> None:
+        super().__init__("order-not-found", "No order with this id or number that you may see.")
 
 
 class VersionConflict(OrderServiceError):

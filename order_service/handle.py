@@ -187,7 +187,7 @@ async def change_order(log: EventLog, order_id: UUID, change: Change) -> Answer:
             remembered = None
             try:
                 if order is None:
-                    raise OrderNotFound(order_id)
+                    raise OrderNotFound()
                 change.visible(order)
                 if _is_repeat(order, change.metadata) and not fresh:
                     continue
@@ -217,7 +217,7 @@ async def preview_change(log: EventLog, order_id: UUID, change: Change, at: date
     """Raises what the change would raise; a repeat is a question of its own."""
     order = await log.read(order_id)
     if order is None:
-        raise OrderNotFound(order_id)
+        raise OrderNotFound()
     change.visible(order)
     try:
         events = change.decide(order)

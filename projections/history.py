@@ -15,10 +15,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import settings as limits
+from order_service.api import documents
 from order_service.api.answers import PRIVATE, json_answer
+from order_service.api.documented import documented
 from order_service.api.identity import CallerDependency
 from order_service.api.lookup import OrderPath
-from order_service.api.problems import Problem, documented, validation
+from order_service.api.problems import Problem, validation
 from order_service.db import query
 from order_service.errors import UnreadableEvent
 from order_service.log import reading
@@ -40,8 +42,12 @@ ToVersion = Annotated[
     int | None,
     Query(alias="to", ge=0, le=reading.VERSION_MAX, description="Default: the last version."),
 ]
-AfterVersion = Annotated[int, Query(ge=0, le=reading.VERSION_MAX)]
-PageLimit = Annotated[int, Query(ge=1, le=limits.TIMELINE_LIMIT_MAX)]
+AfterVersion = Annotated[
+    int, Query(ge=0, le=reading.VERSION_MAX, description="What came after this version.")
+]
+PageLimit = Annotated[
+    int, Query(ge=1, le=limits.TIMELINE_LIMIT_MAX, description="How many, at most.")
+]
 Note = tuple[UUID, RecordedEvent]  # an event and the text that it points at
 Texts = dict[UUID, tuple[str, str]]  # text id to kind and body
 
@@ -52,7 +58,9 @@ Texts = dict[UUID, tuple[str, str]]  # text id to kind and body
 @router.get(
     "/orders/{order_id}/events/",
     operation_id="orders_events",
-    responses=documented(401, 404, 422, 429, 503),
+    summary="Read what happened to an order",
+    response_model=documents.Events,
+    responses=documented("order-unreadable"),
 )
 async def get_events(
     request: Request,
@@ -89,7 +97,9 @@ async def get_events(
 @router.get(
     "/orders/{order_id}/diff/",
     operation_id="orders_diff",
-    responses=documented(401, 404, 422, 429, 503),
+    summary="Compare two versions of an order",
+    response_model=documents.Diff,
+    responses=documented("order-unreadable"),
 )
 async def get_diff(
     request: Request,
@@ -135,7 +145,9 @@ def _invalid(parameter: str, detail: str) -> Problem:
 @router.get(
     "/orders/{order_id}/notes/",
     operation_id="orders_notes",
-    responses=documented(401, 404, 422, 429, 503),
+    summary="Read an order's notes",
+    response_model=list[documents.Note],
+    responses=documented("order-unreadable", may_send=("Link",)),
 )
 async def get_notes(
     request: Request,
@@ -203,7 +215,9 @@ def _note(
 @router.get(
     "/orders/{order_id}/shipping-address/",
     operation_id="orders_shipping_address",
-    responses=documented(401, 404, 429, 503),
+    summary="Read where an order goes to",
+    response_model=documents.Address,
+    responses=documented("not-found", "order-unreadable"),
 )
 async def get_shipping_address(
     request: Request, order_id: OrderPath, caller: CallerDependency

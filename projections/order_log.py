@@ -75,4 +75,4 @@ def _origin(first: StoredEvent | None, caller: Caller) -> Origin | None:
 
 
 def _not_found() -> OrderNotFound:
-    return OrderNotFound("with this id")
+    return OrderNotFound()

@@ -78,7 +78,7 @@ class EventLog:
             if place is not None:
                 order_id = await query(self._engine, lambda c: reading.find_stream(c, *place))
         if order_id is None:
-            raise OrderNotFound("with this id")
+            raise OrderNotFound()
         return order_id
 
     def remembered(self, stream_id: UUID) -> FoldedOrder | None:

@@ -44,7 +44,7 @@ _OWNERS_COMMANDS: frozenset[type[OrderCommand]] = frozenset(
 def visible_to(caller: Caller, order: FoldedOrder) -> None:
     """Another's order is answered like one that does not exist."""
     if not caller.is_staff and order.order.user_id != caller.user_id:
-        raise OrderNotFound(order.id)
+        raise OrderNotFound()
 
 
 def may_command(caller: Caller, kind: type[OrderCommand]) -> None:

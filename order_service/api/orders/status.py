@@ -7,9 +7,9 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from order_service.api.body import json_body
-from order_service.api.fields import ChangeBody, Note, Words, examples
+from order_service.api.fields import ChangeBody, Note, Words
 from order_service.api.lookup import OrderPath
-from order_service.api.orders.asking import AskingChangeDependency, refusals, written
+from order_service.api.orders.asking import AskingChangeDependency, changes, written
 from order_service.api.orders.permissions import check_cancel_window, may_set
 from order_service.domain.commands import ChangeStatus, TargetStatus
 from order_service.domain.events import CancelReason
@@ -21,8 +21,6 @@ router = APIRouter(prefix="/orders", tags=["orders"])
 
 
 class ChangeStatusRequest(ChangeBody):
-    model_config = examples({"status": "PAID"})
-
     status: TargetStatus | Literal["PARTIALLY_SHIPPED", "RETURNED"]
     reason: CancelReason | None = None
     note: Note | None = None
@@ -38,7 +36,19 @@ class ChangeStatusRequest(ChangeBody):
         return self.status
 
 
-@router.patch("/{order_id}/", operation_id="orders_change_status", responses=refusals(staff=True))
+@router.patch(
+    "/{order_id}/",
+    operation_id="orders_change_status",
+    **changes(
+        "Set an order's status",
+        "forbidden",
+        "invalid-transition",
+        "payment-required",
+        "already-shipped",
+        "cancel-window-closed",
+        "status-not-settable",
+    ),
+)
 async def change_status(
     asking: AskingChangeDependency,
     body: Annotated[ChangeStatusRequest, Depends(json_body(ChangeStatusRequest))],
