@@ -10,7 +10,7 @@
     └── UnreadableEvent              today's code cannot read a stored event
 
 Every error has a stable `code` (the slug of its problem document) and its facts as attributes; the
-text is built from them. No HTTP here: one table in `api/problems.py` maps errors to statuses.
+text is built from them. No HTTP here: the catalogue in `api/` maps codes to statuses.
 """
 
 from typing import Any

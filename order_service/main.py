@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from order_service import readiness
@@ -23,8 +22,7 @@ from order_service import settings as constants
 from order_service.accounts import routes as accounts
 from order_service.accounts.passwords import Passwords
 from order_service.accounts.tokens import AccessTokens
-from order_service.api import docs, middleware, orders, problems
-from order_service.api.answers import NO_STORE, json_answer
+from order_service.api import docs, health, middleware, orders, problem_pages, problems
 from order_service.api.limits import Limits, address_of, admit
 from order_service.cache import Entry, OrderCache
 from order_service.db import WEB, check_role, create_engine
@@ -82,8 +80,8 @@ def _include_routes(app: FastAPI) -> None:
     app.include_router(history.router)
     app.include_router(streams.router)
     app.include_router(tickets.router)
-    app.add_api_route("/healthz", healthz, operation_id="service_health", tags=["service"])
-    app.add_api_route("/readyz", readyz, operation_id="service_ready", tags=["service"])
+    app.include_router(problem_pages.router)
+    app.include_router(health.router)
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
@@ -245,17 +243,3 @@ def _other_slash(router: ASGIApp) -> ASGIApp:
         raise HTTPException(404)
 
     return app
-
-
-async def healthz() -> Response:
-    """The process is alive. Says nothing about its servers: restarting it would not mend them."""
-    return json_answer({"status": "ok"}, headers=NO_STORE)
-
-
-async def readyz(request: Request) -> Response:
-    """200 when an order can go all the way now; 503 with what is missing. Commands need the
-    database only."""
-    report = await request.app.state.readiness.report()
-    ready = all(outcome == "ok" for outcome in report.values())
-    content = {"status": "ready" if ready else "degraded", "checks": report}
-    return json_answer(content, 200 if ready else 503, NO_STORE)

@@ -1,12 +1,16 @@
 """Who may ask a query what. May import api, accounts."""
 
+from typing import Annotated
 from uuid import UUID
 
+from fastapi import Path
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.accounts import users
 from order_service.api.identity import Caller
 from order_service.api.problems import Problem
+
+UserPath = Annotated[UUID, Path(description="The user's id, as in an order's user_id.")]
 
 
 def staff_only(caller: Caller) -> None:

@@ -18,7 +18,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from order_service import settings as limits
-from order_service.api.problems import QUOTA_EXCEEDED, Problem
+from order_service.api.problem_type import QUOTA_EXCEEDED
+from order_service.api.problems import Problem
 from order_service.db import FAILURES
 from order_service.errors import Unavailable
 from projections.feeds import Feed, Pages

@@ -15,15 +15,15 @@ from starlette.types import Message, Send
 
 from order_service import settings as limits
 from order_service.api.answers import PRIVATE
+from order_service.api.documented import documented, text_content
 from order_service.api.identity import CallerDependency
-from order_service.api.problems import documented
 from order_service.db import query
 from order_service.ids import now
 from projections import order_csv, order_list, order_view
 from projections.access import staff_only
 from projections.cursors import Place
 from projections.filters import Conditions, ExportParameters
-from projections.freshness import Freshness, WantedDependency
+from projections.freshness import LAGGING, Freshness, WantedDependency
 from projections.list_routes import search
 from projections.order_list import Page, read_page
 
@@ -54,16 +54,14 @@ class File(StreamingResponse):
     "/orders/export/",
     operation_id="orders_export",
     response_class=StreamingResponse,
-    responses={
-        200: {
-            "description": "The file, streamed; cut off in the middle if something fails.",
-            "content": {
-                "application/x-ndjson": {"schema": {"type": "string"}},
-                "text/csv": {"schema": {"type": "string"}},
-            },
-        },
-        **documented(400, 401, 403, 422, 429, 503),
-    },
+    summary="Export orders",
+    responses=documented(
+        "forbidden",
+        says="The file, streamed; cut off in the middle if something fails.",
+        sends=("Content-Disposition",),
+        may_send=LAGGING,
+        content=text_content("application/x-ndjson", "text/csv"),
+    ),
 )
 async def export(
     request: Request,

@@ -94,6 +94,13 @@ Search = Annotated[
     Text,
     BeforeValidator(str.strip),
     StringConstraints(min_length=1, max_length=limits.LIST_SEARCH_LENGTH_MAX),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "maxLength": limits.LIST_SEARCH_LENGTH_MAX,
+            "pattern": r"^[^\x00-\x1f\x7f]*(?!\s)[^\x00-\x1f\x7f]+$",
+        }
+    ),
 ]
 
 
@@ -137,7 +144,11 @@ class ListParameters(Filters):
         "-created_at", description="`-`: descending. By total_price needs a currency."
     )
     limit: Whole = Field(
-        limits.LIST_LIMIT_DEFAULT, ge=1, le=limits.LIST_LIMIT_MAX, description="Orders a page."
+        limits.LIST_LIMIT_DEFAULT,
+        ge=1,
+        le=limits.LIST_LIMIT_MAX,
+        description="Orders a page.",
+        json_schema_extra={"minimum": 1, "maximum": limits.LIST_LIMIT_MAX},
     )
     cursor: str | None = Field(
         None, max_length=LENGTH_MAX, description="From the page before, with the same filters."

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from starlette.requests import Request
 
 from order_service import settings as limits
+from order_service.api.documented import raises
 from order_service.consistency import Token, parse
 from order_service.db import query
 from order_service.errors import Unavailable
@@ -36,6 +37,8 @@ _LAG_MS = text(
     "SELECT ceil(1000 * extract(epoch FROM clock_timestamp() - recorded_at))::bigint "
     "FROM events WHERE partition = :partition AND position = :position"
 )
+# Headers of an answer that had to wait for writes.
+LAGGING = ("Projection-Lag-Ms", "Preference-Applied")
 _SECONDS = re.compile("[0-9]{1,9}")
 Place = tuple[int, int]  # an event's partition and position
 
@@ -90,11 +93,15 @@ class Wanted:
     applied: str = ""  # Preference-Applied, where a read waits
 
 
+@raises("projection-lagging")
 async def _wanted(
     request: Request,
     consistency_token: Annotated[
         list[str] | None,
-        Header(description="Tokens of writes, comma separated: read nothing older than these."),
+        Header(
+            description="Tokens of writes, comma separated: read nothing older than these.",
+            json_schema_extra={"pattern": "^[A-Za-z0-9_-]{36}(, *[A-Za-z0-9_-]{36})*$"},
+        ),
     ] = None,
     prefer: Annotated[
         list[str] | None,

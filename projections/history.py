@@ -16,11 +16,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import settings as limits
+from order_service.api import documents
 from order_service.api.answers import PRIVATE, json_answer
+from order_service.api.documented import documented
 from order_service.api.identity import CallerDependency, caller
 from order_service.api.lookup import OrderPath
 from order_service.api.parameters import Whole, known_parameters
-from order_service.api.problems import Problem, documented, validation
+from order_service.api.problems import Problem, validation
 from order_service.db import query
 from order_service.errors import UnreadableEvent
 from order_service.log import reading
@@ -37,8 +39,10 @@ router = APIRouter(tags=["history"], dependencies=[Depends(caller), Depends(know
 Version = Annotated[Whole, Field(ge=0, le=reading.VERSION_MAX)]
 FromVersion = Annotated[Version | None, Query(alias="from", description="Default: `to` less 1.")]
 ToVersion = Annotated[Version | None, Query(alias="to", description="Default: the last version.")]
-AfterVersion = Annotated[Version, Query()]
-PageLimit = Annotated[Whole, Query(ge=1, le=limits.TIMELINE_LIMIT_MAX)]
+AfterVersion = Annotated[Version, Query(description="What came after this version.")]
+PageLimit = Annotated[
+    Whole, Query(ge=1, le=limits.TIMELINE_LIMIT_MAX, description="How many, at most.")
+]
 Note = tuple[UUID, RecordedEvent]  # an event and the text that it points at
 Texts = dict[UUID, tuple[str, str]]  # text id to kind and body
 
@@ -49,7 +53,9 @@ Texts = dict[UUID, tuple[str, str]]  # text id to kind and body
 @router.get(
     "/orders/{order_id}/events/",
     operation_id="orders_events",
-    responses=documented(401, 404, 422, 429, 503),
+    summary="Read what happened to an order",
+    response_model=documents.Events,
+    responses=documented("order-unreadable"),
 )
 async def get_events(
     request: Request,
@@ -86,7 +92,9 @@ async def get_events(
 @router.get(
     "/orders/{order_id}/diff/",
     operation_id="orders_diff",
-    responses=documented(401, 404, 422, 429, 503),
+    summary="Compare two versions of an order",
+    response_model=documents.Diff,
+    responses=documented("order-unreadable"),
 )
 async def get_diff(
     request: Request,
@@ -132,7 +140,9 @@ def _invalid(parameter: str, detail: str) -> Problem:
 @router.get(
     "/orders/{order_id}/notes/",
     operation_id="orders_notes",
-    responses=documented(401, 404, 422, 429, 503),
+    summary="Read an order's notes",
+    response_model=list[documents.Note],
+    responses=documented("order-unreadable", may_send=("Link",)),
 )
 async def get_notes(
     request: Request,
@@ -200,7 +210,9 @@ def _note(
 @router.get(
     "/orders/{order_id}/shipping-address/",
     operation_id="orders_shipping_address",
-    responses=documented(401, 404, 422, 429, 503),
+    summary="Read where an order goes to",
+    response_model=documents.Address,
+    responses=documented("not-found", "order-unreadable"),
 )
 async def get_shipping_address(
     request: Request, order_id: OrderPath, caller: CallerDependency

@@ -13,14 +13,15 @@ from starlette.responses import Response
 from order_service import settings as limits
 from order_service.accounts import users
 from order_service.api.answers import PRIVATE, json_answer
+from order_service.api.documented import documented
+from order_service.api.documents import Order, OrderPage
 from order_service.api.identity import CallerDependency
-from order_service.api.problems import documented
 from order_service.cache import CachedList, Lease, OrderCache
 from order_service.db import query
 from order_service.domain.money import to_text
 from order_service.representation import time_text
 from projections import order_list, order_view
-from projections.access import check_user, owner_or_staff, staff_only
+from projections.access import UserPath, check_user, owner_or_staff, staff_only
 from projections.cursors import Cursors
 from projections.filters import (
     Conditions,
@@ -29,7 +30,7 @@ from projections.filters import (
     StaffListParameters,
     conditions,
 )
-from projections.freshness import Freshness, WantedDependency, shows
+from projections.freshness import LAGGING, Freshness, WantedDependency, shows
 from projections.order_list import Page, count, read_page
 
 router = APIRouter()
@@ -42,7 +43,9 @@ _UNFILTERED = ListParameters()
 @router.get(
     "/orders/",
     operation_id="orders_list",
-    responses=documented(400, 401, 403, 422, 429, 503),
+    summary="List orders of all users",
+    response_model=OrderPage,
+    responses=documented("invalid-cursor", "forbidden", may_send=LAGGING),
 )
 async def list_all(
     request: Request,
@@ -127,11 +130,17 @@ def _freshness(request: Request) -> Freshness:
 @router.get(
     "/orders/user/{user_id}/",
     operation_id="orders_list_of_user",
-    responses=documented(400, 401, 403, 404, 422, 429, 503),
+    summary="List a user's orders",
+    response_model=list[Order],
+    responses=documented(
+        *("invalid-cursor", "forbidden", "not-found"),
+        sends=("X-Cache",),
+        may_send=("Link", *LAGGING),
+    ),
 )
 async def list_of_user(
     request: Request,
-    user_id: UUID,
+    user_id: UserPath,
     caller: CallerDependency,
     wanted: WantedDependency,
     parameters: Annotated[ListParameters, Query()],

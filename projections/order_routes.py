@@ -4,15 +4,16 @@ import re
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service.api.answers import PRIVATE
+from order_service.api.documented import documented, headers
+from order_service.api.documents import Order
 from order_service.api.identity import CallerDependency
 from order_service.api.lookup import OrderPath
 from order_service.api.parameters import Instant, Whole, wrong_parameter
-from order_service.api.problems import documented
 from order_service.errors import OrderNotFound
 from order_service.log.event_log import EventLog
 from order_service.log.reading import VERSION_MAX
@@ -24,21 +25,31 @@ router = APIRouter()
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 
 
+Version = Annotated[
+    Whole,
+    Field(ge=1, le=VERSION_MAX),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": VERSION_MAX}),
+]
+
+
 class MomentParameters(BaseModel):
     """Neither: now."""
 
     model_config = ConfigDict(frozen=True)
 
-    version: Annotated[Whole, Field(ge=1, le=VERSION_MAX)] | None = Field(
-        None, description="The order as it was at this version."
-    )
+    version: Version | None = Field(None, description="The order as it was at this version.")
     as_of: Instant | None = Field(None, description="The order as it was at this time.")
 
 
 @router.get(
     "/orders/{order_id}/",
     operation_id="orders_get",
-    responses={304: {"description": "Not Modified"}, **documented(400, 401, 404, 422, 429, 503)},
+    summary="Read an order",
+    response_model=Order,
+    responses={
+        304: {"description": "It is still as If-None-Match names it.", "headers": headers("ETag")},
+        **documented(sends=("X-Cache",), may_send=("ETag", "Order-Stale")),
+    },
 )
 async def get_order(
     request: Request,
@@ -46,7 +57,9 @@ async def get_order(
     caller: CallerDependency,
     wanted: WantedDependency,
     moment: Annotated[MomentParameters, Query()],
-    if_none_match: Annotated[list[str] | None, Header()] = None,
+    if_none_match: Annotated[
+        list[str] | None, Header(description="304 if the order still has one of these ETags.")
+    ] = None,
 ) -> Response:
     """An order as it is now: never older than any answer to a command that was given before.
 

@@ -2,7 +2,6 @@
 
 from datetime import date, timedelta
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import APIRouter, Query
 from starlette.requests import Request
@@ -10,14 +9,15 @@ from starlette.responses import Response
 
 from order_service import settings as limits
 from order_service.api.answers import PRIVATE, json_answer
+from order_service.api.documented import documented
+from order_service.api.documents import SalesReport, UserSummary
 from order_service.api.identity import CallerDependency
 from order_service.api.parameters import wrong_parameter
-from order_service.api.problems import documented
 from order_service.db import query
 from order_service.domain.money import to_text
 from projections import customer_summary, sales_by_day
-from projections.access import check_user, owner_or_staff, staff_only
-from projections.freshness import Freshness, WantedDependency
+from projections.access import UserPath, check_user, owner_or_staff, staff_only
+from projections.freshness import LAGGING, Freshness, WantedDependency
 
 router = APIRouter()
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
@@ -26,10 +26,12 @@ _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 @router.get(
     "/users/{user_id}/summary/",
     operation_id="users_summary",
-    responses=documented(400, 401, 403, 404, 422, 429, 503),
+    summary="Sum up what a user has ordered",
+    response_model=UserSummary,
+    responses=documented("forbidden", "not-found", may_send=LAGGING),
 )
 async def get_summary(
-    request: Request, user_id: UUID, caller: CallerDependency, wanted: WantedDependency
+    request: Request, user_id: UserPath, caller: CallerDependency, wanted: WantedDependency
 ) -> Response:
     """What a user has ordered and spent (captured, less what is or will be refunded), per
     currency."""
@@ -56,7 +58,9 @@ async def get_summary(
 @router.get(
     "/reports/sales/",
     operation_id="reports_sales",
-    responses=documented(400, 401, 403, 422, 429, 503),
+    summary="Report sales by day",
+    response_model=SalesReport,
+    responses=documented("forbidden", may_send=LAGGING),
 )
 async def report_sales(
     request: Request,

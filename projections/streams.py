@@ -5,7 +5,7 @@ twice, whichever process it comes back to.
 """
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Query
@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
 
+from order_service.api.documented import documented
 from order_service.api.lookup import OrderPath
 from order_service.api.parameters import known_parameters
-from order_service.api.problems import Problem, documented
+from order_service.api.problems import Problem
 from order_service.db import query
 from order_service.log import reading
 from order_service.log.codec import StoredEvent
@@ -34,9 +35,17 @@ LastEventId = Annotated[
 Since = Annotated[str | None, Query(description="Resume after the event with this id.")]
 _VERSION = re.compile(r"[0-9]{1,10}")
 _POSITION = re.compile(r"[0-9]{1,18}")
-_EVENTS: dict[int | str, dict[str, Any]] = {
-    200: {"description": "Server-sent events, for as long as the client listens."}
+_SAYS = "Server-sent events, for as long as the client listens."
+_EVENT = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string"},
+        "event": {"type": "string", "description": "The event's type."},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+        "retry": {"type": "integer"},
+    },
 }
+_EVENTS = {"text/event-stream": {"itemSchema": _EVENT}}
 
 
 @router.get(
@@ -44,7 +53,8 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
     operation_id="orders_stream",
     status_code=200,
     response_class=EventStream,
-    responses=_EVENTS | documented(400, 401, 404, 422, 429, 503),
+    summary="Listen to an order",
+    responses=documented("overloaded", "order-unreadable", says=_SAYS, content=_EVENTS),
 )
 async def stream_order(
     request: Request,
@@ -79,7 +89,8 @@ async def stream_order(
     operation_id="events_stream",
     status_code=200,
     response_class=EventStream,
-    responses=_EVENTS | documented(400, 401, 403, 422, 429, 503),
+    summary="Listen to all orders",
+    responses=documented("forbidden", "overloaded", says=_SAYS, content=_EVENTS),
 )
 async def stream_all(
     request: Request,

@@ -20,9 +20,10 @@ from starlette.responses import Response
 
 from order_service import settings as limits
 from order_service.api.answers import NO_STORE, json_answer
+from order_service.api.documented import documented, raises
+from order_service.api.documents import StreamTicket
 from order_service.api.identity import Caller, CallerDependency, bearer, caller, unauthorized
 from order_service.api.limits import admit_user
-from order_service.api.problems import documented
 from order_service.errors import Unavailable
 from order_service.redis_client import RedisAway, RedisGate
 
@@ -72,7 +73,9 @@ def _key(ticket: str) -> str:
 @router.post(
     "/stream-tickets/",
     operation_id="stream_tickets_issue",
-    responses=documented(401, 429, 503),
+    summary="Get a ticket for a stream",
+    response_model=StreamTicket,
+    responses=documented(),
 )
 async def issue_ticket(request: Request, caller: CallerDependency) -> Response:
     """A ticket for one stream: open it with `?ticket=` before `expires_in` seconds are over.
@@ -86,6 +89,7 @@ async def issue_ticket(request: Request, caller: CallerDependency) -> Response:
     return json_answer(content, headers=NO_STORE)
 
 
+@raises("authentication-required", "token-expired", "token-invalid")
 async def stream_caller(
     request: Request,
     token: Annotated[str | None, Depends(bearer)],

@@ -28,6 +28,7 @@ from order_service.db import PROJECTOR, WEB, create_engine
 from order_service.main import create_app
 from order_service.redis_client import connect
 from order_service.settings import Settings
+from tests.conformance import known_contract
 from tests.stack import stack
 
 __all__ = ["stack"]  # the fixture is found here by every folder of tests, and started once
@@ -143,7 +144,8 @@ async def serving_with(settings: Settings, **changed: str) -> AsyncIterator[http
 
 @asynccontextmanager
 async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    """The application behind a real server on a free port, stopped at the end."""
+    """The application behind a real server on a free port, stopped at the end; every answer is held
+    against the OpenAPI document."""
     config = uvicorn.Config(
         app,
         http="httptools",
@@ -165,7 +167,8 @@ async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     running = asyncio.create_task(server.main_loop())
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     try:
-        async with httpx.AsyncClient(base_url=url, timeout=10) as client:
+        hooks = {"response": [known_contract().check]}
+        async with httpx.AsyncClient(base_url=url, timeout=10, event_hooks=hooks) as client:
             yield client
     finally:
         server.should_exit = True

@@ -9,12 +9,12 @@ understands (http contract, section 9).
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 from urllib.parse import parse_qsl
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import Request
@@ -25,11 +25,13 @@ from order_service.accounts import passwords, refresh, users
 from order_service.accounts.passwords import Passwords
 from order_service.accounts.tokens import AccessTokens, Role
 from order_service.accounts.users import User
+from order_service.api import documents
 from order_service.api.answers import NO_STORE, json_answer
-from order_service.api.body import JsonBody, M, Text, json_body, parse_json
+from order_service.api.body import PLAIN, JsonBody, M, Text, json_body, parse_json
+from order_service.api.documented import documented
 from order_service.api.identity import CallerDependency, unauthorized
 from order_service.api.limits import FailedLogins
-from order_service.api.problems import Problem, documented
+from order_service.api.problems import Problem
 from order_service.errors import InvalidRequest
 
 logger = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ router = APIRouter(tags=["accounts"])
 FORM = "application/x-www-form-urlencoded"
 FORM_FIELDS_MAX = 16
 T = TypeVar("T")
+_REFRESH_REFUSED = ("token-expired", "token-invalid", "refresh-superseded")
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,24 @@ def _accounts(request: Request) -> Accounts:
 AccountsDependency = Annotated[Accounts, Depends(_accounts)]
 # Of a login it is enough that it is bounded: nothing else than the very password matches.
 Password = Annotated[str, Field(max_length=limits.PASSWORD_BYTES_MAX)]
-Email = Annotated[Text, Field(max_length=limits.EMAIL_LENGTH_MAX)]
+Email = Annotated[
+    Text,
+    Field(max_length=limits.EMAIL_LENGTH_MAX),
+    WithJsonSchema(
+        {"type": "string", "maxLength": limits.EMAIL_LENGTH_MAX, "pattern": f"^{PLAIN}*$"}
+    ),
+]
+NewPassword = Annotated[
+    Text,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": limits.PASSWORD_LENGTH_MIN,
+            "maxLength": limits.PASSWORD_BYTES_MAX,
+            "pattern": f"^{PLAIN}*$",
+        }
+    ),
+]
 
 
 def _checked_email(value: str) -> str:
@@ -84,7 +104,7 @@ class RegisterRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     email: Annotated[Email, AfterValidator(_checked_email)]
-    password: Annotated[Text, AfterValidator(_checked_password)]
+    password: Annotated[NewPassword, AfterValidator(_checked_password)]
 
 
 class TokenRequest(BaseModel):
@@ -109,7 +129,7 @@ class TokenRequest(BaseModel):
 
 
 class RefreshRequest(BaseModel):
-    refresh_token: Password
+    refresh_token: Annotated[Password, Field(min_length=1)]
 
 
 class RevokeRequest(BaseModel):
@@ -123,20 +143,6 @@ class RevokeRequest(BaseModel):
         if self.token is None and self.refresh_token is None:
             raise ValueError("token is missing")
         return self
-
-
-class UserResponse(BaseModel):
-    id: str
-    email: str
-    role: Role
-    created_at: str
-
-
-class TokenResponse(BaseModel):
-    access_token: str
-    refresh_token: str
-    token_type: Literal["bearer"]
-    expires_in: int = Field(description="Seconds for which the access token is good.")
 
 
 class FormOrJson(JsonBody[M]):
@@ -172,8 +178,9 @@ def _parse_form(data: bytes) -> dict[str, str]:
     "/register/",
     status_code=201,
     operation_id="accounts_register",
-    response_model=UserResponse,
-    responses=documented(409, 413, 415, 422),
+    summary="Register a customer",
+    response_model=documents.User,
+    responses=documented("email-taken", "overloaded", status=201, sends=("Location",)),
 )
 async def register(
     accounts: AccountsDependency,
@@ -189,8 +196,11 @@ async def register(
 @router.post(
     "/token/",
     operation_id="accounts_log_in",
-    response_model=TokenResponse,
-    responses=documented(400, 401, 413, 415, 422),
+    summary="Log in, or refresh",
+    response_model=documents.Tokens,
+    responses=documented(
+        "unsupported-grant-type", "invalid-credentials", *_REFRESH_REFUSED, "overloaded"
+    ),
 )
 async def log_in(
     accounts: AccountsDependency, body: Annotated[TokenRequest, Depends(FormOrJson(TokenRequest))]
@@ -214,8 +224,9 @@ async def log_in(
 @router.post(
     "/token/refresh/",
     operation_id="accounts_refresh",
-    response_model=TokenResponse,
-    responses=documented(401, 413, 415, 422),
+    summary="Exchange a refresh token",
+    response_model=documents.Tokens,
+    responses=documented(*_REFRESH_REFUSED),
 )
 async def refresh_token(
     accounts: AccountsDependency,
@@ -226,7 +237,11 @@ async def refresh_token(
 
 
 @router.post(
-    "/token/revoke/", operation_id="accounts_revoke", responses=documented(400, 413, 415, 422)
+    "/token/revoke/",
+    operation_id="accounts_revoke",
+    summary="Log out",
+    response_model=documents.Revoked,
+    responses=documented(),
 )
 async def revoke(
     accounts: AccountsDependency, body: Annotated[RevokeRequest, Depends(FormOrJson(RevokeRequest))]
@@ -240,8 +255,9 @@ async def revoke(
 @router.get(
     "/users/me/",
     operation_id="accounts_me",
-    response_model=UserResponse,
-    responses=documented(401),
+    summary="Read one's own account",
+    response_model=documents.User,
+    responses=documented(),
 )
 async def me(caller: CallerDependency, accounts: AccountsDependency) -> Response:
     """The account behind the access token."""

@@ -25,6 +25,8 @@ from order_service.api.problems import Problem, validation
 
 M = TypeVar("M", bound=BaseModel)
 _UNWANTED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+# What it leaves, for the OpenAPI document.
+PLAIN = r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 _CHARSET = re.compile(r"""charset\s*=\s*"?([^";\s]*)""", re.IGNORECASE)
 _WITH_BODY = {"POST", "PUT", "PATCH", "DELETE"}
 
@@ -44,6 +46,7 @@ class JsonBody(Generic[M]):
     """A FastAPI dependency that gives the request's body as a `model`."""
 
     media_types: tuple[str, ...] = ("application/json",)
+    problems = ("request-timeout", "unsupported-media-type", "validation")
 
     def __init__(
         self, model: type[M], media_types: tuple[str, ...] | None = None, *, optional: bool = False

@@ -1,58 +1,43 @@
-"""What each problem type means and what to do about it: the text that `/problems/{slug}` serves.
-Imports nothing.
+"""Every problem type by its slug. May import problem_type, request_problems, order_problems.
 
-A type is never renamed: clients go by it.
+The one table from slug to status and members: answers, the OpenAPI document and `/problems/{slug}`
+are made from it. A type is never renamed: clients go by it.
 """
 
-MEANINGS = {
-    "malformed-request": "The request cannot be read: broken JSON, or a header against its syntax.",
-    "invalid-cursor": "The cursor is unknown, was changed, or is of other filters: begin again.",
-    "idempotency-key-invalid": "Idempotency-Key must be 1 to 255 printable ASCII characters.",
-    "idempotency-key-reused": "The key was used for another request: take a new key.",
-    "unsupported-grant-type": "Use grant_type=password or grant_type=refresh_token.",
-    "authentication-required": "Send an access token: Authorization: Bearer <token>.",
-    "token-expired": "The token's time is over: refresh it, or log in again.",
-    "token-invalid": "The token is not one of ours, or is revoked: log in again.",
-    "refresh-superseded": "This refresh token was used a moment ago: take the one you got.",
-    "invalid-credentials": "E-mail address and password do not match.",
-    "forbidden": "Your role does not allow this.",
-    "not-found": "There is nothing at this address.",
-    "order-not-found": "There is no such order, or it is not yours.",
-    "line-not-found": "The order has no such line.",
-    "invalid-transition": "The order's status does not allow this: see allowed_transitions.",
-    "payment-required": "The order must be paid first.",
-    "already-shipped": "Units that are on their way can no longer be changed.",
-    "order-not-editable": "The order's lines, or its address, can no longer be changed.",
-    "last-line": "An order keeps at least one line: cancel the order instead.",
-    "nothing-to-ship": "No unit is left to ship.",
-    "payment-not-capturable": "The payment's state does not allow a capture.",
-    "payment-not-voidable": "The payment's state does not allow voiding it.",
-    "payment-reference-conflict": "A payment of the order has this reference, and another amount.",
-    "shipment-delivered": "The shipment has been delivered already.",
-    "refund-not-pending": "The refund is settled already.",
-    "return-not-pending": "The return is settled already.",
-    "return-window-closed": "The time for returns is over.",
-    "cancel-window-closed": "The time in which you may cancel is over.",
-    "duplicate-reference": "You have another order with this reference: see existing_order.",
-    "email-taken": "There is an account with this e-mail address: log in.",
-    "concurrent-update": "Others changed the order at the same time: read it again and retry.",
-    "stream-gone": "What was here has been erased.",
-    "stale-version": "The order has changed since the version in If-Match: see events_since, "
-    "and read it again.",
-    "content-too-large": "More than one event of the log may hold: see max_bytes.",
-    "validation": "Some fields are wrong: see errors.",
-    "total-mismatch": "total_price differs from the sum of the lines: see expected.",
-    "status-not-settable": "This status cannot be set directly.",
-    "quantity-exceeds-outstanding": "More units than are outstanding.",
-    "amount-exceeds-due": "More than is due.",
-    "refund-exceeds-captured": "More than was paid and not yet refunded: see max_refundable.",
-    "unknown-currency": "Send an ISO 4217 currency code.",
-    "precondition-required": "Send If-Match with the ETag of the order that you have read, or "
-    "expected_version.",
-    "internal-error": "A mistake of ours. Give the request id when you report it.",
-    "dependency-unavailable": "Something needed does not answer: retry after Retry-After.",
-    "projection-lagging": "The read model is behind: retry after Retry-After.",
-    "outcome-unknown": "Stored or not: repeat it with the same Idempotency-Key, or read.",
-    "order-unreadable": "The running version cannot read this order; an operator has to act.",
-    "overloaded": "Too much work is waiting: retry after Retry-After.",
-}
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from order_service.api.order_problems import ORDER_PROBLEMS
+from order_service.api.problem_type import ABOUT_BLANK, MEMBERS, ProblemType
+from order_service.api.request_problems import REQUEST_PROBLEMS
+
+CATALOGUE: Mapping[str, ProblemType] = {**REQUEST_PROBLEMS, **ORDER_PROBLEMS}
+_EXAMPLE_ID = "0195f0a1-5c3e-7d1a-9b1e-2f4c6a8b0d12"
+
+
+def type_of(slug: str) -> str:
+    """The problem document's `type`."""
+    return CATALOGUE[slug].uri or f"/problems/{slug}"
+
+
+def title_of(uri: str, status: int) -> str:
+    """The problem document's `title`: constant per type."""
+    if uri == ABOUT_BLANK:
+        return HTTPStatus(status).phrase
+    return re.split("[/#]", uri)[-1].replace("-", " ").capitalize()
+
+
+def example_of(slug: str) -> dict[str, Any]:
+    """A whole problem document."""
+    kind = CATALOGUE[slug]
+    document: dict[str, Any] = {
+        "type": type_of(slug),
+        "title": title_of(type_of(slug), kind.status),
+        "status": kind.status,
+        "detail": kind.detail,
+        "instance": _EXAMPLE_ID,
+        "request_id": _EXAMPLE_ID,
+    }
+    return document | {name: MEMBERS[name].example for name in (*kind.members, *kind.may_have)}

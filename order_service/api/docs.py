@@ -1,4 +1,4 @@
-"""The interactive documentation and the OpenAPI document behind it. May import body, problems.
+"""The interactive documentation and the OpenAPI document behind it. May import openapi.
 
 FastAPI's own page loads Swagger UI from a content delivery network and starts it by inline script;
 here its files come from a package that carries them, so that the page needs nobody else and no
@@ -7,19 +7,14 @@ here its files come from a package that carries them, so that the page needs nob
 
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any
 
 import orjson
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
-from fastapi.routing import iter_route_contexts
-from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service.api.body import body_of
-from order_service.api.problems import PROBLEM_SCHEMA, documented
+from order_service.api.openapi import openapi
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -72,41 +67,3 @@ def install(app: FastAPI) -> None:
         ("/openapi.json", document),
     ):
         app.add_route(path, endpoint, include_in_schema=False)
-
-
-def openapi(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document: FastAPI's, with the bodies that `json_body` declares and with problems
-    for errors."""
-    document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    bodies = []
-    for context in iter_route_contexts(app.routes):
-        body = body_of(context.original_route)
-        if body is None or not context.include_in_schema:
-            continue
-        bodies.append(body.model)
-        for method in context.methods or ():
-            document["paths"][context.path][method.lower()]["requestBody"] = body.openapi()
-    if bodies:
-        template = "#/components/schemas/{model}"
-        _, definitions = models_json_schema(
-            [(m, "validation") for m in bodies], ref_template=template
-        )
-        schemas.update(definitions["$defs"])
-    schemas["Problem"] = PROBLEM_SCHEMA
-    for unused in ("HTTPValidationError", "ValidationError"):
-        schemas.pop(unused, None)
-    for path in document["paths"].values():
-        for operation in path.values():
-            _describe_errors(operation["responses"])
-    return document
-
-
-def _describe_errors(responses: dict[str, Any]) -> None:
-    """Any operation may be refused by a limit, a failing dependency or a mistake of ours; 422 is a
-    problem as well."""
-    always = documented(429, 500, 503)
-    if "422" in responses:
-        always |= documented(422)
-    for status, description in always.items():
-        responses[str(status)] = description

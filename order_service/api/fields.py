@@ -17,12 +17,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     StringConstraints,
+    WithJsonSchema,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError
 
-from order_service.api.body import Text
+from order_service.api.body import PLAIN, Text
 from order_service.api.parameters import Instant
 from order_service.domain import money
 from order_service.domain.events import LineQuantity
@@ -38,6 +40,8 @@ LINE_ID_MAX = 10**9 - 1
 _QUANTITY = re.compile(r"[0-9]{1,6}", re.ASCII)
 _PRICE = re.compile(r"[0-9]{1,13}(\.[0-9]{1,20})?", re.ASCII)
 _YEARS = range(2000, 2200)
+# For the OpenAPI document; what is checked is `Text`.
+_NO_CONTROL = r"[^\x00-\x1f\x7f]"
 
 
 def _quantity(value: Any) -> int:
@@ -86,31 +90,59 @@ def _not_blank(value: str) -> str:
     return value
 
 
+def _not_blank_of(characters: str) -> str:
+    return rf"^{characters}*(?!\s){characters}+$"
+
+
+def _written(number: dict[str, Any], text: dict[str, Any]) -> WithJsonSchema:
+    """A number, or its text: pydantic describes what comes out of a validator, not what goes in."""
+    return WithJsonSchema({"anyOf": [number, {"type": "string", **text}]})
+
+
+def _string(length: int, pattern: str, least: int = 1) -> WithJsonSchema:
+    schema = {"type": "string", "minLength": least, "maxLength": length, "pattern": pattern}
+    return WithJsonSchema(schema)
+
+
 Quantity = Annotated[
     int,
     BeforeValidator(_quantity),
-    Field(ge=1, le=QUANTITY_MAX, json_schema_extra={"type": ["integer", "string"]}),
+    Field(ge=1, le=QUANTITY_MAX),
+    _written(
+        {"type": "integer", "minimum": 1, "maximum": QUANTITY_MAX},
+        {"maxLength": 6, "pattern": f"^0*([1-9][0-9]{{0,4}}|{QUANTITY_MAX})$"},
+    ),
 ]
 Price = Annotated[
     Decimal,
     BeforeValidator(_price),
-    Field(json_schema_extra={"type": ["number", "string"], "examples": ["9.99"]}),
+    _written(
+        {"type": "number", "minimum": 0, "exclusiveMaximum": 10**PRICE_DIGITS_MAX},
+        {"pattern": f"^{_PRICE.pattern}$"},
+    ),
 ]
 Id = Annotated[UUID, BeforeValidator(_id)]
 Time = Annotated[Instant, AfterValidator(_near)]
 # One line: names and references end up in lists, labels and file names. Only notes have more.
 _LINE = r"[^\t\r\n]*"
 ShortText = Annotated[
-    Text, StringConstraints(strict=True, min_length=1, max_length=TEXT_MAX, pattern=f"^{_LINE}$")
+    Text,
+    StringConstraints(strict=True, min_length=1, max_length=TEXT_MAX, pattern=f"^{_LINE}$"),
+    _string(TEXT_MAX, rf"^{_NO_CONTROL}+$"),
 ]
 AttributeText = Annotated[
-    Text, StringConstraints(strict=True, max_length=TEXT_MAX, pattern=f"^{_LINE}$")
+    Text,
+    StringConstraints(strict=True, max_length=TEXT_MAX, pattern=f"^{_LINE}$"),
+    _string(TEXT_MAX, rf"^{_NO_CONTROL}*$", 0),
 ]
-Words = Annotated[ShortText, AfterValidator(_not_blank)]
+Words = Annotated[
+    ShortText, AfterValidator(_not_blank), _string(TEXT_MAX, _not_blank_of(_NO_CONTROL))
+]
 Note = Annotated[
     Text,
     StringConstraints(strict=True, min_length=1, max_length=NOTE_MAX),
     AfterValidator(_not_blank),
+    _string(NOTE_MAX, _not_blank_of(PLAIN)),
 ]
 Code = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 LineId = Annotated[int, Field(strict=True, ge=1, le=LINE_ID_MAX)]
@@ -159,6 +191,21 @@ class Item(Body):
             raise PydanticCustomError("attributes", "An item has at most 20 further keys")
         return self
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """With the other names, of which pydantic does not know."""
+        schema = handler.resolve_ref_schema(handler(core))
+        properties = schema["properties"]
+        for other, name in cls._OTHER_NAMES.items():
+            properties[other] = properties[name]
+        schema["required"] = ["quantity"]
+        schema["oneOf"] = [{"required": ["sku"]}, {"required": ["product_id"]}]
+        schema["not"] = {"required": ["price", "unit_price"]}
+        schema["propertyNames"] = {"maxLength": TEXT_MAX, "pattern": rf"^{_NO_CONTROL}+$"}
+        return schema
+
     @property
     def attributes(self) -> dict[str, str]:
         return self.__pydantic_extra__ or {}
@@ -172,10 +219,6 @@ class LineUnits(Body):
 
 
 Lines = Annotated[list[LineUnits], Field(min_length=1, max_length=LINES_MAX)]
-
-
-def examples(*bodies: dict[str, Any]) -> ConfigDict:
-    return ConfigDict(json_schema_extra={"examples": list(bodies)})
 
 
 def quantities(lines: list[LineUnits]) -> tuple[LineQuantity, ...]:

@@ -1,5 +1,5 @@
 """Who is calling: from the access token, without a database query. May import accounts.tokens,
-limits, problems."""
+documented, limits, problems."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,6 +10,7 @@ from fastapi.security import OAuth2PasswordBearer
 from starlette.requests import Request
 
 from order_service.accounts.tokens import AccessTokens, Role, TokenExpired, TokenInvalid
+from order_service.api.documented import raises
 from order_service.api.limits import admit_user
 from order_service.api.problems import Problem
 
@@ -28,6 +29,7 @@ class Caller:
         return self.role != "customer"
 
 
+@raises("authentication-required", "token-expired", "token-invalid")
 async def caller(request: Request, token: Annotated[str | None, Depends(bearer)]) -> Caller:
     """A FastAPI dependency. Raises Problem 401, or 429 when the user's limit is used up."""
     if token is None:

@@ -35,7 +35,8 @@ from starlette.requests import HTTPConnection, Request
 
 from order_service import settings as constants
 from order_service.api.body import check_media_type
-from order_service.api.problems import QUOTA_EXCEEDED, Problem
+from order_service.api.problem_type import QUOTA_EXCEEDED
+from order_service.api.problems import Problem
 from order_service.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -1,4 +1,5 @@
-"""Query parameters: known, given once, and written in one way. May import body, problems.
+"""Query parameters: known, given once, and written in one way. May import body, documented,
+problems.
 
 A mistyped name, a second value or a time without an offset is refused: whoever is answered can rely
 on all that was asked being heeded.
@@ -16,6 +17,7 @@ from pydantic import BaseModel, BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 
+from order_service.api.documented import raises
 from order_service.api.problems import Problem, validation
 
 _NAME_SHOWN_MAX = 64
@@ -61,6 +63,7 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 
 
+@raises("validation")
 async def known_parameters(request: Request) -> None:
     """A FastAPI dependency: every query parameter is one of the route's, and given once.
 

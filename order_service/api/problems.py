@@ -1,8 +1,8 @@
-"""Every error as one body: RFC 9457 problem documents. May import errors, settings.
+"""Every error as one body: RFC 9457 problem documents. May import catalogue, errors, settings.
 
-One table says which status an error of the service has. What was sent is never sent back: neither
-in a message nor in the list of wrong fields (a password under a mistyped name would come back in
-clear), and that list is capped.
+The catalogue says which status an error of the service has. What was sent is never sent back:
+neither in a message nor in the list of wrong fields (a password under a mistyped name would come
+back in clear), and that list is capped.
 """
 
 import logging
@@ -16,51 +16,24 @@ import orjson
 from asyncpg import InterfaceError, PostgresError
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Match
+from starlette.responses import Response
+from starlette.routing import compile_path
 
 from order_service import settings as limits
-from order_service.api.catalogue import MEANINGS
+from order_service.api.catalogue import CATALOGUE, title_of, type_of
 from order_service.db import FAILURES
-from order_service.errors import (
-    InvalidRequest,
-    NotFound,
-    OrderServiceError,
-    RuleViolation,
-    Unavailable,
-    UnreadableEvent,
-    VersionConflict,
-)
+from order_service.errors import OrderServiceError
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 RETRY_AFTER_S = "1"
 
-STATUS_BY_ERROR: Mapping[type[OrderServiceError], int] = {
-    InvalidRequest: 422,
-    RuleViolation: 409,
-    NotFound: 404,
-    VersionConflict: 409,
-    Unavailable: 503,
-    UnreadableEvent: 503,
-}
-STATUS_BY_CODE = {
-    "malformed-request": 400,
-    "invalid-cursor": 400,
-    "idempotency-key-invalid": 400,
-    "unsupported-grant-type": 400,
-    "forbidden": 403,
-    "stream-gone": 410,
-    "stale-version": 412,
-    "content-too-large": 413,
-    "precondition-required": 428,
-}
 # Members of RFC 9457 itself: an error's fact of the same name goes out as order_<name>.
 _RESERVED = {"type", "title", "status", "detail", "instance"}
 # SQLSTATE classes that say "not now": connection, transaction state (read-only, idle too long),
@@ -94,15 +67,10 @@ class Problem(Exception):
 
 def body(problem: Problem, request_id: str) -> bytes:
     """The problem document."""
-    about_blank = problem.slug == "about:blank"
-    absolute = ":" in problem.slug
-    if about_blank:
-        title = HTTPStatus(problem.status).phrase
-    else:
-        title = problem.slug.rpartition("#")[2].replace("-", " ").capitalize()
+    uri = problem.slug if ":" in problem.slug else type_of(problem.slug)
     document = {
-        "type": problem.slug if absolute else f"/problems/{problem.slug}",
-        "title": title,
+        "type": uri,
+        "title": title_of(uri, problem.status),
         "status": problem.status,
         "detail": problem.detail,
         "instance": request_id,
@@ -136,12 +104,10 @@ def validation(errors: Sequence[Mapping[str, Any]], location: str = "pointer") -
 
 
 def of_error(error: OrderServiceError) -> Problem:
-    """The problem of an error of the service, by the table above."""
-    status = STATUS_BY_CODE.get(error.code)
-    if status is None:
-        status = next(STATUS_BY_ERROR[c] for c in type(error).__mro__ if c in STATUS_BY_ERROR)
+    """The problem of an error of the service: its code is a key of the catalogue."""
+    status = CATALOGUE[error.code].status
     headers = {}
-    if status == 503 or error.code == "concurrent-update":
+    if "Retry-After" in CATALOGUE[error.code].headers:
         headers["Retry-After"] = RETRY_AFTER_S
     problem = Problem(status, error.code, error.detail, headers)
     problem.members.update(error.facts)
@@ -171,33 +137,6 @@ def of_exception(error: Exception) -> Problem | None:
     )
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For a route's `responses`: these statuses answer with a problem document."""
-    schema = {"$ref": "#/components/schemas/Problem"}
-    return {
-        status: {
-            "description": HTTPStatus(status).phrase,
-            "content": {MEDIA_TYPE: {"schema": schema}},
-        }
-        for status in statuses
-    }
-
-
-PROBLEM_SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "description": "RFC 9457; more members depend on the type.",
-    "required": ["type", "title", "status", "detail", "instance", "request_id"],
-    "properties": {
-        "type": {"type": "string", "format": "uri-reference", "example": "/problems/validation"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "instance": {"type": "string", "format": "uri-reference"},
-        "request_id": {"type": "string"},
-    },
-}
-
-
 def install(app: FastAPI) -> None:
     """Every exception has its handler; what has none is answered 500 by the outermost
     middleware."""
@@ -205,20 +144,6 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _request_validation)
     for error in (Problem, OrderServiceError, *FAILURES):
         app.add_exception_handler(error, _known)
-    app.add_api_route(
-        "/problems/{slug}",
-        explain,
-        operation_id="problems_explain",
-        response_class=PlainTextResponse,
-        tags=["service"],
-    )
-
-
-async def explain(slug: str) -> PlainTextResponse:
-    """What a problem type means."""
-    if slug not in MEANINGS:
-        raise HTTPException(404)
-    return PlainTextResponse(f"{slug}\n\n{MEANINGS[slug]}\n")
 
 
 def answer(request: Request, problem: Problem) -> Response:
@@ -266,14 +191,14 @@ def _not_now(error: Exception) -> bool:
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """The methods of all routes of this path: the router itself names only those of the first."""
-    allowed = set()
-    for method in ("GET", "POST", "PUT", "PATCH", "DELETE"):
-        scope = {**request.scope, "method": method}
-        routes = request.app.router.routes
-        if any(route.matches(scope)[0] is Match.FULL for route in routes):
-            allowed.add(method)
-    return sorted(allowed)
+    """The methods of all routes of this path, the most special one that fits it: the router names
+    those of the first route only, and `/orders/export/` fits an order's path as well."""
+    methods: dict[str, set[str]] = {}
+    for context in iter_route_contexts(request.app.routes):
+        path = context.path or ""
+        if context.methods and compile_path(path)[0].match(request.scope["path"]):
+            methods.setdefault(path, set()).update(context.methods)
+    return sorted(methods[min(methods, key=lambda path: path.count("{"))])
 
 
 _SPECIAL = re.compile(r"[~/]")

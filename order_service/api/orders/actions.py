@@ -16,6 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service.api.answers import json_answer
+from order_service.api.documented import documented
+from order_service.api.documents import Actions
 from order_service.api.identity import Caller, CallerDependency, caller
 from order_service.api.lookup import OrderPath
 from order_service.api.orders.permissions import (
@@ -27,7 +29,6 @@ from order_service.api.orders.permissions import (
     visible_to,
 )
 from order_service.api.parameters import known_parameters
-from order_service.api.problems import documented
 from order_service.domain import commands as c
 from order_service.domain.events import LineQuantity
 from order_service.domain.order import decide
@@ -70,7 +71,9 @@ class _Asked:
 @router.get(
     "/{order_id}/actions/",
     operation_id="orders_actions",
-    responses=documented(401, 404, 422, 429, 503),
+    summary="What may be done with an order now",
+    response_model=Actions,
+    responses=documented("order-unreadable"),
     dependencies=[Depends(caller), Depends(known_parameters)],
 )
 async def get_actions(request: Request, caller: CallerDependency, order: OrderPath) -> Response:

@@ -18,11 +18,13 @@ from starlette.responses import Response
 
 from order_service import consistency
 from order_service.api.answers import NO_STORE, PRIVATE, json_answer
+from order_service.api.documented import documented, raises
+from order_service.api.documents import DryRun, Order
 from order_service.api.fields import LINE_ID_MAX, ChangeBody
 from order_service.api.identity import Caller, CallerDependency
 from order_service.api.orders.permissions import may_command, visible_to
 from order_service.api.parameters import Flag, known_parameters
-from order_service.api.problems import Problem, documented
+from order_service.api.problems import Problem
 from order_service.domain.commands import OrderCommand
 from order_service.errors import NotFound
 from order_service.handle import Answer, Change, Precondition, Preview, change_order, preview_change
@@ -38,9 +40,11 @@ from order_service.timeline import event_as_json
 Tags = frozenset[str] | Literal["*"] | None
 KEY_LENGTH_MAX = 255
 
+_KEY_SYNTAX = r'^("[ !#-\[\]-~]{1,255}"|[!#-\[\]-~]{1,255})$'
 _KEY = re.compile(r'"([\x20-\x21\x23-\x5b\x5d-\x7e]+)"|([\x21\x23-\x5b\x5d-\x7e]+)')
 _ETAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _ETAGS = re.compile(rf"[\t ,]*{_ETAG.pattern}([\t ]*,[\t ,]*{_ETAG.pattern})*[\t ,]*")
+_ETAGS_SYNTAX = r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _LINE_ID = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
@@ -48,11 +52,15 @@ _LINE_ID = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 # --- what is asked --------------------------------------------------------------------------------
 
 
+@raises("idempotency-key-invalid", "idempotency-key-reused")
 async def _idempotency_key(
     request: Request,
     idempotency_key: Annotated[
         str | None,
-        Header(description="A name for this request: repeats under it get the first answer."),
+        Header(
+            description="A name for this request: repeats under it get the first answer.",
+            json_schema_extra={"pattern": _KEY_SYNTAX},
+        ),
     ] = None,
 ) -> str | None:
     """The key, bare or as a structured-field string. Raises Problem 400; for two keys as well,
@@ -75,9 +83,14 @@ def invalid_key() -> Problem:
     )
 
 
+@raises("stale-version", "precondition-required")
 async def _strong_tags(
     if_match: Annotated[
-        list[str] | None, Header(description="Act only if the order has one of these ETags.")
+        list[str] | None,
+        Header(
+            description="Act only if the order has one of these ETags.",
+            json_schema_extra={"pattern": _ETAGS_SYNTAX},
+        ),
     ] = None,
 ) -> Tags:
     """The tags that If-Match accepts; a weak one matches none (RFC 9110 13.1.1).
@@ -131,6 +144,7 @@ class Asking:
         )
 
 
+@raises("overloaded", "outcome-unknown")
 async def asking(
     request: Request,
     caller: CallerDependency,
@@ -193,6 +207,7 @@ class AskingChange:
         return answer(await change_order(asking.log, order_id, change))
 
 
+@raises("order-unreadable", "concurrent-update")
 async def asking_change(
     asking: AskingDependency, tags: Annotated[Tags, Depends(_strong_tags)]
 ) -> AskingChange:
@@ -227,7 +242,9 @@ def _fingerprint(route: str, body: BaseModel) -> str:
 # --- parts of commands ----------------------------------------------------------------------------
 
 # Checked with the rules, like an id that the order does not have.
-PartPath = Annotated[str, Path(json_schema_extra={"format": "uuid"})]
+PartPath = Annotated[
+    str, Path(description="Its id in the order's document.", json_schema_extra={"format": "uuid"})
+]
 LinePath = Annotated[str, Path(description="A line_id of the order's items.", examples=["1"])]
 
 
@@ -256,10 +273,11 @@ def written(kind: str, body: str | None) -> tuple[UUID | None, tuple[OrderText, 
 # --- what is answered -----------------------------------------------------------------------------
 
 
-def refusals(*, staff: bool = False) -> dict[int | str, dict[str, Any]]:
-    """The problems that a command on an order may be answered with. `staff`: not for everybody."""
-    forbidden = (403,) if staff else ()
-    return documented(*(400, 401, *forbidden, 404, 409, 412, 413, 415, 422, 428, 429, 503))
+def changes(summary: str, *slugs: str) -> dict[str, Any]:
+    """For the decorator of a command's route: how it is described, with the problems of its own."""
+    headers = ("ETag", consistency.HEADER, "Idempotent-Replayed")
+    responses = documented(*slugs, says="The order; in a dry run its preview.", may_send=headers)
+    return {"summary": summary, "response_model": Order | DryRun, "responses": responses}
 
 
 def answer(answer: Answer, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

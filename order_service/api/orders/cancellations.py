@@ -9,13 +9,13 @@ from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
 from order_service.api.body import json_body
-from order_service.api.fields import ChangeBody, Note, Quantity, examples
+from order_service.api.fields import ChangeBody, Note, Quantity
 from order_service.api.lookup import OrderPath
 from order_service.api.orders.asking import (
     AskingChangeDependency,
     LinePath,
+    changes,
     line_id_of,
-    refusals,
     written,
 )
 from order_service.api.orders.permissions import check_cancel_window
@@ -28,8 +28,6 @@ router = APIRouter(prefix="/orders/{order_id}", tags=["cancellations"])
 
 
 class CancelRequest(ChangeBody):
-    model_config = examples({"reason": "OTHER", "note": "Ordered for the wrong day."})
-
     reason: CancelReason
     note: Note | None = None
 
@@ -41,12 +39,14 @@ class CancelRequest(ChangeBody):
 
 
 class CancelUnitsRequest(CancelRequest):
-    model_config = examples({"quantity": 1, "reason": "OUT_OF_STOCK"})
-
     quantity: Quantity
 
 
-@router.post("/cancel/", operation_id="orders_cancel", responses=refusals())
+@router.post(
+    "/cancel/",
+    operation_id="orders_cancel",
+    **changes("Cancel an order", "already-shipped", "cancel-window-closed"),
+)
 async def cancel_order(
     asking: AskingChangeDependency,
     body: Annotated[CancelRequest, Depends(json_body(CancelRequest))],
@@ -63,7 +63,16 @@ async def cancel_order(
 
 
 @router.post(
-    "/lines/{line_id}/cancel/", operation_id="lines_cancel_units", responses=refusals(staff=True)
+    "/lines/{line_id}/cancel/",
+    operation_id="lines_cancel_units",
+    **changes(
+        "Cancel units of a line",
+        "forbidden",
+        "line-not-found",
+        "invalid-transition",
+        "order-not-editable",
+        "quantity-exceeds-outstanding",
+    ),
 )
 async def cancel_units(
     asking: AskingChangeDependency,

@@ -9,9 +9,9 @@ from pydantic import Field, StringConstraints
 from starlette.responses import Response
 
 from order_service.api.body import json_body
-from order_service.api.fields import Body, ChangeBody, Note, Words, examples
+from order_service.api.fields import Body, ChangeBody, Note, Words
 from order_service.api.lookup import OrderPath
-from order_service.api.orders.asking import AskingChangeDependency, refusals
+from order_service.api.orders.asking import AskingChangeDependency, changes
 from order_service.api.orders.permissions import may_note
 from order_service.domain.commands import AddNote, ChangeShippingAddress
 from order_service.domain.events import NoteVisibility
@@ -39,20 +39,10 @@ class Address(Body):
 
 
 class ChangeAddressRequest(Address, ChangeBody):
-    model_config = examples(
-        {
-            "name": "Ada Lovelace",
-            "line1": "12 St James's Square",
-            "city": "London",
-            "postal_code": "SW1Y 4JH",
-            "country": "GB",
-        }
-    )
+    """The whole address: members that are left out are empty."""
 
 
 class AddNoteRequest(ChangeBody):
-    model_config = examples({"text": "Please ring twice."})
-
     text: Note
     visibility: NoteVisibility = "public"
 
@@ -60,7 +50,7 @@ class AddNoteRequest(ChangeBody):
 @router.put(
     "/{order_id}/shipping-address/",
     operation_id="orders_change_shipping_address",
-    responses=refusals(),
+    **changes("Change the shipping address", "order-not-editable"),
 )
 async def change_shipping_address(
     asking: AskingChangeDependency,
@@ -73,7 +63,11 @@ async def change_shipping_address(
     return await asking.carry_out(order, body, ChangeShippingAddress, lambda _: command, (text,))
 
 
-@router.post("/{order_id}/notes/", operation_id="notes_add", responses=refusals(staff=True))
+@router.post(
+    "/{order_id}/notes/",
+    operation_id="notes_add",
+    **changes("Add a note", "forbidden"),
+)
 async def add_note(
     asking: AskingChangeDependency,
     body: Annotated[AddNoteRequest, Depends(json_body(AddNoteRequest))],

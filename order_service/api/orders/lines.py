@@ -6,13 +6,13 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from order_service.api.body import json_body
-from order_service.api.fields import ChangeBody, Item, Quantity, examples, minor
+from order_service.api.fields import ChangeBody, Item, Quantity, minor
 from order_service.api.lookup import OrderPath
 from order_service.api.orders.asking import (
     AskingChangeDependency,
     LinePath,
+    changes,
     line_id_of,
-    refusals,
 )
 from order_service.domain.commands import AddLine, ChangeLineQuantity, RemoveLine
 from order_service.log.fold import FoldedOrder
@@ -21,20 +21,22 @@ router = APIRouter(prefix="/orders/{order_id}/lines", tags=["lines"])
 
 
 class AddLineRequest(ChangeBody, Item):
-    model_config = examples({"sku": "PEN-1", "name": "Pen", "quantity": 2, "unit_price": "9.99"})
+    """An item, as in the order itself."""
 
 
 class RemoveLineRequest(ChangeBody):
-    model_config = examples({})
+    """Nothing but what every change may say."""
 
 
 class ChangeQuantityRequest(ChangeBody):
-    model_config = examples({"quantity": 3})
-
     quantity: Quantity
 
 
-@router.post("/", operation_id="lines_add", responses=refusals())
+@router.post(
+    "/",
+    operation_id="lines_add",
+    **changes("Add a line", "order-not-editable"),
+)
 async def add_line(
     asking: AskingChangeDependency,
     body: Annotated[AddLineRequest, Depends(json_body(AddLineRequest))],
@@ -49,7 +51,11 @@ async def add_line(
     return await asking.carry_out(order, body, AddLine, command)
 
 
-@router.patch("/{line_id}/", operation_id="lines_change_quantity", responses=refusals())
+@router.patch(
+    "/{line_id}/",
+    operation_id="lines_change_quantity",
+    **changes("Change a line's quantity", "line-not-found", "order-not-editable"),
+)
 async def change_quantity(
     asking: AskingChangeDependency,
     body: Annotated[ChangeQuantityRequest, Depends(json_body(ChangeQuantityRequest))],
@@ -65,7 +71,11 @@ async def change_quantity(
     )
 
 
-@router.delete("/{line_id}/", operation_id="lines_remove", responses=refusals())
+@router.delete(
+    "/{line_id}/",
+    operation_id="lines_remove",
+    **changes("Remove a line", "line-not-found", "order-not-editable", "last-line"),
+)
 async def remove_line(
     asking: AskingChangeDependency,
     body: Annotated[RemoveLineRequest, Depends(json_body(RemoveLineRequest, optional=True))],

@@ -9,13 +9,13 @@ from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
 from order_service.api.body import json_body
-from order_service.api.fields import ChangeBody, Code, Price, Time, Words, examples, minor
+from order_service.api.fields import ChangeBody, Code, Price, Time, Words, minor
 from order_service.api.lookup import OrderPath
 from order_service.api.orders.asking import (
     AskingChangeDependency,
     PartPath,
+    changes,
     part_id,
-    refusals,
 )
 from order_service.domain.commands import (
     AuthorizePayment,
@@ -34,11 +34,6 @@ router = APIRouter(prefix="/orders/{order_id}/payments", tags=["payments"])
 class PaymentRequest(ChangeBody):
     """An authorization may have `method` and `expires_at`, a capture has its `source`. Without
     `amount`: whatever is due."""
-
-    model_config = examples(
-        {"kind": "capture", "amount": "9.99", "provider_reference": "pay_7f3a"},
-        {"kind": "authorization", "method": "card", "provider_reference": "auth_19"},
-    )
 
     kind: Literal["authorization", "capture"]
     amount: Price | None = None
@@ -67,24 +62,28 @@ class PaymentRequest(ChangeBody):
 class CaptureRequest(ChangeBody):
     """Without `amount`: whatever is open of the authorization."""
 
-    model_config = examples({"amount": "9.99"}, {})
-
     amount: Price | None = None
 
 
 class VoidAuthorizationRequest(ChangeBody):
-    model_config = examples({"reason": "CUSTOMER_REQUEST"}, {})
-
     reason: AuthorizationVoidReason = "OTHER"
 
 
 class FailPaymentRequest(ChangeBody):
-    model_config = examples({"code": "card_declined"})
-
     code: Code
 
 
-@router.post("/", operation_id="payments_add", responses=refusals(staff=True))
+@router.post(
+    "/",
+    operation_id="payments_add",
+    **changes(
+        "Authorize a payment, or record one",
+        "forbidden",
+        "invalid-transition",
+        "payment-reference-conflict",
+        "amount-exceeds-due",
+    ),
+)
 async def add_payment(
     asking: AskingChangeDependency,
     body: Annotated[PaymentRequest, Depends(json_body(PaymentRequest))],
@@ -100,7 +99,16 @@ async def add_payment(
 
 
 @router.post(
-    "/{payment_id}/capture/", operation_id="payments_capture", responses=refusals(staff=True)
+    "/{payment_id}/capture/",
+    operation_id="payments_capture",
+    **changes(
+        "Capture an authorization",
+        "forbidden",
+        "not-found",
+        "invalid-transition",
+        "payment-not-capturable",
+        "amount-exceeds-due",
+    ),
 )
 async def capture_payment(
     asking: AskingChangeDependency,
@@ -117,7 +125,11 @@ async def capture_payment(
     return await asking.carry_out(order, body, CapturePayment, command)
 
 
-@router.post("/{payment_id}/void/", operation_id="payments_void", responses=refusals(staff=True))
+@router.post(
+    "/{payment_id}/void/",
+    operation_id="payments_void",
+    **changes("Void an authorization", "forbidden", "not-found", "payment-not-voidable"),
+)
 async def void_authorization(
     asking: AskingChangeDependency,
     body: Annotated[
@@ -135,7 +147,11 @@ async def void_authorization(
     )
 
 
-@router.post("/{payment_id}/fail/", operation_id="payments_fail", responses=refusals(staff=True))
+@router.post(
+    "/{payment_id}/fail/",
+    operation_id="payments_fail",
+    **changes("Record that a payment failed", "forbidden", "not-found"),
+)
 async def fail_payment(
     asking: AskingChangeDependency,
     body: Annotated[FailPaymentRequest, Depends(json_body(FailPaymentRequest))],

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Depends
-from pydantic import Field, SkipValidation
+from pydantic import Field
 from starlette.responses import Response
 
 from order_service import consistency
@@ -20,7 +20,9 @@ from order_service.accounts import users
 from order_service.api import problems
 from order_service.api.answers import NO_STORE, json_answer
 from order_service.api.body import json_body
-from order_service.api.fields import Body, Id, Item, Price, ShortText, examples
+from order_service.api.documented import documented
+from order_service.api.documents import BulkResults, DryRun, Order
+from order_service.api.fields import Body, Id, Item, Price, ShortText
 from order_service.api.orders.asking import (
     KEY_LENGTH_MAX,
     Asking,
@@ -32,7 +34,6 @@ from order_service.api.orders.asking import (
 )
 from order_service.api.orders.details import Address
 from order_service.api.orders.permissions import may_place_for
-from order_service.api.problems import documented
 from order_service.domain import money
 from order_service.domain.commands import PlaceOrder
 from order_service.domain.events import OrderLine
@@ -51,20 +52,11 @@ _ROUTE = "POST /orders/"  # of a fingerprint, alone or in bulk
 class PlaceOrderRequest(Body):
     """Either every item has a price, or none has and `total_price` is the agreed total."""
 
-    model_config = examples(
-        {
-            "items": [
-                {"sku": "PEN-1", "name": "Pen", "quantity": 2, "unit_price": "9.99"},
-                {"sku": "INK-7", "quantity": 1, "unit_price": "5.00"},
-            ],
-            "total_price": "24.98",
-            "currency": "USD",
-        }
-    )
-
     items: list[Item] = Field(min_length=1, max_length=LINES_MAX)
     total_price: Price | None = None
-    currency: str | None = Field(default=None, max_length=3)
+    currency: str | None = Field(
+        default=None, max_length=3, json_schema_extra={"pattern": "^[A-Z]{3}$"}
+    )
     external_reference: ShortText | None = None
     shipping_address: Address | None = None
     shipping_fee: Price | None = None
@@ -102,14 +94,10 @@ def _minor(price: Decimal | None, currency: str) -> int | None:
 
 
 class PlaceOrdersRequest(Body):
-    model_config = examples(
-        {"orders": [{"items": [{"sku": "PEN-1", "quantity": 1, "price": "9"}]}]}
-    )
-
     # Validated one by one, so that a wrong order is its own problem only.
-    orders: list[SkipValidation[PlaceOrderRequest]] = Field(
-        min_length=1, max_length=limits.BULK_ORDERS_MAX
-    )
+    orders: list[
+        Annotated[Any, Field(description="As the body of `POST /orders/`; else its own problem.")]
+    ] = Field(min_length=1, max_length=limits.BULK_ORDERS_MAX)
 
 
 _one_order = json_body(PlaceOrderRequest)
@@ -120,10 +108,17 @@ _NOT_IN_LOG = {"id": None, "number": None}  # of an order that was not placed
 @router.post(
     "/",
     operation_id="orders_place",
+    summary="Place an order",
     status_code=201,
+    response_model=Order,
     responses={
-        200: {"description": "A dry run"},
-        **documented(400, 401, 403, 409, 413, 415, 422, 429, 503),
+        200: {"description": "Of a dry run.", "model": DryRun},
+        **documented(
+            *("forbidden", "duplicate-reference", "total-mismatch", "unknown-currency"),
+            status=201,
+            sends=("Location", "ETag", "Consistency-Token"),
+            may_send=("Idempotent-Replayed",),
+        ),
     },
 )
 async def place(
@@ -167,7 +162,9 @@ async def _check_user(asking: Asking, user_id: UUID) -> None:
 @router.post(
     "/bulk/",
     operation_id="orders_place_bulk",
-    responses=documented(400, 401, 413, 415, 422, 429, 503),
+    summary="Place many orders",
+    response_model=BulkResults,
+    responses=documented(),
 )
 async def place_bulk(
     asking: AskingDependency, body: Annotated[PlaceOrdersRequest, Depends(_many_orders)]

@@ -7,13 +7,13 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from order_service.api.body import json_body
-from order_service.api.fields import ChangeBody, Code, Note, Price, Words, examples, minor
+from order_service.api.fields import ChangeBody, Code, Note, Price, Words, minor
 from order_service.api.lookup import OrderPath
 from order_service.api.orders.asking import (
     AskingChangeDependency,
     PartPath,
+    changes,
     part_id,
-    refusals,
     written,
 )
 from order_service.domain.commands import FailRefund, RequestRefund, SettleRefund
@@ -26,26 +26,24 @@ router = APIRouter(prefix="/orders/{order_id}/refunds", tags=["refunds"])
 class RequestRefundRequest(ChangeBody):
     """Without `amount`: whatever can be given back."""
 
-    model_config = examples({"amount": "5.00", "reason": "GOODWILL"})
-
     amount: Price | None = None
     reason: RefundReason
     note: Note | None = None
 
 
 class SettleRefundRequest(ChangeBody):
-    model_config = examples({"provider_reference": "re_88"}, {})
-
     provider_reference: Words | None = None
 
 
 class FailRefundRequest(ChangeBody):
-    model_config = examples({"code": "account_closed"})
-
     code: Code
 
 
-@router.post("/", operation_id="refunds_request", responses=refusals(staff=True))
+@router.post(
+    "/",
+    operation_id="refunds_request",
+    **changes("Request a refund", "forbidden", "refund-exceeds-captured"),
+)
 async def request_refund(
     asking: AskingChangeDependency,
     body: Annotated[RequestRefundRequest, Depends(json_body(RequestRefundRequest))],
@@ -61,7 +59,11 @@ async def request_refund(
     return await asking.carry_out(order, body, RequestRefund, command, texts)
 
 
-@router.post("/{refund_id}/settle/", operation_id="refunds_settle", responses=refusals(staff=True))
+@router.post(
+    "/{refund_id}/settle/",
+    operation_id="refunds_settle",
+    **changes("Settle a refund", "forbidden", "not-found", "refund-not-pending"),
+)
 async def settle_refund(
     asking: AskingChangeDependency,
     body: Annotated[SettleRefundRequest, Depends(json_body(SettleRefundRequest, optional=True))],
@@ -77,7 +79,11 @@ async def settle_refund(
     )
 
 
-@router.post("/{refund_id}/fail/", operation_id="refunds_fail", responses=refusals(staff=True))
+@router.post(
+    "/{refund_id}/fail/",
+    operation_id="refunds_fail",
+    **changes("Record that a refund failed", "forbidden", "not-found", "refund-not-pending"),
+)
 async def fail_refund(
     asking: AskingChangeDependency,
     body: Annotated[FailRefundRequest, Depends(json_body(FailRefundRequest))],

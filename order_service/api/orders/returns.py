@@ -8,13 +8,13 @@ from pydantic import Field
 from starlette.responses import Response
 
 from order_service.api.body import json_body
-from order_service.api.fields import ChangeBody, Lines, LineUnits, Note, examples, quantities
+from order_service.api.fields import ChangeBody, Lines, LineUnits, Note, quantities
 from order_service.api.lookup import OrderPath
 from order_service.api.orders.asking import (
     AskingChangeDependency,
     PartPath,
+    changes,
     part_id,
-    refusals,
     written,
 )
 from order_service.api.orders.permissions import return_window
@@ -34,22 +34,16 @@ router = APIRouter(prefix="/orders/{order_id}/returns", tags=["returns"])
 
 
 class RequestReturnRequest(ChangeBody):
-    model_config = examples(
-        {"lines": [{"line_id": 1, "quantity": 1}], "reason": "DAMAGED", "note": "The cap is split."}
-    )
-
     lines: Lines
     reason: ReturnReason
     note: Note | None = None
 
 
 class DecideReturnRequest(ChangeBody):
-    model_config = examples({})
+    """Nothing needs to be said."""
 
 
 class RejectReturnRequest(ChangeBody):
-    model_config = examples({"note": "It was used."}, {})
-
     note: Note | None = None
 
 
@@ -59,11 +53,6 @@ class ReceivedUnits(LineUnits):
 
 class ReceiveReturnRequest(ChangeBody):
     """Without `lines`: everything that was approved and has not come yet, fit to be sold."""
-
-    model_config = examples(
-        {"lines": [{"line_id": 1, "quantity": 1, "condition": "DAMAGED"}]},
-        {},
-    )
 
     # A line may come in two conditions.
     lines: list[ReceivedUnits] | None = Field(default=None, min_length=1, max_length=2 * LINES_MAX)
@@ -80,7 +69,13 @@ class ReceiveReturnRequest(ChangeBody):
 _DecideBody = Annotated[DecideReturnRequest, Depends(json_body(DecideReturnRequest, optional=True))]
 
 
-@router.post("/", operation_id="returns_request", responses=refusals())
+@router.post(
+    "/",
+    operation_id="returns_request",
+    **changes(
+        "Request a return", "line-not-found", "return-window-closed", "quantity-exceeds-outstanding"
+    ),
+)
 async def request_return(
     asking: AskingChangeDependency,
     body: Annotated[RequestReturnRequest, Depends(json_body(RequestReturnRequest))],
@@ -98,7 +93,9 @@ async def request_return(
 
 
 @router.post(
-    "/{return_id}/approve/", operation_id="returns_approve", responses=refusals(staff=True)
+    "/{return_id}/approve/",
+    operation_id="returns_approve",
+    **changes("Approve a return", "forbidden", "not-found", "return-not-pending"),
 )
 async def approve_return(
     asking: AskingChangeDependency, body: _DecideBody, order: OrderPath, return_id: PartPath
@@ -109,7 +106,11 @@ async def approve_return(
     )
 
 
-@router.post("/{return_id}/reject/", operation_id="returns_reject", responses=refusals(staff=True))
+@router.post(
+    "/{return_id}/reject/",
+    operation_id="returns_reject",
+    **changes("Reject a return", "forbidden", "not-found", "return-not-pending"),
+)
 async def reject_return(
     asking: AskingChangeDependency,
     body: Annotated[RejectReturnRequest, Depends(json_body(RejectReturnRequest, optional=True))],
@@ -123,7 +124,11 @@ async def reject_return(
     )
 
 
-@router.post("/{return_id}/cancel/", operation_id="returns_cancel", responses=refusals())
+@router.post(
+    "/{return_id}/cancel/",
+    operation_id="returns_cancel",
+    **changes("Cancel a return", "not-found", "return-not-pending"),
+)
 async def cancel_return(
     asking: AskingChangeDependency, body: _DecideBody, order: OrderPath, return_id: PartPath
 ) -> Response:
@@ -134,7 +139,16 @@ async def cancel_return(
 
 
 @router.post(
-    "/{return_id}/receive/", operation_id="returns_receive", responses=refusals(staff=True)
+    "/{return_id}/receive/",
+    operation_id="returns_receive",
+    **changes(
+        "Receive a return",
+        "forbidden",
+        "not-found",
+        "line-not-found",
+        "return-not-pending",
+        "quantity-exceeds-outstanding",
+    ),
 )
 async def receive_return(
     asking: AskingChangeDependency,

@@ -7,13 +7,13 @@ from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
 from order_service.api.body import json_body
-from order_service.api.fields import ChangeBody, Lines, Note, Time, Words, examples, quantities
+from order_service.api.fields import ChangeBody, Lines, Note, Time, Words, quantities
 from order_service.api.lookup import OrderPath
 from order_service.api.orders.asking import (
     AskingChangeDependency,
     PartPath,
+    changes,
     part_id,
-    refusals,
     written,
 )
 from order_service.domain.commands import ConfirmDelivery, Ship, UpdateTracking, VoidShipment
@@ -26,11 +26,6 @@ router = APIRouter(prefix="/orders/{order_id}/shipments", tags=["shipments"])
 class ShipRequest(ChangeBody):
     """Without `lines`: everything that is outstanding."""
 
-    model_config = examples(
-        {"lines": [{"line_id": 1, "quantity": 1}], "carrier": "DHL", "tracking_number": "JD014600"},
-        {},
-    )
-
     lines: Lines | None = None
     carrier: Words | None = None
     tracking_number: Words | None = None
@@ -39,15 +34,11 @@ class ShipRequest(ChangeBody):
 class UpdateTrackingRequest(ChangeBody):
     """What is left out stays as it is."""
 
-    model_config = examples({"tracking_number": "JD014601"})
-
     carrier: Words | None = None
     tracking_number: Words | None = None
 
 
 class VoidShipmentRequest(ChangeBody):
-    model_config = examples({"reason": "LOST", "note": "The carrier has no trace of it."})
-
     reason: ShipmentVoidReason
     note: Note | None = None
 
@@ -55,12 +46,22 @@ class VoidShipmentRequest(ChangeBody):
 class ConfirmDeliveryRequest(ChangeBody):
     """Without `delivered_at`: now."""
 
-    model_config = examples({})
-
     delivered_at: Time | None = None
 
 
-@router.post("/", operation_id="shipments_dispatch", responses=refusals(staff=True))
+@router.post(
+    "/",
+    operation_id="shipments_dispatch",
+    **changes(
+        "Ship units",
+        "forbidden",
+        "line-not-found",
+        "invalid-transition",
+        "payment-required",
+        "nothing-to-ship",
+        "quantity-exceeds-outstanding",
+    ),
+)
 async def dispatch(
     asking: AskingChangeDependency,
     body: Annotated[ShipRequest, Depends(json_body(ShipRequest, optional=True))],
@@ -79,7 +80,9 @@ async def dispatch(
 
 
 @router.patch(
-    "/{shipment_id}/", operation_id="shipments_update_tracking", responses=refusals(staff=True)
+    "/{shipment_id}/",
+    operation_id="shipments_update_tracking",
+    **changes("Change a shipment's tracking", "forbidden", "not-found", "invalid-transition"),
 )
 async def update_tracking(
     asking: AskingChangeDependency,
@@ -98,7 +101,11 @@ async def update_tracking(
     )
 
 
-@router.post("/{shipment_id}/void/", operation_id="shipments_void", responses=refusals(staff=True))
+@router.post(
+    "/{shipment_id}/void/",
+    operation_id="shipments_void",
+    **changes("Void a shipment", "forbidden", "not-found", "shipment-delivered"),
+)
 async def void_shipment(
     asking: AskingChangeDependency,
     body: Annotated[VoidShipmentRequest, Depends(json_body(VoidShipmentRequest))],
@@ -119,7 +126,7 @@ async def void_shipment(
 @router.post(
     "/{shipment_id}/delivered/",
     operation_id="shipments_confirm_delivery",
-    responses=refusals(staff=True),
+    **changes("Confirm a delivery", "forbidden", "not-found", "invalid-transition"),
 )
 async def confirm_delivery(
     asking: AskingChangeDependency,

@@ -9,9 +9,9 @@ from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
 from order_service.api.body import json_body
-from order_service.api.fields import ChangeBody, Note, Words, examples
+from order_service.api.fields import ChangeBody, Note, Words
 from order_service.api.lookup import OrderPath
-from order_service.api.orders.asking import AskingChangeDependency, refusals, written
+from order_service.api.orders.asking import AskingChangeDependency, changes, written
 from order_service.api.orders.permissions import check_cancel_window, may_set
 from order_service.domain.commands import ChangeStatus, TargetStatus
 from order_service.domain.events import CancelReason
@@ -25,8 +25,6 @@ router = APIRouter(prefix="/orders", tags=["orders"])
 
 class ChangeStatusRequest(ChangeBody):
     """`reason` is a cancellation's, `tracking_number` a shipment's; a `note` goes with any."""
-
-    model_config = examples({"status": "PAID"})
 
     status: Status
     reason: CancelReason | None = None
@@ -53,7 +51,19 @@ class ChangeStatusRequest(ChangeBody):
         return self.status
 
 
-@router.patch("/{order_id}/", operation_id="orders_change_status", responses=refusals(staff=True))
+@router.patch(
+    "/{order_id}/",
+    operation_id="orders_change_status",
+    **changes(
+        "Set an order's status",
+        "forbidden",
+        "invalid-transition",
+        "payment-required",
+        "already-shipped",
+        "cancel-window-closed",
+        "status-not-settable",
+    ),
+)
 async def change_status(
     asking: AskingChangeDependency,
     body: Annotated[ChangeStatusRequest, Depends(json_body(ChangeStatusRequest))],

@@ -1,0 +1,51 @@
+"""Whether this process is alive, and whether an order can go all the way. May import documented."""
+
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from order_service.api.answers import NO_STORE, json_answer
+from order_service.api.documented import documented
+
+router = APIRouter(tags=["service"])
+
+
+class HealthResponse(BaseModel):
+    status: Literal["ok"]
+
+
+class ReadyResponse(BaseModel):
+    status: Literal["ready", "degraded"]
+    checks: dict[str, str] = Field(description="By server: `ok`, or the kind of error.")
+
+
+@router.get(
+    "/healthz",
+    operation_id="service_health",
+    summary="Is the process alive?",
+    response_model=HealthResponse,
+    responses=documented(),
+)
+async def healthz() -> Response:
+    """The process is alive. Says nothing about its servers: restarting it would not mend them."""
+    return json_answer({"status": "ok"}, headers=NO_STORE)
+
+
+@router.get(
+    "/readyz",
+    operation_id="service_ready",
+    summary="Can an order go all the way?",
+    response_model=ReadyResponse,
+    responses=documented()
+    | {503: {"model": ReadyResponse, "description": "Something is missing."}},
+)
+async def readyz(request: Request) -> Response:
+    """200 when an order can go all the way now; 503 with what is missing. Commands need the
+    database only."""
+    report = await request.app.state.readiness.report()
+    ready = all(outcome == "ok" for outcome in report.values())
+    content = {"status": "ready" if ready else "degraded", "checks": report}
+    return json_answer(content, 200 if ready else 503, NO_STORE)

@@ -1,0 +1,41 @@
+"""Links of the OpenAPI document: which answer has what another operation's path needs. Imports
+nothing of ours.
+
+Who is logged in places an order; the answer has its id; who reads the order finds the ids of its
+lines, payments, shipments, refunds and returns.
+"""
+
+import re
+from typing import Any
+
+# A path parameter: the operation that answers with it, its status, and where its answer has it.
+_FOUND_IN = {
+    "user_id": ("accounts_me", "200", "/id"),
+    "order_id": ("orders_place", "201", "/id"),
+    "line_id": ("orders_get", "200", "/items/0/line_id"),
+    "payment_id": ("orders_get", "200", "/payments/0/id"),
+    "shipment_id": ("orders_get", "200", "/shipments/0/id"),
+    "refund_id": ("orders_get", "200", "/refunds/0/id"),
+    "return_id": ("orders_get", "200", "/returns/0/id"),
+}
+
+
+def add_links(paths: dict[str, dict[str, Any]]) -> None:
+    operations = {o["operationId"]: o for path in paths.values() for o in path.values()}
+
+    def link(source: str, status: str, target: str, parameters: dict[str, str]) -> None:
+        links = operations[source]["responses"][status].setdefault("links", {})
+        links[target] = {"operationId": target, "parameters": parameters}
+
+    link("accounts_me", "200", "orders_place", {})
+    address = ("orders_change_shipping_address", "200", "orders_shipping_address")
+    link(*address, {"order_id": "$response.body#/id"})
+    for template, path in paths.items():
+        names = [name for name in re.findall(r"\{(\w+)\}", template) if name in _FOUND_IN]
+        if names:
+            source, status, _ = _FOUND_IN[names[-1]]  # the most special one: a part of an order
+            parameters = {name: f"$response.body#{_FOUND_IN[name][2]}" for name in names}
+            for operation in path.values():
+                if operation["operationId"] == address[2]:
+                    continue  # an order that was just placed has none
+                link(source, status, operation["operationId"], parameters)

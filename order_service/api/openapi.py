@@ -1,0 +1,202 @@
+"""The OpenAPI document: FastAPI's, completed. May import documented, examples,
+links, body, limits.
+
+FastAPI knows paths, parameters and response models. Added here: the bodies that `json_body`
+declares, every problem that an operation may answer with, the headers, examples and links.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import iter_route_contexts
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from order_service.api.body import body_of
+from order_service.api.catalogue import CATALOGUE, example_of, title_of, type_of
+from order_service.api.documented import ALWAYS_SENT, PROBLEMS, header_components, headers
+from order_service.api.examples import add_examples
+from order_service.api.limits import UNLIMITED_PATHS
+from order_service.api.links import add_links
+from order_service.api.problem_type import MEMBERS
+from order_service.api.problems import MEDIA_TYPE
+
+# What any request may be answered with: framing, limits, mistakes of ours.
+_ANY = ("malformed-request", "content-too-large", "internal-error")
+_WITH_BODY = {"POST", "PUT", "PATCH"}
+_SCHEMA = "#/components/schemas/{model}"
+
+
+# The same token as of the OAuth2 flow by which the documentation's Authorize asks for one: any
+# client may send it, however it has come by it.
+_ACCESS_TOKEN = {"AccessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+
+
+def openapi(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        tags=app.openapi_tags,
+        routes=app.routes,
+    )
+    bodies: list[type[BaseModel]] = []
+    shared: dict[str, Any] = {}
+    for context in iter_route_contexts(app.routes):
+        if not context.include_in_schema:
+            continue
+        for method in context.methods or ():
+            operation = document["paths"][context.path][method.lower()]
+            body = body_of(context.original_route)
+            if body is not None:
+                bodies.append(body.model)
+                operation["requestBody"] = body.openapi()
+            if "security" in operation:
+                operation["security"].append({name: [] for name in _ACCESS_TOKEN})
+            slugs = _problems(context.original_route, method, operation)
+            _describe_responses(operation, slugs, shared)
+            _name_headers(operation)
+            add_examples(operation)
+    add_links(document["paths"])
+    components = document["components"]
+    components["securitySchemes"] |= _ACCESS_TOKEN
+    components["schemas"] |= _body_schemas(bodies) | {"Problem": PROBLEM_SCHEMA}
+    components["schemas"] |= {schema_name(slug): _problem_schema(slug) for slug in CATALOGUE}
+    components["examples"] = {slug: {"value": example_of(slug)} for slug in CATALOGUE}
+    components["headers"] = header_components()
+    components["responses"] = dict(sorted(shared.items()))
+    for unused in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(unused, None)
+    return document
+
+
+def _name_headers(operation: dict[str, Any]) -> None:
+    """Headers as they are commonly written, and as texts: FastAPI derives the names from those of
+    arguments, and takes a header that may come in several fields for a list."""
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "header":
+            parameter["name"] = "-".join(word.capitalize() for word in parameter["name"].split("-"))
+            pattern = {k: v for k, v in parameter["schema"].items() if k == "pattern"}
+            parameter["schema"] = {"type": "string", **pattern}
+
+
+def _body_schemas(models: Iterable[type[BaseModel]]) -> dict[str, Any]:
+    inputs = [(model, "validation") for model in dict.fromkeys(models)]
+    _, definitions = models_json_schema(inputs, ref_template=_SCHEMA)  # type: ignore[arg-type]
+    found: dict[str, Any] = definitions.get("$defs", {})
+    return found
+
+
+# --- responses ------------------------------------------------------------------------------------
+
+
+def _problems(route: Any, method: str, operation: dict[str, Any]) -> tuple[str, ...]:
+    """The slugs of every problem that the operation may answer with, each once."""
+    slugs = list(_ANY)
+    if route.path not in UNLIMITED_PATHS:
+        slugs.append("quota-exceeded")
+    if method in _WITH_BODY:
+        slugs.append("unsupported-media-type")
+    if "service" not in operation["tags"]:
+        slugs.append("dependency-unavailable")
+    if any(_may_be_wrong(parameter) for parameter in operation.get("parameters", ())):
+        slugs.append("validation")
+    if "{order_id}" in route.path_format:
+        slugs.append("order-not-found")
+    for dependant in _tree(route.dependant):
+        slugs += getattr(dependant.call, "problems", ())
+    for response in operation["responses"].values():
+        slugs += response.pop(PROBLEMS, ())
+    return tuple(dict.fromkeys(slugs))
+
+
+def _tree(dependant: Dependant) -> Iterator[Dependant]:
+    for dependency in dependant.dependencies:
+        yield dependency
+        yield from _tree(dependency)
+
+
+def _may_be_wrong(parameter: dict[str, Any]) -> bool:
+    """Whether FastAPI refuses some texts for this parameter."""
+    schema = parameter["schema"]
+    kinds = schema.get("anyOf", [schema])
+    plain = ({"type": "string"}, {"type": "null"}, {"type": "array", "items": {"type": "string"}})
+    shown = {"title", "description", "default", "examples"}
+    return any({k: v for k, v in kind.items() if k not in shown} not in plain for kind in kinds)
+
+
+def _describe_responses(
+    operation: dict[str, Any], slugs: tuple[str, ...], shared: dict[str, Any]
+) -> None:
+    """Problems become references to `shared`: most operations have most of them in common."""
+    responses = operation["responses"]
+    if "validation" not in slugs:
+        responses.pop("422", None)  # FastAPI's own guess
+    for response in responses.values():
+        response["headers"] = response.get("headers", {}) | headers(*ALWAYS_SENT)
+    for status in {CATALOGUE[slug].status for slug in slugs}:
+        of_status = sorted(slug for slug in slugs if CATALOGUE[slug].status == status)
+        name = ".".join(of_status)
+        shared[name] = _problem_response(of_status)
+        responses[str(status)] = {"$ref": f"#/components/responses/{name}"}
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _problem_response(slugs: list[str]) -> dict[str, Any]:
+    schemas = [{"$ref": _SCHEMA.format(model=schema_name(slug))} for slug in slugs]
+    content = {
+        "schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas},
+        "examples": {slug: {"$ref": f"#/components/examples/{slug}"} for slug in slugs},
+    }
+    always, sometimes = _problem_headers(slugs)
+    return {
+        "description": " ".join(CATALOGUE[slug].meaning for slug in slugs),
+        "headers": headers(*ALWAYS_SENT, *always) | headers(*sometimes, always=False),
+        "content": {MEDIA_TYPE: content},
+    }
+
+
+def _problem_headers(slugs: list[str]) -> tuple[list[str], list[str]]:
+    """Those of all these problems, and those of some only."""
+    sets = [set(CATALOGUE[slug].headers) for slug in slugs]
+    always = set.intersection(*sets)
+    return sorted(always), sorted(set.union(*sets) - always)
+
+
+# --- components -----------------------------------------------------------------------------------
+
+PROBLEM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "description": "RFC 9457. `type` is what programs go by; more members depend on it.",
+    "required": ["type", "title", "status", "detail", "instance", "request_id"],
+    "properties": {
+        "type": {"type": "string", "format": "uri-reference", "example": "/problems/validation"},
+        "title": {"type": "string", "description": "The name of the type."},
+        "status": {"type": "integer", "description": "The HTTP status again."},
+        "detail": {"type": "string", "description": "This very case, for a person to read."},
+        "instance": {"type": "string", "format": "uri-reference"},
+        "request_id": {"type": "string", "description": "As in X-Request-Id and in the logs."},
+    },
+}
+
+
+def schema_name(slug: str) -> str:
+    return "".join(word.capitalize() for word in slug.split("-")) + "Problem"
+
+
+def _problem_schema(slug: str) -> dict[str, Any]:
+    """A problem type's own: `type`, `status` and members."""
+    kind, uri = CATALOGUE[slug], type_of(slug)
+    properties: dict[str, Any] = {"type": {"const": uri}, "status": {"const": kind.status}}
+    for name in (*kind.members, *kind.may_have):
+        properties[name] = {**MEMBERS[name].schema, "description": MEMBERS[name].meaning}
+    return {
+        "title": title_of(uri, kind.status),
+        "description": kind.meaning,
+        "allOf": [{"$ref": _SCHEMA.format(model="Problem")}],
+        "required": list(kind.members),
+        "properties": properties,
+    }

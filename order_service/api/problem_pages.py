@@ -1,0 +1,78 @@
+"""`/problems/{slug}`: each problem type, explained to a person. May import catalogue."""
+
+from html import escape
+
+import orjson
+from fastapi import APIRouter, Path
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, Response
+
+from order_service.api.catalogue import CATALOGUE, example_of, title_of, type_of
+from order_service.api.documented import documented
+from order_service.api.problem_type import MEMBERS
+
+router = APIRouter(tags=["service"])
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head><meta charset="utf-8"><title>{title}</title></head>
+<body>
+<h1>{title}</h1>
+<p>HTTP status {status}; <code>type</code>: <code>{uri}</code></p>
+<h2>What it means</h2>
+<p>{meaning}</p>
+<h2>Why it happens</h2>
+<p>{cause}</p>
+<h2>What to do</h2>
+<p>{remedy}</p>
+<h2>Members</h2>
+<dl>
+<dt><code>type</code>, <code>title</code>, <code>status</code></dt>
+<dd>The type of problem, its name, and the HTTP status again (RFC 9457).</dd>
+<dt><code>detail</code></dt><dd>One sentence about this very case; no program should read it.</dd>
+<dt><code>instance</code>, <code>request_id</code></dt>
+<dd>The request's id, which is in the header X-Request-Id and in the logs too.</dd>
+{members}</dl>
+<h2>Example</h2>
+<pre>{example}</pre>
+</body>
+</html>
+"""
+
+
+@router.get(
+    "/problems/{slug}",
+    operation_id="problems_explain",
+    summary="Explain a problem type",
+    response_class=HTMLResponse,
+    responses=documented("not-found"),
+)
+async def explain(
+    slug: str = Path(description="The last part of a problem document's `type`."),
+) -> Response:
+    """What a problem type means, why it happens, what to do, and what its members hold."""
+    if slug not in CATALOGUE:
+        raise HTTPException(404)
+    return HTMLResponse(page(slug))
+
+
+def page(slug: str) -> str:
+    kind = CATALOGUE[slug]
+    uri = type_of(slug)
+    members = [_member(name, "") for name in kind.members]
+    members += [_member(name, " (where it applies)") for name in kind.may_have]
+    example = orjson.dumps(example_of(slug), option=orjson.OPT_INDENT_2).decode()
+    return _PAGE.format(
+        title=escape(title_of(uri, kind.status)),
+        status=kind.status,
+        uri=escape(uri),
+        meaning=escape(kind.meaning),
+        cause=escape(kind.cause),
+        remedy=escape(kind.remedy),
+        members="".join(members),
+        example=escape(example),
+    )
+
+
+def _member(name: str, when: str) -> str:
+    return f"<dt><code>{name}</code>{when}</dt><dd>{escape(MEMBERS[name].meaning)}</dd>\n"

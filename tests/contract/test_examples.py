@@ -1,0 +1,123 @@
+"""The examples of the OpenAPI document are what was sent and answered.
+
+`RECORD_EXAMPLES=1` writes them anew: read the difference before it is committed.
+"""
+
+import json
+import os
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from order_service.api.examples import FILE
+from tests.accounts import new_account
+from tests.conformance import Contract, known_contract
+from tests.contract.exchanges import HEADERS, Names, at, body_of, filled, written
+from tests.contract.walk import ACCOUNTS, LIFE, PLACING, READS, Step
+from tests.read_side import advance_all, order_cache
+
+
+class Walk:
+    """Sends step after step, and remembers what later steps need."""
+
+    def __init__(self, web: httpx.AsyncClient, contract: Contract, staff_token: str) -> None:
+        self._web = web
+        self._contract = contract
+        today = f"{datetime.now(UTC):%Y-%m-%d}"
+        self._known: dict[str, Any] = {
+            "today": today,
+            "staff_token": staff_token,
+            "line_id": 1,
+            "slug": "stale-version",
+        }
+        self._names = Names(today)
+        self.exchanges: list[dict[str, Any]] = []
+
+    async def take(self, steps: tuple[Step, ...]) -> None:
+        for step in steps:
+            await self._take(step)
+
+    async def _take(self, step: Step) -> None:
+        method, template = self._contract.where(step.operation)
+        path = {name: str(self._known[name]) for name in Contract.parameters(template)}
+        query, headers = filled(step.query, self._known), filled(step.headers, self._known)
+        body = filled(step.body, self._known)
+        authorization = {}
+        if step.who != "nobody":
+            authorization = {"Authorization": f"Bearer {self._known[f'{step.who}_token']}"}
+        answer = await self._send(
+            method,
+            template.format(**path),
+            params=query,
+            headers=headers | authorization,
+            **({} if body is None else {"json": body}),
+            **({} if step.form is None else {"data": step.form}),
+        )
+        assert answer.status_code == step.status, f"{step}: {answer.text}"
+        found = body_of(answer)
+        for name, pointer in step.keeps.items():
+            self._known[name] = at(pointer, found)
+        if isinstance(found, dict) and "version" in found:
+            self._known["version"] = found["version"]
+        sent = {"path": path, "query": query, "headers": headers, "body": body, "form": step.form}
+        shown = {name: answer.headers[name] for name in HEADERS if name in answer.headers}
+        exchange = {
+            "operation": step.operation,
+            "name": step.name,
+            "request": {k: v for k, v in sent.items() if v or (k == "body" and v is not None)},
+            "status": answer.status_code,
+            "media_type": answer.headers.get("content-type", "").partition(";")[0],
+            "headers": shown,
+            "body": found,
+        }
+        self.exchanges.append(self._names.shown(exchange))
+
+    async def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """The whole answer; of an endless one its first event."""
+        async with self._web.stream(method, path, **request) as answer:
+            if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+                await answer.aread()
+                return answer
+            text = ""
+            async for chunk in answer.aiter_text():
+                text += chunk
+                if "\ndata: " in text and text.endswith("\n\n"):
+                    break
+        first = next(block for block in text.split("\n\n") if "data: " in block)
+        return httpx.Response(answer.status_code, headers=answer.headers, text=first + "\n\n")
+
+
+async def test_the_examples_are_what_was_sent_and_answered(
+    web: httpx.AsyncClient, web_engine: AsyncEngine, projector_engine: AsyncEngine, redis: Redis
+) -> None:
+    staff = await new_account(web, web_engine, "staff")
+    walk = Walk(web, known_contract(), staff.headers["Authorization"].removeprefix("Bearer "))
+
+    await walk.take(ACCOUNTS + PLACING + LIFE)
+    await advance_all(projector_engine, order_cache(redis))
+    await walk.take(READS)
+
+    recorded = json.loads(FILE.read_text())
+    if os.environ.get("RECORD_EXAMPLES"):
+        FILE.write_text(written(walk.exchanges))
+        return
+    for sent, documented in zip(walk.exchanges, recorded, strict=True):
+        if sent["media_type"] == "text/event-stream":
+            sent, documented = _without_text(sent), _without_text(documented)
+        assert sent == documented
+
+
+def _without_text(exchange: dict[str, Any]) -> dict[str, Any]:
+    """Of a stream's event the names of its lines: which order's comes first is a matter of
+    partitions."""
+    lines = exchange["body"].splitlines()
+    return exchange | {"body": [line.partition(":")[0] for line in lines]}
+
+
+def test_every_operation_has_an_example() -> None:
+    sent = {step.operation for step in ACCOUNTS + PLACING + LIFE + READS}
+
+    assert sent == set(known_contract().operation_ids)

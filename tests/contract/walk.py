@@ -1,0 +1,233 @@
+"""The requests that the OpenAPI document has as examples, in an order in which they make sense.
+
+Data only. `{name}` in a path, query, header or body stands for what an earlier answer gave, under
+the name that its step `keeps` it by; path parameters are filled in by their own names.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Who = Literal["nobody", "owner", "staff"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """`keeps`: name to JSON pointer into the answer, or to a header."""
+
+    operation: str
+    name: str
+    who: Who = "owner"
+    status: int = 200
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None
+    form: Mapping[str, str] | None = None
+    keeps: Mapping[str, str] = field(default_factory=dict)
+
+
+PASSWORD = "correct horse battery staple"
+ADDRESS = {
+    "name": "Ada Lovelace",
+    "line1": "12 St James's Square",
+    "city": "London",
+    "postal_code": "SW1Y 4JH",
+    "country": "GB",
+}
+ITEMS = [
+    {"sku": "PEN-1", "name": "Pen", "quantity": 2, "unit_price": "9.99"},
+    {"sku": "INK-7", "quantity": 1, "unit_price": 5, "colour": "black"},
+]
+PRICED = {"items": ITEMS, "total_price": "24.98", "currency": "USD", "external_reference": "web-1"}
+
+ACCOUNTS = (
+    Step(
+        "accounts_register",
+        "customer",
+        "nobody",
+        201,
+        body={"email": "ada@example.com", "password": PASSWORD},
+        keeps={"user_id": "/id"},
+    ),
+    Step(
+        "accounts_log_in",
+        "json",
+        "nobody",
+        body={"email": "ada@example.com", "password": PASSWORD},
+        keeps={"owner_token": "/access_token", "refresh_token": "/refresh_token"},
+    ),
+    Step(
+        "accounts_log_in",
+        "form",
+        "nobody",
+        form={"grant_type": "password", "username": "ada@example.com", "password": PASSWORD},
+    ),
+    Step(
+        "accounts_refresh",
+        "refresh",
+        "nobody",
+        body={"refresh_token": "{refresh_token}"},
+        keeps={"refresh_token": "/refresh_token"},
+    ),
+    Step("accounts_revoke", "log_out", "nobody", body={"token": "{refresh_token}"}),
+    Step("accounts_me", "own_account"),
+)
+
+PLACING = (
+    Step("orders_place", "dry_run", query={"dry_run": "true"}, body=PRICED),
+    Step(
+        "orders_place",
+        "agreed_total",
+        status=201,
+        body={"items": [{"sku": "ART-3", "quantity": 1}], "total_price": "1500.00"},
+    ),
+    Step(
+        "orders_place",
+        "strings",
+        status=201,
+        body={"items": [{"product_id": "7", "quantity": "2", "price": "10.50"}]},
+        keeps={"order_id": "/id"},
+    ),
+    Step(
+        "payments_add",
+        "authorization",
+        "staff",
+        body={"kind": "authorization", "method": "card", "provider_reference": "auth_19"},
+        keeps={"payment_id": "/payments/0/id"},
+    ),
+    Step("payments_fail", "declined", "staff", body={"code": "card_declined"}),
+    Step("payments_void", "void", "staff", body={"reason": "CUSTOMER_REQUEST"}),
+    Step("orders_cancel", "by_owner", body={"reason": "OTHER", "note": "The wrong day."}),
+    Step(
+        "orders_place",
+        "for_a_customer",
+        "staff",
+        201,
+        body={"user_id": "{user_id}", "items": ITEMS},
+        keeps={"order_id": "/id"},
+    ),
+    Step("orders_change_status", "paid", "staff", body={"status": "PAID"}),
+    Step(
+        "lines_cancel_units",
+        "out_of_stock",
+        "staff",
+        body={"quantity": 1, "reason": "OUT_OF_STOCK"},
+        keeps={"refund_id": "/refunds/0/id"},
+    ),
+    Step("refunds_fail", "closed", "staff", body={"code": "account_closed"}),
+    Step(
+        "orders_place",
+        "priced",
+        status=201,
+        headers={"Idempotency-Key": "8e03978e-40d5-43e8-bc93-6894a57f9324"},
+        body=PRICED,
+        keeps={"order_id": "/id"},
+    ),
+)
+
+LIFE = (
+    Step("lines_change_quantity", "three", headers={"If-Match": '"1"'}, body={"quantity": 3}),
+    Step(
+        "lines_add",
+        "another",
+        body={"sku": "CAP-2", "name": "Cap", "quantity": 1, "unit_price": "3.00"},
+        keeps={"line_id": "/items/2/line_id"},
+    ),
+    Step("lines_remove", "third_line", keeps={"line_id": "/items/0/line_id"}),
+    Step("orders_change_shipping_address", "whole", body=ADDRESS),
+    Step("notes_add", "public", body={"text": "Please ring twice."}),
+    Step(
+        "payments_add",
+        "part",
+        "staff",
+        body={"kind": "authorization", "amount": "20.00"},
+        keeps={"payment_id": "/payments/0/id"},
+    ),
+    Step("payments_capture", "all_of_it", "staff", body={}),
+    Step(
+        "payments_add",
+        "rest",
+        "staff",
+        body={"kind": "capture", "amount": "14.97", "provider_reference": "pay_7f3a"},
+    ),
+    Step(
+        "shipments_dispatch",
+        "first_parcel",
+        "staff",
+        body={"lines": [{"line_id": 1, "quantity": 2}], "carrier": "DHL"},
+        keeps={"shipment_id": "/shipments/0/id"},
+    ),
+    Step("shipments_update_tracking", "number", "staff", body={"tracking_number": "JD014600"}),
+    Step("shipments_confirm_delivery", "now", "staff", body={}),
+    Step("shipments_dispatch", "rest", "staff", body={}, keeps={"shipment_id": "/shipments/1/id"}),
+    Step("shipments_void", "lost", "staff", body={"reason": "LOST", "note": "No trace of it."}),
+    Step(
+        "returns_request",
+        "damaged",
+        body={"lines": [{"line_id": 1, "quantity": 1}], "reason": "DAMAGED"},
+        keeps={"return_id": "/returns/0/id"},
+    ),
+    Step("returns_approve", "approve", "staff", body={}),
+    Step(
+        "returns_receive",
+        "one_unit",
+        "staff",
+        body={"lines": [{"line_id": 1, "quantity": 1, "condition": "DAMAGED"}]},
+        keeps={"refund_id": "/refunds/0/id"},
+    ),
+    Step("refunds_settle", "settle", "staff", body={"provider_reference": "re_88"}),
+    Step("refunds_request", "goodwill", "staff", body={"amount": "5.00", "reason": "GOODWILL"}),
+    Step(
+        "returns_request",
+        "not_needed",
+        body={"lines": [{"line_id": 1, "quantity": 1}], "reason": "NO_LONGER_NEEDED"},
+        keeps={"return_id": "/returns/1/id"},
+    ),
+    Step("returns_reject", "used", "staff", body={"note": "It was used."}),
+    Step(
+        "returns_request",
+        "again",
+        body={"lines": [{"line_id": 1, "quantity": 1}], "reason": "OTHER"},
+        keeps={"return_id": "/returns/2/id"},
+    ),
+    Step("returns_cancel", "kept", body={}),
+    Step(
+        "orders_place_bulk",
+        "two",
+        headers={"Idempotency-Key": "import-17"},
+        body={
+            "orders": [
+                {"items": [{"sku": "PEN-1", "quantity": 1, "price": "9.99"}]},
+                {"items": [{"sku": "PEN-1", "quantity": 0}]},
+            ]
+        },
+    ),
+)
+
+READS = (
+    Step("orders_get", "now"),
+    Step("orders_get", "unchanged", status=304, headers={"If-None-Match": '"{version}"'}),
+    Step("orders_get", "as_placed", query={"version": "1"}),
+    Step("orders_actions", "of_owner"),
+    Step("orders_events", "first_two", query={"limit": "2"}),
+    Step("orders_diff", "first_edit", query={"from": "1", "to": "2"}),
+    Step("orders_notes", "of_owner"),
+    Step("orders_shipping_address", "address"),
+    Step(
+        "orders_list",
+        "on_their_way",
+        "staff",
+        query={"status": "PAID,PARTIALLY_SHIPPED", "include": "total"},
+    ),
+    Step("orders_list_of_user", "canceled", query={"status": "CANCELED"}),
+    Step("orders_export", "lines", "staff", query={"status": "CANCELED"}),
+    Step("orders_export", "csv", "staff", query={"status": "CANCELED", "format": "csv"}),
+    Step("users_summary", "own"),
+    Step("reports_sales", "today", "staff", query={"from": "{today}", "to": "{today}"}),
+    Step("stream_tickets_issue", "ticket"),
+    Step("service_health", "alive", "nobody"),
+    Step("service_ready", "ready", "nobody"),
+    Step("problems_explain", "stale_version", "nobody"),
+    Step("orders_stream", "from_the_first", query={"since": "0"}),
+    Step("events_stream", "from_the_first", "staff", query={"since": "0.0.0.0"}),
+)
