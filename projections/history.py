@@ -10,7 +10,7 @@ from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Depends, Query
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from starlette.requests import Request
 from starlette.responses import Response
@@ -36,12 +36,19 @@ from projections.order_log import read_seen
 
 router = APIRouter(tags=["history"], dependencies=[Depends(caller), Depends(known_parameters)])
 
-Version = Annotated[Whole, Field(ge=0, le=reading.VERSION_MAX)]
+Version = Annotated[
+    Whole,
+    Field(ge=0, le=reading.VERSION_MAX),
+    WithJsonSchema({"type": "integer", "minimum": 0, "maximum": reading.VERSION_MAX}),
+]
 FromVersion = Annotated[Version | None, Query(alias="from", description="Default: `to` less 1.")]
 ToVersion = Annotated[Version | None, Query(alias="to", description="Default: the last version.")]
 AfterVersion = Annotated[Version, Query(description="What came after this version.")]
 PageLimit = Annotated[
-    Whole, Query(ge=1, le=limits.TIMELINE_LIMIT_MAX, description="How many, at most.")
+    Whole,
+    Field(ge=1, le=limits.TIMELINE_LIMIT_MAX),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": limits.TIMELINE_LIMIT_MAX}),
+    Query(description="How many, at most."),
 ]
 Note = tuple[UUID, RecordedEvent]  # an event and the text that it points at
 Texts = dict[UUID, tuple[str, str]]  # text id to kind and body

@@ -188,8 +188,6 @@ async def test_a_derived_status_cannot_be_set(
         {"status": "PAID", "expected_version": "1"},
         {"status": "CANCELED", "reason": "BORED"},
         {"status": "CANCELED", "note": " "},
-        {"status": "SHIPPED", "reason": "OTHER"},
-        {"status": "CANCELED", "tracking_number": "T-1"},
     ],
 )
 async def test_a_wrong_change_is_refused(
