@@ -21,6 +21,7 @@ from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings
 from tests.examples import BY_USER, PLACED
+from tests.proxy import Proxy, proxy_to
 
 
 async def no_refresh(orders: Sequence[FoldedOrder]) -> None:
@@ -47,6 +48,15 @@ async def opened(settings: Settings, refresh: Any = no_refresh) -> AsyncIterator
         await log.close()
         await engine.dispose()
         await append_engine.dispose()
+
+
+@asynccontextmanager
+async def opened_through_proxy(settings: Settings) -> AsyncIterator[tuple[EventLog, Proxy]]:
+    """A log whose every word to PostgreSQL and back goes through the proxy."""
+    async with proxy_to(settings.DB_HOST, settings.DB_PORT) as proxy:
+        through = settings.model_copy(update={"DB_HOST": "127.0.0.1", "DB_PORT": proxy.port})
+        async with opened(through) as log:
+            yield log, proxy
 
 
 async def placed(log: EventLog, order_id: UUID, command: PlaceOrder, metadata: Metadata) -> Answer:
@@ -94,6 +104,21 @@ async def assert_dense(engine: AsyncEngine, events: int) -> None:
     async with engine.connect() as connection:
         heads = await reading.heads(connection)
     assert {p: n for p, n in heads.items() if n} == {p: len(ps) for p, ps in found.items()}
+
+
+@asynccontextmanager
+async def holding(settings: Settings, partition: int) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    """Another writer stands in the middle of an append to this partition; at the end it has rolled
+    back what the test did not commit."""
+    connection = await raw(settings)
+    await connection.execute("BEGIN")
+    await raw_append(connection, on_partition(partition))
+    try:
+        yield connection
+    finally:
+        if not connection.is_closed():
+            await connection.execute("ROLLBACK")
+            await connection.close()
 
 
 async def raw(settings: Settings) -> "asyncpg.Connection[Any]":

@@ -31,6 +31,8 @@ class RawEvent:
     schema_version: int = 1
 
 
+POISON = RawEvent("OrderFrobnicated", "{}")  # no code of ours has ever known its type
+
 Stream = tuple[UUID, int, Sequence[OrderEvent | RawEvent]]  # with the expected version
 
 

@@ -10,6 +10,7 @@ from order_service.domain.events import (
     OrderPlaced,
     OrderReturned,
     PaymentAuthorized,
+    PaymentCaptured,
     ReceivedQuantity,
     RefundRequested,
     ReturnApproved,
@@ -65,3 +66,10 @@ IS_CANCELED: Events = (PLACED, CANCELED)
 
 BOX = OrderLine(1, "BOX", None, 3, None)
 AGREED = OrderPlaced(USER, "USD", (BOX,), 0, 0, 1000)
+
+
+def paid_in(*amounts: int) -> Events:
+    """So much captured, in payments 51, 52 and so on."""
+    return tuple(
+        PaymentCaptured(UUID(int=n), amount, "manual") for n, amount in enumerate(amounts, 51)
+    )

@@ -1,18 +1,25 @@
 """What tests of the read side share: bring it up to the log, look at it, verify it."""
 
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.cache import OrderCache
+from order_service.domain.events import OrderEvent
 from projections.advance import advance
 from projections.registry import PROJECTIONS
 from projections.verify import Findings, verify_partition
+from tests.given_log import RawEvent, given_order
 
 PARTITIONS = 4
 TTL_S = 300
+ORDERS = "SELECT order_id, status, version FROM read_models.order_view ORDER BY order_id"
+CUSTOMERS = "SELECT user_id, currency, orders, spent_minor FROM read_models.customer_summary"
+POSITIONS = "SELECT position FROM checkpoints WHERE name = 'order_view' ORDER BY partition"
 
 
 def order_cache(redis: Redis) -> OrderCache:
@@ -48,3 +55,28 @@ async def verified(engine: AsyncEngine) -> Findings:
             everything.differences += part.differences
             everything.parked += part.parked
     return everything
+
+
+@dataclass(frozen=True)
+class ReadSide:
+    """The log and the read models of one database, each reached in the role that works on it."""
+
+    web_engine: AsyncEngine
+    projector_engine: AsyncEngine
+    cache: OrderCache
+
+    async def given(self, *events: OrderEvent | RawEvent, partition: int = 0) -> UUID:
+        """A new order in the log; no read model knows it yet."""
+        return await given_order(self.web_engine, *events, partition=partition)
+
+    async def advance(self) -> None:
+        await advance_all(self.projector_engine, self.cache)
+
+    async def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        return await rows(self.web_engine, sql)
+
+    async def run(self, sql: str) -> None:
+        await run(self.projector_engine, sql)
+
+    async def verified(self) -> Findings:
+        return await verified(self.projector_engine)

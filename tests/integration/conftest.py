@@ -1,4 +1,6 @@
-"""Fixtures of tests over HTTP: accounts of each kind, and the cache as its readers see it."""
+"""Fixtures: accounts of each kind, the cache as its readers see it, the read side, the log."""
+
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
@@ -6,13 +8,39 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.cache import OrderCache
+from order_service.log.event_log import EventLog
+from order_service.settings import Settings
+from projections.advance import pauses
 from tests.accounts import Account, new_account
-from tests.read_side import order_cache
+from tests.event_log import opened
+from tests.read_side import ReadSide, order_cache
 
 
 @pytest.fixture
-async def cache(redis: Redis) -> OrderCache:
-    return order_cache(redis)
+async def cache(redis: Redis) -> AsyncIterator[OrderCache]:
+    """Each test begins with every partition free to advance, whatever failed in the one before."""
+    yield order_cache(redis)
+    pauses.clear()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine, a turn ends when all is done, and a pause lasts."""
+    monkeypatch.setattr("order_service.settings.ADVANCE_TIME_S", 60.0)
+    monkeypatch.setattr("order_service.settings.ADVANCE_BACKOFF_S", (60.0,))
+
+
+@pytest.fixture
+def read_side(
+    web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
+) -> ReadSide:
+    return ReadSide(web_engine, projector_engine, cache)
+
+
+@pytest.fixture
+async def log(settings: Settings) -> AsyncIterator[EventLog]:
+    async with opened(settings) as log:
+        yield log
 
 
 @pytest.fixture

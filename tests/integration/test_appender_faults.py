@@ -1,7 +1,7 @@
 """What the appender does when the database is slow, silent or held: bounded, and true to P1."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -17,21 +17,14 @@ from order_service.settings import Settings
 from tests.event_log import (
     assert_dense,
     changed,
+    holding,
     new_order,
     on_partition,
     opened,
+    opened_through_proxy,
     placed,
-    raw,
-    raw_append,
 )
 from tests.examples import BY_USER, USER, place, to_status
-from tests.proxy import proxy_to
-
-
-@pytest.fixture
-async def log(settings: Settings) -> AsyncIterator[EventLog]:
-    async with opened(settings) as log:
-        yield log
 
 
 async def code_of(outcome: object) -> str:
@@ -46,19 +39,15 @@ async def test_the_appender_outlives_a_queue_of_which_everybody_went_away(
     settings: Settings, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the database is silent for longer than commands wait, the queue empties by itself."""
-    held = await raw(settings)
-    await held.execute("BEGIN")
-    await raw_append(held, on_partition(1))
-    monkeypatch.setattr(limits, "APPEND_WAIT_S", 0.2)
-    in_flight = asyncio.create_task(log.append(new_order(on_partition(1))))
-    await asyncio.sleep(0.05)
+    async with holding(settings, 1):
+        monkeypatch.setattr(limits, "APPEND_WAIT_S", 0.2)
+        in_flight = asyncio.create_task(log.append(new_order(on_partition(1))))
+        await asyncio.sleep(0.05)
 
-    with pytest.raises(Unavailable) as queued:
-        await log.append(new_order(on_partition(1)))
-    with pytest.raises(Unavailable) as sent:
-        await in_flight
-    await held.execute("ROLLBACK")
-    await held.close()
+        with pytest.raises(Unavailable) as queued:
+            await log.append(new_order(on_partition(1)))
+        with pytest.raises(Unavailable) as sent:
+            await in_flight
 
     monkeypatch.undo()
     await log.append(new_order(on_partition(1)))
@@ -69,22 +58,16 @@ async def test_a_refused_second_attempt_leaves_the_first_ones_outcome_unknown(
     settings: Settings, web_engine: AsyncEngine
 ) -> None:
     """The first was stored and its reply lost: "cannot store" would invite a second order."""
-    async with proxy_to(settings.DB_HOST, settings.DB_PORT) as proxy:
-        through = settings.model_copy(update={"DB_HOST": "127.0.0.1", "DB_PORT": proxy.port})
-        async with opened(through) as log:
-            await log.append(new_order(on_partition(1)))
-            proxy.replies = False
-            lost = asyncio.create_task(log.append(new_order(on_partition(1))))
-            await proxy.swallowed.wait()
-            held = await raw(settings)
-            await held.execute("BEGIN")
-            await raw_append(held, on_partition(1))
+    async with opened_through_proxy(settings) as (log, proxy):
+        await log.append(new_order(on_partition(1)))
+        proxy.replies = False
+        lost = asyncio.create_task(log.append(new_order(on_partition(1))))
+        await proxy.swallowed.wait()
+        async with holding(settings, 1):
             proxy.replies = True
             proxy.cut()
 
             assert await code_of(lost) == "outcome-unknown"
-            await held.execute("ROLLBACK")
-            await held.close()
     await assert_dense(web_engine, events=2)
 
 
@@ -92,15 +75,10 @@ async def test_a_held_partition_does_not_take_the_rest_of_a_batch_with_it(
     settings: Settings, log: EventLog, web_engine: AsyncEngine
 ) -> None:
     """R6: the others go on."""
-    held = await raw(settings)
-    await held.execute("BEGIN")
-    await raw_append(held, on_partition(1))
-
-    codes = await asyncio.gather(
-        *(code_of(log.append(new_order(on_partition(n)))) for n in range(4))
-    )
-    await held.execute("ROLLBACK")
-    await held.close()
+    async with holding(settings, 1):
+        codes = await asyncio.gather(
+            *(code_of(log.append(new_order(on_partition(n)))) for n in range(4))
+        )
 
     assert codes == ["stored", "dependency-unavailable", "stored", "stored"]
     await assert_dense(web_engine, events=3)
@@ -113,10 +91,7 @@ async def test_closing_waits_for_what_is_in_flight(settings: Settings) -> None:
     async def refresh(orders: Sequence[FoldedOrder]) -> None:
         refreshed.extend(orders)
 
-    held = await raw(settings)
-    await held.execute("BEGIN")
-    await raw_append(held, on_partition(1))
-    async with opened(settings, refresh) as log:
+    async with holding(settings, 1) as held, opened(settings, refresh) as log:
         append = asyncio.create_task(log.append(new_order(on_partition(1))))
         await asyncio.sleep(0.05)
         append.cancel()
@@ -131,15 +106,11 @@ async def test_commands_wait_for_their_turn_within_a_bound(
     order_id = on_partition(1)
     await placed(log, order_id, place(), BY_USER)
     monkeypatch.setattr(limits, "APPEND_WAIT_S", 0.2)
-    held = await raw(settings)
-    await held.execute("BEGIN")
-    await raw_append(held, on_partition(1))
 
-    async with asyncio.timeout(1):
+    async with holding(settings, 1), asyncio.timeout(1):
         codes = await asyncio.gather(
             *(code_of(changed(log, order_id, to_status("PAID"), BY_USER)) for _ in range(20))
         )
-    held.terminate()
 
     assert set(codes) <= {"outcome-unknown", "overloaded", "dependency-unavailable"}
 

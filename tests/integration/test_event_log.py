@@ -5,7 +5,6 @@ import multiprocessing
 import os
 import signal
 from collections import Counter
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
@@ -23,22 +22,15 @@ from order_service.settings import Settings
 from tests.event_log import (
     assert_dense,
     changed,
+    holding,
     new_order,
     on_partition,
     opened,
+    opened_through_proxy,
     placed,
     positions,
-    raw,
-    raw_append,
 )
 from tests.examples import BY_USER, CAPTURED, PAID, PLACED, USER, place, to_status
-from tests.proxy import proxy_to
-
-
-@pytest.fixture
-async def log(settings: Settings) -> AsyncIterator[EventLog]:
-    async with opened(settings) as log:
-        yield log
 
 
 async def test_an_append_is_read_back_as_it_was_folded(log: EventLog) -> None:
@@ -192,36 +184,29 @@ async def test_a_held_append_holds_its_partition_and_no_other(
     settings: Settings, log: EventLog, web_engine: AsyncEngine, ending: str
 ) -> None:
     """R6: nobody sees B's position before A's; a rolled-back A leaves no hole."""
-    held = await raw(settings)
-    await held.execute("BEGIN")
-    await raw_append(held, on_partition(1))
+    async with holding(settings, 1) as held:
+        await log.append(new_order(on_partition(2)))
+        behind = asyncio.create_task(log.append(new_order(on_partition(1))))
+        async with web_engine.connect() as connection:
+            waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            while not (await connection.execute(waiting)).scalar_one():
+                await connection.rollback()
+        assert 1 not in await positions(web_engine)
+        await held.execute(ending)
+        await behind
 
-    await log.append(new_order(on_partition(2)))
-    behind = asyncio.create_task(log.append(new_order(on_partition(1))))
-    async with web_engine.connect() as connection:
-        waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
-        while not (await connection.execute(waiting)).scalar_one():
-            await connection.rollback()
-    assert 1 not in await positions(web_engine)
-    await held.execute(ending)
-    await behind
-
-    await held.close()
     await assert_dense(web_engine, events=3 if ending == "COMMIT" else 2)
 
 
 async def test_a_writer_stopped_in_the_middle_is_waited_for_within_a_bound(
     settings: Settings, log: EventLog, web_engine: AsyncEngine
 ) -> None:
-    held = await raw(settings)
-    await held.execute("BEGIN")
-    await raw_append(held, on_partition(1))
-
-    with pytest.raises(Unavailable) as caught:
-        await log.append(new_order(on_partition(1)))
+    async with holding(settings, 1) as held:
+        with pytest.raises(Unavailable) as caught:
+            await log.append(new_order(on_partition(1)))
+        held.terminate()
 
     assert caught.value.code == "dependency-unavailable"
-    held.terminate()
     await log.append(new_order(on_partition(1)))
     await assert_dense(web_engine, events=1)
 
@@ -230,36 +215,32 @@ async def test_a_lost_commit_reply_is_resolved_by_sending_the_same_batch_again(
     settings: Settings, web_engine: AsyncEngine
 ) -> None:
     """F10: the server commits, the client never hears of it; the repeat finds its own events."""
-    async with proxy_to(settings.DB_HOST, settings.DB_PORT) as proxy:
-        through = settings.model_copy(update={"DB_HOST": "127.0.0.1", "DB_PORT": proxy.port})
-        async with opened(through) as log:
-            await log.append(new_order())
-            proxy.replies = False
-            lost = asyncio.create_task(log.append(new_order()))
-            await proxy.swallowed.wait()
-            proxy.replies = True
-            proxy.cut()
-            folded = await lost
+    async with opened_through_proxy(settings) as (log, proxy):
+        await log.append(new_order())
+        proxy.replies = False
+        lost = asyncio.create_task(log.append(new_order()))
+        await proxy.swallowed.wait()
+        proxy.replies = True
+        proxy.cut()
+        folded = await lost
 
-            assert await log.read(folded.id) == folded
+        assert await log.read(folded.id) == folded
     await assert_dense(web_engine, events=2)
 
 
 async def test_a_database_that_is_gone_is_said_to_be(
     settings: Settings, web_engine: AsyncEngine
 ) -> None:
-    async with proxy_to(settings.DB_HOST, settings.DB_PORT) as proxy:
-        through = settings.model_copy(update={"DB_HOST": "127.0.0.1", "DB_PORT": proxy.port})
-        async with opened(through) as log:
+    async with opened_through_proxy(settings) as (log, proxy):
+        await log.append(new_order())
+        proxy.replies = False
+        with pytest.raises(Unavailable) as caught:
             await log.append(new_order())
-            proxy.replies = False
-            with pytest.raises(Unavailable) as caught:
-                await log.append(new_order())
-            proxy.cut()
-            assert caught.value.code == "outcome-unknown"
+        proxy.cut()
+        assert caught.value.code == "outcome-unknown"
 
-            proxy.replies = True
-            await log.append(new_order())
+        proxy.replies = True
+        await log.append(new_order())
 
 
 def _appending_process(settings: Settings, orders: int) -> None:

@@ -14,11 +14,9 @@ from projections import dead_letters
 from projections.registry import PROJECTIONS
 from tests.accounts import Account, new_account
 from tests.conftest import serving
-from tests.given_log import RawEvent, given_order
+from tests.given_log import POISON, given_order
 from tests.queries import change, get, place
 from tests.read_side import advance_all, run
-
-POISON = RawEvent("OrderFrobnicated", "{}")
 
 
 async def test_an_order_is_read_before_any_read_model_has_it_then_from_the_cache(

@@ -10,18 +10,15 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
-from redis.asyncio import Redis
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.cache import OrderCache
 from order_service.domain.events import OrderPlaced
 from order_service.settings import Settings
 from projections import dead_letters, replay
 from projections.registry import PROJECTIONS
 from tests.examples import CAPTURED, DISPATCHED, PAID, PEN, PLACED, SHIPPED
-from tests.given_log import RawEvent, given_order
-from tests.read_side import advance_all, order_cache, rows, run, verified
+from tests.given_log import POISON
+from tests.read_side import ReadSide, rows
 
 ROOT = Path(__file__).parent.parent.parent
 LIVE = "SELECT name, live_generation, previous_generation FROM read_models ORDER BY name"
@@ -35,20 +32,15 @@ PLACED_BY_OTHER = OrderPlaced(OTHER_USER, "EUR", (PEN,), 0, 0, 1998)
 
 
 @pytest.fixture
-async def cache(redis: Redis) -> OrderCache:
-    return order_cache(redis)
-
-
-@pytest.fixture
-async def orders(web_engine: AsyncEngine) -> list[UUID]:
+async def orders(read_side: ReadSide) -> list[UUID]:
     """Orders in every partition and in several states; not projected yet."""
     ids = []
     for partition in range(4):
-        ids.append(await given_order(web_engine, PLACED, partition=partition))
-        ids.append(await given_order(web_engine, PLACED, CAPTURED, PAID, partition=partition))
+        ids.append(await read_side.given(PLACED, partition=partition))
+        ids.append(await read_side.given(PLACED, CAPTURED, PAID, partition=partition))
         life = (PLACED, CAPTURED, PAID, DISPATCHED, SHIPPED)
-        ids.append(await given_order(web_engine, *life, partition=partition))
-        ids.append(await given_order(web_engine, PLACED_BY_OTHER, partition=partition))
+        ids.append(await read_side.given(*life, partition=partition))
+        ids.append(await read_side.given(PLACED_BY_OTHER, partition=partition))
     return ids
 
 
@@ -58,112 +50,97 @@ async def replayed(settings: Settings, *words: str) -> int:
     return await replay.run(parser.parse_args(words), settings)
 
 
+async def skipped(read_side: ReadSide, name: str, stream_id: UUID) -> None:
+    engine, cache = read_side.projector_engine, read_side.cache
+    await dead_letters.skip(engine, cache, PROJECTIONS[name], stream_id, "never meant")
+
+
 async def test_every_read_model_is_rebuilt_and_equals_the_log(
-    settings: Settings,
-    web_engine: AsyncEngine,
-    projector_engine: AsyncEngine,
-    cache: OrderCache,
-    orders: list[UUID],
-    capsys: pytest.CaptureFixture[str],
+    settings: Settings, read_side: ReadSide, orders: list[UUID], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await advance_all(projector_engine, cache)
+    await read_side.advance()
 
     assert await replayed(settings, "--all") == 0
 
-    assert await rows(web_engine, LIVE) == [(name, 2, 1) for name in sorted(PROJECTIONS)]
-    assert await rows(web_engine, LEFT_OVER) == []
-    assert (await verified(projector_engine)).agree
+    assert await read_side.rows(LIVE) == [(name, 2, 1) for name in sorted(PROJECTIONS)]
+    assert await read_side.rows(LEFT_OVER) == []
+    assert (await read_side.verified()).agree
     said = capsys.readouterr().out
     assert "order_view: 0 rows differ, 0 streams parked." in said
     assert "40 of 40 events" in said
 
 
 async def test_a_live_generation_that_lags_is_overtaken(
-    settings: Settings, projector_engine: AsyncEngine, orders: list[UUID]
+    settings: Settings, read_side: ReadSide, orders: list[UUID]
 ) -> None:
     assert await replayed(settings, "order_view", "--workers", "1") == 0
 
-    assert len(await rows(projector_engine, "SELECT 1 FROM read_models.order_view_2")) == 16
+    built = await rows(read_side.projector_engine, "SELECT 1 FROM read_models.order_view_2")
+    assert len(built) == 16
 
 
 async def test_a_second_replay_drops_the_generation_before_the_last(
-    settings: Settings, web_engine: AsyncEngine, orders: list[UUID]
+    settings: Settings, read_side: ReadSide, orders: list[UUID]
 ) -> None:
     await replayed(settings, "sales_by_day")
     await replayed(settings, "sales_by_day")
 
-    tables = [name for (name,) in await rows(web_engine, TABLES) if name.startswith("sales")]
+    tables = [name for (name,) in await read_side.rows(TABLES) if name.startswith("sales")]
     assert tables == ["sales_by_day_2", "sales_by_day_3"]
     generations = (
         "SELECT DISTINCT generation FROM checkpoints WHERE name = 'sales_by_day' ORDER BY 1"
     )
-    assert await rows(web_engine, generations) == [(2,), (3,)]
+    assert await read_side.rows(generations) == [(2,), (3,)]
 
 
 async def test_differences_are_shown_and_mended(
-    settings: Settings,
-    web_engine: AsyncEngine,
-    projector_engine: AsyncEngine,
-    cache: OrderCache,
-    orders: list[UUID],
-    capsys: pytest.CaptureFixture[str],
+    settings: Settings, read_side: ReadSide, orders: list[UUID], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    await advance_all(projector_engine, cache)
+    await read_side.advance()
     wrong = f"UPDATE read_models.order_view SET status = 'LOST' WHERE order_id = '{orders[0]}'"
-    await run(projector_engine, wrong)
+    await read_side.run(wrong)
 
     assert await replayed(settings, "order_view") == 0
 
     said = capsys.readouterr().out
     assert f"differs (live / rebuilt): order_view ({orders[0]})" in said
     assert "order_view: 1 rows differ" in said
-    assert (await verified(projector_engine)).agree
+    assert (await read_side.verified()).agree
 
 
 async def test_a_check_swaps_nothing_and_says_by_its_exit_code_what_it_found(
-    settings: Settings,
-    web_engine: AsyncEngine,
-    projector_engine: AsyncEngine,
-    cache: OrderCache,
-    orders: list[UUID],
+    settings: Settings, read_side: ReadSide, orders: list[UUID]
 ) -> None:
-    await advance_all(projector_engine, cache)
+    await read_side.advance()
 
     assert await replayed(settings, "--all", "--check") == 0
-    await run(projector_engine, "UPDATE read_models.sales_by_day SET orders = orders + 1")
+    await read_side.run("UPDATE read_models.sales_by_day SET orders = orders + 1")
     assert await replayed(settings, "--all", "--check") == 1
 
-    assert {row[1:] for row in await rows(web_engine, LIVE)} == {(1, None)}
-    assert await rows(web_engine, LEFT_OVER) == []
-    assert await rows(web_engine, TABLES) == [(f"{name}_1",) for name in sorted(PROJECTIONS)]
+    assert {row[1:] for row in await read_side.rows(LIVE)} == {(1, None)}
+    assert await read_side.rows(LEFT_OVER) == []
+    assert await read_side.rows(TABLES) == [(f"{name}_1",) for name in sorted(PROJECTIONS)]
 
 
 async def test_a_rollback_is_caught_up_before_it_is_live(
-    settings: Settings,
-    web_engine: AsyncEngine,
-    projector_engine: AsyncEngine,
-    cache: OrderCache,
-    orders: list[UUID],
+    settings: Settings, read_side: ReadSide, orders: list[UUID]
 ) -> None:
-    await advance_all(projector_engine, cache)
+    await read_side.advance()
     await replayed(settings, "--all")
-    await given_order(web_engine, PLACED, partition=1)
-    await advance_all(projector_engine, cache)
+    await read_side.given(PLACED, partition=1)
+    await read_side.advance()
 
     assert await replayed(settings, "--rollback", "customer_summary") == 0
 
-    assert ("customer_summary", 1, 2) in await rows(web_engine, LIVE)
-    assert (await verified(projector_engine)).agree
+    assert ("customer_summary", 1, 2) in await read_side.rows(LIVE)
+    assert (await read_side.verified()).agree
 
 
 async def test_a_rollback_is_refused_where_the_code_has_moved_on(
-    settings: Settings,
-    projector_engine: AsyncEngine,
-    orders: list[UUID],
-    capsys: pytest.CaptureFixture[str],
+    settings: Settings, read_side: ReadSide, orders: list[UUID], capsys: pytest.CaptureFixture[str]
 ) -> None:
     await replayed(settings, "order_view")
-    await run(projector_engine, "UPDATE read_models SET previous_version = 7")
+    await read_side.run("UPDATE read_models SET previous_version = 7")
 
     assert await replayed(settings, "--rollback", "order_view") == 2
     assert await replayed(settings, "--rollback", "sales_by_day") == 2
@@ -182,87 +159,71 @@ async def test_two_at_once_one_says_so_and_stops(
 
 
 async def test_poison_parks_its_stream_in_the_rebuild_too(
-    settings: Settings,
-    web_engine: AsyncEngine,
-    projector_engine: AsyncEngine,
-    cache: OrderCache,
-    orders: list[UUID],
+    settings: Settings, read_side: ReadSide, orders: list[UUID]
 ) -> None:
-    bad = await given_order(web_engine, PLACED, CAPTURED, RawEvent("OrderFrobnicated", "{}"), PAID)
-    await advance_all(projector_engine, cache)
+    bad = await read_side.given(PLACED, CAPTURED, POISON, PAID)
+    await read_side.advance()
 
     assert await replayed(settings, "--all") == 0
 
     letters = "SELECT stream_id, generation, version, last_version FROM dead_letters"
-    assert set(await rows(web_engine, letters)) == {(bad, 1, 3, 2), (bad, 2, 3, 2)}
-    found = await verified(projector_engine)
+    assert set(await read_side.rows(letters)) == {(bad, 1, 3, 2), (bad, 2, 3, 2)}
+    found = await read_side.verified()
     assert (found.wrong, found.parked) == (0, [bad] * 3)
 
 
 async def test_a_number_too_large_to_store_parks_its_stream_live_and_in_the_rebuild(
-    settings: Settings,
-    web_engine: AsyncEngine,
-    projector_engine: AsyncEngine,
-    cache: OrderCache,
-    orders: list[UUID],
+    settings: Settings, read_side: ReadSide, orders: list[UUID]
 ) -> None:
     """The driver refuses it, for a whole batch and for a whole COPY; only its stream must pay."""
     huge = replace(PEN, unit_price_minor=2**62, quantity=100)
-    bad = await given_order(web_engine, replace(PLACED, lines=(huge,)))
-    await advance_all(projector_engine, cache)
+    bad = await read_side.given(replace(PLACED, lines=(huge,)))
+    await read_side.advance()
 
     assert await replayed(settings, "--all") == 0
 
     letters = "SELECT name, stream_id, generation FROM dead_letters"
     # The sums of sales_by_day have no such bound: only a single order's total has one.
-    assert set(await rows(web_engine, letters)) == {("order_view", bad, g) for g in (1, 2)}
-    assert (await verified(projector_engine)).wrong == 0
+    assert set(await read_side.rows(letters)) == {("order_view", bad, g) for g in (1, 2)}
+    assert (await read_side.verified()).wrong == 0
 
 
 async def test_a_skip_stays_across_rebuilds_and_forbids_the_way_back(
-    settings: Settings,
-    web_engine: AsyncEngine,
-    projector_engine: AsyncEngine,
-    cache: OrderCache,
-    orders: list[UUID],
+    settings: Settings, read_side: ReadSide, orders: list[UUID]
 ) -> None:
     await replayed(settings, "customer_summary")
-    bad = await given_order(web_engine, PLACED, RawEvent("OrderFrobnicated", "{}"), CAPTURED)
-    await advance_all(projector_engine, cache)
-    for projection in PROJECTIONS.values():
-        await dead_letters.skip(projector_engine, cache, projection, bad, "never meant")
+    bad = await read_side.given(PLACED, POISON, CAPTURED)
+    await read_side.advance()
+    for name in PROJECTIONS:
+        await skipped(read_side, name, bad)
 
     assert await replayed(settings, "--rollback", "customer_summary") == 2
     assert await replayed(settings, "--all") == 0
 
-    assert (await verified(projector_engine)).agree
+    assert (await read_side.verified()).agree
 
 
-async def test_no_event_is_skipped_while_a_replay_runs(
-    web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
-) -> None:
-    bad = await given_order(web_engine, PLACED, RawEvent("OrderFrobnicated", "{}"))
-    await advance_all(projector_engine, cache)
+async def test_no_event_is_skipped_while_a_replay_runs(read_side: ReadSide) -> None:
+    bad = await read_side.given(PLACED, POISON)
+    await read_side.advance()
 
-    async with projector_engine.connect() as connection:
+    async with read_side.projector_engine.connect() as connection:
         await connection.execute(text(f"SELECT pg_advisory_lock({replay.REPLAY_LOCK})"))
         with pytest.raises(dead_letters.ReplayRuns, match="wait until it has ended"):
-            await dead_letters.skip(
-                projector_engine, cache, PROJECTIONS["order_view"], bad, "never meant"
-            )
+            await skipped(read_side, "order_view", bad)
 
 
 async def test_a_build_of_another_version_is_thrown_away(
-    settings: Settings, web_engine: AsyncEngine, projector_engine: AsyncEngine, orders: list[UUID]
+    settings: Settings, read_side: ReadSide, orders: list[UUID]
 ) -> None:
-    async with projector_engine.begin() as connection:
+    async with read_side.projector_engine.begin() as connection:
         await replay.generations.begin(connection, [PROJECTIONS["order_view"]])
-    await run(projector_engine, "UPDATE rebuilds SET projection_version = 7")
+    await read_side.run("UPDATE rebuilds SET projection_version = 7")
 
     assert await replayed(settings, "order_view") == 0
 
-    assert ("order_view", 3, 1) in await rows(web_engine, LIVE)
-    assert "order_view_2" not in {name for (name,) in await rows(web_engine, TABLES)}
+    assert ("order_view", 3, 1) in await read_side.rows(LIVE)
+    assert "order_view_2" not in {name for (name,) in await read_side.rows(TABLES)}
 
 
 COMMAND = """
@@ -309,50 +270,40 @@ STEPS = {
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_killed_at_any_point_and_run_again(
-    step: str,
-    settings: Settings,
-    web_engine: AsyncEngine,
-    projector_engine: AsyncEngine,
-    cache: OrderCache,
-    orders: list[UUID],
-    script: Path,
+    step: str, settings: Settings, read_side: ReadSide, orders: list[UUID], script: Path
 ) -> None:
-    await advance_all(projector_engine, cache)
+    await read_side.advance()
     process = await start(settings, script, "--all")
     async with asyncio.timeout(60):
-        while process.returncode is None and not await rows(web_engine, STEPS[step]):
+        while process.returncode is None and not await read_side.rows(STEPS[step]):
             await asyncio.sleep(0.002)
     if process.returncode is None:
         os.killpg(process.pid, signal.SIGKILL)
     await process.communicate()
-    await given_order(web_engine, PLACED, partition=3)
+    await read_side.given(PLACED, partition=3)
 
     assert await replayed(settings, "--all") == 0
 
-    await advance_all(projector_engine, cache)
-    assert (await verified(projector_engine)).agree
-    assert await rows(web_engine, LEFT_OVER) == []
+    await read_side.advance()
+    assert (await read_side.verified()).agree
+    assert await read_side.rows(LEFT_OVER) == []
 
 
 async def test_under_traffic_nothing_goes_back_and_the_result_is_exact(
-    settings: Settings,
-    web_engine: AsyncEngine,
-    projector_engine: AsyncEngine,
-    cache: OrderCache,
-    orders: list[UUID],
+    settings: Settings, read_side: ReadSide, orders: list[UUID]
 ) -> None:
     """Events are appended, projected and read all the while; no read sees fewer orders."""
-    await advance_all(projector_engine, cache)
+    await read_side.advance()
     stop = asyncio.Event()
     counts: list[int] = []
 
     async def write() -> None:
         while not stop.is_set():
-            await given_order(web_engine, PLACED, CAPTURED, PAID, partition=len(counts) % 4)
+            await read_side.given(PLACED, CAPTURED, PAID, partition=len(counts) % 4)
 
     async def project() -> None:
         while not stop.is_set():
-            await advance_all(projector_engine, cache)
+            await read_side.advance()
 
     seen = (
         "SELECT sum(orders)::integer FROM read_models.customer_summary WHERE generation = "
@@ -361,16 +312,16 @@ async def test_under_traffic_nothing_goes_back_and_the_result_is_exact(
 
     async def read() -> None:
         while not stop.is_set():
-            counts.append((await rows(web_engine, seen))[0][0])
+            counts.append((await read_side.rows(seen))[0][0])
 
     traffic = [asyncio.create_task(work()) for work in (write, project, read)]
     exit_code = await replayed(settings, "--all")
     stop.set()
     await asyncio.gather(*traffic)
-    await advance_all(projector_engine, cache)
+    await read_side.advance()
 
     assert exit_code == 0
     assert len(counts) > 10
     assert counts == sorted(counts)
-    assert (await verified(projector_engine)).agree
-    assert await rows(web_engine, LIVE) == [(name, 2, 1) for name in sorted(PROJECTIONS)]
+    assert (await read_side.verified()).agree
+    assert await read_side.rows(LIVE) == [(name, 2, 1) for name in sorted(PROJECTIONS)]

@@ -6,7 +6,6 @@ import json
 from uuid import UUID
 
 import pytest
-from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.cache import Lease, OrderCache
@@ -17,15 +16,8 @@ from projections import dead_letters, status, verify
 from projections.registry import PROJECTIONS
 from projections.verify import verify_cache
 from tests.examples import CAPTURED, PAID, PLACED, USER
-from tests.given_log import RawEvent, given_order
-from tests.read_side import advance_all, order_cache, rows, run, verified
-
-POISON = RawEvent("OrderFrobnicated", "{}")
-
-
-@pytest.fixture
-async def cache(redis: Redis) -> OrderCache:
-    return order_cache(redis)
+from tests.given_log import POISON, RawEvent, given_order
+from tests.read_side import advance_all, rows, run, verified
 
 
 @pytest.fixture

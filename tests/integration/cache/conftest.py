@@ -1,0 +1,57 @@
+"""Fixtures: a cache on the Redis of all tests; two and a `control` on a private, mortal server."""
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from order_service.cache import OrderCache
+from order_service.redis_client import connect
+from order_service.settings import Settings
+from tests.cached import TTL_S, a_process
+from tests.private_redis import PrivateRedis
+
+
+@pytest.fixture
+async def redis() -> AsyncIterator[Redis]:
+    client = connect(Settings())  # type: ignore[call-arg]
+    await client.flushdb()
+    yield client
+    await client.flushdb()
+    await client.aclose()
+
+
+@pytest.fixture
+async def cache(redis: Redis) -> AsyncIterator[OrderCache]:
+    cache = OrderCache(redis, TTL_S)
+    cache.start()
+    yield cache
+    await cache.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[PrivateRedis]:
+    server = PrivateRedis(tmp_path)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+async def writer(server: PrivateRedis) -> AsyncIterator[OrderCache]:
+    async with a_process(server.settings()) as (cache, _):
+        yield cache
+
+
+@pytest.fixture
+async def reader(server: PrivateRedis) -> AsyncIterator[OrderCache]:
+    async with a_process(server.settings()) as (cache, _):
+        yield cache
+
+
+@pytest.fixture
+async def control(server: PrivateRedis) -> AsyncIterator[Redis]:
+    """The operator's redis-cli."""
+    client = connect(server.settings(), timeout_s=5)
+    yield client
+    await client.aclose()

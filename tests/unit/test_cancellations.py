@@ -1,0 +1,288 @@
+"""Cancellations, of units, of the whole and by expiry: what is owed no more goes back."""
+
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from order_service.domain.commands import CancelOrder, CancelUnits, ExpireOrder
+from order_service.domain.events import (
+    LineQuantity,
+    OrderCanceled,
+    OrderDelivered,
+    OrderPaid,
+    OrderPlaced,
+    OrderReturned,
+    OrderShipped,
+    OrderUnitsCanceled,
+    PaymentAuthorizationVoided,
+    PaymentAuthorized,
+    PaymentCaptured,
+    ReceivedQuantity,
+    RefundCompleted,
+    RefundFailed,
+    RefundRequested,
+    ReturnApproved,
+    ReturnReceived,
+    ReturnRequested,
+    ShipmentDelivered,
+    ShipmentDispatched,
+    ShipmentVoided,
+)
+from order_service.errors import InvalidRequest, NotFound, RuleViolation
+from tests.examples import AT, INK, NEW_ID, PAID, PEN, PLACED, USER
+from tests.given import given
+from tests.lives import (
+    AGREED,
+    AUTHORIZED,
+    IS_CANCELED,
+    IS_DELIVERED,
+    IS_PAID,
+    IS_PARTIALLY_SHIPPED,
+    IS_RETURNED,
+    IS_SHIPPED,
+    PARCEL,
+    PAYMENT,
+    REFUND,
+    RETURN,
+    TEXT,
+    Events,
+    paid_in,
+)
+
+VOIDED = PaymentAuthorizationVoided(PAYMENT, "ORDER_CANCELED")
+ONE_PEN = CancelUnits(1, 1, "OUT_OF_STOCK", REFUND)
+THE_INK = CancelUnits(2, 1, "OUT_OF_STOCK", REFUND)
+PEN_CANCELED = OrderUnitsCanceled(1, 1, "OUT_OF_STOCK", 1499)
+INK_CANCELED = OrderUnitsCanceled(2, 1, "OUT_OF_STOCK", 1998)
+
+
+def refund(amount: int, payment_id: UUID | None = NEW_ID) -> RefundRequested:
+    return RefundRequested(REFUND, amount, "cancel", "OUT_OF_STOCK", payment_id)
+
+
+# --- the whole ------------------------------------------------------------------------------------
+
+
+def test_an_unpaid_order_is_canceled_without_a_refund() -> None:
+    given(PLACED).when(CancelOrder("OTHER", REFUND, TEXT)).then(
+        OrderCanceled("OTHER", "PENDING", TEXT)
+    )
+
+
+def test_a_paid_order_is_canceled_with_a_refund_of_all() -> None:
+    given(*IS_PAID).when(CancelOrder("OUT_OF_STOCK", REFUND)).then(
+        OrderCanceled("OUT_OF_STOCK", "PAID"), refund(2498)
+    )
+
+
+def test_an_agreed_total_is_refunded_as_a_whole() -> None:
+    paid = (AGREED, PaymentCaptured(NEW_ID, 1000, "manual"), OrderPaid(1000, 1000))
+
+    given(*paid).when(CancelOrder("OUT_OF_STOCK", REFUND)).then(
+        OrderCanceled("OUT_OF_STOCK", "PAID"), refund(1000)
+    )
+
+
+def test_the_refund_of_several_payments_names_none_of_them() -> None:
+    given(PLACED, *paid_in(1000, 1498), PAID).when(CancelOrder("OUT_OF_STOCK", REFUND)).then(
+        OrderCanceled("OUT_OF_STOCK", "PAID"), refund(2498, None)
+    )
+
+
+def test_what_is_authorized_is_voided_before_what_was_captured_goes_back() -> None:
+    more = PaymentAuthorized(NEW_ID, 1)
+    part = PaymentCaptured(PAYMENT, 1000, "manual", "auth-1")
+
+    given(PLACED, AUTHORIZED, more, part).when(CancelOrder("OUT_OF_STOCK", REFUND)).then(
+        OrderCanceled("OUT_OF_STOCK", "PENDING"),
+        VOIDED,
+        PaymentAuthorizationVoided(NEW_ID, "ORDER_CANCELED"),
+        refund(1000, PAYMENT),
+    )
+
+
+@pytest.mark.parametrize(
+    ("since", "amount"),
+    [
+        ((), 1498),
+        ((RefundCompleted(UUID(int=70), 1000),), 1498),
+        ((RefundFailed(UUID(int=70), 1000, "closed"),), 2498),
+    ],
+    ids=["pending", "completed", "failed"],
+)
+def test_what_is_refunded_already_does_not_go_back_again(since: Events, amount: int) -> None:
+    asked = RefundRequested(UUID(int=70), 1000, "manual", "GOODWILL", NEW_ID)
+
+    given(*IS_PAID, asked, *since).when(CancelOrder("OUT_OF_STOCK", REFUND)).then(
+        OrderCanceled("OUT_OF_STOCK", "PAID"), refund(amount)
+    )
+
+
+def test_a_canceled_order_is_canceled_once() -> None:
+    given(*IS_CANCELED).when(CancelOrder("FRAUD", REFUND)).then()
+
+
+@pytest.mark.parametrize("events", [IS_PARTIALLY_SHIPPED, IS_SHIPPED, IS_DELIVERED, IS_RETURNED])
+def test_an_order_that_was_shipped_is_not_canceled(events: Events) -> None:
+    given(*events).when(CancelOrder("FRAUD", REFUND)).then_refused(RuleViolation, "already-shipped")
+
+
+def test_an_order_whose_shipment_was_voided_is_canceled() -> None:
+    voided = ShipmentVoided(PARCEL, "LOST")
+
+    given(*IS_PARTIALLY_SHIPPED, voided).when(CancelOrder("OUT_OF_STOCK", REFUND)).then(
+        OrderCanceled("OUT_OF_STOCK", "PAID"), refund(2498)
+    )
+
+
+# --- units ----------------------------------------------------------------------------------------
+
+
+def test_units_of_an_unpaid_order_are_canceled_with_the_new_total() -> None:
+    given(PLACED).when(replace(ONE_PEN, text_ref=TEXT)).then(replace(PEN_CANCELED, text_ref=TEXT))
+
+
+def test_units_of_a_paid_order_are_canceled_with_a_refund() -> None:
+    given(*IS_PAID).when(ONE_PEN).then(PEN_CANCELED, refund(999))
+
+
+def test_the_refund_of_canceled_units_is_the_whole_credit() -> None:
+    overpaid: Events = (PLACED, PaymentCaptured(NEW_ID, 3000, "provider"), OrderPaid(2498, 3000))
+
+    given(*overpaid).when(ONE_PEN).then(PEN_CANCELED, refund(1501))
+
+
+@pytest.mark.parametrize(
+    ("captured", "then"),
+    [
+        (1498, ()),
+        (1499, (OrderPaid(1499, 1499),)),
+        (1500, (OrderPaid(1499, 1500), refund(1, UUID(int=51)))),
+    ],
+)
+def test_a_part_paid_order_is_paid_by_canceling_what_is_not(captured: int, then: Events) -> None:
+    given(PLACED, *paid_in(captured)).when(ONE_PEN).then(PEN_CANCELED, *then)
+
+
+def test_a_favour_given_before_takes_nothing_off_the_refund_of_canceled_units() -> None:
+    favour = RefundRequested(UUID(int=70), 500, "manual", "GOODWILL", NEW_ID)
+
+    given(*IS_PAID, favour).when(ONE_PEN).then(PEN_CANCELED, refund(999))
+
+
+def test_a_discount_worth_more_than_what_is_left_leaves_nothing_to_pay() -> None:
+    placed = OrderPlaced(USER, "USD", (PEN, INK), 0, 1000, 1498)
+
+    given(placed).when(CancelUnits(1, 2, "OTHER", REFUND)).then(
+        OrderUnitsCanceled(1, 2, "OTHER", 0), OrderPaid(0, 0)
+    )
+
+
+PENS_BACK: Events = (
+    *IS_PARTIALLY_SHIPPED,
+    ShipmentDelivered(PARCEL, AT),
+    ReturnRequested(RETURN, (LineQuantity(1, 2),), "DAMAGED"),
+    ReturnApproved(RETURN),
+    ReturnReceived(RETURN, (ReceivedQuantity(1, 2, "SELLABLE"),)),
+)
+
+
+@pytest.mark.parametrize(
+    ("events", "milestones"),
+    [
+        (IS_PARTIALLY_SHIPPED, ()),
+        ((*IS_PARTIALLY_SHIPPED, ShipmentDelivered(PARCEL, AT)), (OrderDelivered(),)),
+        (PENS_BACK, (OrderDelivered(), OrderReturned())),
+    ],
+    ids=["shipped", "delivered", "returned"],
+)
+def test_canceling_what_is_still_here_completes_what_has_left(
+    events: Events, milestones: Events
+) -> None:
+    given(*events).when(THE_INK).then(INK_CANCELED, refund(500), OrderShipped(PARCEL), *milestones)
+
+
+def test_canceling_what_was_voided_ships_the_order_again() -> None:
+    again = UUID(int=60)
+    life: Events = (
+        *IS_PARTIALLY_SHIPPED,
+        ShipmentDispatched(again, (LineQuantity(2, 1),), AT),
+        OrderShipped(again),
+        ShipmentVoided(again, "LOST"),
+    )
+
+    given(*life).when(THE_INK).then(INK_CANCELED, refund(500), OrderShipped(PARCEL))
+
+
+def test_canceling_all_that_is_left_cancels_the_order() -> None:
+    given(PLACED, OrderUnitsCanceled(1, 2, "OUT_OF_STOCK", 500)).when(
+        replace(THE_INK, text_ref=TEXT)
+    ).then(
+        OrderUnitsCanceled(2, 1, "OUT_OF_STOCK", 0, TEXT),
+        OrderCanceled("OUT_OF_STOCK", "PENDING", TEXT),
+    )
+
+
+def test_canceling_all_that_is_left_of_a_paid_order_refunds_its_shipping_too() -> None:
+    authorized = replace(AUTHORIZED, amount_minor=100)
+    life: Events = (
+        OrderPlaced(USER, "USD", (INK,), 300, 0, 800),
+        authorized,
+        PaymentCaptured(NEW_ID, 800, "manual"),
+        OrderPaid(800, 800),
+    )
+
+    given(*life).when(CancelUnits(2, 1, "OUT_OF_STOCK", REFUND)).then(
+        OrderUnitsCanceled(2, 1, "OUT_OF_STOCK", 300),
+        refund(800),
+        OrderCanceled("OUT_OF_STOCK", "PAID"),
+        VOIDED,
+    )
+
+
+@pytest.mark.parametrize(
+    ("events", "quantity", "outstanding"),
+    [
+        (IS_PAID, 3, 2),
+        (IS_PAID, 0, 2),
+        (IS_PAID, -1, 2),
+        ((*IS_PAID, PEN_CANCELED), 2, 1),
+        (IS_PARTIALLY_SHIPPED, 1, 0),
+        (IS_RETURNED, 1, 0),
+    ],
+)
+def test_canceling_more_than_is_outstanding_is_refused(
+    events: Events, quantity: int, outstanding: int
+) -> None:
+    given(*events).when(CancelUnits(1, quantity, "OTHER", REFUND)).then_refused(
+        InvalidRequest, "quantity-exceeds-outstanding", line_id=1, outstanding=outstanding
+    )
+
+
+def test_units_of_a_canceled_order_are_not_canceled() -> None:
+    given(*IS_CANCELED).when(ONE_PEN).then_refused(RuleViolation, "invalid-transition")
+
+
+def test_units_of_an_agreed_total_have_no_price_to_cancel() -> None:
+    given(AGREED).when(ONE_PEN).then_refused(RuleViolation, "order-not-editable")
+
+
+@pytest.mark.parametrize("events", [(PLACED,), (AGREED,)])
+def test_units_of_a_line_that_is_not_there_are_not_found(events: Events) -> None:
+    given(*events).when(CancelUnits(9, 1, "OTHER", REFUND)).then_refused(NotFound, "line-not-found")
+
+
+# --- expired --------------------------------------------------------------------------------------
+
+
+def test_a_pending_order_expires_with_its_authorizations() -> None:
+    given(PLACED).when(ExpireOrder()).then(OrderCanceled("EXPIRED", "PENDING"))
+    given(PLACED, AUTHORIZED).when(ExpireOrder()).then(OrderCanceled("EXPIRED", "PENDING"), VOIDED)
+
+
+@pytest.mark.parametrize(
+    "events", [(PLACED, *paid_in(1)), IS_PAID, IS_SHIPPED, IS_RETURNED, IS_CANCELED]
+)
+def test_an_order_that_has_gone_on_does_not_expire(events: Events) -> None:
+    given(*events).when(ExpireOrder()).then()
