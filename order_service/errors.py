@@ -67,4 +67,9 @@ class Unavailable(OrderServiceError):
 
 
 class UnreadableEvent(OrderServiceError):
-    """A stored event that today's code cannot decode or fold."""
+    """A stored event that today's code cannot decode or fold. Detail and facts are for operators.
+
+    `owner`: whose order it is; None: nothing that can be read says it.
+    """
+
+    owner: UUID | None = None

@@ -31,7 +31,7 @@ from order_service.log.fold import FoldedOrder
 from order_service.representation import etag
 from order_service.timeline import recorded_as_json
 
-_VERSION = re.compile(r'"([1-9][0-9]{0,9})"', re.ASCII)
+_VERSION = re.compile(r'(?:W/)?"([1-9][0-9]{0,9})"', re.ASCII)
 
 
 class StaleVersion(OrderServiceError):
@@ -63,7 +63,9 @@ class PreconditionRequired(OrderServiceError):
 class Precondition:
     """The versions that a client insists on.
 
-    `tags`: strong ETags, one of which the order must have; `*`: any; None: If-Match was not sent.
+    `tags`: ETags, one of which the order must have; `*`: any; None: If-Match was not sent. An
+    order's own ETag is strong, so a weak one is none of them (RFC 9110 13.1.1): it only says what
+    its sender has read.
     """
 
     tags: frozenset[str] | Literal["*"] | None = None

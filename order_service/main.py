@@ -22,11 +22,12 @@ from order_service import settings as constants
 from order_service.accounts import routes as accounts
 from order_service.accounts.passwords import Passwords
 from order_service.accounts.tokens import AccessTokens
-from order_service.api import docs, health, middleware, orders, problem_pages, problems
+from order_service.api import docs, health, identity, middleware, orders, problem_pages, problems
 from order_service.api.limits import Limits, address_of, admit
 from order_service.cache import Entry, OrderCache
 from order_service.db import WEB, check_role, create_engine
 from order_service.domain.money import EXPONENTS
+from order_service.errors import UnreadableEvent
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.log.reading import heads
@@ -64,6 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.access_tokens = AccessTokens(settings)
     app.state.limits = Limits(settings)
     problems.install(app)
+    app.add_exception_handler(UnreadableEvent, identity.unreadable)
     _include_routes(app)
     if settings.DOCS_ENABLED:
         docs.install(app)

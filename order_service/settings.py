@@ -109,6 +109,7 @@ EXPORT_SEND_TIMEOUT_S = 60.0  # a client that takes nothing of a page for so lon
 READ_WAIT_S = 2  # for the writes that a reader has seen, unless it prefers otherwise
 READ_WAIT_MAX_S = 10
 READ_WAIT_POLL_S = 0.05
+WAITED_READS_MAX = 5  # connections of the pool that those who have waited take together
 REPORT_DAYS_MAX = 366
 SHUTDOWN_GRACE_S = 10
 VALIDATION_ERRORS_MAX = 20  # listed in one problem document

@@ -80,9 +80,8 @@ async def export(
     engine = request.app.state.engine
     freshness: Freshness = request.app.state.freshness
     where = await search(engine, parameters, parameters.user_id)
-    headers = await freshness.wait(order_view.NAME, wanted)
     # Asked before the answer begins, so that what fails here still has its problem document.
-    newest = await query(engine, lambda c: _newest(c, where))
+    newest, headers = await freshness.read(order_view.NAME, wanted, lambda c: _newest(c, where))
     documents = _documents(engine, where, newest)
     content = _csv(documents) if parameters.format == "csv" else _ndjson(documents)
     name = f"orders-{now():%Y%m%dT%H%M%SZ}.{parameters.format}"

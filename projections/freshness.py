@@ -3,14 +3,16 @@ consistency and api.
 
 A read that sends the `Consistency-Token` of a write waits, for a bounded time, until the live
 generation's checkpoint has passed that write. What is still missing then is said in a header, or
-refused where the client prefers that (RFC 7240).
+refused where the client prefers that (RFC 7240). One advance releases all who wait for it, so what
+they read then they read in turns: the pool's connections are for those who did not wait as well.
 """
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Header
 from sqlalchemy import text
@@ -41,6 +43,8 @@ _LAG_MS = text(
 LAGGING = ("Projection-Lag-Ms", "Preference-Applied")
 _SECONDS = re.compile("[0-9]{1,9}")
 Place = tuple[int, int]  # an event's partition and position
+T = TypeVar("T")
+Load = Callable[[AsyncConnection], Awaitable[T]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,24 +152,68 @@ def _preferences(header: str) -> dict[str, str]:
 
 
 class Freshness:
-    """One a process: however many readers wait, one of them at a time looks."""
+    """One a process: however many readers wait, one of them at a time looks, and few at a time
+    read afterwards."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
         self._looks: SharedLoads[str, Progress] = SharedLoads()
         self._ages: SharedLoads[tuple[Place, ...], int] = SharedLoads()
+        self._turns = asyncio.Semaphore(limits.WAITED_READS_MAX)
 
-    async def wait(self, name: str, wanted: Wanted) -> dict[str, str]:
-        """The read model shows the writes, or the wait is over. Returns headers for the answer.
+    async def read(self, name: str, wanted: Wanted, load: Load[T]) -> tuple[T, dict[str, str]]:
+        """What `load` finds once the read model shows the writes, or the wait is over; and headers
+        for the answer.
 
-        Raises `Unavailable` `projection-lagging` if it shows too little and the client is strict.
+        Raises `Unavailable`: `projection-lagging` if too little is shown and the client is strict;
+        `dependency-unavailable` if those who waited too take too long.
         """
-        headers = {}
-        if wanted.tokens and wanted.applied:
-            headers["Preference-Applied"] = wanted.applied
-        lag_ms = await self._lag_ms(name, wanted) if wanted.tokens else None
-        if lag_ms is None:
+        if not wanted.tokens:
+            return await query(self._engine, load), {}
+        progress, waited = await self._wait(name, wanted)
+        headers = await self._headers(wanted, progress)
+        if not waited:
+            return await query(self._engine, load), headers
+        async with self._turn():
+            return await query(self._engine, load), headers
+
+    async def _wait(self, name: str, wanted: Wanted) -> tuple[Progress, bool]:
+        """The last look, and whether there was a wait before it."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + wanted.wait_s
+        waited = False
+        while True:
+            progress = await self._looks.load(name, lambda: self._look(name))
+            left = deadline - clock()
+            if left <= 0 or not progress.missing(wanted.tokens):
+                return progress, waited
+            waited = True
+            await asyncio.sleep(min(left, limits.READ_WAIT_POLL_S))
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """All at once would take the pool from everybody else, and most of them would find it
+        empty for POOL_WAIT_S."""
+        try:
+            async with asyncio.timeout(limits.READ_WAIT_MAX_S):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise Unavailable(
+                "dependency-unavailable",
+                "Too many wait for the database to read what they have written: retry.",
+                dependency="database",
+            ) from None
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    async def _headers(self, wanted: Wanted, progress: Progress) -> dict[str, str]:
+        headers = {"Preference-Applied": wanted.applied} if wanted.applied else {}
+        missing = progress.missing(wanted.tokens)
+        if not missing:
             return headers
+        lag_ms = await self._lag_ms(missing, progress)
         if wanted.strict:
             raise Unavailable(
                 "projection-lagging",
@@ -174,20 +222,8 @@ class Freshness:
             )
         return headers | {"Projection-Lag-Ms": str(lag_ms)}
 
-    async def _lag_ms(self, name: str, wanted: Wanted) -> int | None:
-        """Age of the oldest event that is not shown, of the tokens' partitions; None if all their
-        writes are shown within the wait."""
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + wanted.wait_s
-        while True:
-            progress = await self._looks.load(name, lambda: self._look(name))
-            missing = progress.missing(wanted.tokens)
-            if not missing:
-                return None
-            left = deadline - clock()
-            if left <= 0:
-                break
-            await asyncio.sleep(min(left, limits.READ_WAIT_POLL_S))
+    async def _lag_ms(self, missing: Sequence[Token], progress: Progress) -> int:
+        """Age of the oldest event that is not shown, of the missing tokens' partitions."""
         partitions = sorted({token.partition for token in missing})
         oldest = tuple((n, progress.positions[n] + 1) for n in partitions)
         return await self._ages.load(

@@ -17,7 +17,6 @@ from order_service.api.documented import documented
 from order_service.api.documents import Order, OrderPage
 from order_service.api.identity import CallerDependency
 from order_service.cache import CachedList, Lease, OrderCache
-from order_service.db import query
 from order_service.domain.money import to_text
 from order_service.representation import time_text
 from projections import order_list, order_view
@@ -30,7 +29,7 @@ from projections.filters import (
     StaffListParameters,
     conditions,
 )
-from projections.freshness import LAGGING, Freshness, WantedDependency, shows
+from projections.freshness import LAGGING, Freshness, Wanted, WantedDependency, shows
 from projections.order_list import Page, count, read_page
 
 router = APIRouter()
@@ -61,9 +60,7 @@ async def list_all(
     cursors = Cursors(request.app.state.settings.SECRET_KEY)
     seal = f"all {parameters.text()}"
     place = None if parameters.cursor is None else cursors.decode(parameters.cursor, seal)
-    engine = request.app.state.engine
-    where = await search(engine, parameters, parameters.user_id)
-    headers = await _freshness(request).wait(order_view.NAME, wanted)
+    where = await search(request.app.state.engine, parameters, parameters.user_id)
 
     async def read(connection: AsyncConnection) -> tuple[Page, int | None]:
         await order_list.current(connection, required=True)
@@ -72,7 +69,7 @@ async def list_all(
         )
         return page, await count(connection, where) if parameters.include else None
 
-    page, total = await query(engine, read)
+    (page, total), headers = await _freshness(request).read(order_view.NAME, wanted, read)
     envelope: dict[str, Any] = {
         "items": [_summary(row) for row in page.rows],
         "next_cursor": cursors.encode(page.after, seal) if page.after else None,
@@ -156,8 +153,7 @@ async def list_of_user(
         if shows(found.read_at, wanted.tokens):
             return _list_answer(found, {"X-Cache": "hit"})
         found = None
-    headers = await _freshness(request).wait(order_view.NAME, wanted)
-    page = await _read_list(request, user_id, parameters)
+    page, headers = await _read_list(request, user_id, parameters, wanted)
     if page.page == b"[]" and parameters.cursor is None and user_id != caller.user_id:
         await check_user(request.app.state.engine, user_id)
     if isinstance(found, Lease):
@@ -165,12 +161,13 @@ async def list_of_user(
     return _list_answer(page, headers | {"X-Cache": "miss" if found else "bypass"})
 
 
-async def _read_list(request: Request, user_id: UUID, parameters: ListParameters) -> CachedList:
+async def _read_list(
+    request: Request, user_id: UUID, parameters: ListParameters, wanted: Wanted
+) -> tuple[CachedList, dict[str, str]]:
     cursors = Cursors(request.app.state.settings.SECRET_KEY)
     seal = f"{user_id} {parameters.text()}"
     place = None if parameters.cursor is None else cursors.decode(parameters.cursor, seal)
-    engine = request.app.state.engine
-    where = await search(engine, parameters, user_id)
+    where = await search(request.app.state.engine, parameters, user_id)
 
     async def read(connection: AsyncConnection) -> tuple[bytes, Page]:
         progress = await order_list.current(connection, required=parameters.needs_new_columns)
@@ -179,12 +176,13 @@ async def _read_list(request: Request, user_id: UUID, parameters: ListParameters
         )
         return progress.noted(), page
 
-    read_at, page = await query(engine, read)
+    (read_at, page), headers = await _freshness(request).read(order_view.NAME, wanted, read)
     link = ""
     if page.after is not None:
         asked = dict(request.query_params) | {"cursor": cursors.encode(page.after, seal)}
         link = f'</orders/user/{user_id}/?{urlencode(asked)}>; rel="next"'
-    return CachedList(read_at, link, b"[" + b",".join(row.document for row in page.rows) + b"]")
+    documents = b"[" + b",".join(row.document for row in page.rows) + b"]"
+    return CachedList(read_at, link, documents), headers
 
 
 def _list_answer(page: CachedList, headers: dict[str, str]) -> Response:

@@ -63,7 +63,7 @@ async def read_seen(
 
 def _origin(first: StoredEvent | None, caller: Caller) -> Origin | None:
     """None, for staff only: the first event cannot be read. Nobody else can be told from its owner
-    then, so they are told that it cannot be read."""
+    then (see `identity.told`)."""
     if first is None:
         raise OrderNotFound
     try:

@@ -48,7 +48,7 @@ class MomentParameters(BaseModel):
     response_model=Order,
     responses={
         304: {"description": "It is still as If-None-Match names it.", "headers": headers("ETag")},
-        **documented(sends=("X-Cache",), may_send=("ETag", "Order-Stale")),
+        **documented("order-unreadable", sends=("X-Cache",), may_send=("ETag", "Order-Stale")),
     },
 )
 async def get_order(

@@ -13,7 +13,6 @@ from order_service.api.documented import documented
 from order_service.api.documents import SalesReport, UserSummary
 from order_service.api.identity import CallerDependency
 from order_service.api.parameters import wrong_parameter
-from order_service.db import query
 from order_service.domain.money import to_text
 from projections import customer_summary, sales_by_day
 from projections.access import UserPath, check_user, owner_or_staff, staff_only
@@ -36,12 +35,12 @@ async def get_summary(
     """What a user has ordered and spent (captured, less what is or will be refunded), per
     currency."""
     owner_or_staff(caller, user_id)
-    engine = request.app.state.engine
     freshness: Freshness = request.app.state.freshness
-    headers = await freshness.wait(customer_summary.PROJECTION.name, wanted)
-    rows = await query(engine, lambda c: customer_summary.summary(c, user_id))
+    rows, headers = await freshness.read(
+        customer_summary.PROJECTION.name, wanted, lambda c: customer_summary.summary(c, user_id)
+    )
     if not rows and user_id != caller.user_id:
-        await check_user(engine, user_id)
+        await check_user(request.app.state.engine, user_id)
     currencies = [
         {
             "currency": row.currency,
@@ -76,8 +75,9 @@ async def report_sales(
         raise wrong_parameter("to", detail)
     staff_only(caller)
     freshness: Freshness = request.app.state.freshness
-    headers = await freshness.wait(sales_by_day.PROJECTION.name, wanted)
-    rows = await query(request.app.state.engine, lambda c: sales_by_day.report(c, *days))
+    rows, headers = await freshness.read(
+        sales_by_day.PROJECTION.name, wanted, lambda c: sales_by_day.report(c, *days)
+    )
     sales = [
         {
             "day": row.day,

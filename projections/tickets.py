@@ -22,8 +22,14 @@ from order_service import settings as limits
 from order_service.api.answers import NO_STORE, json_answer
 from order_service.api.documented import documented, raises
 from order_service.api.documents import StreamTicket
-from order_service.api.identity import Caller, CallerDependency, bearer, caller, unauthorized
-from order_service.api.limits import admit_user
+from order_service.api.identity import (
+    Caller,
+    CallerDependency,
+    admit_caller,
+    bearer,
+    caller,
+    unauthorized,
+)
 from order_service.errors import Unavailable
 from order_service.redis_client import RedisAway, RedisGate
 
@@ -100,8 +106,7 @@ async def stream_caller(
         return await caller(request, token)
     tickets: Tickets = request.app.state.tickets
     redeemed = await tickets.redeem(ticket)
-    admit_user(request, redeemed.user_id)
-    return redeemed
+    return admit_caller(request, redeemed)
 
 
 StreamCaller = Annotated[Caller, Depends(stream_caller)]

@@ -1,5 +1,5 @@
-"""Who is calling: from the access token, without a database query. May import accounts.tokens,
-documented, limits, problems."""
+"""Who is calling: from the access token, without a database query; and what only some callers are
+told. May import accounts.tokens, documented, errors, limits, problems."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,11 +8,13 @@ from uuid import UUID
 from fastapi import Depends
 from fastapi.security import OAuth2PasswordBearer
 from starlette.requests import Request
+from starlette.responses import Response
 
 from order_service.accounts.tokens import AccessTokens, Role, TokenExpired, TokenInvalid
 from order_service.api.documented import raises
 from order_service.api.limits import admit_user
-from order_service.api.problems import Problem
+from order_service.api.problems import Problem, answer, of_exception
+from order_service.errors import OrderNotFound, UnreadableEvent
 
 # In the OpenAPI document this is what makes Swagger's Authorize ask for a password and fetch a
 # token.
@@ -43,12 +45,39 @@ async def caller(request: Request, token: Annotated[str | None, Depends(bearer)]
         raise unauthorized("token-expired", "The access token has expired: refresh it.") from None
     except TokenInvalid:
         raise unauthorized("token-invalid", "This is not a valid access token.") from None
-    admit_user(request, verified.user_id)
-    return Caller(verified.user_id, verified.role)
+    return admit_caller(request, Caller(verified.user_id, verified.role))
 
 
 CallerDependency = Annotated[Caller, Depends(caller)]
 
 
+def admit_caller(request: Request, caller: Caller) -> Caller:
+    """Within its limit, and known to what answers errors. Raises Problem 429."""
+    admit_user(request, caller.user_id)
+    request.state.caller = caller
+    return caller
+
+
 def unauthorized(slug: str, detail: str) -> Problem:
     return Problem(401, slug, detail, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+
+
+# --- orders that cannot be read -------------------------------------------------------------------
+
+
+def told(caller: Caller, error: Exception) -> Exception:
+    """What this caller may know of an order that cannot be read: staff where it is, its owner only
+    that it is so, a stranger not even that there is one. Where nothing says whose it is, nobody can
+    be told from its owner. Any other error as it is."""
+    if caller.is_staff or not isinstance(error, UnreadableEvent):
+        return error
+    if error.owner not in (None, caller.user_id):
+        return OrderNotFound()
+    return UnreadableEvent("order-unreadable", "An event of this order cannot be read for now.")
+
+
+async def unreadable(request: Request, error: Exception) -> Response:
+    """The one handler of UnreadableEvent, whichever route came upon it."""
+    problem = of_exception(told(request.state.caller, error))
+    assert problem is not None, "an error of the service has its problem"
+    return answer(request, problem)

@@ -91,7 +91,7 @@ class AuthorizePayment:
 
 @dataclass(frozen=True, slots=True)
 class RecordPayment:
-    """`amount_minor` None: whatever is due."""
+    """`amount_minor` None: whatever is due, or was authorized under the reference."""
 
     payment_id: UUID
     refund_id: UUID

@@ -55,30 +55,35 @@ def authorize_payment(command: AuthorizePayment, order: Order) -> tuple[OrderEve
 
 def record_payment(command: RecordPayment, order: Order) -> tuple[OrderEvent, ...]:
     """A provider's payment is a fact: it is taken whatever the order looks like, and goes back
-    where that is canceled."""
+    where that is canceled. Under an authorization's reference it is what was captured of that."""
     known = _with_reference(order, command.provider_reference)
+    if known is not None and _is_recorded(command, known, order):
+        return ()
+    payment_id, whole = command.payment_id, rules.amount_due_minor(order)
     if known is not None:
-        at_once = known.authorized_minor == 0
-        if at_once and command.amount_minor in (None, known.captured_minor):
-            return ()
-        raise _reference_conflict(order)
-    due = rules.amount_due_minor(order)
-    amount = due if command.amount_minor is None else command.amount_minor
+        payment_id, whole = known.payment_id, known.authorized_minor
+    amount = whole if command.amount_minor is None else command.amount_minor
     if command.source == "manual":
         refuse_canceled(order, "record a payment")
         _check_due(amount, order)
     _check_amount(amount, order)
-    captured = PaymentCaptured(
-        command.payment_id, amount, command.source, command.provider_reference
-    )
+    captured = PaymentCaptured(payment_id, amount, command.source, command.provider_reference)
     if order.cancel_reason is None:
         return (captured, *paid_milestone(evolve(order, captured)))
     return (
         captured,
-        RefundRequested(
-            command.refund_id, amount, "late_capture", order.cancel_reason, command.payment_id
-        ),
+        RefundRequested(command.refund_id, amount, "late_capture", order.cancel_reason, payment_id),
     )
+
+
+def _is_recorded(command: RecordPayment, known: Payment, order: Order) -> bool:
+    """False: an authorization of which nothing is captured yet. Staff capture it by its id: under
+    its reference they would record the same money twice."""
+    if command.source == "manual" and known.authorized_minor:
+        raise _reference_conflict(order)
+    if known.captured_minor and command.amount_minor not in (None, known.captured_minor):
+        raise _reference_conflict(order)
+    return known.captured_minor > 0
 
 
 def capture_payment(command: CapturePayment, order: Order) -> tuple[OrderEvent, ...]:

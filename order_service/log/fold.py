@@ -70,25 +70,33 @@ def fold_stored(
     order = folded.order if folded else None
     commands: Mapping[CommandKey, AnsweredCommand] = folded.commands if folded else {}
     for row in stored:
-        last = decode(row)
-        first = first or last
         try:
-            _check_next(version, last, skipping)
-            order = evolve(order, last.event)
-        except Exception as error:  # whatever evolve stumbles over
-            raise UnreadableEvent(
-                "order-unreadable",
-                f"Event {row.type} at partition {row.partition}, position {row.position} "
-                f"does not fit the order before it.",
-                partition=row.partition,
-                position=row.position,
-                stream_id=str(row.stream_id),
-            ) from error
+            last = decode(row)
+            first = first or last
+            order = _after(order, last, version, skipping)
+        except UnreadableEvent as error:
+            error.owner = order.user_id if order else None
+            raise
         version = last.version
         commands = _with_command(commands, last)
     if first is None or last is None or order is None:
         return folded
     return _folded(folded, first, last, order, commands, partitions)
+
+
+def _after(before: Order | None, recorded: RecordedEvent, version: int, skipping: bool) -> Order:
+    try:
+        _check_next(version, recorded, skipping)
+        return evolve(before, recorded.event)
+    except Exception as error:  # whatever evolve stumbles over
+        raise UnreadableEvent(
+            "order-unreadable",
+            f"Event {type(recorded.event).__name__} at partition {recorded.partition}, "
+            f"position {recorded.position} does not fit the order before it.",
+            partition=recorded.partition,
+            position=recorded.position,
+            stream_id=str(recorded.stream_id),
+        ) from error
 
 
 def _check_next(version: int, recorded: RecordedEvent, skipping: bool) -> None:

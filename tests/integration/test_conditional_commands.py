@@ -29,6 +29,8 @@ async def test_a_stale_version_is_told_what_has_happened_since(
     stale = await change(web, owner, order, seen, status="CANCELED")
     by_staff = await change(web, staff, order, seen, status="CANCELED")
     unknown = await change(web, owner, order, {"If-Match": '"9"'}, status="CANCELED")
+    weak = await change(web, owner, order, {"If-Match": 'W/"1"'}, status="CANCELED")
+    weak_now = await change(web, owner, order, {"If-Match": 'W/"5"'}, status="CANCELED")
 
     assert problem(stale) == (412, "stale-version")
     assert (stale.json()["current_version"], stale.json()["current_etag"]) == (5, '"5"')
@@ -42,6 +44,8 @@ async def test_a_stale_version_is_told_what_has_happened_since(
     assert [e["type"] for e in by_staff.json()["events_since"]].count("OrderNoteAdded") == 2
     assert by_staff.json()["events_since"][-1]["actor"]["id"] == staff.user_id
     assert unknown.json()["events_since"] == []
+    assert [problem(answer) for answer in (weak, weak_now)] == [(412, "stale-version")] * 2
+    assert (weak.json()["events_since"], weak_now.json()["events_since"]) == (since, [])
 
 
 async def test_of_many_events_since_the_newest_are_told(

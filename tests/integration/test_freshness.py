@@ -9,14 +9,14 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import settings as limits
 from order_service.cache import OrderCache
 from order_service.consistency import Token, token_of
 from order_service.log.fold import FoldedOrder
 from projections import order_view
-from projections.freshness import Freshness, Wanted
+from projections.freshness import Freshness, Progress, Wanted, read_progress
 from tests.accounts import Account
 from tests.examples import PLACED
 from tests.given_log import given_order
@@ -140,6 +140,10 @@ async def test_a_token_that_no_write_gave_costs_no_wait(
     assert int(forged.headers["projection-lag-ms"]) > 0
 
 
+async def progress(connection: AsyncConnection) -> Progress:
+    return await read_progress(connection, order_view.NAME)
+
+
 async def test_however_many_wait_in_vain_they_look_together(web_engine: AsyncEngine) -> None:
     """Else the end of their wait would take every connection of the pool from all others."""
     order_id = await given_order(web_engine, PLACED, partition=1)
@@ -150,10 +154,48 @@ async def test_however_many_wait_in_vain_they_look_together(web_engine: AsyncEng
         web_engine.sync_engine, "before_cursor_execute", lambda *a: statements.append(a[2])
     )
 
-    answers = await asyncio.gather(*(freshness.wait(order_view.NAME, wanted) for _ in range(50)))
+    answers = await asyncio.gather(
+        *(freshness.read(order_view.NAME, wanted, progress) for _ in range(50))
+    )
 
-    assert all(int(answer["Projection-Lag-Ms"]) > 0 for answer in answers)
-    assert 2 <= len(statements) <= 4
+    assert all(int(headers["Projection-Lag-Ms"]) > 0 for _, headers in answers)
+    assert 52 <= len(statements) <= 54  # a read each, and one or two looks of all together
+
+
+async def test_those_who_are_released_together_leave_connections_to_all_others(
+    web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
+) -> None:
+    order_id = await given_order(web_engine, PLACED, partition=1)
+    wanted = Wanted((Token(order_id, 1, 1, 1),), wait_s=limits.READ_WAIT_MAX_S)
+    freshness = Freshness(web_engine)
+    reading = greatest = 0
+    many_read, others_have_read = asyncio.Event(), asyncio.Event()
+
+    async def load(_: AsyncConnection) -> None:
+        nonlocal reading, greatest
+        reading += 1
+        greatest = max(greatest, reading)
+        if reading == limits.WAITED_READS_MAX:
+            many_read.set()
+        await others_have_read.wait()
+        reading -= 1
+
+    waiting = [
+        asyncio.create_task(freshness.read(order_view.NAME, wanted, load)) for _ in range(50)
+    ]
+    lagging = Wanted(wanted.tokens, wait_s=0)
+    await freshness.read(order_view.NAME, lagging, progress)  # they look together, and wait
+    await advance_all(projector_engine, cache)
+    async with asyncio.timeout(limits.READ_WAIT_MAX_S):
+        await many_read.wait()
+    fresh = Wanted(wanted.tokens, wait_s=0, strict=True)
+    for other in (Wanted(), fresh):
+        await freshness.read(order_view.NAME, other, progress)
+    others_have_read.set()
+    answers = await asyncio.gather(*waiting)
+
+    assert [headers for _, headers in answers] == [{}] * 50
+    assert greatest == limits.WAITED_READS_MAX < limits.POOL_SIZE
 
 
 def _forged(stream_id: UUID) -> str:

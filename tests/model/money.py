@@ -39,11 +39,14 @@ class Money(Facts):
         return ["PaymentAuthorized"]
 
     def record_payment(self, it: c.RecordPayment) -> Outcome:
-        if known := self.known(it.provider_reference):
-            same = not known.authorized and it.amount_minor in (None, known.captured)
-            return [] if same else {"payment-reference-conflict"}
-        amount = self.due if it.amount_minor is None else it.amount_minor
         manual = it.source == "manual"
+        known = self.known(it.provider_reference)
+        if known and (known.captured or manual):
+            same = it.amount_minor in (None, known.captured)
+            taken = same and not (manual and known.authorized)
+            return [] if taken else {"payment-reference-conflict"}
+        whole = known.authorized if known else self.due
+        amount = whole if it.amount_minor is None else it.amount_minor
         refused = codes(
             {
                 "invalid-transition": manual and self.canceled,
@@ -53,9 +56,13 @@ class Money(Facts):
         )
         if refused:
             return refused
-        self.payments[it.payment_id] = SimpleNamespace(
-            authorized=0, open=0, captured=amount, reference=it.provider_reference, failure=None
+        payment = known or SimpleNamespace(
+            authorized=0, open=0, captured=0, reference=it.provider_reference, failure=None
         )
+        if not known:
+            self.payments[it.payment_id] = payment
+        payment.open = max(0, payment.open - amount)
+        payment.captured += amount
         self.captured += amount
         if self.canceled:
             return ["PaymentCaptured", *self.give_back(it.refund_id, amount)]

@@ -1,6 +1,7 @@
 """Streams folded into orders: versions, times, commands, and events that do not fit."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -107,6 +108,17 @@ def test_an_event_that_does_not_fit_what_was_before_it_is_unreadable(
 ) -> None:
     with pytest.raises(UnreadableEvent, match="does not fit the order before it"):
         fold_stored(rows, 4)
+
+
+def test_an_unreadable_order_is_its_owners_if_its_first_event_says_so() -> None:
+    rows = [replace(row, type="OrderFrobnicated") for row in stream(PLACED, CAPTURED)]
+
+    with pytest.raises(UnreadableEvent) as first:
+        fold_stored(rows, 4)
+    with pytest.raises(UnreadableEvent) as second:
+        fold_stored([*stream(PLACED), rows[1]], 4)
+
+    assert (first.value.owner, second.value.owner) == (None, PLACED.user_id)
 
 
 def test_events_may_be_left_out_where_it_is_said_so() -> None:

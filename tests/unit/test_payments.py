@@ -20,6 +20,7 @@ from order_service.domain.events import (
     PaymentAuthorized,
     PaymentCaptured,
     PaymentFailed,
+    PaymentSource,
     RefundCompleted,
     RefundFailed,
     RefundRequested,
@@ -233,15 +234,64 @@ def test_a_payment_is_recorded_once_a_reference(
     ("events", "reference"),
     [
         ((PLACED, CHARGED, PAID), "ch-1"),
-        ((PLACED, AUTHORIZED), "auth-1"),
-        ((PLACED, AUTHORIZED, PaymentCaptured(PAYMENT, 100, "manual", "auth-1")), "auth-1"),
+        ((PLACED, AUTHORIZED, PaymentCaptured(PAYMENT, 1000, "manual", "auth-1")), "auth-1"),
     ],
-    ids=["another amount", "another kind", "captured of another kind"],
+    ids=["another amount", "another amount of an authorization"],
 )
 def test_a_reference_stands_for_one_payment(events: Events, reference: str) -> None:
     given(*events).when(provider(100, reference)).then_refused(
         RuleViolation, "payment-reference-conflict"
     )
+
+
+@pytest.mark.parametrize(
+    "since", [(), (PaymentCaptured(PAYMENT, 2498, "provider", "auth-1"), PAID)]
+)
+@pytest.mark.parametrize("amount", [None, 2498])
+def test_a_manual_payment_is_not_that_of_an_authorization(
+    since: Events, amount: int | None
+) -> None:
+    """Staff capture an authorization by its id."""
+    given(PLACED, AUTHORIZED, *since).when(manual(amount, "auth-1")).then_refused(
+        RuleViolation, "payment-reference-conflict"
+    )
+
+
+@pytest.mark.parametrize(
+    ("amount", "milestone"), [(100, ()), (2498, (PAID,)), (3000, (OrderPaid(2498, 3000),))]
+)
+@pytest.mark.parametrize("since", [(), (VOIDED,)], ids=["open", "voided"])
+def test_a_providers_capture_of_its_authorization_is_a_fact(
+    since: Events, amount: int, milestone: Events
+) -> None:
+    given(PLACED, AUTHORIZED, *since).when(provider(amount, "auth-1")).then(
+        PaymentCaptured(PAYMENT, amount, "provider", "auth-1"), *milestone
+    )
+
+
+def test_a_providers_capture_without_an_amount_is_of_all_that_was_authorized() -> None:
+    given(PLACED, PaymentAuthorized(PAYMENT, 1000, "card", "auth-1")).when(
+        provider(None, "auth-1")
+    ).then(PaymentCaptured(PAYMENT, 1000, "provider", "auth-1"))
+
+
+def test_a_providers_capture_of_a_canceled_orders_authorization_is_to_go_back() -> None:
+    canceled = OrderCanceled("FRAUD", "PENDING")
+
+    given(PLACED, AUTHORIZED, canceled, VOIDED).when(provider(2498, "auth-1")).then(
+        PaymentCaptured(PAYMENT, 2498, "provider", "auth-1"),
+        RefundRequested(REFUND, 2498, "late_capture", "FRAUD", PAYMENT),
+    )
+
+
+@pytest.mark.parametrize("amount", [None, 1000])
+@pytest.mark.parametrize("source", ["provider", "manual"])
+def test_a_providers_capture_of_its_authorization_is_recorded_once(
+    source: PaymentSource, amount: int | None
+) -> None:
+    captured = PaymentCaptured(PAYMENT, 1000, source, "auth-1")
+
+    given(PLACED, AUTHORIZED, captured).when(provider(amount, "auth-1")).then()
 
 
 def test_payments_without_a_reference_are_never_the_same() -> None:

@@ -84,7 +84,7 @@ def invalid_key() -> Problem:
 
 
 @raises("stale-version", "precondition-required")
-async def _strong_tags(
+async def _tags(
     if_match: Annotated[
         list[str] | None,
         Header(
@@ -93,10 +93,7 @@ async def _strong_tags(
         ),
     ] = None,
 ) -> Tags:
-    """The tags that If-Match accepts; a weak one matches none (RFC 9110 13.1.1).
-
-    Raises Problem 400.
-    """
+    """The tags that If-Match names, weak ones with their `W/`. Raises Problem 400."""
     if if_match is None:
         return None
     tags = ",".join(if_match)  # several fields are one list
@@ -104,7 +101,7 @@ async def _strong_tags(
         return "*"
     if not _ETAGS.fullmatch(tags):
         raise Problem(400, "malformed-request", 'If-Match takes entity tags like "3", or *.')
-    return frozenset(f'"{opaque}"' for weak, opaque in _ETAG.findall(tags) if not weak)
+    return frozenset(f'{weak}"{opaque}"' for weak, opaque in _ETAG.findall(tags))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +206,7 @@ class AskingChange:
 
 @raises("order-unreadable", "concurrent-update")
 async def asking_change(
-    asking: AskingDependency, tags: Annotated[Tags, Depends(_strong_tags)]
+    asking: AskingDependency, tags: Annotated[Tags, Depends(_tags)]
 ) -> AskingChange:
     return AskingChange(asking, tags)
 

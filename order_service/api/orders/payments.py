@@ -33,7 +33,8 @@ router = APIRouter(prefix="/orders/{order_id}/payments", tags=["payments"])
 
 class PaymentRequest(ChangeBody):
     """An authorization may have `method` and `expires_at`, a capture has its `source`. Without
-    `amount`: whatever is due."""
+    `amount`: whatever is due. With a provider as `source` and an authorization's
+    `provider_reference`, so much of that was captured; without `amount`, all of it."""
 
     kind: Literal["authorization", "capture"]
     amount: Price | None = None

@@ -23,6 +23,7 @@ from order_service.api.body import json_body
 from order_service.api.documented import documented
 from order_service.api.documents import BulkResults, DryRun, Order
 from order_service.api.fields import Body, Id, Item, Price, ShortText
+from order_service.api.identity import told
 from order_service.api.orders.asking import (
     KEY_LENGTH_MAX,
     Asking,
@@ -202,7 +203,7 @@ async def _outcome(asking: Asking, index: int, order: object) -> _Outcome:
             return {"status": 200, **preview_as_json(preview, **_NOT_IN_LOG)}, None
         placed = (await place_order(asking.log, creation)).order
     except Exception as error:
-        problem = problems.of_exception(error)
+        problem = problems.of_exception(told(asking.caller, error))
         if problem is None:
             raise
         document = problems.body(problem, asking.request.state.request_id)
