@@ -62,13 +62,19 @@ async def test_an_order_reaches_every_read_model(client: httpx.AsyncClient) -> N
     assert again.status_code == 304
 
 
-async def test_the_second_read_comes_from_the_cache(client: httpx.AsyncClient) -> None:
+async def test_an_order_that_is_read_again_comes_from_the_cache(client: httpx.AsyncClient) -> None:
+    """Not always the second time: the projection's own refresh of the new order may come between
+    a miss and its fill, which then leaves the cache as it is."""
     order = (await client.post("/orders/", json={"items": ITEMS})).json()
+    path = f"/orders/{order['id']}/"
 
-    first, second = [await client.get(f"/orders/{order['id']}/") for _ in range(2)]
+    first = again = await client.get(path)
+    async with asyncio.timeout(WAIT_S):
+        while again.headers["x-cache"] != "hit":
+            again = await client.get(path)
 
-    assert (first.headers["x-cache"], second.headers["x-cache"]) == ("miss", "hit")
-    assert first.content == second.content
+    assert first.headers["x-cache"] == "miss"
+    assert first.content == again.content
 
 
 async def test_replay_under_traffic_fails_no_request(
