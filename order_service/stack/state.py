@@ -117,21 +117,26 @@ class State:
         folder = self.path / "servers"
         if not folder.exists():
             if must_be_reachable and not reachable(self.path):
-                outside = OUTSIDE / short_hash(self.path)
-                outside.mkdir(parents=True, exist_ok=True)
+                self._outside.mkdir(parents=True, exist_ok=True)
                 folder.unlink(missing_ok=True)
-                folder.symlink_to(outside)
+                folder.symlink_to(self._outside)
             else:
                 folder.mkdir()
         return folder.resolve()
 
     def wipe(self) -> None:
         """Removes the folder and what it keeps outside of itself, nothing else."""
-        self.read()
+        outside = self._outside
         servers = self.path / "servers"
-        if servers.is_symlink() and servers.resolve() == OUTSIDE / short_hash(self.path):
-            shutil.rmtree(servers.resolve(), ignore_errors=True)
+        if servers.is_symlink() and servers.resolve() == outside:
+            shutil.rmtree(outside, ignore_errors=True)
         shutil.rmtree(self.path)
+
+    @property
+    def _outside(self) -> Path:
+        """By the stack's own name, not by its path: whoever deletes a clone and makes another in
+        its place must not find the old servers' data, which its new passwords do not open."""
+        return OUTSIDE / str(self.read()["instance"])
 
     def write_processes(self, records: list[dict[str, Any]]) -> None:
         write_private(self.path / "processes.json", json.dumps(records))

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError
 from redis.retry import Retry
 
+from order_service.stack import state as state_folder
 from order_service.stack.processes import end_leftovers, marked, spawn, stop
 from order_service.stack.programs import POSTGRESQL, RABBITMQ, REDIS, find
 from order_service.stack.servers import (
@@ -160,3 +162,23 @@ def test_a_taken_port_is_chosen_anew_and_the_others_stay(tmp_path: Path) -> None
     assert after["redis"] != before["redis"]
     assert {**after, "redis": 0} == {**before, "redis": 0}
     assert len(set(after.values())) == len(after)
+
+
+def test_a_folder_made_anew_does_not_find_the_servers_of_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever deletes a clone has no chance to wipe what its servers keep elsewhere."""
+    monkeypatch.setattr(state_folder, "OUTSIDE", tmp_path / "outside")  # the real one is root's
+    tmp_path.chmod(0o700)  # nobody else enters it, so the servers' folders are outside
+    first = State(tmp_path / "state")
+    first.create()
+    left_behind = first.servers(must_be_reachable=True)
+    shutil.rmtree(first.path)
+
+    second = State(tmp_path / "state")
+    second.create()
+    found = second.servers(must_be_reachable=True)
+    second.wipe()
+
+    assert found != left_behind
+    assert (found.exists(), left_behind.exists()) == (False, True)
