@@ -28,7 +28,7 @@ _UNWANTED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 # What it leaves, for the OpenAPI document.
 PLAIN = r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 _CHARSET = re.compile(r"""charset\s*=\s*"?([^";\s]*)""", re.IGNORECASE)
-_WITH_BODY = {"POST", "PUT", "PATCH", "DELETE"}
+WITH_BODY = {"POST", "PUT", "PATCH", "DELETE"}
 
 
 def _plain(value: str) -> str:
@@ -102,7 +102,7 @@ def check_media_type(request: Request) -> None:
     unencoded."""
     headers = request.headers
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-    if request.method not in _WITH_BODY or not has_body:
+    if request.method not in WITH_BODY or not has_body:
         return
     accepted = accepted_types(request.scope.get("route"))
     media_type, _, parameters = headers.get("content-type", "").partition(";")

@@ -15,7 +15,7 @@ from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from order_service.api.body import body_of
+from order_service.api.body import WITH_BODY, body_of
 from order_service.api.catalogue import CATALOGUE, example_of, title_of, type_of
 from order_service.api.documented import ALWAYS_SENT, PROBLEMS, header_components, headers
 from order_service.api.examples import add_examples
@@ -26,7 +26,6 @@ from order_service.api.problems import MEDIA_TYPE
 
 # What any request may be answered with: framing, limits, mistakes of ours.
 _ANY = ("malformed-request", "content-too-large", "internal-error")
-_WITH_BODY = {"POST", "PUT", "PATCH"}
 _SCHEMA = "#/components/schemas/{model}"
 
 
@@ -98,7 +97,7 @@ def _problems(route: Any, method: str, operation: dict[str, Any]) -> tuple[str, 
     slugs = list(_ANY)
     if route.path not in UNLIMITED_PATHS:
         slugs.append("quota-exceeded")
-    if method in _WITH_BODY:
+    if method in WITH_BODY:
         slugs.append("unsupported-media-type")
     if "service" not in operation["tags"]:
         slugs.append("dependency-unavailable")
