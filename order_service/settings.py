@@ -136,8 +136,7 @@ EXPIRY_INTERVAL_S = 10.0
 EXPIRY_BATCH = 100
 EXPIRY_CONCURRENCY = 16
 
-# --- rate limits
-# -------------------------------------------------------------------------------------------------
+# --- rate limits ----------------------------------------------------------------------------------
 RATE_KEYS_MAX = 50_000  # counters in the memory of one web process; the oldest goes first
 RATE_SHARE_INTERVAL_S = 0.1
 RATE_SHARE_KEYS_MAX = 500  # counters told to Redis in one interval

@@ -3,7 +3,6 @@
 May import money, events, state, evolve and errors.
 """
 
-from collections.abc import Callable
 from typing import TypeVar
 from uuid import UUID
 
@@ -59,12 +58,6 @@ def only_payment(order: Order) -> UUID | None:
     return captured[0] if len(captured) == 1 else None
 
 
-_REACHED: tuple[tuple[Callable[[Order], bool], type[OrderDelivered | OrderReturned]], ...] = (
-    (rules.is_delivered, OrderDelivered),
-    (rules.is_returned, OrderReturned),
-)
-
-
 def paid_milestone(order: Order) -> tuple[OrderEvent, ...]:
     """OrderPaid, once, by whatever first brings the net payments up to the total."""
     total = rules.total_minor(order)
@@ -79,7 +72,8 @@ def milestones(before: Order, after: Order) -> tuple[OrderEvent, ...]:
     events: list[OrderEvent] = []
     if rules.is_shipped(after) and not rules.is_shipped(before):
         events.append(OrderShipped([i for i, s in after.shipments.items() if not s.voided][-1]))
-    for reached, milestone in _REACHED:
-        if reached(after) and not reached(before):
-            events.append(milestone())
+    if rules.is_delivered(after) and not rules.is_delivered(before):
+        events.append(OrderDelivered())
+    if rules.is_returned(after) and not rules.is_returned(before):
+        events.append(OrderReturned())
     return tuple(events)
