@@ -1,5 +1,5 @@
 """The cache: Redis behind one version gate and its leases. May import settings, errors, cache_*,
-redis_client, stale_keys.
+gathered_reads, redis_client, stale_keys.
 
 The promise: once `refresh` of a version has returned, no look-up anywhere gives an older one,
 whatever was read, filled, refreshed, flushed, evicted or restarted in between. Only where Redis
@@ -41,6 +41,7 @@ from order_service.cache_entries import (
     order_place,
 )
 from order_service.errors import Unavailable
+from order_service.gathered_reads import GatheredReads
 from order_service.redis_client import RedisAway, RedisGate
 from order_service.stale_keys import StaleKeys
 
@@ -74,6 +75,7 @@ class OrderCache:
     def __init__(self, redis: Redis, ttl_s: int) -> None:
         self._redis = redis
         self._gate = RedisGate(redis)
+        self._reads = GatheredReads(redis, self._gate)
         self._ttl_s = ttl_s
         self._stale = StaleKeys()
         self._retrying: asyncio.Task[None] | None = None
@@ -86,6 +88,7 @@ class OrderCache:
         if self._retrying is not None:
             self._retrying.cancel()
             await asyncio.wait((self._retrying,))
+        await self._reads.close()
         with suppress(RedisAway, TimeoutError):
             async with asyncio.timeout(limits.CACHE_CLOSE_TIMEOUT_S):
                 await self.retry_stale()
@@ -218,17 +221,24 @@ class OrderCache:
         if place in self._stale:
             return None
 
-        async def ask() -> T | Lease | None:
-            arguments = (place.prefix, os.urandom(8), limits.CACHE_LEASE_MS)
-            reply = await scripts.run(self._redis, scripts.LOOK_UP, place, arguments)
-            return self._understood(place, reply, decode)
-
         try:
+            value = await self._reads.get(place.entry)
+            if value is not None:
+                with suppress(ValueError):  # garbage: the script has it deleted
+                    return decode(place, value)
             # A burst had better wait for a Redis that answers than go to PostgreSQL. If it does not
             # answer, all who wait here are let go within one time-out.
-            return await self._gate.run(ask, queue_s=limits.REDIS_QUEUE_S)
+            return await self._gate.run(
+                partial(self._leased, place, decode), queue_s=limits.REDIS_QUEUE_S
+            )
         except RedisAway:
             return None
+
+    async def _leased(self, place: Place, decode: Callable[[Place, bytes], T]) -> T | Lease | None:
+        """A miss, most likely; atomically."""
+        arguments = (place.prefix, os.urandom(8), limits.CACHE_LEASE_MS)
+        reply = await scripts.run(self._redis, scripts.LOOK_UP, place, arguments)
+        return self._understood(place, reply, decode)
 
     def _understood(
         self, place: Place, reply: Any, decode: Callable[[Place, bytes], T]

@@ -70,7 +70,7 @@ def encode_order(place: Place, cached: CachedOrder) -> bytes:
 def decode_order(place: Place, value: bytes) -> CachedOrder:
     """Raises ValueError for a value that was not written for this place."""
     (version, owner), document = _split(place, value)
-    return CachedOrder(UUID(owner), int(version), document)
+    return CachedOrder(UUID(int=int(owner, 16)), int(version), document)
 
 
 def encode_list(place: Place, cached: CachedList) -> bytes:

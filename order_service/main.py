@@ -23,6 +23,7 @@ from order_service.accounts import routes as accounts
 from order_service.accounts.passwords import Passwords
 from order_service.accounts.tokens import AccessTokens
 from order_service.api import docs, health, identity, middleware, orders, problem_pages, problems
+from order_service.api.lane import FastLane
 from order_service.api.limits import Limits, address_of, admit
 from order_service.cache import Entry, OrderCache
 from order_service.db import WEB, check_role, create_engine
@@ -41,9 +42,24 @@ from projections.event_stream import Streams
 from projections.expiry import expire_for_ever
 from projections.freshness import Freshness
 from projections.order_reader import OrderReader
+from projections.order_routes import get_order_now
 from projections.tickets import Tickets
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
+
+
+# What the fast lane serves, by method and by whether the path names an order.
+LANE = {("GET", True): get_order_now}
+
+
+class OrderService(FastAPI):
+    """FastAPI, and before it the fast lane."""
+
+    lane: FastLane
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not await self.lane.takes(scope, receive, send):
+            await super().__call__(scope, receive, send)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -51,7 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings = settings or Settings()
     if settings.DEFAULT_CURRENCY not in EXPONENTS:
         raise ValueError("DEFAULT_CURRENCY is no currency of ISO 4217: set one, such as USD")
-    app = FastAPI(
+    app = OrderService(
         title="Order Service",
         version="1",
         lifespan=_lifespan,
@@ -66,6 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.limits = Limits(settings)
     problems.install(app)
     app.add_exception_handler(UnreadableEvent, identity.unreadable)
+    app.lane = FastLane(app, LANE, settings.allowed_origins)
     _include_routes(app)
     if settings.DOCS_ENABLED:
         docs.install(app)

@@ -77,6 +77,8 @@ DDL_RETRIES_MAX = 50
 # --- Redis ----------------------------------------------------------------------------------------
 REDIS_TIMEOUT_S = 0.1
 REDIS_POOL_SIZE = 32
+REDIS_GATHERED_MAX = 64  # keys read in one round trip
+REDIS_WAITING_MAX = 4_096  # requests waiting for such a read; one more goes on without the cache
 REDIS_QUEUE_S = 1.0  # how long a look-up waits for a connection while Redis answers
 REDIS_BREAKER_S = 1.0  # how long Redis is left alone after it failed
 CACHE_LEASE_MS = 2_000

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import Depends
 from fastapi.security import OAuth2PasswordBearer
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from order_service.accounts.tokens import AccessTokens, Role, TokenExpired, TokenInvalid
@@ -34,10 +34,15 @@ class Caller:
 @raises("authentication-required", "token-expired", "token-invalid")
 async def caller(request: Request, token: Annotated[str | None, Depends(bearer)]) -> Caller:
     """A FastAPI dependency. Raises Problem 401, or 429 when the user's limit is used up."""
+    return authenticated(request, token)
+
+
+def authenticated(connection: HTTPConnection, token: str | None) -> Caller:
+    """As `caller`."""
     if token is None:
         detail = "Send an access token: Authorization: Bearer <token>."
         raise Problem(401, "authentication-required", detail, {"WWW-Authenticate": "Bearer"})
-    tokens = request.app.state.access_tokens
+    tokens = connection.app.state.access_tokens
     assert isinstance(tokens, AccessTokens)
     try:
         verified = tokens.verify(token)
@@ -45,16 +50,16 @@ async def caller(request: Request, token: Annotated[str | None, Depends(bearer)]
         raise unauthorized("token-expired", "The access token has expired: refresh it.") from None
     except TokenInvalid:
         raise unauthorized("token-invalid", "This is not a valid access token.") from None
-    return admit_caller(request, Caller(verified.user_id, verified.role))
+    return admit_caller(connection, Caller(verified.user_id, verified.role))
 
 
 CallerDependency = Annotated[Caller, Depends(caller)]
 
 
-def admit_caller(request: Request, caller: Caller) -> Caller:
+def admit_caller(connection: HTTPConnection, caller: Caller) -> Caller:
     """Within its limit, and known to what answers errors. Raises Problem 429."""
-    admit_user(request, caller.user_id)
-    request.state.caller = caller
+    admit_user(connection, caller.user_id)
+    connection.state.caller = caller
     return caller
 
 

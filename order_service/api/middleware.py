@@ -8,18 +8,18 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
+from secrets import token_hex
 from types import MappingProxyType
-from uuid import uuid4
+from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from order_service import settings as constants
 from order_service.api import problems
-from order_service.api.limits import Quota, limits_of
+from order_service.api.limits import limits_of
 from order_service.api.problems import Problem
 
 logger = logging.getLogger(__name__)
@@ -52,14 +52,15 @@ CORS_EXPOSED_HEADERS = (
     "Projection-Lag-Ms",
 )
 
-CONTENT_SECURITY_POLICY = "default-src 'none'; frame-ancestors 'none'"
+CONTENT_SECURITY_POLICY = b"default-src 'none'; frame-ancestors 'none'"
 # Swagger UI: its files come from this service; it sets styles on elements and shows icons from
 # data: addresses.
 DOCS_CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
+    b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    b"img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
 )
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,128}")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,128}")
+_DIGITS = re.compile(b"[0-9]{1,18}")
 
 
 class Edge:
@@ -73,16 +74,14 @@ class Edge:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        state = scope.setdefault("state", {})
-        state["request_id"] = _request_id(Headers(scope=scope))
-        state["quotas"] = []
+        state = begin(scope)
         started = False
 
         async def send_with_headers(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                _add_headers(scope, MutableHeaders(scope=message))
+                message["headers"] = [*message.get("headers", ()), *edge_headers(scope)]
             await send(message)
 
         try:
@@ -144,8 +143,7 @@ class Framing:
                 async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
                     message = await receive()
             except TimeoutError:
-                detail = f"The body did not arrive within {self._timeout_s:g} s."
-                raise Problem(408, "about:blank", detail, {"Connection": "close"}) from None
+                raise too_slow(self._timeout_s) from None
             received += len(message.get("body", b""))
             complete = not message.get("more_body", False)
             if received > body_bytes_max:
@@ -158,17 +156,28 @@ class Framing:
 
 
 def _refusal(scope: Scope, body_bytes_max: int) -> Problem | None:
-    headers = Headers(scope=scope)
-    length = headers.get("content-length")
-    if length is not None and "transfer-encoding" in headers:
+    hosts, length, encoded = 0, None, False
+    for name, value in scope["headers"]:
+        if name == b"host":
+            hosts += 1
+        elif name == b"content-length":
+            length = value if length is None else length
+        elif name == b"transfer-encoding":
+            encoded = True
+    if length is not None and encoded:
         return _malformed("Send either Content-Length or Transfer-Encoding, not both.")
-    if len(headers.getlist("host")) != 1 and scope["http_version"] != "1.0":
+    if hosts != 1 and scope["http_version"] != "1.0":
         return _malformed("Send exactly one Host header.")
     if length is None:
         return None
-    if not re.fullmatch("[0-9]{1,18}", length):
+    if not _DIGITS.fullmatch(length):
         return _malformed("Content-Length is not a number.")
     return _too_large(body_bytes_max) if int(length) > body_bytes_max else None
+
+
+def too_slow(timeout_s: float) -> Problem:
+    detail = f"The body did not arrive within {timeout_s:g} s."
+    return Problem(408, "about:blank", detail, {"Connection": "close"})
 
 
 def _too_large(body_bytes_max: int) -> Problem:
@@ -194,25 +203,49 @@ def _malformed(detail: str) -> Problem:
     return Problem(400, "malformed-request", detail, {"Connection": "close"})
 
 
-def _request_id(headers: Headers) -> str:
-    sent = headers.get("x-request-id", "")
-    return sent if _REQUEST_ID.fullmatch(sent) else str(uuid4())
+# --- what every answer carries --------------------------------------------------------------------
+
+RawHeader = tuple[bytes, bytes]
+_ALWAYS: tuple[RawHeader, ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+_STRICT_TRANSPORT = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 
 
-def _add_headers(scope: Scope, headers: MutableHeaders) -> None:
-    headers["X-Request-Id"] = scope["state"]["request_id"]
-    headers["X-Content-Type-Options"] = "nosniff"
-    headers["Referrer-Policy"] = "no-referrer"
-    docs = scope["path"] == "/docs" or scope["path"].startswith("/docs/")
+def begin(scope: Scope) -> dict[str, Any]:
+    """The request's state: its id and the limits that it will be counted against."""
+    state: dict[str, Any] = scope.setdefault("state", {})
+    state["request_id"] = _request_id(scope)
+    state["quotas"] = []
+    return state
+
+
+def _request_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            return value.decode() if _REQUEST_ID.fullmatch(value) else _new_id()
+    return _new_id()
+
+
+def _new_id() -> str:
+    return token_hex(16)
+
+
+def edge_headers(scope: Scope) -> list[RawHeader]:
+    """Raw headers, since each answer gets them: as Starlette's, they took 25 us."""
+    state, path = scope["state"], scope["path"]
+    docs = path == "/docs" or path.startswith("/docs/")
     policy = DOCS_CONTENT_SECURITY_POLICY if docs else CONTENT_SECURITY_POLICY
-    headers["Content-Security-Policy"] = policy
-    if scope["scheme"] == "https":
-        headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
     connection = HTTPConnection(scope)
-    quotas = scope["state"]["quotas"] or [limits_of(connection).peek(connection, scope["method"])]
-    headers["RateLimit-Policy"] = _policies(quotas)
-    headers["RateLimit"] = ", ".join(f'"{q.name}";r={q.remaining};t={q.reset_s}' for q in quotas)
-
-
-def _policies(quotas: Iterable[Quota]) -> str:
-    return ", ".join(f'"{q.name}";q={q.limit};w={q.window_s}' for q in quotas)
+    quotas = state["quotas"] or [limits_of(connection).peek(connection, scope["method"])]
+    headers = [
+        (b"x-request-id", state["request_id"].encode()),
+        *_ALWAYS,
+        (b"content-security-policy", policy),
+        (b"ratelimit-policy", ", ".join([quota.policy for quota in quotas]).encode()),
+        (b"ratelimit", ", ".join([quota.state for quota in quotas]).encode()),
+    ]
+    if scope["scheme"] == "https":
+        headers.append(_STRICT_TRANSPORT)
+    return headers

@@ -6,16 +6,19 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
+from order_service import settings as limits
 from order_service.cache import OrderCache
 from order_service.redis_client import connect
 from order_service.settings import Settings
 from tests.cached import TTL_S, a_process
 from tests.private_redis import PrivateRedis
 
+PATIENCE_S = 5.0  # where what comes out depends on the order of steps, a busy machine must not
+
 
 @pytest.fixture
 async def redis() -> AsyncIterator[Redis]:
-    client = connect(Settings())  # type: ignore[call-arg]
+    client = connect(Settings(), timeout_s=PATIENCE_S)  # type: ignore[call-arg]
     await client.flushdb()
     yield client
     await client.flushdb()
@@ -23,7 +26,8 @@ async def redis() -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-async def cache(redis: Redis) -> AsyncIterator[OrderCache]:
+async def cache(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[OrderCache]:
+    monkeypatch.setattr(limits, "REDIS_TIMEOUT_S", PATIENCE_S)
     cache = OrderCache(redis, TTL_S)
     cache.start()
     yield cache
