@@ -57,7 +57,10 @@ class JsonBody(Generic[M]):
         self.optional = optional
 
     async def __call__(self, request: Request) -> M:
-        body = await request.body()
+        return self.parse(await request.body())
+
+    def parse(self, body: bytes) -> M:
+        """The model. Raises Problem 400, 422."""
         return self.validate({} if self.optional and not body else parse_json(body))
 
     def validate(self, parsed: Any) -> M:

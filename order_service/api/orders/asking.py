@@ -6,18 +6,19 @@ The answer to a command is the order's document, the same bytes that queries and
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
 import orjson
 from fastapi import Depends, Header, Path, Query
 from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import consistency
-from order_service.api.answers import NO_STORE, PRIVATE, json_answer
+from order_service.api.answers import NO_STORE, PRIVATE, json_bytes
 from order_service.api.documented import documented, raises
 from order_service.api.documents import DryRun, Order
 from order_service.api.fields import LINE_ID_MAX, ChangeBody
@@ -49,6 +50,18 @@ _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _LINE_ID = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer's parts, for whoever sends it: `body` is JSON."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def response(self) -> Response:
+        return Response(self.body, self.status, self.headers, "application/json")
+
+
 # --- what is asked --------------------------------------------------------------------------------
 
 
@@ -67,10 +80,16 @@ async def _idempotency_key(
     since a repeat might be recognized by the other one only."""
     if idempotency_key is None:
         return None
-    match = _KEY.fullmatch(idempotency_key)
+    if len(request.headers.getlist("idempotency-key")) > 1:
+        raise invalid_key()
+    return key_of(idempotency_key)
+
+
+def key_of(field: str) -> str:
+    """The key in the one header of it. Raises Problem 400."""
+    match = _KEY.fullmatch(field)
     key = match and (match[1] or match[2])
-    sent = len(request.headers.getlist("idempotency-key"))
-    if not key or len(key) > KEY_LENGTH_MAX or sent > 1:
+    if not key or len(key) > KEY_LENGTH_MAX:
         raise invalid_key()
     return key
 
@@ -94,9 +113,11 @@ async def _tags(
     ] = None,
 ) -> Tags:
     """The tags that If-Match names, weak ones with their `W/`. Raises Problem 400."""
-    if if_match is None:
-        return None
-    tags = ",".join(if_match)  # several fields are one list
+    return None if if_match is None else tags_of(",".join(if_match))  # several are one list
+
+
+def tags_of(tags: str) -> Tags:
+    """The tags that If-Match names. Raises Problem 400."""
     if tags.strip() == "*":
         return "*"
     if not _ETAGS.fullmatch(tags):
@@ -104,41 +125,52 @@ async def _tags(
     return frozenset(f'{weak}"{opaque}"' for weak, opaque in _ETAG.findall(tags))
 
 
+def traceparent_of(field: str | None) -> str | None:
+    """The trace context, if it is one: what is not is left out, as W3C has it."""
+    return field if field and _TRACEPARENT.fullmatch(field) else None
+
+
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """One request for a command. A dry run stores nothing, and has no key to hold."""
+    """One request for a command: who asks, how, and of what. A dry run stores nothing, and has no
+    key to hold. Without a request of any framework: whoever has parsed one can ask."""
 
-    request: Request
     caller: Caller
-    key: str | None
-    dry_run: bool
-
-    @property
-    def log(self) -> EventLog:
-        log: EventLog = self.request.app.state.log
-        return log
-
-    @property
-    def settings(self) -> Settings:
-        settings: Settings = self.request.app.state.settings
-        return settings
-
-    async def check_parameters(self) -> None:
-        """Raises Problem 422. Asked by the routes themselves, once the body has been parsed: broken
-        JSON is the more urgent problem."""
-        await known_parameters(self.request)
+    log: EventLog
+    engine: AsyncEngine
+    settings: Settings
+    request_id: str
+    traceparent: str | None = None
+    key: str | None = None
+    dry_run: bool = False
+    tags: Tags = None
 
     def metadata(self, route: str, body: BaseModel, key: str | None) -> Metadata:
-        """Who asks, and what proves a repeat of the same request under the same key."""
-        traceparent = self.request.headers.get("traceparent", "")
+        """Who asks, and what proves a repeat of the same request under the same key.
+
+        `route`: the method, and the path as the OpenAPI document has it.
+        """
         return Metadata(
             actor_type="staff" if self.caller.is_staff else "user",
             actor_id=self.caller.user_id,
             key=key,
             fingerprint=_fingerprint(route, body) if key else None,
-            correlation_id=self.request.state.request_id,
-            traceparent=traceparent if _TRACEPARENT.fullmatch(traceparent) else None,
+            correlation_id=self.request_id,
+            traceparent=self.traceparent,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class AskingByRequest:
+    """What came through FastAPI, and the request itself."""
+
+    request: Request
+    asking: Asking
+
+    async def check_parameters(self) -> None:
+        """Raises Problem 422. Asked by the routes themselves, once the body has been parsed: broken
+        JSON is the more urgent problem."""
+        await known_parameters(self.request)
 
 
 @raises("overloaded", "outcome-unknown")
@@ -149,19 +181,57 @@ async def asking(
     dry_run: Annotated[
         Flag, Query(description="Answer what would happen, and store nothing.")
     ] = False,
-) -> Asking:
-    return Asking(request, caller, None if dry_run else key, dry_run)
+) -> AskingByRequest:
+    state = request.app.state
+    asked = Asking(
+        caller,
+        state.log,
+        state.engine,
+        state.settings,
+        request.state.request_id,
+        traceparent_of(request.headers.get("traceparent")),
+        None if dry_run else key,
+        dry_run,
+    )
+    return AskingByRequest(request, asked)
 
 
-AskingDependency = Annotated[Asking, Depends(asking)]
+AskingDependency = Annotated[AskingByRequest, Depends(asking)]
+
+
+async def carry_out(
+    asking: Asking,
+    route: str,
+    order: str,
+    body: ChangeBody,
+    command: Callable[[FoldedOrder], OrderCommand],
+    texts: tuple[OrderText, ...],
+    authorize: Callable[[], None],
+) -> Reply:
+    """What is answered to the command on the order of this id or number. `route`: as of
+    `metadata`."""
+    caller, log = asking.caller, asking.log
+    order_id = await log.resolve(order)
+    change = Change(
+        command=command,
+        metadata=asking.metadata(route, body, asking.key),
+        visible=lambda folded: visible_to(caller, folded),
+        authorize=authorize,
+        precondition=Precondition(
+            asking.tags,
+            body.expected_version,
+            asking.settings.REQUIRE_IF_MATCH,
+        ),
+        texts=texts,
+    )
+    if asking.dry_run:
+        return preview_answer(await preview_change(log, order_id, change, now()))
+    return answer(await change_order(log, order_id, change))
 
 
 @dataclass(frozen=True, slots=True)
-class AskingChange:
+class AskingChange(AskingByRequest):
     """One request for a command on an order that exists."""
-
-    asking: Asking
-    tags: Tags
 
     @property
     def caller(self) -> Caller:
@@ -184,31 +254,18 @@ class AskingChange:
 
         `authorize`: asked instead of whether the caller may give commands of this kind.
         """
-        asking, caller = self.asking, self.asking.caller
-        await asking.check_parameters()
-        order_id = await asking.log.resolve(order)
-        change = Change(
-            command=command,
-            metadata=asking.metadata(_route(asking.request), body, asking.key),
-            visible=lambda folded: visible_to(caller, folded),
-            authorize=authorize or (lambda: may_command(caller, kind)),
-            precondition=Precondition(
-                self.tags,
-                body.expected_version,
-                asking.settings.REQUIRE_IF_MATCH,
-            ),
-            texts=texts,
-        )
-        if asking.dry_run:
-            return preview_answer(await preview_change(asking.log, order_id, change, now()))
-        return answer(await change_order(asking.log, order_id, change))
+        await self.check_parameters()
+        route, caller = _route(self.request), self.caller
+        authorize = authorize or (lambda: may_command(caller, kind))
+        reply = await carry_out(self.asking, route, order, body, command, texts, authorize)
+        return reply.response()
 
 
 @raises("order-unreadable", "concurrent-update")
 async def asking_change(
     asking: AskingDependency, tags: Annotated[Tags, Depends(_tags)]
 ) -> AskingChange:
-    return AskingChange(asking, tags)
+    return AskingChange(asking.request, replace(asking.asking, tags=tags))
 
 
 AskingChangeDependency = Annotated[AskingChange, Depends(asking_change)]
@@ -277,7 +334,7 @@ def changes(summary: str, *slugs: str) -> dict[str, Any]:
     return {"summary": summary, "response_model": Order | DryRun, "responses": responses}
 
 
-def answer(answer: Answer, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def answer(answer: Answer, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
     found = PRIVATE | {
         "ETag": etag(answer.order),
         consistency.HEADER: consistency.token_of(answer.order),
@@ -285,11 +342,11 @@ def answer(answer: Answer, status: int = 200, headers: Mapping[str, str] | None 
     }
     if answer.replayed:
         found["Idempotent-Replayed"] = "true"
-    return Response(document(answer.order), status, found, "application/json")
+    return Reply(status, found, document(answer.order))
 
 
-def preview_answer(preview: Preview) -> Response:
-    return json_answer(preview_as_json(preview), headers=NO_STORE)
+def preview_answer(preview: Preview, **unknown: None) -> Reply:
+    return Reply(200, NO_STORE, json_bytes(preview_as_json(preview, **unknown)))
 
 
 def preview_as_json(preview: Preview, **unknown: None) -> dict[str, Any]:

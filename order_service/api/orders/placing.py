@@ -28,8 +28,10 @@ from order_service.api.orders.asking import (
     KEY_LENGTH_MAX,
     Asking,
     AskingDependency,
+    Reply,
     answer,
     invalid_key,
+    preview_answer,
     preview_as_json,
     written,
 )
@@ -101,7 +103,7 @@ class PlaceOrdersRequest(Body):
     ] = Field(min_length=1, max_length=limits.BULK_ORDERS_MAX)
 
 
-_one_order = json_body(PlaceOrderRequest)
+one_order = json_body(PlaceOrderRequest)
 _many_orders = json_body(PlaceOrdersRequest)
 _NOT_IN_LOG = {"id": None, "number": None}  # of an order that was not placed
 
@@ -122,15 +124,19 @@ _NOT_IN_LOG = {"id": None, "number": None}  # of an order that was not placed
         ),
     },
 )
-async def place(
-    asking: AskingDependency, body: Annotated[PlaceOrderRequest, Depends(_one_order)]
+async def post_order(
+    asking: AskingDependency, body: Annotated[PlaceOrderRequest, Depends(one_order)]
 ) -> Response:
     """The order is stored, durably, before this answers."""
     await asking.check_parameters()
+    return (await place(asking.asking, body)).response()
+
+
+async def place(asking: Asking, body: PlaceOrderRequest) -> Reply:
+    """What is answered to the order, which is stored then."""
     creation = _creation(asking, body, asking.key)
     if asking.dry_run:
-        preview = await preview_order(asking.log, creation, now())
-        return json_answer(preview_as_json(preview, **_NOT_IN_LOG), headers=NO_STORE)
+        return preview_answer(await preview_order(asking.log, creation, now()), **_NOT_IN_LOG)
     placed = await place_order(asking.log, creation)
     return answer(placed, 201, {"Location": f"/orders/{creation.order_id}/"})
 
@@ -152,7 +158,7 @@ def _creation(asking: Asking, body: PlaceOrderRequest, key: str | None) -> Creat
 
 
 async def _check_user(asking: Asking, user_id: UUID) -> None:
-    if await users.find(asking.request.app.state.engine, user_id) is None:
+    if await users.find(asking.engine, user_id) is None:
         unknown = {"detail": "There is no such user", "pointer": "#/user_id", "code": "unknown"}
         raise InvalidRequest("validation", "Wrong fields: 1; see errors.", errors=[unknown])
 
@@ -168,10 +174,11 @@ async def _check_user(asking: Asking, user_id: UUID) -> None:
     responses=documented(),
 )
 async def place_bulk(
-    asking: AskingDependency, body: Annotated[PlaceOrdersRequest, Depends(_many_orders)]
+    request: AskingDependency, body: Annotated[PlaceOrdersRequest, Depends(_many_orders)]
 ) -> Response:
     """Each order is stored, or has its problem; `status` is what it alone would have got."""
-    await asking.check_parameters()
+    await request.check_parameters()
+    asking = request.asking
     last = len(body.orders) - 1
     if asking.key and len(_key_of(asking.key, last)) > KEY_LENGTH_MAX:
         raise invalid_key()
@@ -197,7 +204,7 @@ def _key_of(key: str, index: int) -> str:
 async def _outcome(asking: Asking, index: int, order: object) -> _Outcome:
     try:
         key = _key_of(asking.key, index) if asking.key else None
-        creation = _creation(asking, _one_order.validate(order), key)
+        creation = _creation(asking, one_order.validate(order), key)
         if asking.dry_run:
             preview = await preview_order(asking.log, creation, now())
             return {"status": 200, **preview_as_json(preview, **_NOT_IN_LOG)}, None
@@ -206,7 +213,7 @@ async def _outcome(asking: Asking, index: int, order: object) -> _Outcome:
         problem = problems.of_exception(told(asking.caller, error))
         if problem is None:
             raise
-        document = problems.body(problem, asking.request.state.request_id)
+        document = problems.body(problem, asking.request_id)
         return {"status": problem.status, "problem": orjson.Fragment(document)}, None
     shown = {"id": placed.id, "number": placed.number, "version": placed.version, "status": 201}
     return shown, placed

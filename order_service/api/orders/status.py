@@ -9,7 +9,14 @@ from starlette.responses import Response
 from order_service.api.body import json_body
 from order_service.api.fields import ChangeBody, Note, Words
 from order_service.api.lookup import OrderPath
-from order_service.api.orders.asking import AskingChangeDependency, changes, written
+from order_service.api.orders.asking import (
+    Asking,
+    AskingChangeDependency,
+    Reply,
+    carry_out,
+    changes,
+    written,
+)
 from order_service.api.orders.permissions import check_cancel_window, may_set
 from order_service.domain.commands import ChangeStatus, TargetStatus
 from order_service.domain.events import CancelReason
@@ -19,6 +26,8 @@ from order_service.ids import now
 from order_service.log.fold import FoldedOrder
 
 router = APIRouter(prefix="/orders", tags=["orders"])
+
+_ROUTE = "PATCH /orders/{order_id}/"  # of a fingerprint
 
 
 class ChangeStatusRequest(ChangeBody):
@@ -40,6 +49,9 @@ class ChangeStatusRequest(ChangeBody):
         return self.status
 
 
+status_body = json_body(ChangeStatusRequest)
+
+
 @router.patch(
     "/{order_id}/",
     operation_id="orders_change_status",
@@ -55,10 +67,16 @@ class ChangeStatusRequest(ChangeBody):
 )
 async def change_status(
     asking: AskingChangeDependency,
-    body: Annotated[ChangeStatusRequest, Depends(json_body(ChangeStatusRequest))],
+    body: Annotated[ChangeStatusRequest, Depends(status_body)],
     order: OrderPath,
 ) -> Response:
     """The order has the status; 200 without a new version if it had it already."""
+    await asking.check_parameters()
+    return (await set_status(asking.asking, order, body)).response()
+
+
+async def set_status(asking: Asking, order: str, body: ChangeStatusRequest) -> Reply:
+    """What is answered to the change of the order with this id or number."""
     caller, settings = asking.caller, asking.settings
     target = body.target
     text_ref, texts = written("status", body.note)
@@ -76,6 +94,7 @@ async def change_status(
             tracking_number=body.tracking_number,
         )
 
-    return await asking.carry_out(
-        order, body, ChangeStatus, command, texts, lambda: may_set(caller, target, settings)
-    )
+    def authorize() -> None:
+        may_set(caller, target, settings)
+
+    return await carry_out(asking, _ROUTE, order, body, command, texts, authorize)
