@@ -28,6 +28,8 @@ class GatheredReads:
 
     async def get(self, key: str) -> bytes | None:
         """The string under the key; None if there is none. Raises RedisAway."""
+        if not self._gate.is_open:  # the gate lets one call try: the others must not wait with it
+            return (await self._gate.run(lambda: self._mget([key])))[0]
         if len(self._waiting) >= limits.REDIS_WAITING_MAX:
             raise RedisAway("too many calls at once")
         found: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()

@@ -62,6 +62,11 @@ class RedisGate:
         # from "it is silent".
         self._slots = asyncio.Semaphore(limits.REDIS_POOL_SIZE)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether Redis answered the last time."""
+        return self._retry_at is None
+
     async def run(
         self,
         command: Callable[[], Awaitable[T]],

@@ -13,7 +13,8 @@ from order_service.settings import Settings
 from tests.cached import TTL_S, a_process
 from tests.private_redis import PrivateRedis
 
-PATIENCE_S = 5.0  # where what comes out depends on the order of steps, a busy machine must not
+# What comes out there depends on the order of steps alone: a busy machine must not come into it.
+PATIENCE_S = 5.0
 
 
 @pytest.fixture
