@@ -25,6 +25,8 @@ from order_service.accounts.tokens import AccessTokens
 from order_service.api import docs, health, identity, middleware, orders, problem_pages, problems
 from order_service.api.lane import FastLane
 from order_service.api.limits import Limits, address_of, admit
+from order_service.api.orders.placing import post_in_lane
+from order_service.api.orders.status import patch_in_lane
 from order_service.cache import Entry, OrderCache
 from order_service.db import WEB, check_role, create_engine
 from order_service.domain.money import EXPONENTS
@@ -42,14 +44,18 @@ from projections.event_stream import Streams
 from projections.expiry import expire_for_ever
 from projections.freshness import Freshness
 from projections.order_reader import OrderReader
-from projections.order_routes import get_order_now
+from projections.order_routes import get_in_lane
 from projections.tickets import Tickets
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 
 
 # What the fast lane serves, by method and by whether the path names an order.
-LANE = {("GET", True): get_order_now}
+LANE = {
+    ("GET", True): get_in_lane,
+    ("PATCH", True): patch_in_lane,
+    ("POST", False): post_in_lane,
+}
 
 
 class OrderService(FastAPI):

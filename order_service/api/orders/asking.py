@@ -23,6 +23,7 @@ from order_service.api.documented import documented, raises
 from order_service.api.documents import DryRun, Order
 from order_service.api.fields import LINE_ID_MAX, ChangeBody
 from order_service.api.identity import Caller, CallerDependency
+from order_service.api.lane import Asked
 from order_service.api.orders.permissions import may_command, visible_to
 from order_service.api.parameters import Flag, known_parameters
 from order_service.api.problems import Problem
@@ -197,6 +198,22 @@ async def asking(
 
 
 AskingDependency = Annotated[AskingByRequest, Depends(asking)]
+
+
+def asking_in_lane(asked: Asked, *, on_an_order: bool) -> Asking:
+    """What `asking`, or `asking_change`, makes of an ordinary request."""
+    state = asked.connection.app.state
+    key, tags = asked.header(b"idempotency-key"), asked.header(b"if-match")
+    return Asking(
+        asked.caller,
+        state.log,
+        state.engine,
+        state.settings,
+        asked.connection.scope["state"]["request_id"],
+        traceparent_of(asked.header(b"traceparent")),
+        None if key is None else key_of(key),
+        tags=tags_of(tags) if on_an_order and tags is not None else None,
+    )
 
 
 async def carry_out(

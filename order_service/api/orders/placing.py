@@ -24,12 +24,14 @@ from order_service.api.documented import documented
 from order_service.api.documents import BulkResults, DryRun, Order
 from order_service.api.fields import Body, Id, Item, Price, ShortText
 from order_service.api.identity import told
+from order_service.api.lane import Asked
 from order_service.api.orders.asking import (
     KEY_LENGTH_MAX,
     Asking,
     AskingDependency,
     Reply,
     answer,
+    asking_in_lane,
     invalid_key,
     preview_answer,
     preview_as_json,
@@ -130,6 +132,12 @@ async def post_order(
     """The order is stored, durably, before this answers."""
     await asking.check_parameters()
     return (await place(asking.asking, body)).response()
+
+
+async def post_in_lane(asked: Asked) -> Response:
+    """`post_order` in the fast lane."""
+    asking = asking_in_lane(asked, on_an_order=False)
+    return (await place(asking, one_order.parse(asked.body))).response()
 
 
 async def place(asking: Asking, body: PlaceOrderRequest) -> Reply:
