@@ -18,7 +18,11 @@ from order_service.log.fold import FoldedOrder
 
 
 def document(folded: FoldedOrder) -> bytes:
-    return orjson.dumps(as_json(folded))
+    """Written once and kept with the order: a command's answer and its cache refresh share it."""
+    if folded.rendered is None:
+        object.__setattr__(folded, "rendered", orjson.dumps(as_json(folded)))
+    assert folded.rendered is not None
+    return folded.rendered
 
 
 def etag(folded: FoldedOrder) -> str:

@@ -22,7 +22,8 @@ import asyncio
 import logging
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
@@ -55,10 +56,11 @@ _APPEND = (
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """An append in the queue."""
+    """An append in the queue. `deadline`: by the event loop's clock."""
 
     encoded: Encoded
-    done: asyncio.Future[FoldedOrder] = field(repr=False)
+    done: asyncio.Future[FoldedOrder]
+    deadline: float
 
 
 class _NotSentError(Exception):
@@ -78,8 +80,11 @@ class Appender:
         self._partitions = partitions
         self._after_commit = after_commit
         self._queue: deque[_Waiting] = deque()
-        self._unanswered: set[_Waiting] = set()  # queued or in flight
+        self._unanswered: dict[_Waiting, None] = {}  # queued or in flight, oldest first
+        self._idle = asyncio.Event()  # none of them is left
+        self._idle.set()
         self._arrived = asyncio.Event()
+        self._alarm: asyncio.TimerHandle | None = None
         self._connection: AsyncConnection | None = None
         self._answers: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
@@ -89,12 +94,13 @@ class Appender:
 
     async def close(self) -> None:
         """Answers what is queued or in flight, then stops."""
-        if self._unanswered:
-            await asyncio.wait([w.done for w in self._unanswered], timeout=limits.APPEND_WAIT_S)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limits.APPEND_WAIT_S):
+                await self._idle.wait()
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        _fail(self._unanswered, _unknown())
+        self._fail(list(self._unanswered), _unknown())
         await self._disconnect()
 
     async def append(self, append: Append) -> FoldedOrder:
@@ -103,21 +109,35 @@ class Appender:
         Raises `VersionConflict` when the stream has moved on, `RuleViolation` when the reference is
         taken, `InvalidRequest` when the database refuses the data, `Unavailable` else.
         """
-        done: asyncio.Future[FoldedOrder] = asyncio.get_running_loop().create_future()
-        waiting = _Waiting(encode(append, self._partitions), done)
-        self._unanswered.add(waiting)
-        waiting.done.add_done_callback(lambda _: self._unanswered.discard(waiting))
+        encoded = encode(append, self._partitions)
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(encoded, loop.create_future(), loop.time() + limits.APPEND_WAIT_S)
+        self._unanswered[waiting] = None
+        self._idle.clear()
         self._queue.append(waiting)
         self._arrived.set()
-        try:
-            async with asyncio.timeout(limits.APPEND_WAIT_S):
-                return await asyncio.shield(waiting.done)
-        except TimeoutError:
+        if self._alarm is None:
+            self._alarm = loop.call_at(waiting.deadline, self._give_up)
+        # If the request is cancelled, so is this future, and nothing else.
+        return await waiting.done
+
+    def _give_up(self) -> None:
+        """Answers those who have waited too long.
+
+        One timer for all of them, as they come in the order of their deadlines: a time-out and a
+        shield for each took 15 microseconds of a command's time.
+        """
+        self._alarm = None
+        loop = asyncio.get_running_loop()
+        for waiting in list(self._unanswered):
+            if waiting.deadline > loop.time():
+                self._alarm = loop.call_at(waiting.deadline, self._give_up)
+                return
             if waiting in self._queue:
                 self._queue.remove(waiting)
-                waiting.done.cancel()
-                raise _unreachable() from None
-            raise _unknown() from None
+                self._fail([waiting], _unreachable())
+            else:  # it stays unanswered until the outcome is known, though nobody is told any more
+                _tell(waiting, _unknown())
 
     async def _run(self) -> None:
         while True:
@@ -129,7 +149,7 @@ class Appender:
             except Exception:  # the appender must outlive any batch; its commands are answered
                 logger.exception("append failed")
                 await self._disconnect()
-                _fail(batch, _unknown())
+                self._fail(batch, _unknown())
 
     def _take(self) -> list[_Waiting]:
         """Empty where all who were in the queue have left it, tired of waiting."""
@@ -148,9 +168,9 @@ class Appender:
         try:
             rows = await self._send(batch)
         except _NotSentError:
-            _fail(batch, _unreachable())
+            self._fail(batch, _unreachable())
         except _OutcomeUnknownError:
-            _fail(batch, _unknown())
+            self._fail(batch, _unknown())
         except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
             await self._refused(batch, error)
         else:
@@ -164,10 +184,14 @@ class Appender:
             for part in smaller:
                 await self._append(part)
         elif _is_data_error(error):
-            _fail(batch, InvalidRequest("validation", "The database cannot store this content."))
+            self._fail(
+                batch, InvalidRequest("validation", "The database cannot store this content.")
+            )
         else:
             logger.warning("append refused: %s", type(error).__name__)
-            _fail(batch, Unavailable("dependency-unavailable", "The database cannot store now."))
+            self._fail(
+                batch, Unavailable("dependency-unavailable", "The database cannot store now.")
+            )
 
     async def _send(self, batch: list[_Waiting]) -> list[Any]:
         columns = arguments([waiting.encoded for waiting in batch])
@@ -221,7 +245,7 @@ class Appender:
             await self._settle(batch, rows)
         except Exception:
             logger.exception("answering an append failed")
-            _fail(batch, _unknown())
+            self._fail(batch, _unknown())
 
     async def _settle(self, batch: list[_Waiting], rows: list[Any]) -> None:
         won: list[tuple[_Waiting, FoldedOrder]] = []
@@ -231,15 +255,27 @@ class Appender:
                 folded = order_after(waiting.encoded.append, events, self._partitions)
                 won.append((waiting, folded))
             else:
-                _fail([waiting], _lost(waiting.encoded.append, row["outcome"], row["version"]))
+                self._fail([waiting], _lost(waiting.encoded.append, row["outcome"], row["version"]))
         try:
             if won:
                 await self._after_commit([folded for _, folded in won])
         except Exception:  # the events are stored: no trouble with a cache may say otherwise
             logger.exception("refreshing after a commit failed")
         for waiting, folded in won:
-            if not waiting.done.done():
-                waiting.done.set_result(folded)
+            self._finish(waiting, folded)
+
+    def _fail(self, batch: Iterable[_Waiting], error: Exception) -> None:
+        for waiting in batch:
+            self._finish(waiting, error)
+
+    def _finish(self, waiting: _Waiting, outcome: FoldedOrder | Exception) -> None:
+        self._unanswered.pop(waiting, None)
+        if not self._unanswered:
+            self._idle.set()
+            if self._alarm is not None:
+                self._alarm.cancel()
+                self._alarm = None
+        _tell(waiting, outcome)
 
 
 def _lost(append: Append, outcome: str, found: int) -> Exception:
@@ -260,11 +296,15 @@ def _split(batch: list[_Waiting], error: Exception) -> list[list[_Waiting]]:
     return list(parts.values())
 
 
-def _fail(batch: Iterable[_Waiting], error: Exception) -> None:
-    for waiting in batch:
-        if not waiting.done.done():
-            waiting.done.set_exception(error)
-            waiting.done.exception()  # a client that went away must not leave it "never retrieved"
+def _tell(waiting: _Waiting, outcome: FoldedOrder | Exception) -> None:
+    """Nobody, if the client went away or was told already."""
+    if waiting.done.done():
+        return
+    if isinstance(outcome, Exception):
+        waiting.done.set_exception(outcome)
+        waiting.done.exception()  # a client that goes away now must not leave it "never retrieved"
+    else:
+        waiting.done.set_result(outcome)
 
 
 def _unreachable() -> Unavailable:

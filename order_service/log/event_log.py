@@ -4,10 +4,7 @@ Orders that this process appended to stay folded in its memory, and commands on 
 after another here: both save work only. What holds is the expected version that each append proves.
 """
 
-import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime
 from uuid import UUID
 
@@ -16,13 +13,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import settings as limits
 from order_service.db import query
-from order_service.errors import OrderNotFound, RuleViolation, Unavailable
+from order_service.errors import OrderNotFound, RuleViolation
 from order_service.ids import parse_order_number, parse_uuid
 from order_service.log import reading
 from order_service.log.appender import AfterCommit, Appender
 from order_service.log.appends import Append, encode, order_after, recorded
 from order_service.log.codec import RecordedEvent, StoredEvent
 from order_service.log.fold import FoldedOrder, fold_stored
+from order_service.log.turns import Turn, Turns
 
 _REFERENCE = text(
     "SELECT order_id FROM external_references WHERE user_id = :user_id AND reference = :reference"
@@ -39,8 +37,7 @@ class EventLog:
         self._appender = Appender(append_engine, partitions, refresh)
         self.partitions = partitions
         self.refresh = refresh
-        self._turns: dict[UUID, tuple[asyncio.Lock, int]] = {}
-        self._in_hand = 0
+        self._turns = Turns()
         self._remembered: OrderedDict[UUID, FoldedOrder] = OrderedDict()
 
     def start(self) -> None:
@@ -85,28 +82,12 @@ class EventLog:
         """The order as this process last appended to it: others may have moved it on since."""
         return self._remembered.get(stream_id)
 
-    @asynccontextmanager
-    async def turn(self, stream_id: UUID) -> AsyncIterator[None]:
-        """Commands on one stream one after another: side by side they would only lose races.
+    def turn(self, stream_id: UUID) -> Turn:
+        """A context manager: commands on one stream one after another.
 
         Raises `Unavailable` when those before take too long.
         """
-        if self._in_hand >= limits.APPEND_QUEUE_MAX:
-            raise Unavailable("overloaded", "Too many commands are waiting here: try again.")
-        lock, users = self._turns.get(stream_id, (asyncio.Lock(), 0))
-        self._turns[stream_id] = (lock, users + 1)
-        self._in_hand += 1
-        try:
-            await _acquire(lock)
-            try:
-                yield
-            finally:
-                lock.release()
-        finally:
-            self._in_hand -= 1
-            lock, users = self._turns.pop(stream_id)
-            if users > 1:
-                self._turns[stream_id] = (lock, users - 1)
+        return Turn(self._turns, stream_id)
 
     async def append(self, append: Append) -> FoldedOrder:
         """The order after the events, which are then committed and in the cache's hands.
@@ -146,11 +127,3 @@ class EventLog:
             return found
 
         return await query(self._engine, find)
-
-
-async def _acquire(lock: asyncio.Lock) -> None:
-    try:
-        async with asyncio.timeout(limits.APPEND_WAIT_S):
-            await lock.acquire()
-    except TimeoutError:
-        raise Unavailable("overloaded", "Others change this order for too long: retry.") from None

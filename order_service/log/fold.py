@@ -38,6 +38,8 @@ class FoldedOrder:
     created_at: datetime
     updated_at: datetime
     commands: Mapping[CommandKey, AnsweredCommand] = field(default_factory=dict)
+    # The document, once `representation` has written it; not copied by `replace`.
+    rendered: bytes | None = field(default=None, init=False, compare=False, repr=False)
 
 
 def fold(
