@@ -23,7 +23,7 @@ from order_service.accounts import routes as accounts
 from order_service.accounts.passwords import Passwords
 from order_service.accounts.tokens import AccessTokens
 from order_service.api import docs, health, identity, middleware, orders, problem_pages, problems
-from order_service.api.lane import FastLane
+from order_service.api.lane import FastLane, Lane
 from order_service.api.limits import Limits, address_of, admit
 from order_service.api.orders.placing import post_in_lane
 from order_service.api.orders.status import patch_in_lane
@@ -51,10 +51,10 @@ MIGRATIONS = Path(__file__).parent.parent / "migrations"
 
 
 # What the fast lane serves, by method and by whether the path names an order.
-LANE = {
-    ("GET", True): get_in_lane,
-    ("PATCH", True): patch_in_lane,
-    ("POST", False): post_in_lane,
+LANES = {
+    ("GET", True): Lane("orders-read", get_in_lane),
+    ("PATCH", True): Lane("orders-write", patch_in_lane),
+    ("POST", False): Lane("orders-write", post_in_lane),
 }
 
 
@@ -88,7 +88,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.limits = Limits(settings)
     problems.install(app)
     app.add_exception_handler(UnreadableEvent, identity.unreadable)
-    app.lane = FastLane(app, LANE, settings.allowed_origins)
+    app.lane = FastLane(app, LANES, settings.allowed_origins)
     _include_routes(app)
     if settings.DOCS_ENABLED:
         docs.install(app)

@@ -140,6 +140,7 @@ EXPIRY_CONCURRENCY = 16
 
 # --- rate limits ----------------------------------------------------------------------------------
 RATE_KEYS_MAX = 50_000  # counters in the memory of one web process; the oldest goes first
+RATE_KEYS_REMEMBERED_MAX = 4_096  # their names, of one limit
 RATE_SHARE_INTERVAL_S = 0.1
 RATE_SHARE_KEYS_MAX = 500  # counters told to Redis in one interval
 STRICT_RATE_DIVISOR = 10  # register, token and refresh get this part of RATE_LIMIT per address

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service.api.answers import PRIVATE
+from order_service.api.answers import PRIVATE, Reply
 from order_service.api.documented import documented, headers
 from order_service.api.documents import Order
 from order_service.api.identity import Caller, CallerDependency
@@ -84,15 +84,16 @@ async def get_order(
     order = _visible(order, caller)
     if moment.version is not None and last < moment.version:
         raise wrong_parameter("version", f"The order is at version {last}: expected 1 to {last}.")
-    return _answer(order, cache_use, ",".join(if_none_match or ()))
+    return _reply(order, cache_use, ",".join(if_none_match or ())).response()
 
 
-async def get_in_lane(asked: Asked) -> Response:
+async def get_in_lane(asked: Asked) -> Reply:
     """`get_order` in the fast lane: the order as it is."""
-    state = asked.connection.app.state
-    order, cache_use = await state.order_reader.read(await state.log.resolve(asked.order_id))
+    assert asked.order_id is not None
+    reader: OrderReader = asked.app.state.order_reader
+    order, cache_use = await reader.read(asked.order_id)
     order = _visible(order, asked.caller)
-    return _answer(order, cache_use, asked.header(b"if-none-match") or "")
+    return _reply(order, cache_use, asked.header(b"if-none-match") or "")
 
 
 def _visible(order: ReadOrder | None, caller: Caller) -> ReadOrder:
@@ -102,15 +103,15 @@ def _visible(order: ReadOrder | None, caller: Caller) -> ReadOrder:
     return order
 
 
-def _answer(order: ReadOrder, cache_use: CacheUse, if_none_match: str) -> Response:
+def _reply(order: ReadOrder, cache_use: CacheUse, if_none_match: str) -> Reply:
     headers = {**PRIVATE, "X-Cache": cache_use}
     if order.stale:
         headers["Order-Stale"] = "true"
-        return Response(order.document, 200, headers, "application/json")
+        return Reply(200, headers, order.document)
     headers["ETag"] = f'"{order.version}"'
     if if_none_match and _matches(if_none_match, order.version):
-        return Response(status_code=304, headers=headers)
-    return Response(order.document, 200, headers, "application/json")
+        return Reply(304, headers, media_type=None)
+    return Reply(200, headers, order.document)
 
 
 def _matches(if_none_match: str, version: int) -> bool:

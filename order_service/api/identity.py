@@ -34,23 +34,21 @@ class Caller:
 @raises("authentication-required", "token-expired", "token-invalid")
 async def caller(request: Request, token: Annotated[str | None, Depends(bearer)]) -> Caller:
     """A FastAPI dependency. Raises Problem 401, or 429 when the user's limit is used up."""
-    return authenticated(request, token)
+    return admit_caller(request, authenticated(request.app.state.access_tokens, token))
 
 
-def authenticated(connection: HTTPConnection, token: str | None) -> Caller:
-    """As `caller`."""
+def authenticated(tokens: AccessTokens, token: str | None) -> Caller:
+    """Raises Problem 401."""
     if token is None:
         detail = "Send an access token: Authorization: Bearer <token>."
         raise Problem(401, "authentication-required", detail, {"WWW-Authenticate": "Bearer"})
-    tokens = connection.app.state.access_tokens
-    assert isinstance(tokens, AccessTokens)
     try:
         verified = tokens.verify(token)
     except TokenExpired:
         raise unauthorized("token-expired", "The access token has expired: refresh it.") from None
     except TokenInvalid:
         raise unauthorized("token-invalid", "This is not a valid access token.") from None
-    return admit_caller(connection, Caller(verified.user_id, verified.role))
+    return Caller(verified.user_id, verified.role)
 
 
 CallerDependency = Annotated[Caller, Depends(caller)]

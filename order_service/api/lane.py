@@ -16,36 +16,41 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
+from uuid import UUID
 
 from fastapi import FastAPI
-from starlette.requests import ClientDisconnect, HTTPConnection
-from starlette.responses import Response
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from order_service import settings as constants
 from order_service.api import middleware, problems
+from order_service.api.answers import RawHeader, Reply
 from order_service.api.identity import Caller, authenticated, told
-from order_service.api.limits import address_of, limits_of
-from order_service.api.middleware import RawHeader
+from order_service.api.limits import Limits, limited
 
 logger = logging.getLogger(__name__)
 
 # Headers of which the lane knows nothing although they may change the answer.
 _UNUSUAL = frozenset((b"consistency-token", b"content-encoding", b"prefer", b"transfer-encoding"))
-_ORDER = re.compile("/orders/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})/")
+_ORDER = re.compile(
+    "/orders/([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{12})/"
+)
 _ORDERS = "/orders/"
 _LENGTH = re.compile(b"[1-9][0-9]{0,9}")
+_BEARER = b"Bearer "
 _VARY_ORIGIN: RawHeader = (b"vary", b"Origin")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asked:
-    """An ordinary request of a known caller. `order_id`: as in the path; empty where it has none.
-    `headers`: each was given once."""
+    """An ordinary request of a known caller. `order_id`: as in the path, if it has one. `headers`:
+    each was given once."""
 
-    connection: HTTPConnection
+    app: FastAPI
+    request_id: str
     caller: Caller
-    order_id: str
+    order_id: UUID | None
     headers: Mapping[bytes, bytes]
     body: bytes
 
@@ -54,32 +59,39 @@ class Asked:
         return None if value is None else value.decode("latin-1")
 
 
-Answering = Callable[[Asked], Awaitable[Response]]
+Answering = Callable[[Asked], Awaitable[Reply]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Ordinary:
+class Lane(NamedTuple):
+    """A route that the lane serves. `group`: whose limits count its requests; `answering` gives
+    what its route in FastAPI would answer, or raises what that would raise."""
+
+    group: str
+    answering: Answering
+
+
+class _Ordinary(NamedTuple):
     """What the head of an ordinary request says."""
 
-    answering: Answering
-    order_id: str
+    lane: Lane
+    order_id: UUID | None
     headers: dict[bytes, bytes]
 
 
 class FastLane:
     """Before the whole of `app`: to be asked for every request.
 
-    `routes`: those that it serves, by method and by whether the path names an order.
+    `lanes`: by method and by whether the path names an order.
     """
 
     def __init__(
         self,
         app: FastAPI,
-        routes: Mapping[tuple[str, bool], Answering],
+        lanes: Mapping[tuple[str, bool], Lane],
         allowed_origins: tuple[str, ...],
     ) -> None:
         self._app = app
-        self._routes = routes
+        self._lanes = lanes
         self._origins = {origin.encode() for origin in allowed_origins}
         self._exposed = ", ".join(middleware.CORS_EXPOSED_HEADERS).encode()
 
@@ -88,59 +100,74 @@ class FastLane:
         ordinary = self._ordinary(scope) if scope["type"] == "http" else None
         if ordinary is None:
             return False
-        scope["app"] = self._app
-        middleware.begin(scope)
+        state = middleware.begin(scope)
         try:
-            response = await self._response(scope, receive, ordinary)
+            reply = await self._reply(scope, state, receive, ordinary)
         except ClientDisconnect:
-            logger.info("client went away: request %s", scope["state"]["request_id"])
+            logger.info("client went away: request %s", state["request_id"])
             return True
-        headers = [*response.raw_headers, *middleware.edge_headers(scope)]
+        headers = reply.raw_headers()
+        headers += middleware.edge_headers(scope, state)
         headers += self._cors(ordinary.headers.get(b"origin"))
-        start = {"type": "http.response.start", "status": response.status_code, "headers": headers}
-        await send(start)
-        await send({"type": "http.response.body", "body": response.body})
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
         return True
 
     def _ordinary(self, scope: Scope) -> _Ordinary | None:
         path, method = scope["path"], scope["method"]
         order = _ORDER.fullmatch(path)
-        answering = self._routes.get((method, order is not None))
-        if answering is None or (order is None and path != _ORDERS) or scope["query_string"]:
+        lane = self._lanes.get((method, order is not None))
+        if lane is None or (order is None and path != _ORDERS) or scope["query_string"]:
             return None
         headers: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
             if name in headers or name in _UNUSUAL:
                 return None
             headers[name] = value
-        if b"host" not in headers or not headers.get(b"authorization", b"").startswith(b"Bearer "):
+        if not self._is_ordinary(method, headers):
             return None
-        if headers.get(b"origin", b"") not in self._origins and b"origin" in headers:
-            return None
-        if not _is_whole_json(headers) if method != "GET" else b"content-length" in headers:
-            return None
-        return _Ordinary(answering, order[1] if order else "", headers)
+        return _Ordinary(
+            lane, UUID(int=int("".join(order.groups()), 16)) if order else None, headers
+        )
 
-    async def _response(self, scope: Scope, receive: Receive, ordinary: _Ordinary) -> Response:
-        connection = HTTPConnection(scope)
+    def _is_ordinary(self, method: str, headers: Mapping[bytes, bytes]) -> bool:
+        return (
+            b"host" in headers
+            and headers.get(b"authorization", b"").startswith(_BEARER)
+            and (b"origin" not in headers or headers[b"origin"] in self._origins)
+            and (_is_whole_json(headers) if method != "GET" else b"content-length" not in headers)
+        )
+
+    async def _reply(
+        self, scope: Scope, state: dict[str, Any], receive: Receive, ordinary: _Ordinary
+    ) -> Reply:
         caller = None
+        lane, order_id, headers = ordinary
         try:
-            limits_of(connection).hit(connection, "address", address_of(connection))
-            token = ordinary.headers[b"authorization"][len(b"Bearer ") :].decode("latin-1")
-            caller = authenticated(connection, token.strip())
+            caller = self._admitted(scope, state, lane.group, headers[b"authorization"])
             body = b"" if scope["method"] == "GET" else await _body(receive)
-            headers = ordinary.headers
-            return await ordinary.answering(
-                Asked(connection, caller, ordinary.order_id, headers, body)
-            )
+            asked = Asked(self._app, state["request_id"], caller, order_id, headers, body)
+            return await lane.answering(asked)
         except ClientDisconnect:
             raise
         except Exception as error:
             problem = problems.of_exception(told(caller, error) if caller else error)
             if problem is None:
-                logger.exception("unhandled: request %s", scope["state"]["request_id"])
+                logger.exception("unhandled: request %s", state["request_id"])
                 problem = problems.internal_error()
-            return problems.response(problem, scope["state"]["request_id"])
+            return problems.reply(problem, state["request_id"])
+
+    def _admitted(
+        self, scope: Scope, state: dict[str, Any], group: str, authorization: bytes
+    ) -> Caller:
+        """Raises Problem 401, 429."""
+        limits: Limits = self._app.state.limits
+        client = scope["client"]
+        limits.count(state["quotas"], f"{group}-address", limited(client[0] if client else None))
+        token = authorization[len(_BEARER) :].decode("latin-1").strip()
+        caller = authenticated(self._app.state.access_tokens, token)
+        limits.count(state["quotas"], f"{group}-user", str(caller.user_id))
+        return caller
 
     def _cors(self, origin: bytes | None) -> list[RawHeader]:
         if origin is None:

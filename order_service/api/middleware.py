@@ -19,7 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from order_service import settings as constants
 from order_service.api import problems
-from order_service.api.limits import limits_of
+from order_service.api.answers import RawHeader
+from order_service.api.limits import Quota, limits_of
 from order_service.api.problems import Problem
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class Edge:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message.get("headers", ()), *edge_headers(scope)]
+                message["headers"] = [*message.get("headers", ()), *edge_headers(scope, state)]
             await send(message)
 
         try:
@@ -205,7 +206,6 @@ def _malformed(detail: str) -> Problem:
 
 # --- what every answer carries --------------------------------------------------------------------
 
-RawHeader = tuple[bytes, bytes]
 _ALWAYS: tuple[RawHeader, ...] = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -232,13 +232,12 @@ def _new_id() -> str:
     return token_hex(16)
 
 
-def edge_headers(scope: Scope) -> list[RawHeader]:
+def edge_headers(scope: Scope, state: Mapping[str, Any]) -> list[RawHeader]:
     """Raw headers, since each answer gets them: as Starlette's, they took 25 us."""
-    state, path = scope["state"], scope["path"]
+    path = scope["path"]
     docs = path == "/docs" or path.startswith("/docs/")
     policy = DOCS_CONTENT_SECURITY_POLICY if docs else CONTENT_SECURITY_POLICY
-    connection = HTTPConnection(scope)
-    quotas = state["quotas"] or [limits_of(connection).peek(connection, scope["method"])]
+    quotas = state["quotas"] or [_peeked(scope)]
     headers = [
         (b"x-request-id", state["request_id"].encode()),
         *_ALWAYS,
@@ -249,3 +248,8 @@ def edge_headers(scope: Scope) -> list[RawHeader]:
     if scope["scheme"] == "https":
         headers.append(_STRICT_TRANSPORT)
     return headers
+
+
+def _peeked(scope: Scope) -> Quota:
+    connection = HTTPConnection(scope)
+    return limits_of(connection).peek(connection, scope["method"])

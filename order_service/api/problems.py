@@ -1,4 +1,5 @@
-"""Every error as one body: RFC 9457 problem documents. May import catalogue, errors, settings.
+"""Every error as one body: RFC 9457 problem documents. May import answers, catalogue, errors,
+settings.
 
 The catalogue says which status an error of the service has. What was sent is never sent back:
 neither in a message nor in the list of wrong fields (a password under a mistyped name would come
@@ -25,6 +26,7 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 
 from order_service import settings as limits
+from order_service.api.answers import Reply
 from order_service.api.catalogue import CATALOGUE, title_of, type_of
 from order_service.db import FAILURES
 from order_service.errors import OrderServiceError
@@ -81,9 +83,13 @@ def body(problem: Problem, request_id: str) -> bytes:
     return orjson.dumps(document, default=str)
 
 
-def response(problem: Problem, request_id: str) -> Response:
+def reply(problem: Problem, request_id: str) -> Reply:
     headers = {"Cache-Control": "no-store", **problem.headers}
-    return Response(body(problem, request_id), problem.status, headers, MEDIA_TYPE)
+    return Reply(problem.status, headers, body(problem, request_id), MEDIA_TYPE)
+
+
+def response(problem: Problem, request_id: str) -> Response:
+    return reply(problem, request_id).response()
 
 
 def internal_error() -> Problem:

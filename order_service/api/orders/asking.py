@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import consistency
-from order_service.api.answers import NO_STORE, PRIVATE, json_bytes
+from order_service.api.answers import NO_STORE, PRIVATE, Reply, json_bytes
 from order_service.api.documented import documented, raises
 from order_service.api.documents import DryRun, Order
 from order_service.api.fields import LINE_ID_MAX, ChangeBody
@@ -49,18 +49,6 @@ _ETAGS = re.compile(rf"[\t ,]*{_ETAG.pattern}([\t ]*,[\t ,]*{_ETAG.pattern})*[\t
 _ETAGS_SYNTAX = r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'
 _TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _LINE_ID = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer's parts, for whoever sends it: `body` is JSON."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    def response(self) -> Response:
-        return Response(self.body, self.status, self.headers, "application/json")
 
 
 # --- what is asked --------------------------------------------------------------------------------
@@ -202,14 +190,14 @@ AskingDependency = Annotated[AskingByRequest, Depends(asking)]
 
 def asking_in_lane(asked: Asked, *, on_an_order: bool) -> Asking:
     """What `asking`, or `asking_change`, makes of an ordinary request."""
-    state = asked.connection.app.state
+    state = asked.app.state
     key, tags = asked.header(b"idempotency-key"), asked.header(b"if-match")
     return Asking(
         asked.caller,
         state.log,
         state.engine,
         state.settings,
-        asked.connection.scope["state"]["request_id"],
+        asked.request_id,
         traceparent_of(asked.header(b"traceparent")),
         None if key is None else key_of(key),
         tags=tags_of(tags) if on_an_order and tags is not None else None,

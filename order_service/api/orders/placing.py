@@ -18,7 +18,7 @@ from order_service import consistency
 from order_service import settings as limits
 from order_service.accounts import users
 from order_service.api import problems
-from order_service.api.answers import NO_STORE, json_answer
+from order_service.api.answers import NO_STORE, Reply, json_answer
 from order_service.api.body import json_body
 from order_service.api.documented import documented
 from order_service.api.documents import BulkResults, DryRun, Order
@@ -29,7 +29,6 @@ from order_service.api.orders.asking import (
     KEY_LENGTH_MAX,
     Asking,
     AskingDependency,
-    Reply,
     answer,
     asking_in_lane,
     invalid_key,
@@ -134,10 +133,10 @@ async def post_order(
     return (await place(asking.asking, body)).response()
 
 
-async def post_in_lane(asked: Asked) -> Response:
+async def post_in_lane(asked: Asked) -> Reply:
     """`post_order` in the fast lane."""
     asking = asking_in_lane(asked, on_an_order=False)
-    return (await place(asking, one_order.parse(asked.body))).response()
+    return await place(asking, one_order.parse(asked.body))
 
 
 async def place(asking: Asking, body: PlaceOrderRequest) -> Reply:

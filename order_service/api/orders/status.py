@@ -6,6 +6,7 @@ from uuid import uuid4
 from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
+from order_service.api.answers import Reply
 from order_service.api.body import json_body
 from order_service.api.fields import ChangeBody, Note, Words
 from order_service.api.lane import Asked
@@ -13,7 +14,6 @@ from order_service.api.lookup import OrderPath
 from order_service.api.orders.asking import (
     Asking,
     AskingChangeDependency,
-    Reply,
     asking_in_lane,
     carry_out,
     changes,
@@ -77,10 +77,10 @@ async def change_status(
     return (await set_status(asking.asking, order, body)).response()
 
 
-async def patch_in_lane(asked: Asked) -> Response:
+async def patch_in_lane(asked: Asked) -> Reply:
     """`change_status` in the fast lane."""
     asking = asking_in_lane(asked, on_an_order=True)
-    return (await set_status(asking, asked.order_id, status_body.parse(asked.body))).response()
+    return await set_status(asking, str(asked.order_id), status_body.parse(asked.body))
 
 
 async def set_status(asking: Asking, order: str, body: ChangeStatusRequest) -> Reply:
