@@ -35,7 +35,7 @@ class Characters:
     UTF-8 refuses lone surrogates.
 
     As core schemas, which pydantic checks without a word of Python: function validators, and
-    constraints that are put upon them, took a third of the time of an order's body.
+    constraints that are put upon them, took a quarter of the time of an order's body.
     """
 
     def __init__(self, least: int = 0, most: int | None = None, pattern: str | None = None) -> None:

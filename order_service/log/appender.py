@@ -125,8 +125,8 @@ class Appender:
     def _give_up(self) -> None:
         """Answers those who have waited too long.
 
-        One timer for all of them, as they come in the order of their deadlines: a time-out and a
-        shield for each took 15 microseconds of a command's time.
+        One timer for all of them, as they come in the order of their deadlines: with a time-out
+        and a shield for each, waiting took 8.2 microseconds a command instead of 1.9.
         """
         self._alarm = None
         loop = asyncio.get_running_loop()
