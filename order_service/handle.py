@@ -27,7 +27,7 @@ from order_service.errors import (
 from order_service.log.appends import Append, OrderText, duplicate_reference
 from order_service.log.codec import Metadata, RecordedEvent
 from order_service.log.event_log import EventLog
-from order_service.log.fold import FoldedOrder
+from order_service.log.fold import AnsweredCommand, FoldedOrder
 from order_service.representation import etag
 from order_service.timeline import recorded_as_json
 
@@ -255,20 +255,29 @@ def _is_repeat(order: FoldedOrder, metadata: Metadata) -> bool:
     return (metadata.actor_id, metadata.key, False) in order.commands
 
 
-async def _repeat(
-    log: EventLog, order: FoldedOrder | None, metadata: Metadata, *, creation: bool
-) -> Answer | None:
-    """The first answer again, if this stream proves that the command was carried out before."""
-    if order is None or metadata.key is None or metadata.actor_id is None:
+def answered_before(
+    order: FoldedOrder, metadata: Metadata, *, creation: bool
+) -> AnsweredCommand | None:
+    """What this stream proves of the same command. Raises InvalidRequest for another one under its
+    key."""
+    if metadata.key is None or metadata.actor_id is None:
         return None
     answered = order.commands.get((metadata.actor_id, metadata.key, creation))
-    if answered is None:
-        return None
-    if answered.fingerprint != metadata.fingerprint:
+    if answered is not None and answered.fingerprint != metadata.fingerprint:
         raise InvalidRequest(
             "idempotency-key-reused",
             "This Idempotency-Key was used for another request: take a new key for a new request.",
         )
+    return answered
+
+
+async def _repeat(
+    log: EventLog, order: FoldedOrder | None, metadata: Metadata, *, creation: bool
+) -> Answer | None:
+    """The first answer again, if this stream proves that the command was carried out before."""
+    answered = order and answered_before(order, metadata, creation=creation)
+    if order is None or answered is None:
+        return None
     await log.refresh([order])
     if answered.version == order.version:
         return Answer(order, replayed=True)

@@ -96,7 +96,6 @@ BODY_DISCARD_BYTES_MAX = 8 * 1024 * 1024  # read of a body that is too large, be
 BODY_DISCARD_TIMEOUT_S = 2.0
 BULK_ORDERS_MAX = 200
 BULK_BODY_BYTES_MAX = 8 * 1024 * 1024
-BULK_CONCURRENCY = 64  # orders of one request that are placed at the same time
 EVENTS_SINCE_MAX = 50  # told to a client whose version is stale; the newest are kept
 TOKEN_LENGTH_MAX = 2_048
 CONSISTENCY_TOKENS_MAX = LOG_PARTITIONS_MAX  # in one request: one a partition says it all

@@ -17,29 +17,45 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import jiter
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, BaseModel, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, GetCoreSchemaHandler, ValidationError
+from pydantic_core import core_schema
 from starlette.requests import Request
 
 from order_service.api.problems import Problem, validation
 
 M = TypeVar("M", bound=BaseModel)
-_UNWANTED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
-# What it leaves, for the OpenAPI document.
+# Without lone surrogates, too: pydantic takes none as a string.
 PLAIN = r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 _CHARSET = re.compile(r"""charset\s*=\s*"?([^";\s]*)""", re.IGNORECASE)
 WITH_BODY = {"POST", "PUT", "PATCH", "DELETE"}
 
 
-def _plain(value: str) -> str:
-    if _UNWANTED.search(value):
-        raise PydanticCustomError("control_characters", "Text may not contain control characters")
-    return value
+class Characters:
+    """Annotates a `str` that every store and protocol of ours can hold: PostgreSQL refuses NUL,
+    UTF-8 refuses lone surrogates.
+
+    As core schemas, which pydantic checks without a word of Python: function validators, and
+    constraints that are put upon them, took a quarter of the time of an order's body.
+    """
+
+    def __init__(self, least: int = 0, most: int | None = None, pattern: str | None = None) -> None:
+        """Characters, at least and at most; `pattern` is asked last."""
+        self._bounded = core_schema.str_schema(
+            strict=True, min_length=least, max_length=most, pattern=pattern
+        )
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        plain = core_schema.custom_error_schema(
+            core_schema.str_schema(pattern=f"^{PLAIN}*$"),
+            custom_error_type="control_characters",
+            custom_error_message="Text may not contain control characters",
+        )
+        return core_schema.chain_schema([core_schema.str_schema(strict=True), plain, self._bounded])
 
 
-# Text that every store and protocol of ours can hold: PostgreSQL refuses NUL, UTF-8 refuses lone
-# surrogates.
-Text = Annotated[str, AfterValidator(_plain)]
+Text = Annotated[str, Characters()]
 
 
 class JsonBody(Generic[M]):

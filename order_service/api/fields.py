@@ -18,13 +18,14 @@ from pydantic import (
     ConfigDict,
     Field,
     GetJsonSchemaHandler,
+    PlainValidator,
     StringConstraints,
     WithJsonSchema,
     model_validator,
 )
 from pydantic_core import CoreSchema, PydanticCustomError
 
-from order_service.api.body import PLAIN, Text
+from order_service.api.body import PLAIN, Characters
 from order_service.api.parameters import Instant
 from order_service.domain import money
 from order_service.domain.events import LineQuantity
@@ -40,7 +41,7 @@ LINE_ID_MAX = 10**9 - 1
 _QUANTITY = re.compile(r"[0-9]{1,6}", re.ASCII)
 _PRICE = re.compile(r"[0-9]{1,13}(\.[0-9]{1,20})?", re.ASCII)
 _YEARS = range(2000, 2200)
-# For the OpenAPI document; what is checked is `Text`.
+# For the OpenAPI document; what is checked is `Characters`.
 _NO_CONTROL = r"[^\x00-\x1f\x7f]"
 
 
@@ -115,7 +116,7 @@ Quantity = Annotated[
 ]
 Price = Annotated[
     Decimal,
-    BeforeValidator(_price),
+    PlainValidator(_price),  # no schema of pydantic's after it: it would only look again
     _written(
         {"type": "number", "minimum": 0, "exclusiveMaximum": 10**PRICE_DIGITS_MAX},
         {"pattern": f"^{_PRICE.pattern}$"},
@@ -126,21 +127,21 @@ Time = Annotated[Instant, AfterValidator(_near)]
 # One line: names and references end up in lists, labels and file names. Only notes have more.
 _LINE = r"[^\t\r\n]*"
 ShortText = Annotated[
-    Text,
-    StringConstraints(strict=True, min_length=1, max_length=TEXT_MAX, pattern=f"^{_LINE}$"),
+    str,
+    Characters(1, TEXT_MAX, f"^{_LINE}$"),
     _string(TEXT_MAX, rf"^{_NO_CONTROL}+$"),
 ]
 AttributeText = Annotated[
-    Text,
-    StringConstraints(strict=True, max_length=TEXT_MAX, pattern=f"^{_LINE}$"),
+    str,
+    Characters(0, TEXT_MAX, f"^{_LINE}$"),
     _string(TEXT_MAX, rf"^{_NO_CONTROL}*$", 0),
 ]
 Words = Annotated[
     ShortText, AfterValidator(_not_blank), _string(TEXT_MAX, _not_blank_of(_NO_CONTROL))
 ]
 Note = Annotated[
-    Text,
-    StringConstraints(strict=True, min_length=1, max_length=NOTE_MAX),
+    str,
+    Characters(1, NOTE_MAX),
     AfterValidator(_not_blank),
     _string(NOTE_MAX, _not_blank_of(PLAIN)),
 ]
@@ -175,7 +176,7 @@ class Item(Body):
     @model_validator(mode="before")
     @classmethod
     def _one_name(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
+        if not isinstance(value, dict) or cls._OTHER_NAMES.keys().isdisjoint(value):
             return value
         renamed = dict(value)
         for other, name in cls._OTHER_NAMES.items():

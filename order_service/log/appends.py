@@ -9,10 +9,11 @@ from uuid import UUID, uuid4
 
 from order_service import settings as limits
 from order_service.domain.events import OrderEvent
+from order_service.domain.state import Order
 from order_service.errors import InvalidRequest, RuleViolation
 from order_service.log import codec, reading
 from order_service.log.codec import Metadata, RecordedEvent
-from order_service.log.fold import FoldedOrder, fold
+from order_service.log.fold import FoldedOrder, fold_recorded
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +27,30 @@ class OrderText:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """One command's outcome, to be recorded if the order still stands at `before`."""
+    """One command's outcome, or that of many, to be recorded if the order still stands at `before`.
+
+    `metadata`: of all events, or one for each. `after`: the state after them, if known already.
+    """
 
     stream_id: UUID
     before: FoldedOrder | None
     events: tuple[OrderEvent, ...]
-    metadata: Metadata
+    metadata: Metadata | tuple[Metadata, ...]
     reference: tuple[UUID, str] | None = None
     texts: tuple[OrderText, ...] = ()
+    after: Order | None = None
 
     @property
     def expected_version(self) -> int:
         return self.before.version if self.before else 0
 
+    @property
+    def metadata_of_each(self) -> Sequence[Metadata]:
+        found = self.metadata
+        return [found] * len(self.events) if isinstance(found, Metadata) else found
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Encoded:
     """An append, encoded once; its event ids hold through every attempt.
 
@@ -51,30 +61,48 @@ class Encoded:
     partition: int
     event_ids: list[UUID]
     payloads: list[str]
-    metadata: str
+    metadata: list[str]
     size: int
 
 
 def encode(append: Append, partitions: int) -> Encoded:
-    """Raises InvalidRequest where an event is larger than the log takes."""
+    """Raises InvalidRequest where an event, or all of them, are larger than the log takes."""
     assert append.events, "a command that changes nothing is not appended"
     payloads = [codec.encode(event) for event in append.events]
-    metadata = codec.encode_metadata(append.metadata)
-    sizes = [len(payload.encode()) for payload in payloads]
-    if max(sizes) > limits.EVENT_BYTES_MAX:
-        raise InvalidRequest(
-            "content-too-large",
-            f"The order's items come to more than {limits.EVENT_BYTES_MAX} bytes.",
-            max_bytes=limits.EVENT_BYTES_MAX,
-        )
+    metadata = _encode_metadata(append)
+    sizes = [len(p) if p.isascii() else len(p.encode()) for p in payloads]
+    size = sum(sizes) + sum(map(len, metadata))
+    _check(max(sizes), limits.EVENT_BYTES_MAX)
+    _check(size, limits.APPEND_BATCH_BYTES_MAX)
     return Encoded(
         append,
         reading.partition_of(append.stream_id, partitions),
         [uuid4() for _ in append.events],
         payloads,
         metadata,
-        sum(sizes) + len(metadata) * len(payloads),
+        size,
     )
+
+
+def _check(size: int, size_max: int) -> None:
+    if size > size_max:
+        raise InvalidRequest(
+            "content-too-large",
+            f"The order's items come to more than {size_max} bytes.",
+            max_bytes=size_max,
+        )
+
+
+def _encode_metadata(append: Append) -> list[str]:
+    if isinstance(append.metadata, Metadata):
+        return [codec.encode_metadata(append.metadata)] * len(append.events)
+    assert len(append.metadata) == len(append.events)
+    encoded: list[str] = []
+    before = None
+    for metadata in append.metadata:  # the events of one command share theirs
+        encoded.append(encoded[-1] if metadata is before else codec.encode_metadata(metadata))
+        before = metadata
+    return encoded
 
 
 def arguments(batch: Sequence[Encoded]) -> list[list[Any]]:
@@ -101,7 +129,7 @@ def arguments(batch: Sequence[Encoded]) -> list[list[Any]]:
                 type(event).__name__,
                 event.SCHEMA_VERSION,
                 encoded.payloads[offset],
-                encoded.metadata,
+                encoded.metadata[offset],
             )
             for column, value in zip(events, row, strict=True):
                 column.append(value)
@@ -123,20 +151,18 @@ def recorded(encoded: Encoded, first_position: int, at: datetime) -> tuple[Recor
             append.expected_version + 1 + offset,
             encoded.event_ids[offset],
             event,
-            append.metadata,
+            metadata,
             at,
         )
-        for offset, event in enumerate(append.events)
+        for offset, (event, metadata) in enumerate(
+            zip(append.events, append.metadata_of_each, strict=True)
+        )
     )
 
 
 def order_after(append: Append, events: Sequence[RecordedEvent], partitions: int) -> FoldedOrder:
     """The order after the append's events."""
-    order = append.before
-    for event in events:
-        order = fold(order, event, partitions)
-    assert order is not None
-    return order
+    return fold_recorded(append.before, events, partitions, append.after)
 
 
 def duplicate_reference(**facts: object) -> RuleViolation:

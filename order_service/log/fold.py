@@ -1,6 +1,6 @@
 """Streams folded into orders: the one place where events are. May import the domain, codec, ids."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
@@ -99,6 +99,27 @@ def _after(before: Order | None, recorded: RecordedEvent, version: int, skipping
             position=recorded.position,
             stream_id=str(recorded.stream_id),
         ) from error
+
+
+def fold_recorded(
+    folded: FoldedOrder | None,
+    recorded: Sequence[RecordedEvent],
+    partitions: int,
+    order: Order | None = None,
+) -> FoldedOrder:
+    """As `fold` event by event. `order`: the state after them, where it is known already."""
+    version = folded.version if folded else 0
+    commands: Mapping[CommandKey, AnsweredCommand] = folded.commands if folded else {}
+    state = folded.order if folded else None
+    for event in recorded:
+        _check_next(version, event, skipping=False)
+        version = event.version
+        commands = _with_command(commands, event)
+        if order is None:
+            state = evolve(state, event.event)
+    after = order or state
+    assert after is not None, "there is at least one event"
+    return _folded(folded, recorded[0], recorded[-1], after, commands, partitions)
 
 
 def _check_next(version: int, recorded: RecordedEvent, skipping: bool) -> None:

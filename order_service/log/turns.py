@@ -2,8 +2,8 @@
 errors.
 
 Side by side they would only lose races. No lock, task or timer is made for a command that finds
-nobody on its stream: those are most, and an `asyncio.Lock` and `asyncio.timeout` for each took
-ten microseconds of a command's time.
+nobody on its stream: those are most, and with an `asyncio.Lock` and `asyncio.timeout` for each a
+turn took 6.7 microseconds instead of 1.0.
 """
 
 import asyncio

@@ -22,7 +22,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from importlib.resources import files
-from itertools import groupby, islice
+from itertools import chain, groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -34,19 +34,26 @@ from tqdm import tqdm
 
 from order_service import settings as limits
 from order_service.db import WEB, create_engine
-from order_service.domain.commands import ChangeStatus, PlaceOrder, TargetStatus
+from order_service.domain.commands import (
+    ChangeStatus,
+    OrderCommand,
+    PlaceOrder,
+    TargetStatus,
+)
 from order_service.domain.events import OrderLine
 from order_service.domain.money import to_text
 from order_service.errors import Unavailable
-from order_service.handle import Change, Creation, change_order, place_order
 from order_service.ids import now, order_id_of_key
+from order_service.loading import Step, load_order
 from order_service.log import reading
 from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings
 
-IN_FLIGHT = 256
+Basket = tuple[UUID, int, tuple[OrderLine, ...]]
+
+IN_FLIGHT = 2 * limits.APPEND_BATCH_COMMANDS_MAX  # one batch is decided while one is appended
 ATTEMPTS_MAX = 10
 LATER: tuple[tuple[TargetStatus, ...], ...] = (
     ("PAID",),
@@ -56,7 +63,7 @@ LATER: tuple[tuple[TargetStatus, ...], ...] = (
 )
 
 
-def baskets() -> Iterator[tuple[UUID, int, tuple[OrderLine, ...]]]:
+def baskets() -> Iterator[Basket]:
     """Household's user id, basket id, lines: ascending by basket id."""
     from pyarrow import parquet  # noqa: PLC0415  # comes with the data package only
 
@@ -84,28 +91,18 @@ def _line(number: int, row: tuple[Any, ...]) -> OrderLine:
 async def load_one(
     log: EventLog, user_id: UUID, basket_id: int, lines: tuple[OrderLine, ...]
 ) -> int:
-    """Events stored for this basket."""
+    """Events that the basket's order has then."""
     reference = f"basket {basket_id}"
-    order_id = order_id_of_key(user_id, reference)
-
-    async def placing() -> PlaceOrder:
-        return PlaceOrder(user_id, "USD", lines, None, external_reference=reference)
-
-    creation = Creation(order_id, placing, Metadata("user", user_id, reference, "as loaded"))
-    order = (await place_order(log, creation)).order
+    placing = PlaceOrder(user_id, "USD", lines, None, external_reference=reference)
+    steps = [_step(placing, user_id, reference)]
     for to in LATER[basket_id % len(LATER)]:
-        change = Change(
-            command=partial(_change_to, to),
-            metadata=Metadata("user", user_id, f"{reference} {to}", "as loaded"),
-            visible=lambda _: None,
-            authorize=lambda: None,
-        )
-        order = (await change_order(log, order_id, change)).order
-    return order.version
+        change = ChangeStatus(to, uuid4(), now(), "CUSTOMER_REQUEST")
+        steps.append(_step(change, user_id, f"{reference} {to}"))
+    return (await load_order(log, order_id_of_key(user_id, reference), steps)).version
 
 
-def _change_to(to: TargetStatus, _: FoldedOrder) -> ChangeStatus:
-    return ChangeStatus(to, uuid4(), now(), "CUSTOMER_REQUEST")
+def _step(command: OrderCommand, user_id: UUID, key: str) -> Step:
+    return Step(command, Metadata("user", user_id, key, "as loaded"))
 
 
 # --- what came out --------------------------------------------------------------------------------
@@ -183,7 +180,8 @@ async def main(orders: int) -> None:
 
     log = EventLog(engine, append_engine, partitions, no_cache)
     log.start()
-    waiting = baskets()
+    waiting: Iterator[Basket] = baskets()
+    waiting = chain([next(waiting)], waiting)  # the data is read, all at once, before time is taken
     started, events, count = time.monotonic(), 0, 0
     with tqdm(total=orders, unit=" orders", file=sys.stdout, mininterval=1) as bar:
 

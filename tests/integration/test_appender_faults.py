@@ -11,6 +11,7 @@ from order_service import settings as limits
 from order_service.domain.events import OrderLine
 from order_service.errors import InvalidRequest, RuleViolation, Unavailable
 from order_service.ids import uuid7
+from order_service.log.appends import Append
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings
@@ -24,7 +25,7 @@ from tests.event_log import (
     opened_through_proxy,
     placed,
 )
-from tests.examples import BY_USER, USER, place, to_status
+from tests.examples import BY_USER, CAPTURED, PAID, USER, place, to_status
 
 
 async def code_of(outcome: object) -> str:
@@ -91,8 +92,12 @@ async def test_closing_waits_for_what_is_in_flight(settings: Settings) -> None:
     async def refresh(orders: Sequence[FoldedOrder]) -> None:
         refreshed.extend(orders)
 
+    async with opened(settings) as log:
+        before = await log.append(new_order(on_partition(1)))
     async with holding(settings, 1) as held, opened(settings, refresh) as log:
-        append = asyncio.create_task(log.append(new_order(on_partition(1))))
+        append = asyncio.create_task(
+            log.append(Append(before.id, before, (CAPTURED, PAID), BY_USER))
+        )
         await asyncio.sleep(0.05)
         append.cancel()
         asyncio.get_running_loop().call_later(0.3, held.terminate)

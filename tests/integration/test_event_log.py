@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 from collections import Counter
+from collections.abc import Sequence
 from uuid import uuid4
 
 import pytest
@@ -118,6 +119,20 @@ async def test_a_client_that_goes_away_cancels_nothing(
     await log.append(new_order())
 
     await assert_dense(web_engine, events=21)
+
+
+async def test_the_cache_is_told_of_orders_that_moved_on_only(settings: Settings) -> None:
+    """Of a new order there is no older version that anybody could have cached."""
+    refreshed: list[int] = []
+
+    async def refresh(orders: Sequence[FoldedOrder]) -> None:
+        refreshed.extend(order.version for order in orders)
+
+    async with opened(settings, refresh) as log:
+        before = await log.append(new_order())
+        await log.append(Append(before.id, before, (CAPTURED, PAID), BY_USER))
+
+    assert refreshed == [3]
 
 
 async def test_free_text_is_stored_with_the_command_and_not_in_its_event(

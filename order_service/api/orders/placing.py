@@ -189,14 +189,9 @@ async def place_bulk(
     last = len(body.orders) - 1
     if asking.key and len(_key_of(asking.key, last)) > KEY_LENGTH_MAX:
         raise invalid_key()
-    turns = asyncio.Semaphore(limits.BULK_CONCURRENCY)
-
-    async def outcome(index: int, order: object) -> _Outcome:
-        async with turns:
-            return await _outcome(asking, index, order)
-
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(outcome(i, order)) for i, order in enumerate(body.orders)]
+    async with asyncio.TaskGroup() as group:  # all at once, so that they share one append
+        orders = enumerate(body.orders)
+        tasks = [group.create_task(_outcome(asking, i, order)) for i, order in orders]
     outcomes = [task.result() for task in tasks]
     tokens = consistency.tokens_of(placed for _, placed in outcomes if placed is not None)
     headers = NO_STORE | ({consistency.HEADER: tokens} if tokens else {})
