@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service.cache import OrderCache
 from order_service.main import create_app
 from order_service.settings import Settings
-from projections import order_view, replay
+from projections import order_view, packing, replay
 from tests.accounts import new_account
 from tests.conftest import ROOT, serving
 from tests.examples import PLACED
@@ -101,11 +101,10 @@ async def test_an_older_read_model_is_served_as_far_as_it_goes_until_a_replay(
     alembic(settings, "downgrade", "0003")
     as_before = "UPDATE read_models SET projection_version = 1 WHERE name = 'order_view'"
     await run(projector_engine, as_before)
-    await run(
-        projector_engine,
-        "UPDATE read_models.order_view SET document = "
-        """convert_to(replace(convert_from(document, 'UTF8'), '"USD"', '"EUR"'), 'UTF8')""",
-    )
+    [(packed,)] = await rows(web_engine, "SELECT document FROM read_models.order_view")
+    otherwise = packing.pack(packing.unpack(packed).replace(b'"USD"', b'"EUR"'))
+    changed = f"UPDATE read_models.order_view SET document = '\\x{otherwise.hex()}'"
+    await run(projector_engine, changed)
     alembic(settings, "upgrade", "head")
     await redis.flushdb()
 
