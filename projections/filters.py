@@ -178,12 +178,14 @@ class ExportParameters(Filters):
 
 # --- conditions -----------------------------------------------------------------------------------
 
+# No order was changed before it was placed: said with each, so that a list in the order of the one
+# time begins where the other allows it to, instead of looking for its first row.
 _CONDITIONS: dict[str, str] = {
     "user_id": "user_id = :user_id",
-    "created_from": "created_at >= :created_from",
+    "created_from": "created_at >= :created_from AND updated_at >= :created_from",
     "created_to": "created_at < :created_to",
     "updated_from": "updated_at >= :updated_from",
-    "updated_to": "updated_at < :updated_to",
+    "updated_to": "updated_at < :updated_to AND created_at < :updated_to",
     "currency": "currency = :currency",
     "total_min": "total_minor >= :total_min",
     "total_max": "total_minor <= :total_max",
