@@ -57,6 +57,20 @@ async def main() -> None:
         await engine.dispose()
 
 
+def print_sql() -> None:
+    """`alembic upgrade head --sql`: what would be run on an empty database."""
+    settings = Settings()  # type: ignore[call-arg]
+    context.config.attributes["partitions"] = settings.LOG_PARTITIONS
+    context.configure(
+        dialect_name="postgresql",
+        dialect_opts={"paramstyle": "named"},  # else each % would be doubled
+        transaction_per_migration=True,
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
 if context.is_offline_mode():
-    raise SystemExit("Offline migration is not supported: the partitions come from the settings.")
-asyncio.run(main())
+    print_sql()
+else:
+    asyncio.run(main())

@@ -28,7 +28,7 @@ from typing import Any
 import orjson
 from pamqp.commands import Basic
 
-from order_service.log.codec import StoredEvent
+from order_service.log.codec import StoredEvent, decode_metadata
 
 CONTENT_TYPE = "application/json"
 PERSISTENT = 2
@@ -80,7 +80,7 @@ def to_message(stored: StoredEvent) -> Message:
         "cloudEvents:sequence": f"{stored.position:019d}",
         "cloudEvents:time": at,
     }
-    traceparent = orjson.loads(stored.metadata).get("traceparent")
+    traceparent = decode_metadata(stored.metadata).traceparent
     if isinstance(traceparent, str):
         headers["traceparent"] = traceparent
     properties = Basic.Properties(

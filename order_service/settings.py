@@ -105,6 +105,7 @@ TIMELINE_LIMIT_DEFAULT = 200
 TIMELINE_LIMIT_MAX = 500
 LIST_TOTAL_MAX = 10_000  # counted no further
 LIST_SEARCH_LENGTH_MAX = 255  # of the longest text that can be searched for
+LIST_SEARCH_DIGITS_MIN = 4  # of the beginning of a number; fewer begin too many
 EXPORT_PAGE_ORDERS = 100  # in memory at a time
 EXPORT_SEND_TIMEOUT_S = 60.0  # a client that takes nothing of a page for so long is cut off
 READ_WAIT_S = 2  # for the writes that a reader has seen, unless it prefers otherwise

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Row, TextClause, text
+from sqlalchemy import Row, TextClause, TextualSelect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service import settings as limits
@@ -19,6 +19,7 @@ from projections import order_view
 from projections.cursors import Place
 from projections.filters import Conditions, Sort
 from projections.freshness import Progress, read_progress
+from projections.packing import Packed
 
 KEY = "order_id, created_at"
 DOCUMENT = "order_id, created_at, updated_at, total_minor, document"
@@ -94,13 +95,14 @@ async def read_page(
 @lru_cache(maxsize=256)
 def _statement(
     columns: str, conditions: str, column: str, descending: bool, placed: bool
-) -> TextClause:
+) -> TextClause | TextualSelect:
     compare, order = ("<", "DESC") if descending else (">", "ASC")
     beyond = f" AND ({column}, order_id) {compare} (:value, :order_id)" if placed else ""
-    return text(
+    statement = text(
         f"SELECT {columns} {_FROM} AND {conditions}{beyond} "
         f"ORDER BY {column} {order}, order_id {order} LIMIT :limit"
     )
+    return statement.columns(document=Packed) if columns == DOCUMENT else statement
 
 
 async def count(connection: AsyncConnection, conditions: Conditions) -> int:

@@ -13,6 +13,7 @@ from order_service.cache import Entry, OrderCache
 from order_service.domain import state as rules
 from order_service.domain.state import Order
 from order_service.representation import document
+from projections import packing
 from projections import projection as p
 
 NAME = "order_view"
@@ -81,6 +82,14 @@ async def write(connection: AsyncConnection, target: p.Target, rows: p.Rows) -> 
     await connection.execute(_upsert(target.table), target.identity | columns)
 
 
+def store(values: p.Row) -> p.Row:
+    return (*values[:-1], packing.pack(values[-1]))
+
+
+def restore(values: p.Row) -> p.Row:
+    return (*values[:-1], packing.unpack(values[-1]))
+
+
 async def refresh(cache: OrderCache, rows: p.Rows) -> None:
     """The cache holds nothing older than these rows, and no list page read before them."""
     shown = [
@@ -93,7 +102,7 @@ async def refresh(cache: OrderCache, rows: p.Rows) -> None:
     await cache.drop_lists({row["user_id"] for _, row in shown})
 
 
-# The value columns, as they are written: one array each.
+# The value columns, as they are written: one array each. The last one is packed.
 _TYPES: dict[str, type[TypeEngine[Any]]] = {
     "number": Text,
     "user_id": Uuid,
@@ -124,6 +133,8 @@ PROJECTION = p.Projection(
     add=add,
     write=write,
     refresh=refresh,
+    store=store,
+    restore=restore,
 )
 
 
@@ -141,7 +152,7 @@ _ORDER = text(
     "ON v.generation = (SELECT live_generation FROM read_models WHERE name = 'order_view' "
     "AND projection_version = :projection_version) "
     "AND v.partition = :partition AND v.order_id = :order_id"
-)
+).columns(document=packing.Packed)
 
 
 async def find_order(connection: AsyncConnection, order_id: UUID, partition: int) -> Row[Any]:

@@ -28,6 +28,7 @@ class Projection:
     makes of the table; `add` brings a row and a later change of it together. With
     `one_row_per_order` the key is the order's id and a later row replaces an earlier one: a rebuild
     may then copy rows in, and `verify` go by ranges. `refresh` tells the cache, after the commit.
+    `store` makes of the values what the table holds, and `restore` the values of that.
     """
 
     name: str
@@ -39,6 +40,8 @@ class Projection:
     add: Callable[[Row | None, Row], Row]
     write: Callable[[AsyncConnection, "Target", Rows], Awaitable[None]]
     refresh: Callable[[OrderCache, Rows], Awaitable[None]] | None = None
+    store: Callable[[Row], Row] = tuple
+    restore: Callable[[Row], Row] = tuple
 
     def merge(self, into: Rows, rows: Mapping[Row, Row]) -> None:
         for key, values in rows.items():
@@ -87,5 +90,6 @@ def arrays(projection: Projection, rows: Sequence[tuple[Row, Row]]) -> dict[str,
     """Rows as one array a column; in key order, so that two writers never wait for each other in a
     ring."""
     names = (*projection.key, *projection.values)
-    columns = zip(*(key + values for key, values in sorted(rows)), strict=True)
+    stored = ((key, projection.store(values)) for key, values in sorted(rows))
+    columns = zip(*(key + values for key, values in stored), strict=True)
     return {name: list(column) for name, column in zip(names, columns, strict=True)}

@@ -227,7 +227,7 @@ async def _load(connection: AsyncConnection, target: Target, rows: Rows) -> None
             table,
             schema_name=schema,
             columns=("generation", "partition", *projection.key, *projection.values),
-            records=[own + key + values for key, values in rows.items()],
+            records=[own + key + projection.store(values) for key, values in rows.items()],
         )
     except (ArithmeticError, TypeError, ValueError) as error:
         # What the driver cannot encode it calls a DataError everywhere but in COPY.

@@ -122,9 +122,9 @@ async def _read_rows(connection: AsyncConnection, target: Target, after: UUID) -
     parameters: dict[str, Any] = {"partition": target.partition}
     if target.projection.one_row_per_order:
         parameters |= {"after": after, "limit": limits.VERIFY_RANGE_ROWS}
-    keys = len(target.projection.key)
+    keys, restore = len(target.projection.key), target.projection.restore
     found = await connection.execute(_rows_statement(target), parameters)
-    return {tuple(row[:keys]): tuple(row[keys:]) for row in found}
+    return {tuple(row[:keys]): restore(row[keys:]) for row in found}
 
 
 def _rows_statement(target: Target) -> TextClause:

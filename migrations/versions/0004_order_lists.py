@@ -19,13 +19,19 @@ COLUMNS = {
     "units": "integer",
     "terms": "text[]",  # in lower case: SKUs, tracking numbers, the external reference
 }
+# Each is written at each event of an order. Times are of one moment for a batch of appends only, so that a list sorts
+# them as it reads; a total may be that of all orders. What every order passes through is left out of the last three:
+# lists of the other statuses would have to look for them from the newest order to the oldest.
 INDEXES = {
-    "order_view_created": "(created_at, order_id)",
-    "order_view_updated": "(updated_at, order_id)",
-    "order_view_status": "(status, created_at, order_id)",
+    "order_view_created": "(created_at)",
+    "order_view_updated": "(updated_at)",
+    "order_view_status": "(status, created_at)",
     "order_view_total": "(currency, total_minor, order_id)",
     "order_view_number": "(number text_pattern_ops)",
     "order_view_terms": "USING gin (terms)",
+    "order_view_payment": "(payment_status, created_at) WHERE payment_status <> 'PAID'",
+    "order_view_fulfillment": "(fulfillment_status, created_at) WHERE fulfillment_status <> 'DELIVERED'",
+    "order_view_credit": "(created_at) WHERE credit_due_minor > 0",
 }
 # Nobody is at work on a generation whose checkpoints are locked; one that has taken in nothing yet is as good as built
 # by any version of the code.
@@ -43,7 +49,11 @@ def upgrade() -> None:
     op.execute(f"ALTER TABLE read_models.order_view {columns}")
     for name, of in INDEXES.items():
         # ONLY: a full generation is not indexed, which would lock readers out. Each that is built from now on is.
-        op.execute(f"CREATE INDEX {name} ON {'' if empty else 'ONLY '}read_models.order_view {of}")
+        # An empty one is indexed in no time.
+        op.execute(
+            "-- squawk-ignore require-concurrent-index-creation\n"
+            f"CREATE INDEX {name} ON {'' if empty else 'ONLY '}read_models.order_view {of}"
+        )
     op.execute("RESET ROLE")
     if empty:
         op.execute(VERSION.format(2))
@@ -62,5 +72,7 @@ def downgrade() -> None:
 
 
 def _live_generation_is_empty() -> bool:
+    if op.get_context().as_sql:
+        return True
     positions = op.get_bind().execute(text(CHECKPOINTS)).scalars().all()
     return not any(positions)

@@ -4,6 +4,7 @@ The types come from the union `OrderEvent` itself: an event that is added there 
 nothing to register.
 """
 
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -66,7 +67,6 @@ class RecordedEvent:
 
 
 _CLASSES: dict[str, type[Any]] = {cls.__name__: cls for cls in get_args(OrderEvent)}
-_METADATA: TypeAdapter[Metadata] = TypeAdapter(Metadata)
 
 
 @cache
@@ -79,16 +79,37 @@ def encode(event: OrderEvent) -> str:
 
 
 def encode_metadata(metadata: Metadata) -> str:
-    """Without what is not known, since every event carries it."""
-    fields = {name: getattr(metadata, name) for name in Metadata.__slots__}
-    return orjson.dumps({k: v for k, v in fields.items() if v is not None}).decode()
+    """Without names, without what is not known at the end, the id in 22 letters: every event
+    carries it. Some 60 bytes an event less than as an object."""
+    actor = None if metadata.actor_id is None else _to_letters(metadata.actor_id)
+    fields = [
+        *(metadata.actor_type, actor, metadata.key),
+        *(metadata.fingerprint, metadata.correlation_id, metadata.traceparent),
+    ]
+    while fields[-1] is None:
+        fields.pop()
+    return orjson.dumps(fields).decode()
+
+
+def decode_metadata(stored: str) -> Metadata:
+    actor_type, *others = orjson.loads(stored)
+    actor = others[0] if others else None
+    return Metadata(actor_type, None if actor is None else _from_letters(actor), *others[1:])
+
+
+def _to_letters(value: UUID) -> str:
+    return urlsafe_b64encode(value.bytes)[:22].decode()
+
+
+def _from_letters(letters: str) -> UUID:
+    return UUID(bytes=urlsafe_b64decode(f"{letters}=="))
 
 
 def decode(stored: StoredEvent) -> RecordedEvent:
     """The event as today's code knows it; `UnreadableEvent` if it does not know it."""
     try:
         event = _decode_data(stored)
-        metadata = _METADATA.validate_json(stored.metadata)
+        metadata = decode_metadata(stored.metadata)
     except UnreadableEvent:
         raise
     except Exception as error:  # upcasters meet payloads that they were not written for

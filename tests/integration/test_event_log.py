@@ -94,7 +94,7 @@ async def test_of_fifty_appends_at_one_version_one_wins(
 async def test_a_bad_command_among_good_ones_fails_alone(
     log: EventLog, web_engine: AsyncEngine
 ) -> None:
-    """PostgreSQL's jsonb cannot hold U+0000; the edge refuses it, this is the net below."""
+    """No function of PostgreSQL reads U+0000; the edge refuses it, this is the net below."""
     zero = OrderPlaced(USER, "USD", (OrderLine(1, "a\0b", None, 1, 1),), 0, 0, 1)
     bad = Append(uuid7(), None, (zero,), BY_USER)
 

@@ -85,7 +85,7 @@ async def test_the_timer_cancels_what_is_unpaid_and_nothing_else(
     ]
     (actor,) = await rows(
         web_engine,
-        "SELECT DISTINCT metadata->>'actor_type' FROM events WHERE type = 'OrderCanceled'",
+        "SELECT DISTINCT metadata->>0 FROM events WHERE type = 'OrderCanceled'",
     )
 
     assert [o["status"] for o in orders] == ["CANCELED", "CANCELED", "PENDING", "PAID"]

@@ -1,5 +1,6 @@
 """Events as stored and back: every type, old shapes, and what today's code cannot read."""
 
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import fields, replace
 from datetime import UTC, datetime
@@ -91,7 +92,7 @@ EVENTS: list[OrderEvent] = [
 
 
 def stored(
-    type_: str, data: str, schema_version: int = 1, metadata: str = '{"actor_type": "user"}'
+    type_: str, data: str, schema_version: int = 1, metadata: str = '["user"]'
 ) -> StoredEvent:
     at = datetime(2026, 3, 1, tzinfo=UTC)
     return StoredEvent(1, 7, NEW_ID, 1, UUID(int=5), type_, schema_version, data, metadata, at)
@@ -122,7 +123,9 @@ def test_every_field_of_every_event_is_given_somewhere() -> None:
 
 
 def test_metadata_leaves_out_what_is_not_known() -> None:
-    assert encode_metadata(BY_USER) == f'{{"actor_type":"user","actor_id":"{USER}"}}'
+    letters = urlsafe_b64encode(USER.bytes)[:22].decode()
+    assert encode_metadata(BY_USER) == f'["user","{letters}"]'
+    assert encode_metadata(Metadata("system", key="k")) == '["system",null,"k"]'
 
 
 @pytest.mark.parametrize(

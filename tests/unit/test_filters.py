@@ -59,7 +59,6 @@ def test_every_filter_makes_a_condition() -> None:
     for asked in OTHER[:-1]:
         made = conditions(parsed(asked))
         assert made.sql != everything.sql
-        assert len(made.parameters) == len(asked)
     assert set(Filters.model_fields) == {name for asked in OTHER[:-1] for name in asked}
     assert conditions(parsed({}), user_id=USER).parameters == {"user_id": USER}
 
@@ -68,7 +67,8 @@ def test_every_filter_makes_a_condition() -> None:
     ("q", "parameters"),
     [
         ("PEN", {"term"}),
-        ("A-10", {"term", "number_from", "number_to"}),
+        ("A-1000", {"term", "number_from", "number_to"}),
+        ("A-100", {"term"}),
         ("a-10-", {"term", "number_from", "number_to"}),
         ("a-", {"term"}),
         ("A-10-77", {"term"}),

@@ -7,7 +7,7 @@ from aio_pika.connection import make_url
 from kombu.utils.url import parse_url
 
 from order_service.broker import broker_url
-from order_service.log.codec import StoredEvent
+from order_service.log.codec import Metadata, StoredEvent, encode_metadata
 from order_service.message import cloud_event_type, event_name, routing_key, to_message
 from order_service.settings import Settings
 
@@ -21,7 +21,7 @@ def stored(type_: str, data: str, metadata: str, schema_version: int = 1) -> Sto
 
 
 def test_the_body_is_the_event_with_its_payload_as_stored() -> None:
-    message = to_message(stored("OrderPlaced", '{"a": 1.10, "é": [null]}', "{}"))
+    message = to_message(stored("OrderPlaced", '{"a": 1.10, "é": [null]}', '["system"]'))
 
     assert message.body.decode() == (
         '{"event":"new_order","order_id":"00000000-0000-7000-8000-000000000102","version":3,'
@@ -31,7 +31,7 @@ def test_the_body_is_the_event_with_its_payload_as_stored() -> None:
 
 
 def test_the_headers_are_cloud_events_in_binary_mode() -> None:
-    properties = to_message(stored("OrderPaid", "{}", '{"actor_type": "system"}', 7)).properties
+    properties = to_message(stored("OrderPaid", "{}", '["system"]', 7)).properties
 
     assert properties.headers == {
         "cloudEvents:specversion": "1.0",
@@ -46,7 +46,7 @@ def test_the_headers_are_cloud_events_in_binary_mode() -> None:
 
 
 def test_the_trace_of_the_command_goes_on_in_the_message() -> None:
-    metadata = '{"actor_type": "system", "traceparent": "00-0af7651916cd43dd-01"}'
+    metadata = encode_metadata(Metadata("system", traceparent="00-0af7651916cd43dd-01"))
 
     headers = to_message(stored("OrderPaid", "{}", metadata)).properties.headers
 
