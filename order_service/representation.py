@@ -10,15 +10,16 @@ from typing import Any, overload
 
 import orjson
 
-from order_service.domain import money
 from order_service.domain import state as rules
-from order_service.domain.events import LineQuantity
-from order_service.domain.state import LineState, Order, Payment, Refund, Return, Shipment
+from order_service.domain.events import LineQuantity, OrderLine
+from order_service.domain.money import to_text
+from order_service.domain.state import Payment, Refund, Return, Shipment, Standing
 from order_service.log.fold import FoldedOrder
 
 
-def document(folded: FoldedOrder) -> bytes:
-    return orjson.dumps(as_json(folded))
+def document(folded: FoldedOrder, standing: Standing | None = None) -> bytes:
+    """`standing`: of this order, from who has it already."""
+    return orjson.dumps(as_json(folded, standing))
 
 
 def etag(folded: FoldedOrder) -> str:
@@ -26,30 +27,32 @@ def etag(folded: FoldedOrder) -> str:
     return f'"{folded.version}"'
 
 
-def as_json(folded: FoldedOrder) -> dict[str, Any]:
+def as_json(folded: FoldedOrder, standing: Standing | None = None) -> dict[str, Any]:
     order = folded.order
+    currency = order.currency
+    stands = standing or rules.standing(order)
     return {
         "id": folded.id,
         "number": folded.number,
         "user_id": order.user_id,
-        "status": rules.status(order),
-        "payment_status": rules.payment_status(order),
-        "fulfillment_status": rules.fulfillment_status(order),
-        "allowed_transitions": rules.allowed_transitions(order),
-        "currency": order.currency,
-        "total_price": _amount(rules.total_minor(order), order),
-        "shipping_fee": _amount(order.shipping_fee_minor, order),
-        "discount": _amount(order.discount_minor, order),
-        "authorized": _amount(rules.authorized_minor(order), order),
-        "captured": _amount(order.captured_minor, order),
-        "refunded": _amount(order.refunded_minor, order),
-        "refund_pending": _amount(order.refund_pending_minor, order),
-        "amount_due": _amount(rules.amount_due_minor(order), order),
-        "credit_due": _amount(rules.credit_due_minor(order), order),
-        "items": [_item(state, order) for state in order.lines.values()],
-        "payments": [_payment(payment, order) for payment in order.payments.values()],
+        "status": stands.status,
+        "payment_status": stands.payment_status,
+        "fulfillment_status": stands.fulfillment_status,
+        "allowed_transitions": rules.TRANSITIONS[stands.status],
+        "currency": currency,
+        "total_price": to_text(stands.total_minor, currency),
+        "shipping_fee": to_text(order.shipping_fee_minor, currency),
+        "discount": to_text(order.discount_minor, currency),
+        "authorized": to_text(stands.authorized_minor, currency),
+        "captured": to_text(order.captured_minor, currency),
+        "refunded": to_text(order.refunded_minor, currency),
+        "refund_pending": to_text(order.refund_pending_minor, currency),
+        "amount_due": to_text(stands.amount_due_minor, currency),
+        "credit_due": to_text(stands.credit_due_minor, currency),
+        "items": [_item(*state, currency) for state in order.lines.values()],
+        "payments": [_payment(payment, currency) for payment in order.payments.values()],
         "shipments": [_shipment(shipment) for shipment in order.shipments.values()],
-        "refunds": [_refund(refund, order) for refund in order.refunds.values()],
+        "refunds": [_refund(refund, currency) for refund in order.refunds.values()],
         "returns": [_return(returned) for returned in order.returns.values()],
         "external_reference": order.external_reference,
         "cancel_reason": order.cancel_reason,
@@ -59,31 +62,32 @@ def as_json(folded: FoldedOrder) -> dict[str, Any]:
     }
 
 
-def _item(state: LineState, order: Order) -> dict[str, Any]:
-    line = state.line
-    price = line.unit_price_minor
+def _item(
+    line: OrderLine, canceled: int, shipped: int, delivered: int, returned: int, currency: str
+) -> dict[str, Any]:
+    price, attributes = line.unit_price_minor, line.attributes
     return {
         "line_id": line.line_id,
         "sku": line.sku,
         "name": line.name,
         "quantity": line.quantity,
-        "unit_price": None if price is None else _amount(price, order),
-        "canceled": state.canceled,
-        "shipped": state.shipped,
-        "delivered": state.delivered,
-        "returned": state.returned,
+        "unit_price": None if price is None else to_text(price, currency),
+        "canceled": canceled,
+        "shipped": shipped,
+        "delivered": delivered,
+        "returned": returned,
         # sorted: the log keeps JSON objects without the order of their keys
-        "attributes": dict(sorted(line.attributes.items())),
+        "attributes": dict(sorted(attributes.items())) if attributes else {},
     }
 
 
-def _payment(payment: Payment, order: Order) -> dict[str, Any]:
+def _payment(payment: Payment, currency: str) -> dict[str, Any]:
     return {
         "id": payment.payment_id,
         "kind": "authorization" if payment.authorized_minor else "capture",
-        "authorized": _amount(payment.authorized_minor, order),
-        "open": _amount(payment.open_minor, order),
-        "captured": _amount(payment.captured_minor, order),
+        "authorized": to_text(payment.authorized_minor, currency),
+        "open": to_text(payment.open_minor, currency),
+        "captured": to_text(payment.captured_minor, currency),
         "source": payment.source,
         "method": payment.method,
         "provider_reference": payment.provider_reference,
@@ -104,11 +108,11 @@ def _shipment(shipment: Shipment) -> dict[str, Any]:
     }
 
 
-def _refund(refund: Refund, order: Order) -> dict[str, Any]:
+def _refund(refund: Refund, currency: str) -> dict[str, Any]:
     return {
         "id": refund.refund_id,
         "status": refund.status,
-        "amount": _amount(refund.amount_minor, order),
+        "amount": to_text(refund.amount_minor, currency),
         "cause": refund.cause,
         "reason": refund.reason,
         "payment_id": refund.payment_id,
@@ -133,14 +137,13 @@ def _quantities(lines: Sequence[LineQuantity]) -> list[dict[str, int]]:
     return [{"line_id": q.line_id, "quantity": q.quantity} for q in lines]
 
 
-def _amount(minor: int, order: Order) -> str:
-    return money.to_text(minor, order.currency)
-
-
 @overload
 def time_text(at: datetime) -> str: ...
 @overload
 def time_text(at: None) -> None: ...
 def time_text(at: datetime | None) -> str | None:
     """RFC 3339 in UTC, always with microseconds: one instant has one text."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if at else None
+    if at is None:
+        return None
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return utc.isoformat(timespec="microseconds")[:-6] + "Z"  # a third of strftime's time
