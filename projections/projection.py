@@ -41,6 +41,9 @@ class Projection:
     refresh: Callable[[OrderCache, Rows], Awaitable[None]] | None = None
 
     def merge(self, into: Rows, rows: Mapping[Row, Row]) -> None:
+        if self.one_row_per_order:
+            into.update(rows)
+            return
         for key, values in rows.items():
             into[key] = self.add(into.get(key), values)
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
-from order_service.domain.events import OrderEvent
 from order_service.domain.order import evolve
 from order_service.domain.state import Order
 from order_service.errors import UnreadableEvent
@@ -75,36 +74,37 @@ def fold_stored(
     version = folded.version if folded else 0
     order = folded.order if folded else None
     commands: Mapping[CommandKey, AnsweredCommand] = folded.commands if folded else {}
-    for last in stored:
-        first = first or last
-        try:
-            order = _after(order, decode_event(last), last, version, skipping)
+    try:
+        for last in stored:
+            first = first or last
+            event = decode_event(last)
+            _check_next(version, last.version, skipping)
+            order = evolve(order, event)
+            version = last.version
             if with_commands:
-                commands = _with_command(commands, decode_metadata(last), last.version)
-        except UnreadableEvent as error:
-            error.owner = order.user_id if order else None
-            raise
-        version = last.version
+                commands = _with_command(commands, decode_metadata(last), version)
+    except UnreadableEvent as error:
+        error.owner = order.user_id if order else None
+        raise
+    except Exception as error:  # whatever evolve stumbles over
+        assert last is not None
+        raise _misfit(last, order) from error
     if first is None or last is None or order is None:
         return folded
     return _folded(folded, first, last, order, commands, partitions)
 
 
-def _after(
-    before: Order | None, event: OrderEvent, stored: StoredEvent, version: int, skipping: bool
-) -> Order:
-    try:
-        _check_next(version, stored.version, skipping)
-        return evolve(before, event)
-    except Exception as error:  # whatever evolve stumbles over
-        raise UnreadableEvent(
-            "order-unreadable",
-            f"Event {stored.type} at partition {stored.partition}, "
-            f"position {stored.position} does not fit the order before it.",
-            partition=stored.partition,
-            position=stored.position,
-            stream_id=str(stored.stream_id),
-        ) from error
+def _misfit(stored: StoredEvent, before: Order | None) -> UnreadableEvent:
+    error = UnreadableEvent(
+        "order-unreadable",
+        f"Event {stored.type} at partition {stored.partition}, "
+        f"position {stored.position} does not fit the order before it.",
+        partition=stored.partition,
+        position=stored.position,
+        stream_id=str(stored.stream_id),
+    )
+    error.owner = before.user_id if before else None
+    return error
 
 
 def _check_next(before: int, version: int, skipping: bool) -> None:
