@@ -4,7 +4,7 @@ The document is a pure function of the stream up to its version: the same for ev
 and clock, so that ETag, cache, repeats and rebuilt read models agree byte for byte.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, overload
 
@@ -13,7 +13,6 @@ from msgspec import Struct
 from msgspec.json import Encoder
 
 from order_service.domain import state as rules
-from order_service.domain.events import LineQuantity
 from order_service.domain.money import to_text
 from order_service.domain.state import Order, Payment, Refund, Return, Shipment, Standing
 from order_service.log.fold import FoldedOrder
@@ -82,8 +81,8 @@ def _fields(folded: FoldedOrder, stands: Standing) -> dict[str, Any]:
         "external_reference": order.external_reference,
         "cancel_reason": order.cancel_reason,
         "version": folded.version,
-        "created_at": time_text(folded.created_at),
-        "updated_at": time_text(folded.updated_at),
+        "created_at": _time(folded.created_at),
+        "updated_at": _time(folded.updated_at),
     }
 
 
@@ -117,7 +116,7 @@ def _payment(payment: Payment, currency: str) -> dict[str, Any]:
         "source": payment.source,
         "method": payment.method,
         "provider_reference": payment.provider_reference,
-        "expires_at": time_text(payment.expires_at),
+        "expires_at": _time(payment.expires_at),
         "failure_code": payment.failure_code,
     }
 
@@ -125,11 +124,11 @@ def _payment(payment: Payment, currency: str) -> dict[str, Any]:
 def _shipment(shipment: Shipment) -> dict[str, Any]:
     return {
         "id": shipment.shipment_id,
-        "lines": _quantities(shipment.lines),
+        "lines": shipment.lines,
         "carrier": shipment.carrier,
         "tracking_number": shipment.tracking_number,
-        "dispatched_at": time_text(shipment.dispatched_at),
-        "delivered_at": time_text(shipment.delivered_at),
+        "dispatched_at": _time(shipment.dispatched_at),
+        "delivered_at": _time(shipment.delivered_at),
         "voided": shipment.voided,
     }
 
@@ -153,14 +152,20 @@ def _return(returned: Return) -> dict[str, Any]:
         "status": returned.status,
         "reason": returned.reason,
         "lines": [
-            {**line, "received": returned.received.get(line["line_id"], 0)}
-            for line in _quantities(returned.lines)
+            {
+                "line_id": line.line_id,
+                "quantity": line.quantity,
+                "received": returned.received.get(line.line_id, 0),
+            }
+            for line in returned.lines
         ],
     }
 
 
-def _quantities(lines: Sequence[LineQuantity]) -> list[dict[str, int]]:
-    return [{"line_id": q.line_id, "quantity": q.quantity} for q in lines]
+def _time(at: datetime | None) -> datetime | str | None:
+    """What is written as `time_text`, in a tenth of its time: msgspec only leaves out a fraction
+    of nothing."""
+    return at if at and at.microsecond and at.tzinfo is UTC else time_text(at)
 
 
 @overload

@@ -51,11 +51,12 @@ T = TypeVar("T", Order, Payment, Shipment, Refund, Return)
 def _but(whole: T, **fields: Any) -> T:
     """As `dataclasses.replace`, in an eighth of its time (0.5 us an order instead of 4.4): it fills
     the copy's dictionary at once, where `__init__` sets a frozen object's fields one by one."""
-    assert fields.keys() <= vars(whole).keys(), "no field is new"
     copy = object.__new__(type(whole))
     attributes = vars(copy)
     attributes.update(vars(whole))
+    count = len(attributes)
     attributes.update(fields)
+    assert len(attributes) == count, "no field is new"
     return copy
 
 
@@ -159,13 +160,14 @@ def _lines_with(
     """The lines with these units counted in a column more (1), or no longer (-1)."""
     lines = dict(order.lines)
     for part in parts:
-        line, canceled, was_shipped, was_delivered, was_returned = lines[part.line_id]
-        lines[part.line_id] = LineState(
+        line_id, quantity = part.line_id, part.quantity
+        line, canceled, was_shipped, was_delivered, was_returned = lines[line_id]
+        lines[line_id] = LineState(
             line,
             canceled,
-            was_shipped + shipped * part.quantity,
-            was_delivered + delivered * part.quantity,
-            was_returned + returned * part.quantity,
+            was_shipped + shipped * quantity,
+            was_delivered + delivered * quantity,
+            was_returned + returned * quantity,
         )
     return lines
 

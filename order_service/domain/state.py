@@ -204,14 +204,14 @@ def standing(order: Order) -> Standing:
     payable = 0 if order.cancel_reason else total
     net = net_minor(order)
     return Standing(
-        status=_status(order, lines),
-        payment_status=_payment_status(order, total),
-        fulfillment_status=_fulfillment_status(order, lines),
-        total_minor=total,
-        authorized_minor=authorized_minor(order),
-        amount_due_minor=max(0, payable - net),
-        credit_due_minor=max(0, net - order.refund_pending_minor - payable),
-        units=lines.active,
+        _status(order, lines),
+        _payment_status(order, total),
+        _fulfillment_status(order, lines),
+        total,
+        authorized_minor(order),
+        max(0, payable - net),
+        max(0, net - order.refund_pending_minor - payable),
+        lines.active,
     )
 
 
