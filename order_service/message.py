@@ -80,7 +80,7 @@ def to_message(stored: StoredEvent) -> Message:
         "cloudEvents:sequence": f"{stored.position:019d}",
         "cloudEvents:time": at,
     }
-    traceparent = decode_metadata(stored.metadata).traceparent
+    traceparent = decode_metadata(stored).traceparent
     if isinstance(traceparent, str):
         headers["traceparent"] = traceparent
     properties = Basic.Properties(

@@ -62,6 +62,7 @@ ADVANCE_BACKOFF_S = (1.0, 2.0, 5.0, 15.0, 30.0)  # of a partition that fails; th
 PARKINGS_PER_MINUTE_MAX = 100
 SUSPECT_TRIES_MAX = 3
 REBUILD_RANGE_EVENTS = 20_000
+REBUILD_INDEXES_AT_ONCE = 2
 REPLAY_STATEMENT_TIMEOUT_MS = 3_600_000  # building an index, comparing two generations
 SWAP_ATTEMPTS_MAX = 10
 SWAP_DELTA_EVENTS_MAX = 1_000  # what a swap may apply while it holds the live checkpoints

@@ -23,25 +23,26 @@ def rows(change: p.Change) -> p.Rows:
     """The order as it is after the change."""
     folded = change[1]
     order = folded.order
+    standing = rules.standing(order)
     return {
         (folded.id,): (
             folded.number,
             order.user_id,
             order.external_reference,
-            rules.status(order),
-            rules.payment_status(order),
-            rules.fulfillment_status(order),
+            standing.status,
+            standing.payment_status,
+            standing.fulfillment_status,
             order.currency,
-            rules.total_minor(order),
-            rules.amount_due_minor(order),
-            rules.credit_due_minor(order),
+            standing.total_minor,
+            standing.amount_due_minor,
+            standing.credit_due_minor,
             len(order.lines),
-            rules.units(order),
+            standing.units,
             terms(order),
             folded.version,
             folded.created_at,
             folded.updated_at,
-            document(folded),
+            document(folded, standing),
         )
     }
 

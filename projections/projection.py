@@ -44,6 +44,9 @@ class Projection:
     restore: Callable[[Row], Row] = tuple
 
     def merge(self, into: Rows, rows: Mapping[Row, Row]) -> None:
+        if self.one_row_per_order:
+            into.update(rows)
+            return
         for key, values in rows.items():
             into[key] = self.add(into.get(key), values)
 

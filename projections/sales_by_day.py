@@ -20,8 +20,9 @@ Sales = tuple[int, int, int]  # orders, revenue_minor, units
 
 def contribution(folded: FoldedOrder) -> tuple[Day, Sales]:
     order = folded.order
-    day = (folded.created_at.astimezone(UTC).date(), order.currency, rules.status(order))
-    return day, (1, rules.total_minor(order), rules.units(order))
+    standing = rules.standing(order)
+    day = (folded.created_at.astimezone(UTC).date(), order.currency, standing.status)
+    return day, (1, standing.total_minor, standing.units)
 
 
 def rows(change: p.Change) -> p.Rows:

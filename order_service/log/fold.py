@@ -9,7 +9,13 @@ from order_service.domain.order import evolve
 from order_service.domain.state import Order
 from order_service.errors import UnreadableEvent
 from order_service.ids import order_number
-from order_service.log.codec import RecordedEvent, StoredEvent, decode
+from order_service.log.codec import (
+    Metadata,
+    RecordedEvent,
+    StoredEvent,
+    decode_event,
+    decode_metadata,
+)
 
 # The principal, its Idempotency-Key, and whether the target was the collection: a key that created
 # the order is free for commands on it.
@@ -42,16 +48,12 @@ class FoldedOrder:
     rendered: bytes | None = field(default=None, init=False, compare=False, repr=False)
 
 
-def fold(
-    folded: FoldedOrder | None, recorded: RecordedEvent, partitions: int, *, skipping: bool = False
-) -> FoldedOrder:
-    """The order after `recorded`, which is the next event of its stream.
-
-    `skipping`: events may be left out before it; the version is that of the last one all the same.
-    """
-    _check_next(folded.version if folded else 0, recorded, skipping)
+def fold(folded: FoldedOrder | None, recorded: RecordedEvent, partitions: int) -> FoldedOrder:
+    """The order after `recorded`, which is the next event of its stream."""
+    version = recorded.version
+    _check_next(folded.version if folded else 0, version, skipping=False)
     order = evolve(folded.order if folded else None, recorded.event)
-    commands = _with_command(folded.commands if folded else {}, recorded)
+    commands = _with_command(folded.commands if folded else {}, recorded.metadata, version)
     return _folded(folded, recorded, recorded, order, commands, partitions)
 
 
@@ -61,44 +63,50 @@ def fold_stored(
     folded: FoldedOrder | None = None,
     *,
     skipping: bool = False,
+    with_commands: bool = False,
 ) -> FoldedOrder | None:
     """A whole stream, or more of one; `UnreadableEvent` if today's code fails on an event of it.
 
-    As `fold` event by event; what is around the order's state is put together once, at the end,
-    since replay comes here for every event there is.
+    `skipping`: events may be left out before each; the version is that of the last one all the
+    same. `with_commands`: what repeats are known by is wanted too; else metadata is not looked at.
+    What is around the order's state is put together once, at the end, since replay comes here for
+    every event there is.
     """
     first = last = None
     version = folded.version if folded else 0
     order = folded.order if folded else None
     commands: Mapping[CommandKey, AnsweredCommand] = folded.commands if folded else {}
-    for row in stored:
-        try:
-            last = decode(row)
+    try:
+        for last in stored:
             first = first or last
-            order = _after(order, last, version, skipping)
-        except UnreadableEvent as error:
-            error.owner = order.user_id if order else None
-            raise
-        version = last.version
-        commands = _with_command(commands, last)
+            event = decode_event(last)
+            _check_next(version, last.version, skipping)
+            order = evolve(order, event)
+            version = last.version
+            if with_commands:
+                commands = _with_command(commands, decode_metadata(last), version)
+    except UnreadableEvent as error:
+        error.owner = order.user_id if order else None
+        raise
+    except Exception as error:  # whatever evolve stumbles over
+        assert last is not None
+        raise _misfit(last, order) from error
     if first is None or last is None or order is None:
         return folded
     return _folded(folded, first, last, order, commands, partitions)
 
 
-def _after(before: Order | None, recorded: RecordedEvent, version: int, skipping: bool) -> Order:
-    try:
-        _check_next(version, recorded, skipping)
-        return evolve(before, recorded.event)
-    except Exception as error:  # whatever evolve stumbles over
-        raise UnreadableEvent(
-            "order-unreadable",
-            f"Event {type(recorded.event).__name__} at partition {recorded.partition}, "
-            f"position {recorded.position} does not fit the order before it.",
-            partition=recorded.partition,
-            position=recorded.position,
-            stream_id=str(recorded.stream_id),
-        ) from error
+def _misfit(stored: StoredEvent, before: Order | None) -> UnreadableEvent:
+    error = UnreadableEvent(
+        "order-unreadable",
+        f"Event {stored.type} at partition {stored.partition}, "
+        f"position {stored.position} does not fit the order before it.",
+        partition=stored.partition,
+        position=stored.position,
+        stream_id=str(stored.stream_id),
+    )
+    error.owner = before.user_id if before else None
+    return error
 
 
 def fold_recorded(
@@ -112,9 +120,9 @@ def fold_recorded(
     commands: Mapping[CommandKey, AnsweredCommand] = folded.commands if folded else {}
     state = folded.order if folded else None
     for event in recorded:
-        _check_next(version, event, skipping=False)
+        _check_next(version, event.version, skipping=False)
         version = event.version
-        commands = _with_command(commands, event)
+        commands = _with_command(commands, event.metadata, version)
         if order is None:
             state = evolve(state, event.event)
     after = order or state
@@ -122,16 +130,16 @@ def fold_recorded(
     return _folded(folded, recorded[0], recorded[-1], after, commands, partitions)
 
 
-def _check_next(version: int, recorded: RecordedEvent, skipping: bool) -> None:
-    assert recorded.version == version + 1 or (skipping and recorded.version > version), (
+def _check_next(before: int, version: int, skipping: bool) -> None:
+    assert version == before + 1 or (skipping and version > before), (
         "a stream is folded without gaps, in order"
     )
 
 
 def _folded(
     before: FoldedOrder | None,
-    first: RecordedEvent,
-    last: RecordedEvent,
+    first: RecordedEvent | StoredEvent,
+    last: RecordedEvent | StoredEvent,
     order: Order,
     commands: Mapping[CommandKey, AnsweredCommand],
     partitions: int,
@@ -160,14 +168,11 @@ def _folded(
 
 
 def _with_command(
-    commands: Mapping[CommandKey, AnsweredCommand], recorded: RecordedEvent
+    commands: Mapping[CommandKey, AnsweredCommand], metadata: Metadata, version: int
 ) -> Mapping[CommandKey, AnsweredCommand]:
-    metadata = recorded.metadata
     if metadata.key is None or metadata.fingerprint is None or metadata.actor_id is None:
         return commands
     created = commands.get((metadata.actor_id, metadata.key, True))
-    creation = recorded.version == 1 or (
-        created is not None and created.fingerprint == metadata.fingerprint
-    )
-    answered = AnsweredCommand(metadata.fingerprint, recorded.version)
+    creation = version == 1 or (created is not None and created.fingerprint == metadata.fingerprint)
+    answered = AnsweredCommand(metadata.fingerprint, version)
     return {**commands, (metadata.actor_id, metadata.key, creation): answered}

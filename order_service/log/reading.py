@@ -50,9 +50,11 @@ _STREAMS = text(
     f"SELECT {_COLUMNS} FROM events WHERE partition = :partition AND stream_id = ANY (:streams) "  # noqa: S608
     "AND position <= :up_to ORDER BY stream_id, version"
 ).bindparams(bindparam("streams", type_=ARRAY(Uuid)))
-_RANGE = text(
-    f"SELECT {_COLUMNS} FROM events WHERE partition = :partition AND stream_id > :after_stream "  # noqa: S608
-    "AND position <= :up_to ORDER BY stream_id, version LIMIT :limit"
+# Where every event there is passes by, what no read model shows is left out: metadata.
+_RANGE = (
+    "SELECT partition, position, stream_id, version, event_id, type, schema_version, "
+    "data::text, '', recorded_at FROM events WHERE partition = $1 AND stream_id > $2 "
+    "AND position <= $3 ORDER BY stream_id, version LIMIT $4"
 )
 _PLACED_AT = text(
     "SELECT stream_id FROM events WHERE partition = :partition AND position = :position "
@@ -67,7 +69,7 @@ def partition_of(stream_id: UUID, partitions: int) -> int:
 
 
 def _stored(rows: Sequence[Row[Any]]) -> list[StoredEvent]:
-    return [StoredEvent(*tuple(row)) for row in rows]
+    return list(map(StoredEvent._make, rows))
 
 
 async def heads(connection: AsyncConnection) -> dict[int, int]:
@@ -165,14 +167,13 @@ async def read_stream_range(
     up_to_position: int,
     limit: int,
 ) -> list[StoredEvent]:
-    """The partition stream by stream, from the stream after `after_stream`, at most `limit` events.
+    """The partition stream by stream, from the stream after `after_stream`, at most `limit` events,
+    without their metadata (it is empty).
 
-    The last stream may be cut off by `limit`: a caller reads on from the one before it.
+    The last stream may be cut off by `limit`: a caller reads on from the one before it. By the
+    driver itself: SQLAlchemy's rows take twice the time of all the rest of reading.
     """
-    parameters = {
-        "partition": partition,
-        "after_stream": after_stream,
-        "up_to": up_to_position,
-        "limit": limit,
-    }
-    return _stored((await connection.execute(_RANGE, parameters)).all())
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert driver is not None
+    found = await driver.fetch(_RANGE, partition, after_stream, up_to_position, limit)
+    return list(map(StoredEvent._make, found))

@@ -1,7 +1,6 @@
 """Streams folded into orders: versions, times, commands, and events that do not fit."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -73,7 +72,9 @@ def test_commands_are_known_by_who_asked_under_which_key_with_their_last_version
     keyed = Metadata("user", USER, "pay", "print")
     nameless = Metadata("system", None, "pay", "print")
 
-    folded = fold_stored(stream(*LIFE, metadata=[BY_USER, keyed, keyed, nameless, BY_USER]), 4)
+    folded = fold_stored(
+        stream(*LIFE, metadata=[BY_USER, keyed, keyed, nameless, BY_USER]), 4, with_commands=True
+    )
 
     assert folded is not None
     assert folded.commands == {(USER, "pay", False): AnsweredCommand("print", 3)}
@@ -84,7 +85,9 @@ def test_the_key_of_a_creation_is_apart_from_those_of_commands() -> None:
     paid = Metadata("user", USER, "k", "paying")
     free = OrderPlaced(USER, "USD", (PEN,), 0, 0, 0)
 
-    folded = fold_stored(stream(free, PAID, CAPTURED, metadata=[created, created, paid]), 4)
+    folded = fold_stored(
+        stream(free, PAID, CAPTURED, metadata=[created, created, paid]), 4, with_commands=True
+    )
 
     assert folded is not None
     assert folded.commands == {
@@ -111,7 +114,7 @@ def test_an_event_that_does_not_fit_what_was_before_it_is_unreadable(
 
 
 def test_an_unreadable_order_is_its_owners_if_its_first_event_says_so() -> None:
-    rows = [replace(row, type="OrderFrobnicated") for row in stream(PLACED, CAPTURED)]
+    rows = [row._replace(type="OrderFrobnicated") for row in stream(PLACED, CAPTURED)]
 
     with pytest.raises(UnreadableEvent) as first:
         fold_stored(rows, 4)

@@ -1,9 +1,11 @@
 """The document of an order, byte for byte: what is written here is what clients have stored."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
 import orjson
+import pytest
 
 from order_service.domain.events import (
     LineQuantity,
@@ -21,6 +23,7 @@ from order_service.representation import document
 from tests.examples import AT, BY_USER, CAPTURED, NEW_ID, PAID, PLACED, SHIPPED, USER
 
 SHIPMENT = UUID(int=7)
+EAST = timezone(timedelta(hours=5, minutes=30))
 PAIRS = [("b", "1"), ("a", "2")]
 
 
@@ -122,6 +125,27 @@ def test_an_agreed_total_shows_no_prices() -> None:
     shown = orjson.loads(document(folded(OrderPlaced(USER, "USD", (line,), 0, 0, 1000))))
 
     assert (shown["total_price"], shown["items"][0]["unit_price"]) == ("10.00", None)
+
+
+@pytest.mark.parametrize("microsecond", [0, 1, 100_000, 999_999])
+def test_times_always_have_six_digits(microsecond: int) -> None:
+    at = datetime(2026, 3, 1, 12, 0, 0, microsecond, tzinfo=UTC)
+    dispatched = ShipmentDispatched(SHIPMENT, (LineQuantity(1, 2),), at)
+
+    for then in (dispatched, replace(dispatched, dispatched_at=at.astimezone(EAST))):
+        shown = orjson.loads(document(folded(PLACED, then)))
+
+        assert shown["shipments"][0]["dispatched_at"] == f"2026-03-01T12:00:00.{microsecond:06d}Z"
+
+
+def test_text_is_written_as_it_is_but_for_what_json_escapes() -> None:
+    """As in the documents that are stored already, which another writer of JSON wrote."""
+    text = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x11000)]))
+    line = OrderLine(1, text, text, 1, 1)
+
+    shown = document(folded(OrderPlaced(USER, "USD", (line,), 0, 0, 1)))
+
+    assert orjson.dumps({"sku": text, "name": text})[1:-1] in shown
 
 
 def test_the_order_of_an_attributes_keys_changes_nothing() -> None:
