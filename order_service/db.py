@@ -78,15 +78,21 @@ def create_engine(
 
 
 @asynccontextmanager
-async def driver_connection(engine: AsyncEngine) -> AsyncIterator[asyncpg.Connection]:
-    """A connection of the pool as the driver knows it, for statements that run so often that
-    SQLAlchemy's share of their cost was measured to matter: placeholders are $1, $2, each statement
-    stands alone, errors are the driver's. After any of them the connection is gone, since the pool
-    cannot see which ones end it."""
+async def driver_connection(
+    engine: AsyncEngine,
+) -> AsyncIterator[tuple[AsyncConnection, asyncpg.Connection]]:
+    """A connection of the pool in AUTOCOMMIT, and the same as the driver knows it: for statements
+    that run so often that SQLAlchemy's share of their cost was measured to matter. The driver has
+    $1, $2 for placeholders, errors of its own, and `transaction()`, which holds for both.
+
+    After any error the connection is closed: the pool cannot see which of the driver's end it.
+    """
     async with engine.connect() as connection:
-        raw = await connection.get_raw_connection()
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        driver = (await connection.get_raw_connection()).driver_connection
+        assert driver is not None
         try:
-            yield raw.driver_connection
+            yield connection, driver
         except BaseException:
             await connection.invalidate()
             raise

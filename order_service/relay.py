@@ -89,7 +89,7 @@ async def _session(
     channel = await broker.open_channel(rabbitmq)
     underlay = await channel.get_underlay_channel()
     assert isinstance(underlay, Channel)  # aio-pika has no other
-    async with driver_connection(engine) as connection:
+    async with driver_connection(engine) as (_, connection):
         relay = Relay(connection, underlay, me)
         await relay.begin()
         logger.info("relay: publishing")

@@ -57,6 +57,7 @@ FLOWER_TASKS_MAX = 2_000
 
 # --- projections ----------------------------------------------------------------------------------
 ADVANCE_BATCH_EVENTS = 500
+ADVANCE_PARTITIONS = 4  # that one task brings forward: their batches share statements
 ADVANCE_TIME_S = 0.25
 ADVANCE_BACKOFF_S = (1.0, 2.0, 5.0, 15.0, 30.0)  # of a partition that fails; the last one repeats
 PARKINGS_PER_MINUTE_MAX = 100

@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Collection, Sequence
 from functools import partial
-from itertools import product
 
 import orjson
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
@@ -83,7 +82,7 @@ async def _forward(arrivals: Arrivals, partitions: Collection[int], sender: Task
         while not arrivals.empty():
             batch.append(arrivals.get_nowait())
         moved = _moved_on(batch, partitions)
-        await sender.send_advance(product(PROJECTIONS, moved))
+        await sender.send_advance(moved)
         # They arrived in order, so this acknowledges the whole batch.
         await batch[-1].ack(multiple=True)
 
@@ -118,7 +117,7 @@ async def _tick(engine: AsyncEngine, sender: TaskSender) -> None:
         await asyncio.sleep(limits.TICK_S)
         async with engine.connect() as connection:
             now = {_place(found) for found in await behind(connection) if found.name in PROJECTIONS}
-        await sender.send_advance((name, partition) for name, partition, _ in sorted(now & before))
+        await sender.send_advance({partition for _, partition, _ in now & before})
         before = now
 
 
