@@ -9,6 +9,7 @@ import logging
 import time
 from dataclasses import dataclass
 
+import asyncpg
 from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -53,8 +54,8 @@ _SUSPECT = text(
     "UPDATE checkpoints SET suspect_position = :suspect, suspect_tries = :tries "
     "WHERE name = :name AND generation = :generation AND partition = :partition"
 )
-_BEHIND = text(
-    "SELECT c.name, c.partition, c.position, p.position AS head FROM checkpoints c "
+_BEHIND = (
+    "SELECT c.name, c.partition, c.position FROM checkpoints c "
     "JOIN read_models m ON m.name = c.name AND m.live_generation = c.generation "
     "JOIN partitions p ON p.partition = c.partition "
     "WHERE c.position < p.position ORDER BY c.name, c.partition"
@@ -68,7 +69,6 @@ class Behind:
     name: str
     partition: int
     position: int
-    head: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +111,9 @@ class Pauses:
 pauses = Pauses()  # of this worker process
 
 
-async def behind(connection: AsyncConnection) -> list[Behind]:
+async def behind(driver: asyncpg.Connection) -> list[Behind]:
     """Where there is something to do, whether or not anybody was told."""
-    return [Behind(*row) for row in await connection.execute(_BEHIND)]
+    return [Behind(*row) for row in await driver.fetch(_BEHIND)]
 
 
 async def advance(

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.cache import Entry, Lease, OrderCache
 from order_service.cache_entries import CachedList, CachedOrder
+from order_service.db import driver_connection
 from projections.advance import advance, behind, pauses
 from tests.examples import CAPTURED, PAID, PLACED, USER
 from tests.given_log import given_order
@@ -171,10 +172,10 @@ async def test_what_nobody_was_told_about_is_found(
     await given_order(web_engine, PLACED, partition=2)
     await advance(projector_engine, cache, "order_view", 2)
 
-    async with projector_engine.connect() as connection:
-        found = [(b.name, b.partition, b.position, b.head) for b in await behind(connection)]
+    async with driver_connection(projector_engine) as (_, driver):
+        found = [(b.name, b.partition, b.position) for b in await behind(driver)]
 
-    assert found == [("customer_summary", 2, 0, 1), ("sales_by_day", 2, 0, 1)]
+    assert found == [("customer_summary", 2, 0), ("sales_by_day", 2, 0)]
 
 
 async def test_code_of_another_version_does_not_touch_the_live_generation(
