@@ -23,7 +23,7 @@ one.
 import re
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import orjson
@@ -74,6 +74,7 @@ def content(stored: StoredEvent) -> bytes:
     )
 
 
+@lru_cache(64)  # the events of one append have one time
 def time_text(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # sessions are in UTC
 

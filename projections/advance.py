@@ -7,7 +7,7 @@ the lock go, so what the first was told about is not forgotten.
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import asyncpg
 from sqlalchemy import TextClause, text
@@ -54,8 +54,10 @@ _SUSPECT = text(
     "UPDATE checkpoints SET suspect_position = :suspect, suspect_tries = :tries "
     "WHERE name = :name AND generation = :generation AND partition = :partition"
 )
+# xmax: the last transaction that has locked this version of the row; is it still at work?
 _BEHIND = (
-    "SELECT c.name, c.partition, c.position FROM checkpoints c "
+    "SELECT c.name, c.partition, c.position, c.xmax NOT IN "
+    "(SELECT x::xid FROM pg_snapshot_xip(pg_current_snapshot()) x) AS free FROM checkpoints c "
     "JOIN read_models m ON m.name = c.name AND m.live_generation = c.generation "
     "JOIN partitions p ON p.partition = c.partition "
     "WHERE c.position < p.position ORDER BY c.name, c.partition"
@@ -64,11 +66,13 @@ _BEHIND = (
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """A live checkpoint that the log has passed."""
+    """A live checkpoint that the log has passed. Not `free`: a worker holds it, and will look at
+    the head once more after it has let go; so nobody need tell it anything."""
 
     name: str
     partition: int
     position: int
+    free: bool = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,9 +80,9 @@ async def _forward(arrivals: Arrivals, driver: asyncpg.Connection, sender: TaskS
     while True:
         message = await _next(arrivals)
         now = {found for found in await behind(driver) if found.name in PROJECTIONS}
-        # Nobody told: sends where a checkpoint stands where it stood a look ago. One that moves has
-        # a worker already.
-        await sender.send_advance({found.partition for found in (now if message else now & before)})
+        # Where nobody told: what stands where it stood a look ago. What moves has a worker already.
+        sought = {found for found in now if found.free} if message else now & before
+        await sender.send_advance({found.partition for found in sought})
         before = now
         if message:
             await message.ack()

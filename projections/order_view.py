@@ -1,6 +1,7 @@
 """order_view: one row an order, with what lists filter and sort by, and the bytes served."""
 
 from functools import cache
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -95,14 +96,9 @@ async def write(connection: AsyncConnection, parts: p.Parts) -> None:
 
 async def refresh(cache: OrderCache, rows: p.Rows) -> None:
     """The cache holds nothing older than these rows, and no list page read before them."""
-    shown = [
-        (order_id, dict(zip(PROJECTION.values, values, strict=True)))
-        for (order_id,), values in rows.items()
-    ]
-    await cache.refresh(
-        [Entry(order_id, r["version"], r["user_id"], r["document"]) for order_id, r in shown]
-    )
-    await cache.drop_lists({row["user_id"] for _, row in shown})
+    shown = [(order_id, *_shown(values)) for (order_id,), values in rows.items()]
+    await cache.refresh([Entry(*row) for row in shown])
+    await cache.drop_lists({owner for _, _, owner, _ in shown})
 
 
 # The value columns, as they are written: one array each.
@@ -125,6 +121,7 @@ _TYPES: dict[str, type[TypeEngine[Any]]] = {
     "updated_at": p.UtcTime,
     "document": LargeBinary,
 }
+_shown = itemgetter(*map(list(_TYPES).index, ("version", "user_id", "document")))
 _FIXED = {"number", "user_id", "external_reference", "currency", "created_at"}
 PROJECTION = p.Projection(
     name=NAME,

@@ -173,9 +173,26 @@ async def test_what_nobody_was_told_about_is_found(
     await advance(projector_engine, cache, "order_view", 2)
 
     async with driver_connection(projector_engine) as (_, driver):
-        found = [(b.name, b.partition, b.position) for b in await behind(driver)]
+        found = [(b.name, b.partition, b.position, b.free) for b in await behind(driver)]
 
-    assert found == [("customer_summary", 2, 0), ("sales_by_day", 2, 0)]
+    assert found == [("customer_summary", 2, 0, True), ("sales_by_day", 2, 0, True)]
+
+
+async def test_what_a_worker_holds_is_not_free_until_it_lets_go(
+    web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
+) -> None:
+    await given_order(web_engine, PLACED)
+    async with projector_engine.begin() as holder:
+        await holder.execute(text("SELECT FROM checkpoints WHERE name = 'order_view' FOR UPDATE"))
+
+        async with driver_connection(projector_engine) as (_, driver):
+            held = [b.name for b in await behind(driver) if not b.free]
+
+    await advance_all(projector_engine, cache)
+    await given_order(web_engine, PLACED)
+    async with driver_connection(projector_engine) as (_, driver):
+        assert [b.free for b in await behind(driver)] == [True, True, True]
+    assert held == ["order_view"]
 
 
 async def test_code_of_another_version_does_not_touch_the_live_generation(
