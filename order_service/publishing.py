@@ -1,11 +1,12 @@
 """A window of events, published in one write. May import message, broker and log.codec.
 
-For speed alone, in this one place: aiormq's own `basic_publish` marshals every header of every
-message anew and makes four tasks and futures for it. Here pamqp marshals the frames around one
+For speed alone, in this one place: aiormq's own `basic_publish` marshals every header of
+every message anew and makes tasks and futures for it. Here pamqp marshals the frames around one
 event of a kind once, and the values of each further one are put in its place; a window is one item
 of aiormq's write queue. aiormq still counts the confirms and finds the message of a return: what it
-keeps for each message, this keeps for it. Measured, 256 messages a window: 19 instead of 166
-microseconds of this process a message.
+keeps for each message, this keeps for it. Measured, 200 messages a window: 34 instead of 183
+microseconds of this process a message, 86 instead of 165 of RabbitMQ, which gets them in one piece;
+10 a window: 81 instead of 240, and 160 instead of 310.
 """
 
 import asyncio

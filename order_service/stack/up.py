@@ -27,10 +27,6 @@ FED_QUEUES = (
     "orders.tasks",
 )  # an order goes all the way once both have a consumer
 READY_TIMEOUT_S = 2.0
-# Where cores are scarce, answers come first: what the log feeds then goes in larger batches, which
-# cost less an event.
-ANSWERING = ("web", "migrate")
-BACKGROUND_NICENESS = 5
 
 
 @dataclass(frozen=True)
@@ -137,8 +133,7 @@ def order_service_roles(state: State, port: int, settings: Mapping[str, str]) ->
 
     def command(name: str, port: int | None = None, *options: str) -> Command:
         argv = (sys.executable, "-m", "order_service.cli", name, *options)
-        niceness = 0 if name in ANSWERING else BACKGROUND_NICENESS
-        return Command(name, argv, environment, ROOT, port, niceness=niceness)
+        return Command(name, argv, environment, ROOT, port)
 
     host = ("--host", servers.LOOPBACK)
     commands = (
