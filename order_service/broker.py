@@ -35,15 +35,19 @@ HINT_QUEUE = "orders.projections"
 TASK_QUEUE = "orders.tasks"
 ALL_EVENTS = "order.#"
 
-HINT_QUEUE_ARGUMENTS: dict[str, Any] = {
+_HINTS: dict[str, Any] = {
     # Said explicitly, since a virtual host may have another default. Why not quorum queues: see
     # projections/tasks.py.
     "x-queue-type": "classic",
-    "x-max-length": limits.HINT_QUEUE_LENGTH_MAX,
     "x-overflow": "drop-head",
 }
+HINT_QUEUE_ARGUMENTS: dict[str, Any] = {
+    **_HINTS,
+    "x-max-length": 1,  # the newest says what all before it said: look
+}
 TASK_QUEUE_ARGUMENTS: dict[str, Any] = {
-    **HINT_QUEUE_ARGUMENTS,
+    **_HINTS,
+    "x-max-length": limits.TASK_QUEUE_LENGTH_MAX,
     # The queue lets tasks expire, by the broker's clock alone; Celery's `expires` would compare the
     # clocks of two machines.
     "x-message-ttl": limits.TASK_EXPIRES_S * 1000,

@@ -21,13 +21,16 @@ one.
 """
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from datetime import datetime
+from functools import cache, lru_cache
 from typing import Any
 
 import orjson
 from pamqp.commands import Basic
 
+from order_service.errors import UnreadableEvent
 from order_service.log.codec import StoredEvent, decode_metadata
 
 CONTENT_TYPE = "application/json"
@@ -58,18 +61,36 @@ def cloud_event_type(event_type: str, schema_version: int) -> str:
     return f"org.order-service.{noun}.{happened}.v{schema_version}"
 
 
+def content(stored: StoredEvent) -> bytes:
+    """The body."""
+    return orjson.dumps(
+        {
+            "event": event_name(stored.type),
+            "order_id": str(stored.stream_id),
+            "version": stored.version,
+            "partition": stored.partition,
+            "position": stored.position,
+            "occurred_at": time_text(stored.recorded_at),
+            "data": orjson.Fragment(stored.data),
+        }
+    )
+
+
+@lru_cache(64)  # the events of one append have one time
+def time_text(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # sessions are in UTC
+
+
+def traceparent(stored: StoredEvent) -> str | None:
+    """The trace context of the command, if it had one that can be read: no event stops the
+    relay."""
+    with suppress(UnreadableEvent):
+        return decode_metadata(stored).traceparent
+    return None
+
+
 def to_message(stored: StoredEvent) -> Message:
-    at = stored.recorded_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # sessions are in UTC
     order_id = str(stored.stream_id)
-    body = {
-        "event": event_name(stored.type),
-        "order_id": order_id,
-        "version": stored.version,
-        "partition": stored.partition,
-        "position": stored.position,
-        "occurred_at": at,
-        "data": orjson.Fragment(stored.data),
-    }
     headers: dict[str, Any] = {
         "cloudEvents:specversion": "1.0",
         "cloudEvents:id": str(stored.event_id),
@@ -78,18 +99,17 @@ def to_message(stored: StoredEvent) -> Message:
         "cloudEvents:subject": order_id,
         "cloudEvents:partitionkey": order_id,
         "cloudEvents:sequence": f"{stored.position:019d}",
-        "cloudEvents:time": at,
+        "cloudEvents:time": time_text(stored.recorded_at),
     }
-    traceparent = decode_metadata(stored).traceparent
-    if isinstance(traceparent, str):
-        headers["traceparent"] = traceparent
+    if trace := traceparent(stored):
+        headers["traceparent"] = trace
     properties = Basic.Properties(
         content_type=CONTENT_TYPE,
         delivery_mode=PERSISTENT,
         headers=headers,
         message_id=str(stored.event_id),
     )
-    return Message(routing_key(stored.type), orjson.dumps(body), properties)
+    return Message(routing_key(stored.type), content(stored), properties)
 
 
 def _snake_case(name: str) -> str:

@@ -44,12 +44,11 @@ RABBITMQ_HEARTBEAT_S = 10
 RABBITMQ_CONNECT_TIMEOUT_S = 5.0
 RABBITMQ_CLOSE_TIMEOUT_S = 2.0
 RECONNECT_BACKOFF_S = (0.2, 0.5, 1.0, 2.0, 5.0)  # the last one repeats
-CONSUMER_PREFETCH = 500
-HINT_QUEUE_LENGTH_MAX = 10_000
+HINT_INTERVAL_S = 0.01  # between two looks that hints cause
+TASK_QUEUE_LENGTH_MAX = 10_000
 TASK_EXPIRES_S = 60
 TASK_SEND_TIMEOUT_S = 5.0
 TICK_S = 1.0
-HINT_BYTES_MAX = 2 * EVENT_BYTES_MAX  # an event and what surrounds it
 STOP_GRACE_S = 2.0  # for the window or batch in hand, once a process was told to stop
 TASK_TIMEOUT_S = 20.0  # the last resort: every statement and call inside has its own
 WORKER_MEMORY_KB_MAX = 400_000  # a worker process above it is replaced after its task
@@ -57,6 +56,7 @@ FLOWER_TASKS_MAX = 2_000
 
 # --- projections ----------------------------------------------------------------------------------
 ADVANCE_BATCH_EVENTS = 500
+ADVANCE_PARTITIONS = 4  # that one task brings forward: their batches share statements
 ADVANCE_TIME_S = 0.25
 ADVANCE_BACKOFF_S = (1.0, 2.0, 5.0, 15.0, 30.0)  # of a partition that fails; the last one repeats
 PARKINGS_PER_MINUTE_MAX = 100

@@ -7,8 +7,9 @@ the lock go, so what the first was told about is not forgotten.
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import asyncpg
 from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -53,8 +54,10 @@ _SUSPECT = text(
     "UPDATE checkpoints SET suspect_position = :suspect, suspect_tries = :tries "
     "WHERE name = :name AND generation = :generation AND partition = :partition"
 )
-_BEHIND = text(
-    "SELECT c.name, c.partition, c.position, p.position AS head FROM checkpoints c "
+# xmax: the last transaction that has locked this version of the row; is it still at work?
+_BEHIND = (
+    "SELECT c.name, c.partition, c.position, c.xmax NOT IN "
+    "(SELECT x::xid FROM pg_snapshot_xip(pg_current_snapshot()) x) AS free FROM checkpoints c "
     "JOIN read_models m ON m.name = c.name AND m.live_generation = c.generation "
     "JOIN partitions p ON p.partition = c.partition "
     "WHERE c.position < p.position ORDER BY c.name, c.partition"
@@ -63,12 +66,13 @@ _BEHIND = text(
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """A live checkpoint that the log has passed."""
+    """A live checkpoint that the log has passed. Not `free`: a worker holds it, and will look at
+    the head once more after it has let go; so nobody need tell it anything."""
 
     name: str
     partition: int
     position: int
-    head: int
+    free: bool = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +115,9 @@ class Pauses:
 pauses = Pauses()  # of this worker process
 
 
-async def behind(connection: AsyncConnection) -> list[Behind]:
+async def behind(driver: asyncpg.Connection) -> list[Behind]:
     """Where there is something to do, whether or not anybody was told."""
-    return [Behind(*row) for row in await connection.execute(_BEHIND)]
+    return [Behind(*row) for row in await driver.fetch(_BEHIND)]
 
 
 async def advance(

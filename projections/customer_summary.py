@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Numeric, Row, Text, TextClause, Uuid, text
+from sqlalchemy import BigInteger, Numeric, Row, SmallInteger, Text, TextClause, Uuid, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.log.fold import FoldedOrder
@@ -43,13 +43,14 @@ def _upsert(table: str) -> TextClause:
     return p.with_arrays(
         f"INSERT INTO {table} AS t (generation, partition, user_id, currency, orders, "  # noqa: S608
         "spent_minor, last_order_at, last_order_id) "
-        "SELECT CAST(:generation AS integer), CAST(:partition AS smallint), u.* FROM unnest("
+        "SELECT CAST(:generation AS integer), u.* FROM unnest(:partition, "
         ":user_id, :currency, :orders, :spent_minor, :last_order_at, :last_order_id) AS u "
         "ON CONFLICT (generation, user_id, currency, partition) DO UPDATE SET "
         "orders = t.orders + excluded.orders, spent_minor = t.spent_minor + excluded.spent_minor, "
         "(last_order_at, last_order_id) = (SELECT l.at, l.id FROM (VALUES "
         "(t.last_order_at, t.last_order_id), (excluded.last_order_at, excluded.last_order_id)) "
         "AS l (at, id) ORDER BY l.at DESC, l.id DESC LIMIT 1)",
+        partition=SmallInteger,
         user_id=Uuid,
         currency=Text,
         orders=BigInteger,
@@ -59,11 +60,13 @@ def _upsert(table: str) -> TextClause:
     )
 
 
-async def write(connection: AsyncConnection, target: p.Target, rows: p.Rows) -> None:
-    changed = [(key, row) for key, row in rows.items() if row[:2] != (0, 0)]
+async def write(connection: AsyncConnection, parts: p.Parts) -> None:
+    target = parts[0][0]
+    changed = [found for found in p.flat(parts) if found[2][:2] != (0, 0)]
     if changed:
         columns = p.arrays(PROJECTION, changed)
-        await connection.execute(_upsert(target.table), target.identity | columns)
+        parameters = {"generation": target.generation} | columns
+        await connection.execute(_upsert(target.table), parameters)
 
 
 PROJECTION = p.Projection(

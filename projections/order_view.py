@@ -1,11 +1,22 @@
 """order_view: one row an order, with what lists filter and sort by, and the bytes served."""
 
 from functools import cache
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import BigInteger, Integer, LargeBinary, Row, Text, TextClause, Uuid, text
+from sqlalchemy import (
+    BigInteger,
+    Integer,
+    LargeBinary,
+    Row,
+    SmallInteger,
+    Text,
+    TextClause,
+    Uuid,
+    text,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
@@ -66,21 +77,23 @@ def _upsert(table: str) -> TextClause:
     # An array of arrays would come apart as one long list: each row's terms travel as JSON.
     given = columns.replace("terms", "ARRAY(SELECT jsonb_array_elements_text(u.terms::jsonb))")
     changing = ", ".join(f"{c} = excluded.{c}" for c in PROJECTION.values if c not in _FIXED)
-    arrays = ", ".join(f":{c}" for c in ("order_id", *PROJECTION.values))
+    arrays = ", ".join(f":{c}" for c in ("partition", "order_id", *PROJECTION.values))
     return p.with_arrays(
         f"INSERT INTO {table} (generation, partition, order_id, {columns}) "  # noqa: S608
-        "SELECT CAST(:generation AS integer), CAST(:partition AS smallint), order_id, "
-        f"{given} FROM unnest({arrays}) AS u (order_id, {columns}) "
+        f"SELECT CAST(:generation AS integer), partition, order_id, {given} "
+        f"FROM unnest({arrays}) AS u (partition, order_id, {columns}) "
         f"ON CONFLICT (generation, partition, order_id) DO UPDATE SET {changing}",
+        partition=SmallInteger,
         order_id=Uuid,
         **_TYPES,
     )
 
 
-async def write(connection: AsyncConnection, target: p.Target, rows: p.Rows) -> None:
-    columns = p.arrays(PROJECTION, list(rows.items()))
+async def write(connection: AsyncConnection, parts: p.Parts) -> None:
+    target = parts[0][0]
+    columns = p.arrays(PROJECTION, p.flat(parts))
     columns["terms"] = [orjson.dumps(found).decode() for found in columns["terms"]]
-    await connection.execute(_upsert(target.table), target.identity | columns)
+    await connection.execute(_upsert(target.table), {"generation": target.generation} | columns)
 
 
 def store(values: p.Row) -> p.Row:
@@ -93,14 +106,9 @@ def restore(values: p.Row) -> p.Row:
 
 async def refresh(cache: OrderCache, rows: p.Rows) -> None:
     """The cache holds nothing older than these rows, and no list page read before them."""
-    shown = [
-        (order_id, dict(zip(PROJECTION.values, values, strict=True)))
-        for (order_id,), values in rows.items()
-    ]
-    await cache.refresh(
-        [Entry(order_id, r["version"], r["user_id"], r["document"]) for order_id, r in shown]
-    )
-    await cache.drop_lists({row["user_id"] for _, row in shown})
+    shown = [(order_id, *_shown(values)) for (order_id,), values in rows.items()]
+    await cache.refresh([Entry(*row) for row in shown])
+    await cache.drop_lists({owner for _, _, owner, _ in shown})
 
 
 # The value columns, as they are written: one array each. The last one is packed.
@@ -123,6 +131,7 @@ _TYPES: dict[str, type[TypeEngine[Any]]] = {
     "updated_at": p.UtcTime,
     "document": LargeBinary,
 }
+_shown = itemgetter(*map(list(_TYPES).index, ("version", "user_id", "document")))
 _FIXED = {"number", "user_id", "external_reference", "currency", "created_at"}
 PROJECTION = p.Projection(
     name=NAME,

@@ -25,7 +25,8 @@ class Projection:
     """`version`: raise it when the same log would make other rows; a replay must follow.
 
     `key` and `values` name the columns beside generation and partition. `rows` is what one change
-    makes of the table; `add` brings a row and a later change of it together. With
+    makes of the table; `add` brings a row and a later change of it together; `write` takes rows of
+    several partitions of one generation, in one statement. With
     `one_row_per_order` the key is the order's id and a later row replaces an earlier one: a rebuild
     may then copy rows in, and `verify` go by ranges. `refresh` tells the cache, after the commit.
     `store` makes of the values what the table holds, and `restore` the values of that.
@@ -38,7 +39,7 @@ class Projection:
     one_row_per_order: bool
     rows: Callable[[Change], Rows]
     add: Callable[[Row | None, Row], Row]
-    write: Callable[[AsyncConnection, "Target", Rows], Awaitable[None]]
+    write: Callable[[AsyncConnection, "Parts"], Awaitable[None]]
     refresh: Callable[[OrderCache, Rows], Awaitable[None]] | None = None
     store: Callable[[Row], Row] = tuple
     restore: Callable[[Row], Row] = tuple
@@ -74,6 +75,9 @@ class Target:
         }
 
 
+Parts = Sequence[tuple[Target, Rows]]  # of one generation, a partition each; never empty
+
+
 def table_of(name: str, generation: int) -> str:
     """A generation's own table: a child of `read_models.<name>`, or about to become one."""
     return f"read_models.{name}_{generation}"
@@ -89,10 +93,17 @@ def with_arrays(sql: str, **types: type[TypeEngine[Any]]) -> TextClause:
     return text(sql).bindparams(*(bindparam(name, type_=ARRAY(t)) for name, t in types.items()))
 
 
-def arrays(projection: Projection, rows: Sequence[tuple[Row, Row]]) -> dict[str, list[Any]]:
+def flat(parts: Parts) -> list[tuple[int, Row, Row]]:
+    """Partition, key columns and value columns of each row."""
+    return [
+        (target.partition, key, values) for target, rows in parts for key, values in rows.items()
+    ]
+
+
+def arrays(projection: Projection, rows: Sequence[tuple[int, Row, Row]]) -> dict[str, list[Any]]:
     """Rows as one array a column; in key order, so that two writers never wait for each other in a
     ring."""
-    names = (*projection.key, *projection.values)
-    stored = ((key, projection.store(values)) for key, values in sorted(rows))
-    columns = zip(*(key + values for key, values in stored), strict=True)
+    names = ("partition", *projection.key, *projection.values)
+    stored = ((part, *key, *projection.store(values)) for part, key, values in sorted(rows))
+    columns = zip(*stored, strict=True)
     return {name: list(column) for name, column in zip(names, columns, strict=True)}

@@ -222,7 +222,7 @@ async def _load(connection: AsyncConnection, target: Target, rows: Rows) -> None
     if not rows:
         return
     if not projection.one_row_per_order:
-        await projection.write(connection, target, rows)
+        await projection.write(connection, [(target, rows)])
         return
     await connection.execute(_COMPRESS_QUICKLY)
     driver = (await connection.get_raw_connection()).driver_connection

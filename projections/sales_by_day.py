@@ -7,7 +7,7 @@ from datetime import UTC, date
 from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Date, Numeric, Row, Text, TextClause, text
+from sqlalchemy import BigInteger, Date, Numeric, Row, SmallInteger, Text, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.domain import state as rules
@@ -47,12 +47,13 @@ def _upsert(table: str) -> TextClause:
     return p.with_arrays(
         f"INSERT INTO {table} AS t (generation, partition, day, currency, status, orders, "  # noqa: S608
         "revenue_minor, units) "
-        "SELECT CAST(:generation AS integer), CAST(:partition AS smallint), u.* FROM unnest("
+        "SELECT CAST(:generation AS integer), u.* FROM unnest(:partition, "
         ":day, :currency, :status, :orders, :revenue_minor, :units) AS u "
         "ON CONFLICT (generation, day, currency, status, partition) DO UPDATE SET "
         "orders = t.orders + excluded.orders, "
         "revenue_minor = t.revenue_minor + excluded.revenue_minor, "
         "units = t.units + excluded.units",
+        partition=SmallInteger,
         day=Date,
         currency=Text,
         status=Text,
@@ -65,26 +66,29 @@ def _upsert(table: str) -> TextClause:
 @cache
 def _delete_empty(table: str) -> TextClause:
     return p.with_arrays(
-        f"DELETE FROM {table} t USING unnest(:day, :currency, :status) "  # noqa: S608
-        "AS u (day, currency, status) WHERE t.generation = :generation "
-        "AND t.partition = :partition AND t.day = u.day AND t.currency = u.currency "
+        f"DELETE FROM {table} t USING unnest(:partition, :day, :currency, :status) "  # noqa: S608
+        "AS u (partition, day, currency, status) WHERE t.generation = :generation "
+        "AND t.partition = u.partition AND t.day = u.day AND t.currency = u.currency "
         "AND t.status = u.status AND t.orders = 0",
+        partition=SmallInteger,
         day=Date,
         currency=Text,
         status=Text,
     )
 
 
-async def write(connection: AsyncConnection, target: p.Target, rows: p.Rows) -> None:
-    changed = [(key, row) for key, row in rows.items() if any(row)]
+async def write(connection: AsyncConnection, parts: p.Parts) -> None:
+    target = parts[0][0]
+    changed = [found for found in p.flat(parts) if any(found[2])]
     if not changed:
         return
+    generation = {"generation": target.generation}
     columns = p.arrays(PROJECTION, changed)
-    await connection.execute(_upsert(target.table), target.identity | columns)
-    left = [(key, row) for key, row in changed if row[0] < 0]
+    await connection.execute(_upsert(target.table), generation | columns)
+    left = [found for found in changed if found[2][0] < 0]
     if left:  # orders have left these rows, perhaps the last ones
         keys = p.arrays(PROJECTION, left)
-        parameters = target.identity | {name: keys[name] for name in PROJECTION.key}
+        parameters = generation | {name: keys[name] for name in ("partition", *PROJECTION.key)}
         await connection.execute(_delete_empty(target.table), parameters)
 
 

@@ -1,7 +1,7 @@
-"""Celery: the app, its one task, and how tasks are sent. The one place where sync meets async.
+"""Celery: the app, its tasks, and how they are sent. The one place where sync meets async.
 
-A task is a hint: "look whether this projection is behind in this partition". It may be lost,
-doubled or late, since what there is to do is read from the checkpoint, and the consumer's tick
+A task is a hint: "look whether something is behind in these partitions". It may be lost, doubled or
+late, since what there is to do is read from the checkpoint, and the consumer's tick
 finds what no task told. Hence a bounded queue without a dead-letter exchange and messages that are
 not written to disk; and hence a task that fails is thrown away: the tick sends it again.
 
@@ -10,18 +10,20 @@ tasks, which nothing here uses, at each start of a worker, and every hint waits 
 classic one Celery asks for a prefetch a channel (`global`), which RabbitMQ 4.3 refuses; so
 `Consumer` below asks for it a consumer, as Celery does with quorum queues.
 
-May import advance, the registry, and from order_service broker, db, cache, settings.
+May import together, advance, the registry, and from order_service broker, db, cache, settings.
 """
 
 import asyncio
 import logging
 import threading
-from collections.abc import Coroutine, Iterable
+from collections.abc import Collection, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby, product
 from typing import Any, TypeVar
 
 import uvloop
 from amqp.exceptions import AMQPError, MessageNacked
+from asyncpg import InterfaceError, PostgresError
 from celery import Celery, Task
 from celery.signals import worker_process_init, worker_process_shutdown
 from celery.worker.consumer import Consumer as CeleryConsumer
@@ -38,10 +40,12 @@ from order_service.db import PROJECTOR, create_engine
 from order_service.redis_client import connect
 from order_service.settings import Settings
 from projections.advance import advance as advance_projection
+from projections.registry import PROJECTIONS
+from projections.together import Together
 
 logger = logging.getLogger(__name__)
 
-Pair = tuple[str, int]  # projection and partition
+Sent = tuple[Task, tuple[Any, ...]]  # with its arguments
 SEND_ERRORS = (AMQPError, MessageNacked, KombuError, OSError)
 T = TypeVar("T")
 
@@ -54,6 +58,17 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # celery ships no types
         connection: Connection = super().connect()
         connection.transport.qos_semantics_matches_spec = lambda _connection: True
         return connection
+
+    def connection_for_write(
+        self, url: str | None = None, heartbeat: int | None = None
+    ) -> Connection:
+        """For events, which only Flower hears: without confirms, for which the loop that hands out
+        tasks would stand still (a fifth of its time under load)."""
+        connection = self.app.connection_for_write(url, heartbeat=heartbeat)
+        options = {**connection.transport_options, "confirm_publish": False}
+        connection.transport_options = options
+        connected: Connection = self.ensure_connected(connection)
+        return connected
 
     def on_unknown_task(self, _body: object, message: Any, _error: Exception) -> None:
         """Thrown away. Celery's own answer wants an id in its headers and ends the worker
@@ -122,24 +137,38 @@ def worker_argv(settings: Settings) -> tuple[str, ...]:
     )
 
 
-@app.task(
-    name="advance",
-    bind=True,
-    # Expected when a server is away: one line in the log instead of a traceback.
-    throws=(SQLAlchemyError, OSError, TimeoutError),
-)
-def advance(self: Task, projection: str, partition: int) -> None:
+# Expected when a server is away: one line in the log instead of a traceback.
+_EXPECTED = (SQLAlchemyError, PostgresError, InterfaceError, OSError, TimeoutError)
+
+
+@app.task(name="advance", bind=True, throws=_EXPECTED)
+def advance(self: Task, partitions: list[int]) -> None:
+    """Every projection is at the head of the partitions, or further tasks have been sent."""
+    process = WorkerProcess.current()
+    if _redelivered(self):
+        # An earlier worker may have died of one of the next events: one by one it shows of which.
+        process.send_further([(advance_apart, pair) for pair in product(PROJECTIONS, partitions)])
+        return
+    together = Together(process.engine, process.cache, partitions)
+    something_left = process.run(together.run())
+    process.send_further([(advance_apart, pair) for pair in sorted(together.apart)])
+    if something_left:
+        process.send_further([(advance, (partitions,))])
+
+
+@app.task(name="advance_apart", bind=True, throws=_EXPECTED)
+def advance_apart(self: Task, projection: str, partition: int) -> None:
     """The projection is at the head of the partition, or a further task has been sent."""
     process = WorkerProcess.current()
-    redelivered = bool(self.request.delivery_info.get("redelivered"))
     something_left = process.run(
-        advance_projection(process.engine, process.cache, projection, partition, redelivered)
+        advance_projection(process.engine, process.cache, projection, partition, _redelivered(self))
     )
     if something_left:
-        try:
-            process.sender.send([(projection, partition)])
-        except SEND_ERRORS as error:
-            logger.warning("The next turn is left to the tick: %r", error)
+        process.send_further([(advance_apart, (projection, partition))])
+
+
+def _redelivered(task: Task) -> bool:
+    return bool(task.request.delivery_info.get("redelivered"))
 
 
 class TaskSender:
@@ -156,19 +185,22 @@ class TaskSender:
         # py-amqp blocks, so it never runs on an event loop; one thread, since it is not shareable.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="task-sender")
 
-    async def send_advance(self, pairs: Iterable[Pair]) -> None:
-        """`send`, for callers on an event loop."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._thread, self.send, list(pairs))
+    async def send_advance(self, partitions: Collection[int]) -> None:
+        """A task for every ADVANCE_PARTITIONS of them, by `send`, from an event loop."""
+        if not partitions:
+            return
+        groups = groupby(sorted(partitions), key=lambda one: one // limits.ADVANCE_PARTITIONS)
+        tasks = [(advance, (list(group),)) for _, group in groups]
+        await asyncio.get_running_loop().run_in_executor(self._thread, self.send, tasks)
 
-    def send(self, pairs: Iterable[Pair]) -> None:
+    def send(self, tasks: Iterable[Sent]) -> None:
         """Every task is in the queue, confirmed; else raises one of SEND_ERRORS, and all may be
         sent again."""
         try:
             producer = self._producer or self._open()
-            for pair in pairs:
-                advance.apply_async(
-                    pair,
+            for task, arguments in tasks:
+                task.apply_async(
+                    arguments,
                     producer=producer,
                     retry=False,
                     mandatory=True,  # else a task for a deleted queue is confirmed and gone
@@ -236,6 +268,12 @@ class WorkerProcess:
             return future.result(limits.TASK_TIMEOUT_S)
         finally:
             future.cancel()
+
+    def send_further(self, tasks: Collection[Sent]) -> None:
+        try:
+            self.sender.send(tasks)
+        except SEND_ERRORS as error:
+            logger.warning("The next turn is left to the tick: %r", error)
 
     def close(self) -> None:
         self.sender.close()

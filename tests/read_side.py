@@ -12,6 +12,7 @@ from order_service.cache import OrderCache
 from order_service.domain.events import OrderEvent
 from projections.advance import advance
 from projections.registry import PROJECTIONS
+from projections.together import Together
 from projections.verify import Findings, verify_partition
 from tests.given_log import RawEvent, given_order
 
@@ -27,11 +28,13 @@ def order_cache(redis: Redis) -> OrderCache:
 
 
 async def advance_all(engine: AsyncEngine, cache: OrderCache) -> None:
-    """Every live read model stands at the log's head, parked streams aside."""
-    for name in PROJECTIONS:
-        for partition in range(PARTITIONS):
-            while await advance(engine, cache, name, partition):
-                pass
+    """Every live read model stands at the log's head, parked streams aside; as workers do it."""
+    together = Together(engine, cache, range(PARTITIONS))
+    while await together.run():
+        pass
+    for name, partition in sorted(together.apart):
+        while await advance(engine, cache, name, partition):
+            pass
 
 
 async def rows(engine: AsyncEngine, sql: str) -> list[tuple[Any, ...]]:

@@ -9,9 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.cache import Entry, Lease, OrderCache
 from order_service.cache_entries import CachedList, CachedOrder
+from order_service.db import driver_connection
 from projections.advance import advance, behind, pauses
+from projections.registry import PROJECTIONS
+from projections.together import Together
 from tests.examples import CAPTURED, PAID, PLACED, USER
-from tests.given_log import given_order
+from tests.given_log import POISON, given_order
 from tests.read_side import CUSTOMERS, ORDERS, POSITIONS, advance_all, rows, run
 
 pytestmark = pytest.mark.usefixtures("patient")
@@ -32,6 +35,37 @@ async def test_an_order_goes_from_the_log_into_every_read_model(
     assert await rows(web_engine, CUSTOMERS) == [(USER, "USD", 1, 2498)]
     assert await rows(web_engine, SALES) == [("PAID", 1, 2498, 3)]
     assert await rows(web_engine, POSITIONS) == [(3,), (0,), (0,), (0,)]
+
+
+async def test_checkpoints_that_stand_apart_come_together_and_count_every_event_once(
+    web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
+) -> None:
+    order_id = await given_order(web_engine, PLACED)
+    await advance(projector_engine, cache, "order_view", 0)
+    await given_order(web_engine, CAPTURED, PAID, stream_id=order_id, expected=1)
+
+    together = Together(projector_engine, cache, [0])
+    while await together.run():
+        pass
+
+    assert together.apart == set()
+    assert await rows(web_engine, ORDERS) == [(order_id, "PAID", 3)]
+    assert await rows(web_engine, CUSTOMERS) == [(USER, "USD", 1, 2498)]
+    assert await rows(web_engine, SALES) == [("PAID", 1, 2498, 3)]
+
+
+async def test_an_event_that_cannot_be_applied_leaves_its_partition_apart_and_the_others_go_on(
+    web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
+) -> None:
+    await given_order(web_engine, POISON, partition=1)
+    sound = await given_order(web_engine, PLACED, partition=0)
+
+    together = Together(projector_engine, cache, [0, 1])
+    while await together.run():
+        pass
+
+    assert together.apart == {(name, 1) for name in PROJECTIONS}
+    assert await rows(web_engine, ORDERS) == [(sound, "PENDING", 1)]
 
 
 async def test_an_aggregate_moves_with_its_order_and_leaves_no_empty_row(
@@ -171,10 +205,27 @@ async def test_what_nobody_was_told_about_is_found(
     await given_order(web_engine, PLACED, partition=2)
     await advance(projector_engine, cache, "order_view", 2)
 
-    async with projector_engine.connect() as connection:
-        found = [(b.name, b.partition, b.position, b.head) for b in await behind(connection)]
+    async with driver_connection(projector_engine) as (_, driver):
+        found = [(b.name, b.partition, b.position, b.free) for b in await behind(driver)]
 
-    assert found == [("customer_summary", 2, 0, 1), ("sales_by_day", 2, 0, 1)]
+    assert found == [("customer_summary", 2, 0, True), ("sales_by_day", 2, 0, True)]
+
+
+async def test_what_a_worker_holds_is_not_free_until_it_lets_go(
+    web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
+) -> None:
+    await given_order(web_engine, PLACED)
+    async with projector_engine.begin() as holder:
+        await holder.execute(text("SELECT FROM checkpoints WHERE name = 'order_view' FOR UPDATE"))
+
+        async with driver_connection(projector_engine) as (_, driver):
+            held = [b.name for b in await behind(driver) if not b.free]
+
+    await advance_all(projector_engine, cache)
+    await given_order(web_engine, PLACED)
+    async with driver_connection(projector_engine) as (_, driver):
+        assert [b.free for b in await behind(driver)] == [True, True, True]
+    assert held == ["order_view"]
 
 
 async def test_code_of_another_version_does_not_touch_the_live_generation(

@@ -45,6 +45,7 @@ async def test_every_event_is_published_once_in_the_order_of_its_partition(
         await relayed(web_engine, {0: 6, 1: 3, 3: 3})
         await given_order(web_engine, PLACED, partition=1)
         await relayed(web_engine, {1: 4})
+    await tap.has_all({0: 6, 1: 4, 3: 3})
 
     assert [n for p, n in tap.places if p == 0] == [1, 2, 3, 4, 5, 6]
     assert [n for p, n in tap.places if p == 1] == [1, 2, 3, 4]
@@ -76,6 +77,7 @@ async def test_a_backlog_goes_out_in_order(
 
     async with running(relay.run, settings):
         await relayed(web_engine, {0: 3_000})
+    await tap.has_all({0: 3_000})
 
     assert tap.places == [(0, n) for n in range(1, 3_001)]
 
@@ -87,6 +89,7 @@ async def test_a_relay_killed_before_its_checkpoint_moved_has_lost_nothing(
         await before_its_move(web_engine, projector_engine, tap, killed)
     async with running(relay.run, settings):
         await relayed(web_engine, {0: 400})
+    await tap.has_all({0: 400})
 
     window = [(0, n) for n in range(2, 2 + RELAY_WINDOW)]
     assert tap.places[1 : 1 + 2 * RELAY_WINDOW] == window + window
@@ -120,6 +123,7 @@ async def test_a_late_relay_does_not_move_a_checkpoint_that_another_has_moved(
             await tap.has_all({0: 4})
             await other.execute(MOVE, {"to": 3})
         await relayed(web_engine, {0: 4})
+    await tap.until(lambda: len(tap.places) >= 5)
 
     assert tap.places == [(0, n) for n in (1, 2, 3, 4, 4)]
 
@@ -133,6 +137,7 @@ async def test_two_relays_at_once_lose_nothing_and_keep_the_order(
         await tap.until(lambda: len(tap.places) > 300)
         stopped_early.cancel()
         await relayed(web_engine, dict.fromkeys(range(4), 400))
+    await tap.has_all(dict.fromkeys(range(4), 400))
 
     for partition in (0, 1, 2, 3):
         assert tap.first_appearances(partition) == list(range(1, 401))
@@ -148,6 +153,7 @@ async def test_a_lease_keeps_the_second_relay_from_the_same_work(
             for _ in range(20):
                 await given_order(web_engine, PLACED)
             await relayed(web_engine, {0: 21})
+    await tap.has_all({0: 21})
 
     assert tap.places == [(0, n) for n in range(1, 22)]
 
@@ -199,6 +205,7 @@ async def test_a_cut_connection_to_rabbitmq_costs_duplicates_at_most(
         running(relay.run, through(proxy, settings)),
     ):
         await cut_while_publishing(web_engine, tap, proxy)
+    await tap.has_all({0: 2_000})
 
     assert tap.first_appearances(0) == list(range(1, 2_001))
 
@@ -210,6 +217,7 @@ async def test_a_cut_connection_to_postgresql_costs_duplicates_at_most(
         through_it = settings.model_copy(update={"DB_HOST": "127.0.0.1", "DB_PORT": proxy.port})
         async with running(relay.run, through_it):
             await cut_while_publishing(web_engine, tap, proxy)
+    await tap.has_all({0: 2_000})
 
     assert tap.first_appearances(0) == list(range(1, 2_001))
 
@@ -263,5 +271,6 @@ async def test_a_relay_waits_for_a_rabbitmq_that_is_not_there_yet(
         assert not started.done()
         async with proxy_to(settings.RABBITMQ_HOST, settings.RABBITMQ_PORT, port):
             await relayed(web_engine, {0: 1})
+    await tap.has_all({0: 1})
 
     assert tap.places == [(0, 1)]

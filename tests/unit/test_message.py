@@ -2,6 +2,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import pamqp.frame
 import pytest
 from aio_pika.connection import make_url
 from kombu.utils.url import parse_url
@@ -9,10 +10,12 @@ from kombu.utils.url import parse_url
 from order_service.broker import broker_url
 from order_service.log.codec import Metadata, StoredEvent, encode_metadata
 from order_service.message import cloud_event_type, event_name, routing_key, to_message
+from order_service.publishing import frames_of
 from order_service.settings import Settings
 
 ORDER = UUID("00000000-0000-7000-8000-000000000102")
 EVENT = UUID("00000000-0000-7000-8000-0000000000e1")
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 AT = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
 
 
@@ -52,6 +55,37 @@ def test_the_trace_of_the_command_goes_on_in_the_message() -> None:
 
     assert headers is not None
     assert headers["traceparent"] == "00-0af7651916cd43dd-01"
+
+
+@pytest.mark.parametrize(
+    ("type_", "metadata", "data"),
+    [
+        ("OrderPaid", "{}", "{}"),
+        ("OrderPlaced", f'{{"traceparent": "{TRACE}"}}', '{"a": 1.10, "é%s": [null]}'),
+        ("OrderPaid", '{"traceparent": "00-short"}', "{}"),
+        ("Odd%sType", "{}", f'"{"x" * 300}"'),
+    ],
+)
+def test_the_frames_of_a_message_are_those_that_pamqp_makes_of_it(
+    type_: str, metadata: str, data: str
+) -> None:
+    event = stored(type_, data, metadata, 2)
+
+    wire = frames_of(event, channel=5, content_max=200)
+
+    found = []
+    while wire:
+        size, channel, frame = pamqp.frame.unmarshal(wire)
+        assert channel == 5
+        found.append(frame)
+        wire = wire[size:]
+    publish, header, *bodies = found
+    message = to_message(event)
+    assert (publish.exchange, publish.routing_key) == ("orders.events", message.routing_key)
+    assert publish.mandatory
+    assert dict(header.properties) == dict(message.properties)
+    assert header.body_size == len(message.body)
+    assert b"".join(body.value for body in bodies) == message.body
 
 
 @pytest.mark.parametrize(

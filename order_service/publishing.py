@@ -1,0 +1,142 @@
+"""A window of events, published in one write. May import message, broker and log.codec.
+
+For speed alone, in this one place: aiormq's own `basic_publish` marshals every header of
+every message anew and makes tasks and futures for it. Here pamqp marshals the frames around one
+event of a kind once, and the values of each further one are put in its place; a window is one item
+of aiormq's write queue. aiormq still counts the confirms and finds the message of a return: what it
+keeps for each message, this keeps for it. Measured, 200 messages a window: 34 instead of 183
+microseconds of this process a message, 86 instead of 165 of RabbitMQ, which gets them in one piece;
+10 a window: 81 instead of 240, and 160 instead of 310.
+"""
+
+import asyncio
+import struct
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, cast
+from uuid import UUID
+
+import pamqp.frame
+from aiormq import Channel
+from aiormq.abc import ChannelFrame
+from pamqp.commands import Basic
+from pamqp.constants import FRAME_BODY, FRAME_END_CHAR
+from pamqp.header import ContentHeader
+
+from order_service import broker
+from order_service.log.codec import StoredEvent
+from order_service.message import Message, content, time_text, to_message, traceparent
+
+_KINDS_MAX = 4_096
+_FRAME = struct.Struct(">BHI")  # what every frame begins with: type, channel, length
+# Values to be found again in marshalled frames. Each has the length that every value in its place
+# has, so that the lengths around them hold.
+_ID = UUID("aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeee1")
+_ORDER = UUID("aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeee2")
+_AT = datetime(1999, 9, 9, 9, 9, 9, 999_999, UTC)
+_POSITION = 8_888_888_888_888_888_888
+_TRACE = "99-aaaaaaaaaaaaaaaabbbbbbbbbbbbbbbb-cccccccccccccccc-99"
+_BODY_SIZE = 0x7A7A7A7A7A7A7A7A
+
+
+async def publish(channel: Channel, window: Sequence[StoredEvent]) -> None:
+    """Every event is confirmed by RabbitMQ and was routed; else raises, and the channel, on which
+    they are still in flight, must be closed. No other message of the channel has one of their
+    ids."""
+    # The channel's own, so that it ends when the channel is closed.
+    confirmed = channel.create_future()
+    async with channel.lock:
+        confirms = cast("Any", _Confirms(confirmed, len(window)))
+        frames = [frames_of(stored, channel.number, channel.max_content_size) for stored in window]
+        for stored in window:
+            channel.delivery_tag += 1
+            channel.confirmations[channel.delivery_tag] = confirms
+            channel.message_id_delivery_tag[str(stored.event_id)] = channel.delivery_tag
+        await channel.write_queue.put(ChannelFrame(b"".join(frames), should_close=False))
+    await confirmed
+    for stored in window:
+        del channel.message_id_delivery_tag[str(stored.event_id)]
+
+
+class _Confirms:
+    """Stands where aiormq keeps a future for each message, under the tag of every message of a
+    window: `confirmed` is done with the last of them, or fails with the first that fails."""
+
+    def __init__(self, confirmed: "asyncio.Future[None]", missing: int) -> None:
+        self._confirmed = confirmed
+        self._missing = missing
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, _: Basic.Ack) -> None:
+        self._missing -= 1
+        if not self._missing and not self._confirmed.done():
+            self._confirmed.set_result(None)
+
+    def set_exception(self, error: Exception) -> None:  # nacked or returned
+        if not self._confirmed.done():
+            self._confirmed.set_exception(error)
+
+
+def frames_of(stored: StoredEvent, channel: int, content_max: int) -> bytes:
+    """The event's message as it goes over the wire."""
+    trace = traceparent(stored)
+    if trace is not None and len(trace) != len(_TRACE):
+        message = to_message(stored)
+        return _head(message, channel, len(message.body)) + _body(
+            message.body, channel, content_max
+        )
+    body = content(stored)
+    order_id, event_id = str(stored.stream_id).encode(), str(stored.event_id).encode()
+    values = {
+        b"order": order_id,
+        b"id": event_id,
+        b"at": time_text(stored.recorded_at).encode(),
+        b"position": b"%019d" % stored.position,
+        b"trace": (trace or "").encode(),
+        b"size": len(body).to_bytes(8, "big"),
+    }
+    head = _template(
+        stored.type, stored.schema_version, stored.partition, trace is not None, channel
+    )
+    return head % values + _body(body, channel, content_max)
+
+
+@lru_cache(_KINDS_MAX)
+def _template(type_: str, schema_version: int, partition: int, traced: bool, channel: int) -> bytes:
+    """The frames before the body of such an event, to be filled in by `%`."""
+    metadata = f'{{"traceparent": "{_TRACE}"}}' if traced else "{}"
+    example = StoredEvent(
+        partition, _POSITION, _ORDER, 1, _ID, type_, schema_version, "{}", metadata, _AT
+    )
+    head = _head(to_message(example), channel, _BODY_SIZE).replace(b"%", b"%%")
+    for name, value in (
+        (b"order", str(_ORDER).encode()),
+        (b"id", str(_ID).encode()),
+        (b"at", time_text(_AT).encode()),
+        (b"position", str(_POSITION).encode()),
+        (b"trace", _TRACE.encode()),
+        (b"size", _BODY_SIZE.to_bytes(8, "big")),
+    ):
+        head = head.replace(value, b"%%(%b)b" % name)
+    return head
+
+
+def _head(message: Message, channel: int, body_size: int) -> bytes:
+    publish = Basic.Publish(
+        exchange=broker.EVENTS_EXCHANGE,
+        routing_key=message.routing_key,
+        mandatory=True,  # else RabbitMQ confirms what it throws away
+    )
+    header = ContentHeader(properties=message.properties, body_size=body_size)
+    return pamqp.frame.marshal(publish, channel) + pamqp.frame.marshal(header, channel)
+
+
+def _body(body: bytes, channel: int, content_max: int) -> bytes:
+    pieces = (body[start : start + content_max] for start in range(0, len(body), content_max))
+    return b"".join(
+        b"%b%b%b" % (_FRAME.pack(FRAME_BODY, channel, len(piece)), piece, FRAME_END_CHAR)
+        for piece in pieces
+    )
