@@ -45,12 +45,6 @@ _MOVE_MARKS = text(
     "WHERE partition = :partition AND name = ANY (:names) "
     "AND after_stream = :after_stream AND NOT finished"
 )
-# pglz, which servers take unless told otherwise, is 40 % of what a copied order costs PostgreSQL:
-# 22 us with it, 13 us with lz4. Not every server is built with it.
-_COMPRESS_QUICKLY = text(
-    "SELECT set_config(name, 'lz4', true) FROM pg_settings "
-    "WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)"
-)
 _SKIPS = text("SELECT name, stream_id, version FROM skips WHERE partition = :partition")
 Skips = dict[tuple[str, UUID], set[int]]
 
@@ -224,7 +218,6 @@ async def _load(connection: AsyncConnection, target: Target, rows: Rows) -> None
     if not projection.one_row_per_order:
         await projection.write(connection, [(target, rows)])
         return
-    await connection.execute(_COMPRESS_QUICKLY)
     driver = (await connection.get_raw_connection()).driver_connection
     assert driver is not None
     schema, _, table = target.table.partition(".")
