@@ -36,6 +36,7 @@ class Prepared:
     contents: Mapping[str, bytes]
     ids: list[UUID] = field(default_factory=list)
     seconds: float = 1.0
+    rate: float | None = None  # orders a second that the pipeline keeps up with, once known
 
     @property
     def path(self) -> str:
@@ -131,6 +132,16 @@ async def _list_staff(prepared: Prepared, contender: str) -> Load:
     return await _list(prepared, contender, "/orders/", prepared.service.staff, "staff")
 
 
+async def _list_next(prepared: Prepared, contender: str) -> Load:
+    """The second page, by its cursor; the yardsticks' is the first one, of the same size."""
+    staff = prepared.service.staff
+    if contender != OURS:
+        return await _list_staff(prepared, contender)
+    first = (await prepared.service.web.get("/orders/", headers=staff)).raise_for_status()
+    path = f"/orders/?cursor={first.json()['next_cursor']}"
+    return await _list(prepared, contender, path, staff, "staff")
+
+
 async def _list_user(prepared: Prepared, contender: str) -> Load:
     headers = prepared.reader.headers
     return await _list(prepared, contender, prepared.user_path, headers, "user")
@@ -205,6 +216,7 @@ CASES = {
         Case("get-miss", _get_miss, cache="miss"),
         Case("not-modified", _not_modified),
         Case("list-staff", _list_staff),
+        Case("list-next", _list_next),
         Case("list-user", _list_user),
         Case("post", post, appends=True),
         Case("patch", _patch, appends=True),

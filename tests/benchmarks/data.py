@@ -93,6 +93,11 @@ class Generator:
         await self.database.execute(_LIVES)
         await self.database.execute(_REMEMBER, self.models)
 
+    async def length(self) -> float:
+        """Events of an order, on average."""
+        count = await self.database.fetchval("SELECT count(*) FROM lives")
+        return int(count) / len(self.models)
+
     async def fill(
         self,
         orders: int,

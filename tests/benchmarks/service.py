@@ -42,8 +42,9 @@ ORDER = json.dumps({"items": ITEMS}).encode()
 LIVES = ((), ("PAID",), ("PAID", "SHIPPED"), ("PAID", "SHIPPED", "DELIVERED"), ("CANCELED",))
 PENDING = 0
 LIVE_FILL_ORDERS_MAX = 50_000  # more than that are made visible by a replay
-DRAIN_LIMIT_S = 600.0
+DRAIN_LIMIT_S = 1_800.0
 DRAIN_POLL_S = 0.02
+WATCH_S = 0.5
 _BEHIND = """
 SELECT coalesce(sum(p.position - c.position), 0)::bigint FROM checkpoints c
 JOIN partitions p ON p.partition = c.partition LEFT JOIN read_models m ON m.name = c.name
@@ -103,14 +104,18 @@ class Service:
         roots = {record["pid"]: record["role"] for record in records}
         roots |= {yardstick.pid: yardstick.name for yardstick in self.yardsticks}
         found = processes.usage(roots)
+        self._note_peaks(found)
+        return found
+
+    def _note_peaks(self, found: Usage) -> None:
         for role, peaks in found.peaks_mb.items():
             self.peaks_mb[role] = max(self.peaks_mb.get(role, 0.0), *peaks)
-        return found
 
     # --- commands ---------------------------------------------------------------------------------
 
-    async def run(self, *argv: str) -> str:
-        """What the program prints, run with the stack's settings; raises if it fails."""
+    async def run(self, *argv: str, role: str = "command") -> str:
+        """What the program prints, run with the stack's settings; raises if it fails. Its peak of
+        memory is noted as that of `role`."""
         process = await asyncio.create_subprocess_exec(
             *argv,
             cwd=ROOT,
@@ -118,9 +123,11 @@ class Service:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
+        watch = asyncio.create_task(self._watch(process.pid, role))
         try:
             printed, _ = await process.communicate()
         finally:
+            watch.cancel()
             if process.returncode is None:
                 process.terminate()
                 await process.wait()
@@ -130,7 +137,13 @@ class Service:
 
     async def command(self, *words: str) -> str:
         """`./entrypoint.sh WORD ...` on this stack."""
-        return await self.run("./entrypoint.sh", *words, "--state", str(self.stack.state))
+        folder = str(self.stack.state)
+        return await self.run("./entrypoint.sh", *words, "--state", folder, role=words[0])
+
+    async def _watch(self, pid: int, role: str) -> None:
+        while True:
+            self._note_peaks(processes.usage({pid: role}))
+            await asyncio.sleep(WATCH_S)
 
     async def fill(self, generator: Generator, orders: int) -> None:
         """So many more orders, as the data's mix is, in the log and in every read model."""
@@ -192,20 +205,25 @@ class Service:
             return str(connection.server_properties["version"])
 
 
+def database_arguments(settings: Mapping[str, str]) -> dict[str, Any]:
+    """For asyncpg: as DB_USER, who may do everything."""
+    return {
+        "host": settings["DB_HOST"],
+        "port": int(settings["DB_PORT"]),
+        "user": settings["DB_USER"],
+        "password": settings["DB_PASSWORD"],
+        "database": settings["DB_NAME"],
+        "server_settings": {"application_name": "bench", "jit": "off"},
+    }
+
+
 @asynccontextmanager
 async def opened(stack: Stack, wrk: Wrk) -> AsyncIterator[Service]:
     """The clients of a stack that is up."""
     settings: dict[str, Any] = State(stack.state).read()["settings"]
     async with AsyncExitStack() as clients:
         web = await clients.enter_async_context(stack.client())
-        database = await asyncpg.connect(
-            host=settings["DB_HOST"],
-            port=int(settings["DB_PORT"]),
-            user=settings["DB_USER"],
-            password=settings["DB_PASSWORD"],
-            database=settings["DB_NAME"],
-            server_settings={"application_name": "bench", "jit": "off"},
-        )
+        database = await asyncpg.connect(**database_arguments(settings))
         clients.push_async_callback(database.close)
         redis = Redis(
             host=settings["REDIS_HOST"],
