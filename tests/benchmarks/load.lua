@@ -6,6 +6,7 @@ ffi.cdef [[
   int clock_gettime(int clock, bench_time *time);
 ]]
 local MONOTONIC = 1
+local OVERLOADED = 503
 local PLACE = "/PATH-STANDS-HERE"
 local time = ffi.new("bench_time")
 local load
@@ -33,7 +34,7 @@ end
 
 function init(args)
   load = dofile(args[1])
-  sent, right, wrong, marked, example = 0, 0, 0, 0, ""
+  sent, right, wrong, marked, refused, example = 0, 0, 0, 0, 0, ""
   for _, request in ipairs(load.requests) do
     local whole = wrk.format(request.method, PLACE, request.headers, request.body)
     local from, to = whole:find(PLACE, 1, true)
@@ -80,6 +81,8 @@ function response(status, headers, body)
     if wanted.header and headers[wanted.header] == wanted.value then
       marked = marked + 1
     end
+  elseif status == OVERLOADED then
+    refused = refused + 1
   else
     wrong = wrong + 1
     example = example ~= "" and example or (status .. " " .. body:sub(1, 300))
@@ -91,8 +94,10 @@ function done(summary, latency, requests)
   local errors = summary.errors
   local from, to = thread:get("began") or 0, thread:get("ended") or 0
   io.write(string.format(
-    "\nright=%d marked=%d wrong=%d seconds=%.6f p50_us=%d p99_us=%d max_us=%d errors=%d\n",
-    thread:get("right"), thread:get("marked"), thread:get("wrong"), to - from,
+    "\nright=%d marked=%d wrong=%d refused=%d seconds=%.6f\n"
+    .. "p50_us=%d p99_us=%d max_us=%d errors=%d\n",
+    thread:get("right"), thread:get("marked"), thread:get("wrong"), thread:get("refused"),
+    to - from,
     latency:percentile(50), latency:percentile(99), latency.max,
     errors.connect + errors.read + errors.write + errors.timeout))
   io.write(string.format("example=%s\n", (thread:get("example"):gsub("%c", " "))))

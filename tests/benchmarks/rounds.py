@@ -74,10 +74,6 @@ def _figure(case: Case, contender: str, turns: Mapping[str, Sequence[Turn]]) -> 
     rates = {c: [turn.answers.rate for turn in turns[c]] for c in turns}
     others = [c for c in CONTENDERS if c != OURS] if contender == OURS else []
     roles = own[0].cpu_s
-    note = ""
-    if case.cache is not None and contender == OURS:
-        share = sum(t.answers.marked for t in own) / sum(t.answers.right for t in own)
-        note = f"X-Cache: {case.cache} on {share:.1%} of the answers"
     return Figure(
         *(case.name, "requests/s", tuple(rates[contender]), contender),
         p50_ms=tuple(turn.answers.p50_ms for turn in own),
@@ -88,5 +84,16 @@ def _figure(case: Case, contender: str, turns: Mapping[str, Sequence[Turn]]) -> 
             for role in roles
         },
         ratios={other: paired(rates[contender], rates[other]) for other in others},
-        note=note,
+        note=_note(case, own) if contender == OURS else "",
     )
+
+
+def _note(case: Case, turns: Sequence[Turn]) -> str:
+    right = sum(turn.answers.right for turn in turns)
+    notes = []
+    if case.cache is not None:
+        share = sum(turn.answers.marked for turn in turns) / right
+        notes.append(f"X-Cache: {case.cache} on {share:.1%} of the answers")
+    if refused := sum(turn.answers.refused for turn in turns):
+        notes.append(f"{refused} requests beside the {right} were answered 503")
+    return "; ".join(notes)

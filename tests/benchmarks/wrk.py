@@ -19,7 +19,7 @@ ANSWER_TIMEOUT_S = 30  # so that a slow answer is measured, not dropped
 GRACE_S = 60
 SCRIPT = Path(__file__).with_name("load.lua")
 _RESULT = re.compile(
-    r"^right=(\d+) marked=(\d+) wrong=(\d+) seconds=([\d.]+) "
+    r"^right=(\d+) marked=(\d+) wrong=(\d+) refused=(\d+) seconds=([\d.]+)\n"
     r"p50_us=(\d+) p99_us=(\d+) max_us=(\d+) errors=(\d+)\nexample=(.*)$",
     re.MULTILINE,
 )
@@ -82,6 +82,7 @@ class Answers:
     right: int
     marked: int  # of them, with the header that was looked for
     wrong: int
+    refused: int  # with 503, for overload: neither right nor wrong
     seconds: float
     p50_ms: float
     p99_ms: float
@@ -133,11 +134,12 @@ def parse(printed: str) -> Answers:
     found = _RESULT.search(printed)
     if found is None:
         raise ValueError(f"wrk did not measure:\n{printed}")
-    right, marked, wrong, seconds, p50, p99, longest, errors, example = found.groups()
+    right, marked, wrong, refused, seconds, p50, p99, longest, errors, example = found.groups()
     return Answers(
         right=int(right),
         marked=int(marked),
         wrong=int(wrong),
+        refused=int(refused),
         seconds=float(seconds),
         p50_ms=int(p50) / 1000,
         p99_ms=int(p99) / 1000,

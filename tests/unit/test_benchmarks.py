@@ -12,7 +12,8 @@ STAT = (
 )
 PRINTED = """Running 3s test @ http://127.0.0.1:8000
   1 threads and 64 connections
-right=3000 marked=2900 wrong=0 seconds=2.500000 p50_us=1500 p99_us=4000 max_us=9000 errors=0
+right=3000 marked=29 wrong=0 refused=4 seconds=2.500000
+p50_us=1500 p99_us=4000 max_us=9000 errors=0
 example=
 """
 
@@ -40,7 +41,7 @@ def test_peak_memory_is_read_in_megabytes() -> None:
 def test_what_wrk_printed_is_read() -> None:
     answers = parse(PRINTED)
 
-    assert answers == Answers(3000, 2900, 0, 2.5, 1.5, 4.0, 9.0, 0, "")
+    assert answers == Answers(3000, 29, 0, 4, 2.5, 1.5, 4.0, 9.0, 0, "")
     assert answers.rate == 1200
 
 
