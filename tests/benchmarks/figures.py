@@ -1,5 +1,6 @@
 """What was measured: figures of several rounds, their ratios, the table and the same as data."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
@@ -50,7 +51,10 @@ def paired(ours: Sequence[float], yardstick: Sequence[float]) -> float:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that so many percent do not pass; `values` may stand in any order."""
+    """The smallest value that so many percent do not pass; `values` may stand in any order. Of none
+    it is no number, which is neither more nor less than any other."""
+    if not values:
+        return math.nan
     ordered = sorted(values)
     place = -(-len(ordered) * percent // 100)  # rounded up
     return ordered[max(0, int(place) - 1)]

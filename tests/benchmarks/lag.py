@@ -7,7 +7,6 @@ answered. Its own requests come on top of the load.
 """
 
 import asyncio
-import math
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -66,16 +65,12 @@ class Trial:
     def keeps_up(self) -> bool:
         return (
             self.answers.rate >= self.rate * RATE_SHARE_MIN
-            and self._lag_ms(99) <= LAG_P99_MS_MAX
+            and percentile(self.lags.view_ms, 99) <= LAG_P99_MS_MAX
             and self.drain_s <= DRAIN_S_MAX
         )
 
-    def _lag_ms(self, percent: float) -> float:
-        """Without bound where not one sampled order was accepted."""
-        return percentile(self.lags.view_ms, percent) if self.lags.view_ms else math.inf
-
     def __str__(self) -> str:
-        p50, p99 = self._lag_ms(50), self._lag_ms(99)
+        p50, p99 = (percentile(self.lags.view_ms, p) for p in (50, 99))
         said = "keeps up" if self.keeps_up else "falls behind"
         return (
             f"{self.answers.rate:,.0f} of {self.rate:,.0f} orders/s, lag p50 {p50:.0f} ms, "

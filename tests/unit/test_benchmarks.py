@@ -1,5 +1,7 @@
 """The benchmarks' own arithmetic: what is read from /proc and from wrk, and what is made of it."""
 
+import math
+
 import pytest
 
 from tests.benchmarks.figures import Figure, number, paired, percentile, report, table
@@ -78,6 +80,7 @@ def test_a_percentile_is_a_value_that_was_measured() -> None:
 
     assert [percentile(hundred, p) for p in (0, 50, 99, 100)] == [1, 50, 99, 100]
     assert percentile([7.5], 99) == 7.5
+    assert math.isnan(percentile([], 99))
 
 
 def test_numbers_are_short() -> None:
