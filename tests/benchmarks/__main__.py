@@ -25,6 +25,7 @@ from tests.benchmarks.service import SETTINGS, opened, say
 from tests.stack import Stack, new_stack
 
 STARTUP = "startup"
+VERIFIED_EVENTS_MAX = 500_000  # which takes a minute
 NAMES = (STARTUP, *CASES, *MEASURES)
 DEFAULT = (STARTUP, *CASES, "sustained", "lag", "disk")
 
@@ -67,6 +68,10 @@ async def _measure(
                     else:
                         figures += await MEASURES[name](prepared, wanted)
                     service.usage()
+        await service.drain()
+        if await service.events() <= VERIFIED_EVENTS_MAX:
+            say("verify")  # that all this load has left every read model as the log tells
+            await service.command("verify")
     result = {
         "machine": where,
         "data": data,
