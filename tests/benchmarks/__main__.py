@@ -22,7 +22,7 @@ from tests.benchmarks.figures import Figure, report
 from tests.benchmarks.measures import MEASURES, Wanted, startup
 from tests.benchmarks.rounds import measure
 from tests.benchmarks.service import SETTINGS, opened, say
-from tests.stack import Stack, new_stack
+from tests.stack import Stack, free_port, new_stack
 
 STARTUP = "startup"
 VERIFIED_EVENTS_MAX = 500_000  # which takes a minute
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     wanted, names, file = _parse(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is ended
     generator = wrk.find()
-    with new_stack(**SETTINGS) as stack:
+    with new_stack(**SETTINGS, FLOWER_PORT=str(free_port())) as stack:
         figures = startup(stack, wanted.rounds) if STARTUP in names else []
         say("starting the stack")
         with stack.up():

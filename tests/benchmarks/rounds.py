@@ -60,9 +60,10 @@ async def _turn(case: Case, prepared: Prepared, contender: str, seconds: float) 
 
 
 def _spent(before: Usage, after: Usage, contender: str) -> dict[str, float]:
-    """Of the service all roles and servers; of a yardstick its process and the servers it uses."""
+    """Of the service all roles and servers; of a yardstick its process and the servers it uses.
+    The time of a process that has ended meanwhile went to its parent: the sum stays right."""
     roles = {
-        OURS: [role for role in after.cpu_s if role not in CONTENDERS],
+        OURS: [role for role in {**before.cpu_s, **after.cpu_s} if role not in CONTENDERS],
         "bare": ["bare"],
         "thin": list(THIN_SERVERS),
     }[contender]
@@ -73,14 +74,14 @@ def _figure(case: Case, contender: str, turns: Mapping[str, Sequence[Turn]]) -> 
     own = turns[contender]
     rates = {c: [turn.answers.rate for turn in turns[c]] for c in turns}
     others = [c for c in CONTENDERS if c != OURS] if contender == OURS else []
-    roles = own[0].cpu_s
+    roles = dict.fromkeys(role for turn in own for role in turn.cpu_s)
     return Figure(
         *(case.name, "requests/s", tuple(rates[contender]), contender),
         p50_ms=tuple(turn.answers.p50_ms for turn in own),
         p99_ms=tuple(turn.answers.p99_ms for turn in own),
         cpu_s_per_1000=tuple(turn.cpu_s_per_1000 for turn in own),
         cpu_s_per_1000_by_role={
-            role: median(turn.cpu_s[role] / turn.answers.right * 1000 for turn in own)
+            role: median(turn.cpu_s.get(role, 0.0) / turn.answers.right * 1000 for turn in own)
             for role in roles
         },
         ratios={other: paired(rates[contender], rates[other]) for other in others},
