@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -137,7 +138,9 @@ class RedisGate:
             logger.warning("Redis does not answer (%r): going on without it.", error)
             # Idle connections may be cut without a word, as the failed one was. Kept, each of them
             # would cost one more time-out and one more second without Redis after it has come back.
-            await self.redis.connection_pool.disconnect(inuse_connections=False)
+            # On a busy machine even closing one may take too long: it is closed all the same.
+            with suppress(RedisError, OSError):
+                await self.redis.connection_pool.disconnect(inuse_connections=False)
 
 
 async def _cancellable(command: Callable[[], Awaitable[T]]) -> T:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +22,14 @@ OURS = ("DB_", "REDIS_", "RABBITMQ_", "SECRET_KEY", "PG")
 @dataclass(frozen=True)
 class Stack:
     state: Path
-    url: str
+    port: int
     environment: Mapping[str, str]
 
-    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def run(self, *words: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
         """`./entrypoint.sh WORD ... --state DIR`, to its end."""
         return subprocess.run(
             ["./entrypoint.sh", *words, "--state", str(self.state)],
@@ -32,7 +37,7 @@ class Stack:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=timeout_s,
         )
 
     def processes(self) -> dict[str, int]:
@@ -43,36 +48,48 @@ class Stack:
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.url, timeout=15)
 
+    @contextmanager
+    def up(self) -> Iterator[None]:
+        """Inside the block everything runs and is ready; afterwards nothing of it runs."""
+        supervisor = subprocess.Popen(
+            ["./entrypoint.sh", "up", "--port", str(self.port), "--state", str(self.state)],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        try:
+            _wait_until_ready(supervisor)
+            yield
+        finally:
+            supervisor.send_signal(signal.SIGTERM)
+            supervisor.communicate(timeout=STOP_TIMEOUT_S)
+
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+@contextmanager
+def new_stack(**settings: str) -> Iterator[Stack]:
+    """A stack that has not been up yet; its data is gone at the end."""
     folder = Path(tempfile.mkdtemp(prefix="order-service-"))
     folder.chmod(0o755)
-    port = free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
-    environment |= {"RATE_LIMIT": "1000000/minute"}
-    stack = Stack(folder / "state", f"http://127.0.0.1:{port}", environment)
-    supervisor = subprocess.Popen(
-        ["./entrypoint.sh", "up", "--port", str(port), "--state", str(stack.state)],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    stack = Stack(folder / "state", free_port(), environment | settings)
     try:
-        _wait_until_ready(supervisor)
         yield stack
     finally:
-        supervisor.send_signal(signal.SIGTERM)
-        supervisor.communicate(timeout=STOP_TIMEOUT_S)
         stack.run("reset")
         folder.rmdir()
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    with new_stack(RATE_LIMIT="1000000/minute") as stack, stack.up():
+        yield stack
 
 
 def _wait_until_ready(supervisor: "subprocess.Popen[str]") -> None:

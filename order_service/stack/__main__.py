@@ -25,6 +25,9 @@ One role, or one command on a running stack, with the settings of the stack in D
   `./entrypoint.sh WORD --help` tells the rest.
 
 For developers:
+  bench [NAME ...] [--seconds N] [--json FILE]
+                                   measures a stack of its own against two yardsticks; --help
+                                   lists the names
   lock [OPTIONS]                   makes requirements.lock anew from pyproject.toml; options are
                                    those of `uv pip compile`: --upgrade, --upgrade-package NAME
   help                             this text
@@ -57,6 +60,12 @@ def _test(arguments: Sequence[str]) -> int:
     from order_service.stack.checks import test
 
     return test(arguments)
+
+
+def _bench(arguments: Sequence[str]) -> int:
+    from order_service.stack.checks import bench
+
+    return bench(arguments)
 
 
 def _lock(arguments: Sequence[str]) -> int:
@@ -98,6 +107,7 @@ WORDS: dict[str, tuple[Callable[[Sequence[str]], int], str | None]] = {
     "logs": (_logs, None),
     "reset": (_reset, None),
     "test": (_test, "development"),
+    "bench": (_bench, "development"),
     "lock": (_lock, "servers"),
     "help": (_help, None),
 }

