@@ -1,5 +1,5 @@
 """The cache: Redis behind one version gate and its leases. May import settings, errors, cache_*,
-gathered_reads, redis_client, stale_keys.
+gathering, redis_client, stale_keys.
 
 The promise: once `refresh` of a version has returned, no look-up anywhere gives an older one,
 whatever was read, filled, refreshed, flushed, evicted or restarted in between. Only where Redis
@@ -41,7 +41,7 @@ from order_service.cache_entries import (
     order_place,
 )
 from order_service.errors import Unavailable
-from order_service.gathered_reads import GatheredReads
+from order_service.gathering import Gathering
 from order_service.redis_client import RedisAway, RedisGate
 from order_service.stale_keys import StaleKeys
 
@@ -75,7 +75,14 @@ class OrderCache:
     def __init__(self, redis: Redis, ttl_s: int) -> None:
         self._redis = redis
         self._gate = RedisGate(redis)
-        self._reads = GatheredReads(redis, self._gate)
+        # A call of redis-py costs 150 us of Python, one key more in an MGET 3 us: with 64 requests
+        # at once that is what makes a cached order cheaper than the route that serves it.
+        self._reads: Gathering[str, bytes | None] = Gathering(
+            self._read,
+            together_max=limits.REDIS_TOGETHER_MAX,
+            waiting_max=limits.REDIS_WAITING_MAX,
+            overflow=lambda: RedisAway("too many calls at once"),
+        )
         self._ttl_s = ttl_s
         self._stale = StaleKeys()
         self._retrying: asyncio.Task[None] | None = None
@@ -222,7 +229,11 @@ class OrderCache:
             return None
 
         try:
-            value = await self._reads.get(place.entry)
+            # While Redis does not answer one call at a time tries it: the others go on without.
+            if self._gate.is_open:
+                value = await self._reads.get(place.entry)
+            else:
+                (value,) = await self._read([place.entry])
             if value is not None:
                 with suppress(ValueError):  # garbage: the script has it deleted
                     return decode(place, value)
@@ -233,6 +244,15 @@ class OrderCache:
             )
         except RedisAway:
             return None
+
+    async def _read(self, keys: list[str]) -> list[bytes | None]:
+        return await self._gate.run(partial(self._strings, keys), queue_s=limits.REDIS_QUEUE_S)
+
+    async def _strings(self, keys: list[str]) -> list[bytes | None]:
+        values: Any = await self._redis.mget(keys)
+        if not isinstance(values, list) or len(values) != len(keys):
+            raise InvalidResponse("the reply to another command")  # this connection is done with
+        return values
 
     async def _leased(self, place: Place, decode: Callable[[Place, bytes], T]) -> T | Lease | None:
         """A miss, most likely; atomically."""

@@ -23,6 +23,7 @@ DRIVER_TIMEOUT_S = 4.0
 APPEND_WAIT_S = 8.0  # from the queue to the answer; after it a command is answered 503
 DECIDE_ATTEMPTS_MAX = 4  # the first, and three more after a lost race
 EVENT_BYTES_MAX = 64 * 1024
+STREAMS_TOGETHER_MAX = 32  # read in one statement, for commands on as many orders
 FOLDED_ORDERS_MAX = 1_000  # kept in the memory of one web process; the largest takes 210 KB
 
 # --- PostgreSQL -----------------------------------------------------------------------------------
@@ -78,7 +79,7 @@ DDL_RETRIES_MAX = 50
 # --- Redis ----------------------------------------------------------------------------------------
 REDIS_TIMEOUT_S = 0.1
 REDIS_POOL_SIZE = 32
-REDIS_GATHERED_MAX = 64  # keys read in one round trip
+REDIS_TOGETHER_MAX = 64  # keys read in one round trip
 REDIS_WAITING_MAX = 4_096  # requests waiting for such a read; one more goes on without the cache
 REDIS_QUEUE_S = 1.0  # how long a look-up waits for a connection while Redis answers
 REDIS_BREAKER_S = 1.0  # how long Redis is left alone after it failed

@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import settings as limits
 from order_service.db import query
-from order_service.errors import OrderNotFound, RuleViolation
+from order_service.errors import OrderNotFound, RuleViolation, Unavailable
+from order_service.gathering import Gathering
 from order_service.ids import parse_order_number, parse_uuid
 from order_service.log import reading
 from order_service.log.appender import AfterCommit, Appender
@@ -38,6 +39,12 @@ class EventLog:
         self.partitions = partitions
         self.refresh = refresh
         self._turns = Turns()
+        self._streams = Gathering(
+            self._whole_streams,
+            together_max=limits.STREAMS_TOGETHER_MAX,
+            waiting_max=limits.APPEND_QUEUE_MAX,
+            overflow=lambda: Unavailable("overloaded", "Too many orders are read here: try again."),
+        )
         self._remembered: OrderedDict[UUID, FoldedOrder] = OrderedDict()
 
     def start(self) -> None:
@@ -45,13 +52,22 @@ class EventLog:
 
     async def close(self) -> None:
         await self._appender.close()
+        await self._streams.close()
 
-    async def read(
-        self, stream_id: UUID, up_to_version: int = reading.VERSION_MAX
-    ) -> FoldedOrder | None:
+    async def read(self, stream_id: UUID, up_to_version: int | None = None) -> FoldedOrder | None:
         """The order folded afresh from its stream; None if there is none."""
-        stored = await self.events(stream_id, 0, up_to_version)
+        if up_to_version is None:
+            stored = await self._streams.get(stream_id)
+        else:
+            stored = await self.events(stream_id, 0, up_to_version)
         return fold_stored(stored, self.partitions, with_commands=True)
+
+    async def _whole_streams(self, stream_ids: list[UUID]) -> list[list[StoredEvent]]:
+        found = await query(
+            self._engine,
+            lambda connection: reading.read_whole_streams(connection, stream_ids, self.partitions),
+        )
+        return [found.get(stream_id, []) for stream_id in stream_ids]
 
     async def events(
         self, stream_id: UUID, after_version: int, up_to_version: int

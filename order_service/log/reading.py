@@ -5,11 +5,11 @@ partition's counter until they commit). So a reader that has seen position n has
 before it, and `position > n` never skips an event that commits later.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Row, Uuid, bindparam, text
+from sqlalchemy import ARRAY, Row, SmallInteger, Uuid, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.log.codec import StoredEvent
@@ -26,6 +26,14 @@ _PARTITION = text(
 _STREAM = text(
     f"SELECT {_COLUMNS} FROM events WHERE partition = :partition AND stream_id = :stream_id "  # noqa: S608
     "AND version > :after_version AND version <= :up_to_version ORDER BY version LIMIT :limit"
+)
+# OFFSET 0 keeps each stream a look-up by its key, whatever the planner thinks of their number.
+_WHOLE = text(
+    "SELECT e.* FROM unnest(:partitions, :streams) AS s (partition, stream_id) CROSS JOIN LATERAL "  # noqa: S608
+    f"(SELECT {_COLUMNS} FROM events WHERE partition = s.partition AND stream_id = s.stream_id "
+    "ORDER BY version OFFSET 0) e"
+).bindparams(
+    bindparam("partitions", type_=ARRAY(SmallInteger)), bindparam("streams", type_=ARRAY(Uuid))
 )
 _FIRST = text(
     f"SELECT {_COLUMNS} FROM events WHERE partition = :partition AND stream_id = ANY (:streams) "  # noqa: S608
@@ -102,6 +110,22 @@ async def read_stream(
         "limit": limit,
     }
     return _stored((await connection.execute(_STREAM, parameters)).all())
+
+
+async def read_whole_streams(
+    connection: AsyncConnection, stream_ids: Collection[UUID], partitions: int
+) -> dict[UUID, list[StoredEvent]]:
+    """The events of each of these orders, ascending by version; without those that there are
+    not."""
+    wanted = set(stream_ids)
+    parameters = {
+        "partitions": [partition_of(stream_id, partitions) for stream_id in wanted],
+        "streams": list(wanted),
+    }
+    found: dict[UUID, list[StoredEvent]] = {}
+    for event in _stored((await connection.execute(_WHOLE, parameters)).all()):
+        found.setdefault(event.stream_id, []).append(event)
+    return found
 
 
 async def read_first_events(
