@@ -78,6 +78,9 @@ DDL_RETRIES_MAX = 50
 
 # --- Redis ----------------------------------------------------------------------------------------
 REDIS_TIMEOUT_S = 0.1
+REDIS_LATE_S = 0.01  # later than this, a deadline says that the process is busy: it begins again,
+REDIS_LATE_MAX = 10  # so many times
+REDIS_SOCKET_TIMEOUT_S = 2.0  # of redis-py itself, for what goes round the gate
 REDIS_POOL_SIZE = 32
 REDIS_TOGETHER_MAX = 64  # keys read in one round trip
 REDIS_WAITING_MAX = 4_096  # requests waiting for such a read; one more goes on without the cache

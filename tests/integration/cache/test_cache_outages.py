@@ -78,6 +78,18 @@ async def test_a_dead_redis_is_a_bypass_and_is_used_again_when_it_is_back(
     assert isinstance(await writer.look_up(ORDER), Lease)
 
 
+async def test_a_busy_process_does_not_take_redis_for_dead(writer: OrderCache) -> None:
+    await filled(writer, 1)
+
+    looking = asyncio.create_task(writer.look_up(ORDER))
+    for _ in range(10):
+        await asyncio.sleep(0)
+        time.sleep(1.5 * limits.REDIS_TIMEOUT_S)  # noqa: ASYNC251  # others have the process
+
+    assert await looking == cached(1)
+    assert isinstance(await writer.look_up(ORDER), CachedOrder)
+
+
 async def test_one_call_tries_a_hung_redis_while_the_others_go_on(
     server: PrivateRedis, writer: OrderCache
 ) -> None:
