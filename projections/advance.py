@@ -54,10 +54,14 @@ _SUSPECT = text(
     "UPDATE checkpoints SET suspect_position = :suspect, suspect_tries = :tries "
     "WHERE name = :name AND generation = :generation AND partition = :partition"
 )
-# xmax: the last transaction that has locked this version of the row; is it still at work?
+# xmax: the last transaction that has locked this version of the row; is it still at work? What is at
+# work is among those that the snapshot names, or younger than all that it knows. (When transaction
+# ids begin anew, a row may for a while pass for held: then the tick finds it.)
 _BEHIND = (
-    "SELECT c.name, c.partition, c.position, c.xmax NOT IN "
-    "(SELECT x::xid FROM pg_snapshot_xip(pg_current_snapshot()) x) AS free FROM checkpoints c "
+    "SELECT c.name, c.partition, c.position, "
+    "c.xmax::text::bigint < pg_snapshot_xmax(s.now)::text::bigint % 4294967296 "
+    "AND c.xmax NOT IN (SELECT x::xid FROM pg_snapshot_xip(s.now) x) AS free "
+    "FROM checkpoints c CROSS JOIN (SELECT pg_current_snapshot() AS now) s "
     "JOIN read_models m ON m.name = c.name AND m.live_generation = c.generation "
     "JOIN partitions p ON p.partition = c.partition "
     "WHERE c.position < p.position ORDER BY c.name, c.partition"
