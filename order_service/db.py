@@ -101,8 +101,8 @@ async def driver_connection(
 
 async def query(engine: AsyncEngine, read: Callable[[AsyncConnection], Awaitable[T]]) -> T:
     """What `read` answers on a connection of the pool. Each of its statements stands alone: BEGIN
-    and ROLLBACK around them, two round trips, cost 135 us of the 540 of an order, and give no common
-    snapshot.
+    and ROLLBACK around them, two round trips, cost 135 us of the 540 of an order, and would give no
+    common snapshot.
 
     A pooled connection may have died while it lay there (server restarted, link cut): SQLAlchemy
     then drops the whole pool, and a read is repeated, once, on a new connection.

@@ -119,6 +119,7 @@ READ_WAIT_POLL_S = 0.05
 WAITED_READS_MAX = 5  # connections of the pool that those who have waited take together
 REPORT_DAYS_MAX = 366
 SHUTDOWN_GRACE_S = 10
+GC_THRESHOLDS = (10_000, 20, 20)
 VALIDATION_ERRORS_MAX = 20  # listed in one problem document
 READINESS_CHECK_TIMEOUT_S = 0.5
 READINESS_REMEMBERED_S = 1.0  # so that probes cannot become a load
