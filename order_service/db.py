@@ -6,6 +6,7 @@ start-up parameter `role`; nothing that it runs can then do more than that role 
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeVar
+from weakref import WeakKeyDictionary
 
 from asyncpg import InterfaceError, PostgresError
 from sqlalchemy import URL, text
@@ -76,19 +77,34 @@ def create_engine(
 
 
 async def query(engine: AsyncEngine, read: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-    """What `read` answers on a connection of the pool.
+    """What `read` answers on a connection of the pool. Each of its statements stands alone: BEGIN
+    and ROLLBACK around them, two round trips, cost 135 of the 540 us of an order and give no common
+    snapshot.
 
     A pooled connection may have died while it lay there (server restarted, link cut): SQLAlchemy
     then drops the whole pool, and a read is repeated, once, on a new connection.
     """
+    reading = _autocommitting(engine)
     try:
-        async with engine.connect() as connection:
+        async with reading.connect() as connection:
             return await read(connection)
     except DBAPIError as error:
         if not error.connection_invalidated:
             raise
-    async with engine.connect() as connection:
+    async with reading.connect() as connection:
         return await read(connection)
+
+
+_AUTOCOMMITTING: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary()
+
+
+def _autocommitting(engine: AsyncEngine) -> AsyncEngine:
+    """The same engine, of the same pool; made once."""
+    found = _AUTOCOMMITTING.get(engine)
+    if found is None:
+        found = engine.execution_options(isolation_level="AUTOCOMMIT")
+        _AUTOCOMMITTING[engine] = found
+    return found
 
 
 async def check_role(engine: AsyncEngine, role: Role) -> None:
