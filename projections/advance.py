@@ -54,8 +54,8 @@ _SUSPECT = text(
     "UPDATE checkpoints SET suspect_position = :suspect, suspect_tries = :tries "
     "WHERE name = :name AND generation = :generation AND partition = :partition"
 )
-# xmax: the last transaction that has locked this version of the row; is it still at work? Then it is
-# among those that the snapshot names, or younger than all that it knows. (When transaction ids
+# xmax: the last transaction that has locked this version of the row; is it still at work? Then it
+# is among those that the snapshot names, or younger than all that it knows. (When transaction ids
 # begin anew, a row may for a while pass for held: then the tick finds it.)
 _BEHIND = (
     "SELECT c.name, c.partition, c.position, "
