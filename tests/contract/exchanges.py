@@ -15,6 +15,7 @@ _TEXTS: dict[str, Callable[[int], str]] = {
     r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}": (
         lambda n: f"0195f0a1-0000-7000-8000-{n:012}"
     ),
+    r"\b[0-9a-f]{32}\b": lambda n: f"5f1d7a0c9b3e4d68a2c7f0e1{n:08}",
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z": (
         lambda n: f"2026-03-01T12:{n // 60:02}:{n % 60:02}.000000Z"
     ),
