@@ -242,7 +242,9 @@ def _remembering(rate: limits_package.RateLimitItem) -> limits_package.RateLimit
     """The same limit, whose counters' keys are not made anew for every request: that took more than
     half of a hit's 8 us."""
     key_for = lru_cache(maxsize=constants.RATE_KEYS_REMEMBERED_MAX)(rate.key_for)
-    kind = type(f"Remembering{type(rate).__name__}", (type(rate),), {"key_for": key_for})
+    kind = type(
+        f"Remembering{type(rate).__name__}", (type(rate),), {"key_for": staticmethod(key_for)}
+    )
     return cast(limits_package.RateLimitItem, kind(rate.amount, rate.multiples))
 
 

@@ -49,6 +49,7 @@ class Command:
     port: int | None = None
     account: Account | None = None
     stop_signal: signal.Signals = signal.SIGTERM
+    niceness: int = 0
 
 
 def server_account() -> Account | None:
@@ -72,7 +73,7 @@ def as_account(account: Account | None) -> dict[str, object]:
 def spawn(command: Command, log: Path) -> subprocess.Popen[bytes]:
     """Starts the command in a session of its own, its output appended to `log`."""
     with log.open("ab") as output:
-        end_with_parent = partial(_end_with_parent, command.stop_signal, os.getpid())
+        begin = partial(_begin, command, os.getpid())
         return subprocess.Popen(  # type: ignore[call-overload,no-any-return]  # as_account()
             command.argv,
             env=dict(command.env),
@@ -81,15 +82,16 @@ def spawn(command: Command, log: Path) -> subprocess.Popen[bytes]:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=end_with_parent,  # noqa: PLW1509 - there is one thread here
+            preexec_fn=begin,  # noqa: PLW1509 - there is one thread here
             **as_account(command.account),
         )
 
 
-def _end_with_parent(stop_signal: signal.Signals, parent: int) -> None:
+def _begin(command: Command, parent: int) -> None:
+    os.nice(command.niceness)
     # After the change of user (which would clear it), and looked at once more, since the parent may
     # be gone by now.
-    _libc.prctl(_PR_SET_PDEATHSIG, int(stop_signal), 0, 0, 0)
+    _libc.prctl(_PR_SET_PDEATHSIG, int(command.stop_signal), 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 

@@ -4,6 +4,7 @@ import argparse
 import os
 import subprocess
 import sys
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
@@ -100,7 +101,11 @@ NOT_OURS = (  # rules of the linter that
 
 def linted(sql: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["squawk", "--assume-in-transaction", f"--exclude={','.join(NOT_OURS)}"],
+        [
+            str(Path(sys.executable).with_name("squawk")),
+            "--assume-in-transaction",
+            f"--exclude={','.join(NOT_OURS)}",
+        ],
         input=sql,
         capture_output=True,
         text=True,
