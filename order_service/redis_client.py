@@ -98,7 +98,7 @@ class RedisGate:
         try:
             async with asyncio.timeout(None) as timeout:
                 with _Deadline(timeout):
-                    result = await _cancellable(command)
+                    result = await cancellable(command)
         except (
             ResponseError
         ) as error:  # it answers, though with a refusal (full, read-only, no rights)
@@ -174,7 +174,7 @@ class _Deadline:
             self._timeout.reschedule(asyncio.get_running_loop().time())
 
 
-async def _cancellable(command: Callable[[], Awaitable[T]]) -> T:
+async def cancellable(command: Callable[[], Awaitable[T]]) -> T:
     """The command's result, unless the task was cancelled meanwhile.
 
     redis-py sends by `asyncio.wait_for`, which in Python 3.11 swallows a cancellation that comes as

@@ -19,7 +19,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from importlib.resources import files
 from ipaddress import IPv6Address, ip_address
@@ -39,6 +39,7 @@ from order_service import settings as constants
 from order_service.api.body import check_media_type
 from order_service.api.problem_type import QUOTA_EXCEEDED
 from order_service.api.problems import Problem
+from order_service.redis_client import cancellable
 from order_service.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -224,7 +225,7 @@ class Limits:
         while True:
             await asyncio.sleep(constants.RATE_SHARE_INTERVAL_S)
             try:
-                await self.windows.share(redis)
+                await cancellable(partial(self.windows.share, redis))
             except (RedisError, OSError) as error:
                 logger.warning("rate limits are not shared: %s", type(error).__name__)
                 await asyncio.sleep(constants.REDIS_BREAKER_S)

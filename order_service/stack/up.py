@@ -30,7 +30,7 @@ READY_TIMEOUT_S = 2.0
 # Where cores are scarce, answers come first: what the log feeds then goes in larger batches, which
 # cost less an event.
 ANSWERING = ("web", "migrate")
-BACKGROUND_NICENESS = 10
+BACKGROUND_NICENESS = 19
 
 
 @dataclass(frozen=True)
