@@ -48,8 +48,14 @@ def create_engine(
     application_name: str,
     pool_size: int = limits.POOL_SIZE,
     statement_timeout_ms: int = limits.STATEMENT_TIMEOUT_MS,
+    derived: bool = False,
 ) -> AsyncEngine:
-    """An engine whose every session runs as `role` (None: DB_USER itself, for migrations)."""
+    """An engine whose every session runs as `role` (None: DB_USER itself, for migrations).
+
+    `derived`: all that it writes follows from the log, rows and checkpoints in one transaction. A
+    crash of PostgreSQL may take its last commits, whole: they are made again. So it waits for no
+    disk; the appends need it.
+    """
     server_settings = {
         "application_name": application_name,
         "timezone": "UTC",
@@ -61,6 +67,8 @@ def create_engine(
     }
     if role is not None:
         server_settings["role"] = role
+    if derived:
+        server_settings["synchronous_commit"] = "off"
     connect_args: dict[str, Any] = {
         "timeout": limits.CONNECT_TIMEOUT_S,
         # Longer than the server's own limit, so that a slow statement ends with the server's word

@@ -76,7 +76,7 @@ _RELEASE = """
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Publishes until `stop` is set, whatever becomes of RabbitMQ and PostgreSQL meanwhile."""
     me = uuid4()  # for all sessions: the next one need not wait for the leases of the last
-    engine = create_engine(settings, PROJECTOR, application_name="relay", pool_size=1)
+    engine = create_engine(settings, PROJECTOR, application_name="relay", pool_size=1, derived=True)
     try:
         await broker.keep_connected(settings, "relay", partial(_session, engine, me, stop), stop)
     finally:
@@ -91,7 +91,6 @@ async def _session(
     assert isinstance(underlay, Channel)  # aio-pika has no other
     async with driver_connection(engine) as (_, connection):
         relay = Relay(connection, underlay, me)
-        await relay.begin()
         logger.info("relay: publishing")
         await _publish_until(stop, relay)
         await relay.release()
@@ -121,11 +120,6 @@ class Relay:
         self._connection = connection
         self._channel = channel
         self._me = me
-
-    async def begin(self) -> None:
-        # A checkpoint that PostgreSQL forgets in a crash costs a window of duplicates, and waiting
-        # for the disk at every window would cost the appends, whose disk it is.
-        await self._connection.execute("SET synchronous_commit = off")
 
     async def publish_next(self) -> int:
         """The next window is confirmed and the checkpoints stand behind it; returns its events."""

@@ -243,7 +243,9 @@ class WorkerProcess:
         self._thread = threading.Thread(target=self._loop.run_forever, name="loop", daemon=True)
         self._thread.start()
         # One task at a time: one connection for the batch, one beside it.
-        self.engine = create_engine(settings, PROJECTOR, application_name="worker", pool_size=2)
+        self.engine = create_engine(
+            settings, PROJECTOR, application_name="worker", pool_size=2, derived=True
+        )
         self.sender = TaskSender(settings)
         self.run(self._open(settings))
 
