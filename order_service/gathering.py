@@ -60,6 +60,7 @@ class Gathering(Generic[K, V]):
     async def _fetch_batch(self, batch: list[tuple[K, "asyncio.Future[V]"]]) -> None:
         try:
             values = await self._fetch([key for key, _ in batch])
+            answers = list(zip(batch, values, strict=True))
         except Exception as error:
             for _, found in batch:
                 if not found.done():
@@ -69,6 +70,6 @@ class Gathering(Generic[K, V]):
             for _, found in batch + self._waiting:
                 found.cancel()
             raise
-        for (_, found), value in zip(batch, values, strict=True):
+        for (_, found), value in answers:
             if not found.done():  # its reader may have gone away
                 found.set_result(value)

@@ -240,8 +240,8 @@ class Limits:
 
 
 def _remembering(rate: limits_package.RateLimitItem) -> limits_package.RateLimitItem:
-    """The same limit, whose counters' keys are not made anew for every request: that took more than
-    half of a hit's 8 us."""
+    """The same limit, whose counters' keys are not made anew for every request: of a hit's 4.7 us
+    the counting takes 1.3."""
     key_for = lru_cache(maxsize=constants.RATE_KEYS_REMEMBERED_MAX)(rate.key_for)
     kind = type(
         f"Remembering{type(rate).__name__}", (type(rate),), {"key_for": staticmethod(key_for)}

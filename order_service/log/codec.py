@@ -98,7 +98,7 @@ def decode_metadata(stored: StoredEvent) -> Metadata:
         actor = others[0] if others else None
         return Metadata(actor_type, None if actor is None else _from_letters(actor), *others[1:])
     except Exception as error:
-        raise _unreadable(stored, "cannot be read: its metadata does not fit") from error
+        raise unreadable(stored, "cannot be read: its metadata does not fit") from error
 
 
 def _to_letters(value: UUID) -> str:
@@ -128,7 +128,7 @@ def decode_event(stored: StoredEvent) -> OrderEvent:
     """As `decode`, the event alone: all that an order's state needs."""
     found = _DECODERS.get(stored.type)
     if found is None:
-        raise _unreadable(stored, "is unknown: add it to domain/events.py or log/upcasters.py")
+        raise unreadable(stored, "is unknown: add it to domain/events.py or log/upcasters.py")
     cls, decoder = found
     try:
         current = stored.schema_version == cls.SCHEMA_VERSION
@@ -136,10 +136,10 @@ def decode_event(stored: StoredEvent) -> OrderEvent:
     except UnreadableEvent:
         raise
     except Exception as error:  # upcasters meet payloads that they were not written for
-        raise _unreadable(stored, "cannot be read: its payload does not fit") from error
+        raise unreadable(stored, "cannot be read: its payload does not fit") from error
     if cls is OrderPlaced and event.currency not in EXPONENTS:  # type: ignore[union-attr]
         # No amount of the order could be shown, by any reader.
-        raise _unreadable(stored, "has a currency that this code does not know")
+        raise unreadable(stored, "has a currency that this code does not know")
     return event
 
 
@@ -149,11 +149,12 @@ def _upcast(stored: StoredEvent, cls: type[Any]) -> bytes:
     for version in range(stored.schema_version, cls.SCHEMA_VERSION):
         data = UPCASTERS[stored.type, version](data)
     if stored.schema_version > cls.SCHEMA_VERSION:
-        raise _unreadable(stored, "is newer than this code: upgrade this process")
+        raise unreadable(stored, "is newer than this code: upgrade this process")
     return orjson.dumps(data)
 
 
-def _unreadable(stored: StoredEvent, what: str) -> UnreadableEvent:
+def unreadable(stored: StoredEvent, what: str) -> UnreadableEvent:
+    """The error that says where the event is, and what of it cannot be read."""
     return UnreadableEvent(
         "order-unreadable",
         f"Event {stored.type} v{stored.schema_version} at partition {stored.partition}, "

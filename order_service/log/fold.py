@@ -15,6 +15,7 @@ from order_service.log.codec import (
     StoredEvent,
     decode_event,
     decode_metadata,
+    unreadable,
 )
 
 # The principal, its Idempotency-Key, and whether the target was the collection: a key that created
@@ -46,15 +47,6 @@ class FoldedOrder:
     commands: Mapping[CommandKey, AnsweredCommand] = field(default_factory=dict)
     # The document, once `representation` has written it; not copied by `replace`.
     rendered: bytes | None = field(default=None, init=False, compare=False, repr=False)
-
-
-def fold(folded: FoldedOrder | None, recorded: RecordedEvent, partitions: int) -> FoldedOrder:
-    """The order after `recorded`, which is the next event of its stream."""
-    version = recorded.version
-    _check_next(folded.version if folded else 0, version, skipping=False)
-    order = evolve(folded.order if folded else None, recorded.event)
-    commands = _with_command(folded.commands if folded else {}, recorded.metadata, version)
-    return _folded(folded, recorded, recorded, order, commands, partitions)
 
 
 def fold_stored(
@@ -97,14 +89,7 @@ def fold_stored(
 
 
 def _misfit(stored: StoredEvent, before: Order | None) -> UnreadableEvent:
-    error = UnreadableEvent(
-        "order-unreadable",
-        f"Event {stored.type} at partition {stored.partition}, "
-        f"position {stored.position} does not fit the order before it.",
-        partition=stored.partition,
-        position=stored.position,
-        stream_id=str(stored.stream_id),
-    )
+    error = unreadable(stored, "does not fit the order before it")
     error.owner = before.user_id if before else None
     return error
 
@@ -115,7 +100,8 @@ def fold_recorded(
     partitions: int,
     order: Order | None = None,
 ) -> FoldedOrder:
-    """As `fold` event by event. `order`: the state after them, where it is known already."""
+    """The order after `recorded`, the next events of its stream. `order`: the state after them,
+    where it is known already."""
     version = folded.version if folded else 0
     commands: Mapping[CommandKey, AnsweredCommand] = folded.commands if folded else {}
     state = folded.order if folded else None

@@ -27,8 +27,7 @@ FED_QUEUES = (
     "orders.tasks",
 )  # an order goes all the way once both have a consumer
 READY_TIMEOUT_S = 2.0
-# Where cores are scarce, answers come first: what the log feeds then goes in larger batches, which
-# cost less an event.
+# Where cores are scarce, answers come first, and read models catch up.
 ANSWERING = ("web", "migrate")
 BACKGROUND_NICENESS = 19
 

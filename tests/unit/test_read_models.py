@@ -10,7 +10,7 @@ import pytest
 
 from order_service.domain.events import OrderCanceled, OrderEvent, OrderPlaced, RefundRequested
 from order_service.log.codec import RecordedEvent
-from order_service.log.fold import FoldedOrder, fold
+from order_service.log.fold import FoldedOrder, fold_recorded
 from projections import customer_summary, order_view, sales_by_day
 from projections.registry import PROJECTIONS
 from tests.examples import AT, BY_USER, CAPTURED, DISPATCHED, NEW_ID, PAID, PEN, PLACED, USER
@@ -25,7 +25,7 @@ def given(*events: OrderEvent, placed_at: datetime = AT) -> FoldedOrder:
     for version, event in enumerate(events, start=1):
         at = placed_at if version == 1 else LATER
         recorded = RecordedEvent(0, version, ORDER_ID, version, uuid4(), event, BY_USER, at)
-        folded = fold(folded, recorded, 4)
+        folded = fold_recorded(folded, [recorded], 4)
     assert folded is not None
     return folded
 

@@ -18,7 +18,7 @@ from order_service.domain.events import (
     ShipmentDispatched,
 )
 from order_service.log.codec import RecordedEvent
-from order_service.log.fold import FoldedOrder, fold
+from order_service.log.fold import FoldedOrder, fold_recorded
 from order_service.representation import document
 from tests.examples import AT, BY_USER, CAPTURED, NEW_ID, PAID, PLACED, SHIPPED, USER
 
@@ -35,7 +35,7 @@ def folded(*events: OrderEvent) -> FoldedOrder:
         recorded = RecordedEvent(
             1, 6 + version, NEW_ID, version, UUID(int=version), event, BY_USER, at
         )
-        order = fold(order, recorded, 4)
+        order = fold_recorded(order, [recorded], 4)
     assert order is not None
     return order
 
