@@ -2,6 +2,9 @@
 
 `./entrypoint.sh WORD ...` ends here, in the container and outside. Roles that are programs of their
 own (uvicorn, Celery, Flower, Alembic) take this process over; the others run until SIGTERM.
+
+Each word imports what it needs when it is asked for: with all imports at the top every word waited
+for Celery, and the relay kept it in memory.
 """
 
 import argparse
@@ -18,16 +21,13 @@ from typing import NoReturn
 import uvloop
 from pydantic import ValidationError
 
-from order_service import relay
 from order_service import settings as limits
-from order_service.accounts.users import create_user
-from order_service.db import WEB, create_engine
 from order_service.errors import OrderServiceError
 from order_service.settings import Settings
-from projections import consumer, dead_letters, flower, replay, status, verify
-from projections.tasks import worker_argv
 
-Run = Callable[[Settings, asyncio.Event], Awaitable[None]]
+Run = Callable[[argparse.Namespace, Settings], int]
+RoleRun = Callable[[Settings, asyncio.Event], Awaitable[None]]
+CommandRun = Callable[[argparse.Namespace, Settings], Awaitable[int]]
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 # How uvicorn serves us; the benchmarks' yardsticks are served just so.
 SERVING = (
@@ -38,7 +38,8 @@ SERVING = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    arguments = _parser(*words[:1]).parse_args(words)
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     try:
         settings = Settings()
@@ -58,37 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(asked: str = "") -> argparse.ArgumentParser:
+    """Knows every word by name, and the options of the one that is asked for."""
     parser = argparse.ArgumentParser(prog="entrypoint.sh")
     words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
-
-    def word(name: str, summary: str, run: Callable[..., int]) -> argparse.ArgumentParser:
+    for name, (summary, complete) in _WORDS.items():
         added = words.add_parser(name, help=summary, description=summary)
-        added.set_defaults(run=run)
-        return added
-
-    web = word("web", "the HTTP API", _web)
-    web.add_argument("--host", default="0.0.0.0")  # noqa: S104  # what a container must listen on
-    web.add_argument("--port", type=int, default=8000)
-    word("relay", "publish the log to RabbitMQ", _role(relay.run))
-    word("consumer", "turn messages into tasks", _role(consumer.run))
-    word("worker", "run tasks: bring read models up to date", _worker)
-    watch = word("flower", "watch the workers", _flower)
-    watch.add_argument("--host", help="where it listens; else at FLOWER_ADDRESS")
-    word("migrate", "bring the database up to this code", _migrate)
-    user = word("create-user", "add an account of any role; prints its password", _create_user)
-    user.add_argument("email")
-    user.add_argument("--role", choices=("customer", "staff", "admin"), default="customer")
-    user.add_argument(
-        "--password-stdin", action="store_true", help="read it, instead of making one"
-    )
-    for name, summary, module in (
-        ("replay", "rebuild read models from the log, under traffic", replay),
-        ("verify", "compare read models and cache with the log", verify),
-        ("status", "how far relay and projections are", status),
-        ("dead-letters", "events that a projection could not apply", dead_letters),
-    ):
-        module.add_arguments(word(name, summary, _command(module.run)))
+        if name == asked:
+            added.set_defaults(run=complete(added))
     return parser
 
 
@@ -98,52 +76,97 @@ def _become(*argv: str, **environment: str) -> NoReturn:
     os.execve(sys.executable, command, {**os.environ, **environment})  # noqa: S606  # ours
 
 
-def _web(arguments: argparse.Namespace, settings: Settings) -> int:
-    _become(
-        *("uvicorn", "order_service.main:create_app", "--factory"),
-        *("--host", arguments.host, "--port", str(arguments.port)),
-        *("--workers", str(settings.WEB_WORKERS), *SERVING),
+# --- the words: each adds its options, and gives what is to be run --------------------------------
+
+
+def _web(parser: argparse.ArgumentParser) -> Run:
+    parser.add_argument("--host", default="0.0.0.0")  # noqa: S104  # what a container must listen on
+    parser.add_argument("--port", type=int, default=8000)
+
+    def run(arguments: argparse.Namespace, settings: Settings) -> int:
+        _become(
+            *("uvicorn", "order_service.main:create_app", "--factory"),
+            *("--host", arguments.host, "--port", str(arguments.port)),
+            *("--workers", str(settings.WEB_WORKERS), *SERVING),
+        )
+
+    return run
+
+
+def _relay(_: argparse.ArgumentParser) -> Run:
+    from order_service import relay
+
+    return _role(relay.run)
+
+
+def _consumer(_: argparse.ArgumentParser) -> Run:
+    from projections import consumer
+
+    return _role(consumer.run)
+
+
+def _worker(_: argparse.ArgumentParser) -> Run:
+    from projections import worker
+
+    return lambda _, settings: _become(*worker.argv(settings))
+
+
+def _flower(parser: argparse.ArgumentParser) -> Run:
+    from projections import flower
+
+    parser.add_argument("--host", help="where it listens; else at FLOWER_ADDRESS")
+
+    def run(arguments: argparse.Namespace, settings: Settings) -> int:
+        _become(*flower.argv(settings, arguments.host), **flower.environment(settings))
+
+    return run
+
+
+def _migrate(_: argparse.ArgumentParser) -> Run:
+    return lambda _, __: _become("alembic", "upgrade", "head")
+
+
+def _create_user(parser: argparse.ArgumentParser) -> Run:
+    parser.add_argument("email")
+    parser.add_argument("--role", choices=("customer", "staff", "admin"), default="customer")
+    parser.add_argument(
+        "--password-stdin", action="store_true", help="read it, instead of making one"
     )
+    return _add_user
 
 
-def _worker(_: argparse.Namespace, settings: Settings) -> int:
-    _become(*worker_argv(settings))
+def _replay(parser: argparse.ArgumentParser) -> Run:
+    from projections import replay
+
+    replay.add_arguments(parser)
+    return _command(replay.run)
 
 
-def _flower(arguments: argparse.Namespace, settings: Settings) -> int:
-    _become(*flower.argv(settings, arguments.host), **flower.environment(settings))
+def _verify(parser: argparse.ArgumentParser) -> Run:
+    from projections import verify
+
+    verify.add_arguments(parser)
+    return _command(verify.run)
 
 
-def _migrate(_: argparse.Namespace, __: Settings) -> int:
-    _become("alembic", "upgrade", "head")
+def _status(parser: argparse.ArgumentParser) -> Run:
+    from projections import status
+
+    status.add_arguments(parser)
+    return _command(status.run)
 
 
-def _role(run: Run) -> Callable[[argparse.Namespace, Settings], int]:
-    """A role of our own: it runs until SIGTERM or Ctrl-C, then finishes what it holds."""
+def _dead_letters(parser: argparse.ArgumentParser) -> Run:
+    from projections import dead_letters
 
-    async def until_stopped(settings: Settings) -> None:
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await run(settings, stop)
-
-    def start(_: argparse.Namespace, settings: Settings) -> int:
-        uvloop.run(until_stopped(settings))
-        return 0
-
-    return start
+    dead_letters.add_arguments(parser)
+    return _command(dead_letters.run)
 
 
-def _command(
-    run: Callable[[argparse.Namespace, Settings], Awaitable[int]],
-) -> Callable[[argparse.Namespace, Settings], int]:
-    async def main(arguments: argparse.Namespace, settings: Settings) -> int:
-        return await run(arguments, settings)
+def _add_user(arguments: argparse.Namespace, settings: Settings) -> int:
+    from order_service.accounts.users import create_user
+    from order_service.db import WEB, create_engine
 
-    return lambda arguments, settings: uvloop.run(main(arguments, settings))
-
-
-def _create_user(arguments: argparse.Namespace, settings: Settings) -> int:
     made = not arguments.password_stdin
     password = secrets.token_urlsafe(18) if made else _read_password()
 
@@ -163,6 +186,47 @@ def _read_password() -> str:
     if sys.stdin.isatty():
         return getpass.getpass()
     return sys.stdin.readline().rstrip("\n")
+
+
+_WORDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], Run]]] = {
+    "web": ("the HTTP API", _web),
+    "relay": ("publish the log to RabbitMQ", _relay),
+    "consumer": ("turn messages into tasks", _consumer),
+    "worker": ("run tasks: bring read models up to date", _worker),
+    "flower": ("watch the workers", _flower),
+    "migrate": ("bring the database up to this code", _migrate),
+    "create-user": ("add an account of any role; prints its password", _create_user),
+    "replay": ("rebuild read models from the log, under traffic", _replay),
+    "verify": ("compare read models and cache with the log", _verify),
+    "status": ("how far relay and projections are", _status),
+    "dead-letters": ("events that a projection could not apply", _dead_letters),
+}
+
+
+# --- how they run ---------------------------------------------------------------------------------
+
+
+def _role(run: RoleRun) -> Run:
+    """A role of our own: it runs until SIGTERM or Ctrl-C, then finishes what it holds."""
+
+    async def until_stopped(settings: Settings) -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await run(settings, stop)
+
+    def start(_: argparse.Namespace, settings: Settings) -> int:
+        uvloop.run(until_stopped(settings))
+        return 0
+
+    return start
+
+
+def _command(run: CommandRun) -> Run:
+    async def main(arguments: argparse.Namespace, settings: Settings) -> int:
+        return await run(arguments, settings)
+
+    return lambda arguments, settings: uvloop.run(main(arguments, settings))
 
 
 if __name__ == "__main__":

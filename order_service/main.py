@@ -6,10 +6,8 @@ import gc
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from pathlib import Path
 from types import FrameType
 
-from alembic.script import ScriptDirectory
 from fastapi import Depends, FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.exceptions import HTTPException
@@ -46,9 +44,6 @@ from projections.freshness import Freshness
 from projections.order_reader import OrderReader
 from projections.order_routes import get_in_lane
 from projections.tickets import Tickets
-
-MIGRATIONS = Path(__file__).parent.parent / "migrations"
-
 
 # What the fast lane serves, by method and by whether the path names an order.
 LANES = {
@@ -130,9 +125,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         engine = create_engine(settings, WEB, application_name="order-service-web")
         stack.push_async_callback(engine.dispose)
-        head = await asyncio.to_thread(_code_head)
         await check_role(engine, WEB)
-        await readiness.check_migrations(engine, head)
+        await readiness.check_migrations(engine)
         await readiness.check_durability(engine)
         redis = connect(settings)
         stack.push_async_callback(redis.aclose)
@@ -161,7 +155,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         )
         app.state.readiness = Readiness(
             {
-                "database": readiness.database(engine, head),
+                "database": readiness.database(engine),
                 "broker": readiness.broker(settings),
                 "cache": readiness.cache(redis),
             }
@@ -243,10 +237,6 @@ def _told_to_stop(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number in handled:
             signal.signal(number, before[number])
-
-
-def _code_head() -> str | None:
-    return ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
 def _other_slash(router: ASGIApp) -> ASGIApp:

@@ -127,16 +127,6 @@ app = Celery("order-service")
 app.add_defaults(_configuration)
 
 
-def worker_argv(settings: Settings) -> tuple[str, ...]:
-    """What follows `python -m`. Workers need not know of each other (mingle, gossip); that they are
-    alive is said for Flower's sake, and only while it listens."""
-    return (
-        *("celery", "--app", "projections.tasks", "worker"),
-        *("--concurrency", str(settings.WORKER_PROCESSES), "--loglevel", "WARNING"),
-        *("--without-mingle", "--without-gossip"),
-    )
-
-
 # Expected when a server is away: one line in the log instead of a traceback.
 _EXPECTED = (SQLAlchemyError, PostgresError, InterfaceError, OSError, TimeoutError)
 

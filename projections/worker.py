@@ -1,0 +1,13 @@
+"""Celery's worker: how it is started. May import settings."""
+
+from order_service.settings import Settings
+
+
+def argv(settings: Settings) -> tuple[str, ...]:
+    """What follows `python -m`. Workers need not know of each other (mingle, gossip); that they are
+    alive is said for Flower's sake, and only while it listens."""
+    return (
+        *("celery", "--app", "projections.tasks", "worker"),
+        *("--concurrency", str(settings.WORKER_PROCESSES), "--loglevel", "WARNING"),
+        *("--without-mingle", "--without-gossip"),
+    )
