@@ -5,7 +5,6 @@ of them on one range wait for each other's mark and never count anything twice. 
 one range, however long the log is. May import step and projection.
 """
 
-import asyncio
 import gc
 import logging
 import multiprocessing
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
+import uvloop
 from asyncpg import DataError, PostgresError
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -70,7 +70,7 @@ def work(settings: Settings, names: Sequence[str], partitions: Sequence[int]) ->
     # time. What little there is (of exceptions) is collected between two ranges.
     gc.freeze()
     gc.disable()
-    asyncio.run(_work(settings, names, partitions))
+    uvloop.run(_work(settings, names, partitions))
 
 
 async def _work(settings: Settings, names: Sequence[str], partitions: Sequence[int]) -> None:

@@ -1,0 +1,43 @@
+"""What redis-py does to a caller is not passed on: a swallowed cancellation, an error on closing."""
+
+import asyncio
+
+import pytest
+from redis.asyncio import BlockingConnectionPool, Redis
+
+from order_service.redis_client import RedisAway, RedisGate, cancellable
+
+
+class UnclosablePool(BlockingConnectionPool):
+    """Its connections cannot be closed in time."""
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:
+        raise TimeoutError
+
+
+async def test_a_cancellation_that_the_command_swallows_still_ends_the_task() -> None:
+    begun = asyncio.Event()
+
+    async def deaf() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return
+
+    task = asyncio.create_task(cancellable(deaf))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_redis_whose_connections_cannot_even_be_closed_is_away_and_no_error() -> None:
+    gate = RedisGate(Redis.from_pool(UnclosablePool()))
+
+    async def failing() -> None:
+        raise ConnectionResetError
+
+    with pytest.raises(RedisAway):
+        await gate.run(failing)
+    assert not gate.is_open
