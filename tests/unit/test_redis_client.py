@@ -1,4 +1,4 @@
-"""What redis-py does to a caller is not passed on: a swallowed cancellation, an error on closing."""
+"""What redis-py does to a caller is not passed on: swallowed cancellations, errors on closing."""
 
 import asyncio
 
