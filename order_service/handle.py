@@ -17,6 +17,7 @@ from order_service import settings as limits
 from order_service.domain.commands import OrderCommand, PlaceOrder
 from order_service.domain.events import OrderEvent
 from order_service.domain.order import decide
+from order_service.domain.refusals import violation
 from order_service.errors import (
     InvalidRequest,
     OrderNotFound,
@@ -109,10 +110,18 @@ class Change:
         self.authorize()
         self.precondition.check(order)
         try:
+            self._check_room(order)
             return decide(self.command(order), order.order)
         except RuleViolation as error:
             error.facts["current_version"] = order.version
             raise
+
+    def _check_room(self, order: FoldedOrder) -> None:
+        is_owner = self.metadata.actor_type == "user"
+        events_max = limits.ORDER_EVENTS_OWNER_MAX if is_owner else limits.ORDER_EVENTS_MAX
+        if order.version >= events_max:
+            detail = f"The order has {order.version} events: it takes no more than {events_max}."
+            raise violation(order.order, "order-full", detail)
 
 
 @dataclass(frozen=True, slots=True)

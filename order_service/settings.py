@@ -23,6 +23,8 @@ DRIVER_TIMEOUT_S = 4.0
 APPEND_WAIT_S = 8.0  # from the queue to the answer; after it a command is answered 503
 DECIDE_ATTEMPTS_MAX = 4  # the first, and three more after a lost race
 EVENT_BYTES_MAX = 64 * 1024
+ORDER_EVENTS_MAX = 2_000  # every command and projection may have to fold them all
+ORDER_EVENTS_OWNER_MAX = 1_000  # what an owner has filled staff can still bring to its end
 STREAMS_TOGETHER_MAX = 32  # read in one statement, for commands on as many orders
 FOLDED_ORDERS_MAX = 1_000  # kept in the memory of one web process; the largest takes 210 KB
 

@@ -74,6 +74,13 @@ ORDER_PROBLEMS: Mapping[str, ProblemType] = {
         "Cancel the order or some units of it, and place another.",
         "Cannot change the lines: the order is PAID.",
     ),
+    "order-full": _rule(
+        "So much has happened to the order that it takes no more.",
+        "Each change and note is an event, and an order has a bounded number of them; staff may "
+        "add some more than its owner.",
+        "Ask staff to bring the order to its end, and place another.",
+        "The order has 1000 events: it takes no more than 1000.",
+    ),
     "last-line": _rule(
         "An order keeps at least one line.",
         "The line that you would remove is the only one.",

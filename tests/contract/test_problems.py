@@ -7,19 +7,22 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from order_service import settings as limits
 from order_service.accounts.tokens import AccessTokens
 from order_service.api.catalogue import CATALOGUE, type_of
+from order_service.domain.events import OrderNoteAdded
 from order_service.main import create_app
 from order_service.settings import Settings
 from tests.accounts import PASSWORD, Account, new_account
 from tests.conftest import serving
+from tests.given_log import append_events
 
 PEN = {"sku": "PEN", "quantity": 2, "unit_price": "9.99"}
 ONE = {"lines": [{"line_id": 1, "quantity": 1}]}
@@ -76,6 +79,7 @@ PROVOKED: dict[str, Request] = {
     "method-not-allowed": Request("PUT", "/orders/"),
     "not-found": Request("GET", "/users/{pending}/summary/"),
     "nothing-to-ship": Request("POST", "/orders/{shipped}/shipments/", {}),
+    "order-full": Request("POST", "/orders/{full}/notes/", {"text": "More."}, "owner"),
     "order-not-editable": Request("DELETE", "/orders/{paid}/lines/1/"),
     "order-not-found": Request("GET", "/orders/{user}/"),
     "payment-not-capturable": Request("POST", "/orders/{paid}/payments/{payment}/capture/", {}),
@@ -143,6 +147,7 @@ async def test_each_problem_type_is_served_as_documented(
         "staff": await new_account(shop, web_engine, "staff"),
     }
     known = await _prepare(shop, people, settings)
+    known["full"] = await _full_order(shop, people["owner"], web_engine)
     assert set(PROVOKED) == set(CATALOGUE) - ELSEWHERE
 
     for slug, request in PROVOKED.items():
@@ -150,6 +155,30 @@ async def test_each_problem_type_is_served_as_documented(
         assert answer.status_code == CATALOGUE[slug].status, (slug, answer.text)
         assert answer.json()["type"] == type_of(slug), (slug, answer.text)
         assert all(name in answer.headers for name in CATALOGUE[slug].headers), slug
+
+
+async def test_staff_can_bring_an_order_to_its_end_that_its_owner_has_filled(
+    shop: httpx.AsyncClient, web_engine: AsyncEngine
+) -> None:
+    owner = await new_account(shop, web_engine)
+    staff = await new_account(shop, web_engine, "staff")
+    path = f"/orders/{await _full_order(shop, owner, web_engine)}/cancel/"
+
+    refused = await shop.post(path, json={"reason": "CUSTOMER_REQUEST"}, headers=owner.headers)
+    canceled = await shop.post(path, json={"reason": "CUSTOMER_REQUEST"}, headers=staff.headers)
+
+    assert refused.json()["type"] == type_of("order-full")
+    assert canceled.json()["status"] == "CANCELED"
+
+
+async def _full_order(web: httpx.AsyncClient, owner: Account, engine: AsyncEngine) -> str:
+    """It has as many events as its owner may make."""
+    placed = (await web.post("/orders/", json={"items": [PEN]}, headers=owner.headers)).json()
+    order_id = UUID(placed["id"])
+    notes = [OrderNoteAdded(uuid4(), "public", uuid4())] * (limits.ORDER_EVENTS_OWNER_MAX - 1)
+    async with engine.begin() as connection:
+        await append_events(connection, order_id, 1, notes)
+    return str(order_id)
 
 
 async def _send(

@@ -337,6 +337,7 @@ def written(kind: str, body: str | None) -> tuple[UUID | None, tuple[OrderText, 
 def changes(summary: str, *slugs: str) -> dict[str, Any]:
     """For the decorator of a command's route: how it is described, with the problems of its own."""
     headers = ("ETag", consistency.HEADER, "Idempotent-Replayed")
+    slugs = (*slugs, "order-full")
     responses = documented(*slugs, says="The order; in a dry run its preview.", may_send=headers)
     return {"summary": summary, "response_model": Order | DryRun, "responses": responses}
 
