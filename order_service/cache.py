@@ -27,18 +27,14 @@ from redis.exceptions import InvalidResponse, RedisError
 from order_service import cache_scripts as scripts
 from order_service import settings as limits
 from order_service.cache_entries import (
-    LIST_KEYS,
-    ORDER_KEYS,
     CachedList,
     CachedOrder,
     Place,
+    Places,
     decode_list,
     decode_order,
     encode_list,
     encode_order,
-    list_place,
-    order_id_of,
-    order_place,
 )
 from order_service.errors import Unavailable
 from order_service.gathering import Gathering
@@ -72,8 +68,10 @@ class Entry:
 class OrderCache:
     """One a process. `start` it for the background retries, `close` it before its Redis client."""
 
-    def __init__(self, redis: Redis, ttl_s: int) -> None:
+    def __init__(self, redis: Redis, ttl_s: int, incarnation: str) -> None:
+        """`incarnation`: of the log, as db.incarnation tells it."""
         self._redis = redis
+        self._places = Places(incarnation)
         self._gate = RedisGate(redis)
         # A call of redis-py costs 120 us of CPU, one key more in an MGET 2 us: with 64 requests at
         # once that is what makes a cached order cheaper than the route that serves it.
@@ -106,13 +104,13 @@ class OrderCache:
 
     async def look_up(self, order_id: UUID) -> CachedOrder | Lease | None:
         """A hit; or a miss, and the lease for it; None: go on without the cache (bypass)."""
-        return await self._look_up(order_place(order_id), decode_order)
+        return await self._look_up(self._places.order(order_id), decode_order)
 
     async def fill(
         self, order_id: UUID, lease: Lease, version: int, owner: UUID, document: bytes
     ) -> None:
         """Keeps what was read after `lease` was given, if nothing has changed since."""
-        place = order_place(order_id)
+        place = self._places.order(order_id)
         value = encode_order(place, CachedOrder(owner, version, document))
         await self._fill(place, lease, version, self._ttl_s, value)
 
@@ -125,7 +123,7 @@ class OrderCache:
         """
         news: list[News] = []
         for entry in entries:
-            place = order_place(entry.order_id)
+            place = self._places.order(entry.order_id)
             cached = CachedOrder(entry.owner, entry.version, entry.document)
             news.append((place, entry.version, encode_order(place, cached)))
         with suppress(RedisAway):
@@ -135,25 +133,27 @@ class OrderCache:
 
     async def look_up_list(self, user_id: UUID) -> CachedList | Lease | None:
         """As `look_up`."""
-        return await self._look_up(list_place(user_id), decode_list)
+        return await self._look_up(self._places.list_of(user_id), decode_list)
 
     async def fill_list(self, user_id: UUID, lease: Lease, cached: CachedList) -> None:
         """As `fill`; for LIST_CACHE_TTL_S."""
-        place = list_place(user_id)
+        place = self._places.list_of(user_id)
         await self._fill(place, lease, 0, limits.LIST_CACHE_TTL_S, encode_list(place, cached))
 
     async def drop_lists(self, user_ids: Iterable[UUID]) -> None:
         """No look-up gives a page read before now any more. As `refresh`."""
         with suppress(RedisAway):
-            await self._tell([(list_place(user_id), None, None) for user_id in user_ids])
+            await self._tell([(self._places.list_of(user_id), None, None) for user_id in user_ids])
 
     # --- for verify ---
 
     async def entries(self) -> AsyncIterator[tuple[UUID, CachedOrder]]:
         """Every order that is cached all the while, some perhaps twice. Raises Unavailable."""
-        async for keys in self._pages(_or_unavailable, ORDER_KEYS):
-            order_ids = [order_id for key in keys if (order_id := order_id_of(key)) is not None]
-            places = [order_place(order_id) for order_id in order_ids]
+        async for keys in self._pages(_or_unavailable, self._places.of_orders):
+            order_ids = [
+                order_id for key in keys if (order_id := self._places.order_id_of(key)) is not None
+            ]
+            places = [self._places.order(order_id) for order_id in order_ids]
             values: Sequence[Any] = ()
             if places:
                 names = [place.entry for place in places]
@@ -165,7 +165,7 @@ class OrderCache:
 
     async def delete(self, order_ids: Iterable[UUID]) -> None:
         """These are not cached, and what was read before now will not be. Raises Unavailable."""
-        places = (order_place(order_id) for order_id in order_ids)
+        places = (self._places.order(order_id) for order_id in order_ids)
         while batch := list(islice(places, limits.STALE_RETRY_BATCH)):
             names = [name for place in batch for name in (place.entry, place.lease)]
             await _or_unavailable(partial(self._redis.unlink, *names))
@@ -203,7 +203,7 @@ class OrderCache:
         """
         insist = partial(self._gate.run, insist=True)
         for _ in range(2):
-            for beginning in (ORDER_KEYS, LIST_KEYS):
+            for beginning in self._places.beginnings:
                 async for keys in self._pages(insist, beginning):
                     await self._gate.run(partial(self._redis.unlink, *keys), insist=True)
 

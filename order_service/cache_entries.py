@@ -10,8 +10,6 @@ from typing import NamedTuple
 from uuid import UUID
 
 ENTRY_FORMAT = 1  # to be raised when the header or the order's document takes another shape
-ORDER_KEYS = b"order:{"
-LIST_KEYS = b"orders-of:{"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +36,38 @@ class Place(NamedTuple):
     prefix: str
 
 
-def order_place(order_id: UUID) -> Place:
-    return _place(ORDER_KEYS, order_id)
+class Places:
+    """The places of one incarnation of the log. Another one, whose orders went on in another way
+    from some version on, has other keys: nothing that was kept of it is ever seen here."""
+
+    def __init__(self, incarnation: str) -> None:
+        # Braces: in a cluster, entry and lease live on one node.
+        self._orders, self._lists = f"order:{incarnation}{{", f"orders-of:{incarnation}{{"
+        self.beginnings = (self._orders.encode(), self._lists.encode())
+
+    @property
+    def of_orders(self) -> bytes:
+        """How every order's key begins."""
+        return self.beginnings[0]
+
+    def order(self, order_id: UUID) -> Place:
+        return _place(self._orders, order_id)
+
+    def list_of(self, user_id: UUID) -> Place:
+        return _place(self._lists, user_id)
+
+    def order_id_of(self, key: bytes) -> UUID | None:
+        """None for a key that is no order's entry."""
+        try:
+            order_id = UUID(key[len(self.of_orders) : -1].decode())
+        except ValueError:
+            return None
+        return order_id if self.order(order_id).entry.encode() == key else None
 
 
-def list_place(user_id: UUID) -> Place:
-    return _place(LIST_KEYS, user_id)
-
-
-def _place(beginning: bytes, named: UUID) -> Place:
-    entry = (
-        f"{beginning.decode()}{named}}}"  # braces: in a cluster, entry and lease live on one node
-    )
+def _place(beginning: str, named: UUID) -> Place:
+    entry = f"{beginning}{named}}}"
     return Place(entry, f"{entry}:lease", f"{ENTRY_FORMAT}:{named.hex}:")
-
-
-def order_id_of(key: bytes) -> UUID | None:
-    """None for a key that is no order's entry."""
-    try:
-        order_id = UUID(key[len(ORDER_KEYS) : -1].decode())
-    except ValueError:
-        return None
-    return order_id if order_place(order_id).entry.encode() == key else None
 
 
 def encode_order(place: Place, cached: CachedOrder) -> bytes:

@@ -1,22 +1,34 @@
 """PostgreSQL: engines, one a process and role. May import settings.
 
 A process enters the database by DB_USER and drops to one of the roles that `migrate` made, by the
-start-up parameter `role`; nothing that it runs can then do more than that role may.
+start-up parameter `role`; nothing that it runs can then do more than that role may. DB_USER may be
+another login for each process: any that is a member of the role it needs will do.
+
+All connections of a process lead to one incarnation of the log. A database that was restored from a
+backup, or a standby that took over, may lack events that this process remembers; so a process that
+meets another incarnation ends, and whoever keeps it running starts it with an empty memory.
 """
 
+import asyncio
+import logging
+import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any, Literal, TypeVar
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Literal, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 import asyncpg
 from asyncpg import InterfaceError, PostgresError
-from sqlalchemy import URL, text
+from sqlalchemy import URL, event, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from order_service import settings as limits
 from order_service.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 Role = Literal["order_web", "order_projector"]
 WEB: Role = (
@@ -28,6 +40,25 @@ PROJECTOR: Role = (
 # Whatever a query may raise: SQLAlchemy does not wrap all that the driver raises while it connects.
 FAILURES = (SQLAlchemyError, PostgresError, InterfaceError, OSError)
 T = TypeVar("T")
+
+# A restored database has other numbers for its tables or is on another server; one that went back
+# in time, or lost its last commits as a standby took over, is on another timeline.
+_INCARNATION = """
+    SELECT left(md5(concat_ws('.', s.system_identifier, d.oid, to_regclass('events')::oid)), 12),
+           left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)
+    FROM pg_control_system() s, pg_database d WHERE d.datname = current_database()
+"""
+
+
+class Incarnation(NamedTuple):
+    """Which log this is. `copy`: another one after every restore of a backup; `timeline`: another
+    one whenever its end may have been lost."""
+
+    copy: str
+    timeline: str
+
+    def __str__(self) -> str:
+        return f"{self.copy}.{self.timeline}"
 
 
 def database_url(settings: Settings) -> URL:
@@ -76,7 +107,7 @@ def create_engine(
         "command_timeout": max(limits.DRIVER_TIMEOUT_S, statement_timeout_ms / 1000 + 2),
         "server_settings": server_settings,
     }
-    return create_async_engine(
+    engine = create_async_engine(
         database_url(settings),
         pool_size=pool_size,
         max_overflow=0,
@@ -84,6 +115,47 @@ def create_engine(
         pool_recycle=1_800,
         connect_args=connect_args,
     )
+    if role is not None:
+        _keep_to_one_incarnation(engine)
+    return engine
+
+
+def _keep_to_one_incarnation(engine: AsyncEngine) -> None:
+    known: Incarnation | None = None
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def check(connection: DBAPIConnection, _: object) -> None:
+        nonlocal known
+        found: Incarnation = connection.run_async(read_incarnation)
+        known = known or found
+        if found != known:
+            _start_anew()
+            raise InterfaceError("another incarnation of the log")
+
+
+def _start_anew() -> None:
+    logger.critical("The database is not the one that it was (restored?): starting anew.")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def read_incarnation(driver: asyncpg.Connection) -> Incarnation:
+    return Incarnation(*await driver.fetchrow(_INCARNATION))
+
+
+async def incarnation(engine: AsyncEngine) -> Incarnation:
+    """Of the log that the engine leads to, for as long as this process lives."""
+    async with driver_connection(engine) as (_, driver):
+        return await read_incarnation(driver)
+
+
+async def watch_incarnation(engine: AsyncEngine, known: Incarnation) -> None:
+    """The background task of a process that may answer from memory or cache for long without a new
+    connection; ends by cancellation only."""
+    while True:
+        await asyncio.sleep(limits.INCARNATION_WATCH_S)
+        with suppress(*FAILURES):  # away: whoever needs it says so
+            if await incarnation(engine) != known:
+                _start_anew()
 
 
 @asynccontextmanager

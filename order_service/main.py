@@ -19,6 +19,7 @@ from order_service import readiness
 from order_service import settings as constants
 from order_service.accounts import routes as accounts
 from order_service.accounts.passwords import Passwords
+from order_service.accounts.refresh import RefreshTokens
 from order_service.accounts.tokens import AccessTokens
 from order_service.api import docs, health, identity, middleware, orders, problem_pages, problems
 from order_service.api.lane import FastLane, Lane
@@ -26,7 +27,7 @@ from order_service.api.limits import Limits, address_of, admit
 from order_service.api.orders.placing import post_in_lane
 from order_service.api.orders.status import patch_in_lane
 from order_service.cache import Entry, OrderCache
-from order_service.db import WEB, check_role, create_engine
+from order_service.db import WEB, check_role, create_engine, incarnation, watch_incarnation
 from order_service.domain.money import EXPONENTS
 from order_service.errors import UnreadableEvent
 from order_service.log.event_log import EventLog
@@ -130,7 +131,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await readiness.check_durability(engine)
         redis = connect(settings)
         stack.push_async_callback(redis.aclose)
-        cache = OrderCache(redis, settings.CACHE_TTL_SECONDS)
+        log_now = await incarnation(engine)
+        cache = OrderCache(redis, settings.CACHE_TTL_SECONDS, str(log_now))
         cache.start()
         stack.push_async_callback(cache.close)
         hashing = Passwords()
@@ -151,7 +153,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             hashing,
             app.state.access_tokens,
             app.state.limits.failed_logins,
-            settings.REFRESH_TOKEN_EXPIRE_DAYS,
+            RefreshTokens(engine, log_now.copy, settings.REFRESH_TOKEN_EXPIRE_DAYS),
         )
         app.state.readiness = Readiness(
             {
@@ -160,6 +162,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
                 "cache": readiness.cache(redis),
             }
         )
+        await stack.enter_async_context(_running(watch_incarnation(engine, log_now)))
         await stack.enter_async_context(_running(app.state.limits.share_for_ever(redis)))
         if settings.PENDING_TTL is not None:
             await stack.enter_async_context(

@@ -35,6 +35,7 @@ CONNECT_TIMEOUT_S = 3.0
 STATEMENT_TIMEOUT_MS = 5_000
 LOCK_TIMEOUT_MS = 2_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 10_000
+INCARNATION_WATCH_S = 1.0  # until a web process knows that the database was replaced
 
 # --- relay and messages ---------------------------------------------------------------------------
 RELAY_WINDOW = 256  # messages in flight, unconfirmed

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tqdm import tqdm
 
 from order_service.cache import OrderCache
-from order_service.db import PROJECTOR, create_engine
+from order_service.db import PROJECTOR, create_engine, incarnation
 from order_service.log.reading import heads, partition_of
 from order_service.redis_client import connect
 from order_service.settings import Settings
@@ -162,8 +162,9 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
     """0 done; 1 the stream is still parked, or the request could not be fulfilled."""
     engine = create_engine(settings, PROJECTOR, application_name="dead-letters", pool_size=1)
     redis = connect(settings)
-    cache = OrderCache(redis, settings.CACHE_TTL_SECONDS)
     try:
+        log_now = str(await incarnation(engine))
+        cache = OrderCache(redis, settings.CACHE_TTL_SECONDS, log_now)
         return await _run(args, engine, cache)
     except (NotParked, ReplayRuns) as error:
         print(error)

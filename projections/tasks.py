@@ -36,7 +36,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from order_service import broker
 from order_service import settings as limits
 from order_service.cache import OrderCache
-from order_service.db import PROJECTOR, create_engine
+from order_service.db import PROJECTOR, create_engine, incarnation
 from order_service.redis_client import connect
 from order_service.settings import Settings
 from projections.advance import advance as advance_projection
@@ -237,7 +237,9 @@ class WorkerProcess:
             settings, PROJECTOR, application_name="worker", pool_size=2, derived=True
         )
         self.sender = TaskSender(settings)
-        self.run(self._open(settings))
+        self._redis = connect(settings)
+        self._cache_ttl_s = settings.CACHE_TTL_SECONDS
+        self._cache: OrderCache | None = None
 
     @classmethod
     def open(cls, settings: Settings) -> None:
@@ -248,10 +250,18 @@ class WorkerProcess:
         assert cls._current is not None, "tasks run in worker processes only"
         return cls._current
 
-    async def _open(self, settings: Settings) -> None:
-        self._redis = connect(settings)
-        self.cache = OrderCache(self._redis, settings.CACHE_TTL_SECONDS)
-        self.cache.start()
+    @property
+    def cache(self) -> OrderCache:
+        """Made by the first task: the log that it belongs to must be reached for that."""
+        if self._cache is None:
+            self._cache = self.run(self._open_cache())
+        return self._cache
+
+    async def _open_cache(self) -> OrderCache:
+        log_now = str(await incarnation(self.engine))
+        cache = OrderCache(self._redis, self._cache_ttl_s, log_now)
+        cache.start()
+        return cache
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, from the loop; TimeoutError, and `work` cancelled, if it hangs."""
@@ -277,7 +287,8 @@ class WorkerProcess:
 
     async def _close(self) -> None:
         async with asyncio.timeout(limits.STOP_GRACE_S):
-            await self.cache.close()
+            if self._cache is not None:
+                await self._cache.close()
             await self._redis.aclose()
             await self.engine.dispose()
 

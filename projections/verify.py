@@ -23,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from order_service import settings as limits
 from order_service.cache import OrderCache
 from order_service.cache_entries import CachedOrder
-from order_service.db import PROJECTOR, create_engine
+from order_service.db import PROJECTOR, create_engine, incarnation
 from order_service.errors import Unavailable, UnreadableEvent
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import fold_stored
@@ -281,7 +281,11 @@ async def _servers(settings: Settings) -> AsyncIterator[tuple[AsyncEngine, Order
     try:
         async with engine.connect() as connection:
             partitions = len(await heads(connection))
-        yield engine, OrderCache(redis, settings.CACHE_TTL_SECONDS), partitions
+        yield (
+            engine,
+            OrderCache(redis, settings.CACHE_TTL_SECONDS, str(await incarnation(engine))),
+            partitions,
+        )
     finally:
         await redis.aclose()
         await engine.dispose()

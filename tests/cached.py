@@ -42,7 +42,7 @@ async def filled(cache: OrderCache, version: int, order_id: UUID = ORDER) -> Non
 async def a_process(settings: Settings) -> AsyncIterator[tuple[OrderCache, Redis]]:
     """A cache and its client, as each process has them."""
     redis = connect(settings)
-    cache = OrderCache(redis, TTL_S)
+    cache = OrderCache(redis, TTL_S, "")
     cache.start()
     yield cache, redis
     await cache.close()

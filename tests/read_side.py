@@ -24,7 +24,7 @@ POSITIONS = "SELECT position FROM checkpoints WHERE name = 'order_view' ORDER BY
 
 
 def order_cache(redis: Redis) -> OrderCache:
-    return OrderCache(redis, TTL_S)
+    return OrderCache(redis, TTL_S, "")
 
 
 async def advance_all(engine: AsyncEngine, cache: OrderCache) -> None:

@@ -7,6 +7,9 @@ prolongs it. Who presents a used token is either a second tab (within 10 s: refu
 happens) or somebody holding a copy (later: the whole family is revoked, thief and owner alike, and
 the owner logs in again; RFC 9700, 4.14). A client that lost the reply to a refresh logs in again
 too: giving the successor out twice would give it to a thief as well.
+
+A token is good in one copy of the database only. A backup that is restored knows nothing of the
+tokens that were used up or revoked since, and would take them again; so there nobody is logged in.
 """
 
 import secrets
@@ -80,32 +83,47 @@ REVOKE_FAMILY = text("""
 """)
 
 
-async def begin_family(engine: AsyncEngine, user_id: UUID, days: int) -> str:
-    """A first refresh token for a login, good for `days`."""
-    token = secrets.token_urlsafe(32)
-    values = {"digest": _digest(token), "family": uuid4(), "user_id": user_id, "days": days}
-    async with engine.begin() as connection:
-        await connection.execute(BEGIN_FAMILY, values)
-    return token
+class RefreshTokens:
+    """Those of one copy of the database, as `db.Incarnation.copy` names it; a login is good for
+    `days`."""
 
+    def __init__(self, engine: AsyncEngine, copy: str, days: int) -> None:
+        self._engine = engine
+        self._copy = copy.encode()
+        self._days = days
 
-async def rotate(engine: AsyncEngine, token: str) -> Rotated:
-    """The next token of the family; `token` is used up. Raises RefreshRefused."""
-    digest, following = _digest(token), secrets.token_urlsafe(32)
-    async with engine.begin() as connection:
-        values = {"digest": digest, "next_digest": _digest(following)}
-        row = (await connection.execute(ROTATE, values)).one_or_none()
-        if row is not None:
-            return Rotated(row.id, row.role, following)
-        refused = await _refuse(connection, digest)
-    # Raised only now: an exception inside would roll the revocation back.
-    raise refused
+    async def begin_family(self, user_id: UUID) -> str:
+        """A first refresh token for a login."""
+        token = secrets.token_urlsafe(32)
+        values = {
+            "digest": self._digest(token),
+            "family": uuid4(),
+            "user_id": user_id,
+            "days": self._days,
+        }
+        async with self._engine.begin() as connection:
+            await connection.execute(BEGIN_FAMILY, values)
+        return token
 
+    async def rotate(self, token: str) -> Rotated:
+        """The next token of the family; `token` is used up. Raises RefreshRefused."""
+        digest, following = self._digest(token), secrets.token_urlsafe(32)
+        async with self._engine.begin() as connection:
+            values = {"digest": digest, "next_digest": self._digest(following)}
+            row = (await connection.execute(ROTATE, values)).one_or_none()
+            if row is not None:
+                return Rotated(row.id, row.role, following)
+            refused = await _refuse(connection, digest)
+        # Raised only now: an exception inside would roll the revocation back.
+        raise refused
 
-async def revoke(engine: AsyncEngine, token: str) -> None:
-    """No token of its family is good any more; an unknown token is nothing to worry about."""
-    async with engine.begin() as connection:
-        await connection.execute(REVOKE_FAMILY, {"digest": _digest(token)})
+    async def revoke(self, token: str) -> None:
+        """No token of its family is good any more; an unknown token is nothing to worry about."""
+        async with self._engine.begin() as connection:
+            await connection.execute(REVOKE_FAMILY, {"digest": self._digest(token)})
+
+    def _digest(self, token: str) -> bytes:
+        return sha256(b"%b.%b" % (self._copy, token.encode())).digest()
 
 
 async def _refuse(connection: AsyncConnection, digest: bytes) -> RefreshRefused:
@@ -119,7 +137,3 @@ async def _refuse(connection: AsyncConnection, digest: bytes) -> RefreshRefused:
         return RefreshRefused("refresh-superseded")
     await connection.execute(REVOKE_FAMILY, {"digest": digest})
     return RefreshRefused("token-invalid")
-
-
-def _digest(token: str) -> bytes:
-    return sha256(token.encode()).digest()

@@ -21,8 +21,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import settings as limits
-from order_service.accounts import passwords, refresh, users
+from order_service.accounts import passwords, users
 from order_service.accounts.passwords import Passwords
+from order_service.accounts.refresh import RefreshRefused, RefreshTokens
 from order_service.accounts.tokens import AccessTokens, Role
 from order_service.accounts.users import User
 from order_service.api import documents
@@ -51,7 +52,7 @@ class Accounts:
     passwords: Passwords
     access_tokens: AccessTokens
     failed_logins: FailedLogins
-    refresh_days: int
+    refresh_tokens: RefreshTokens
 
 
 def _accounts(request: Request) -> Accounts:
@@ -217,7 +218,7 @@ async def log_in(
             error_description="Only password and refresh_token are supported.",
         )
     user = await _check_credentials(accounts, str(body.username or body.email), str(body.password))
-    token = await refresh.begin_family(accounts.engine, user.id, accounts.refresh_days)
+    token = await accounts.refresh_tokens.begin_family(user.id)
     return _tokens(accounts, user.id, user.role, token)
 
 
@@ -248,7 +249,7 @@ async def revoke(
 ) -> Response:
     """Ends a login: no refresh token that came from it is good any more. 200 for an unknown token
     too (RFC 7009)."""
-    await refresh.revoke(accounts.engine, str(body.token or body.refresh_token))
+    await accounts.refresh_tokens.revoke(str(body.token or body.refresh_token))
     return json_answer({}, headers=NO_STORE)
 
 
@@ -298,8 +299,8 @@ def _refuse_credentials() -> NoReturn:
 
 async def _refreshed(accounts: Accounts, token: str) -> Response:
     try:
-        rotated = await refresh.rotate(accounts.engine, token)
-    except refresh.RefreshRefused as refused:
+        rotated = await accounts.refresh_tokens.rotate(token)
+    except RefreshRefused as refused:
         raise unauthorized(refused.slug, "The refresh token is not good any more.") from None
     return _tokens(accounts, rotated.user_id, rotated.role, rotated.token)
 

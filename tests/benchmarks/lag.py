@@ -16,7 +16,8 @@ from uuid import UUID
 import asyncpg
 import httpx
 
-from order_service.cache_entries import decode_order, order_place
+from order_service.cache_entries import Place, Places, decode_order
+from order_service.db import read_incarnation
 from order_service.log.reading import partition_of
 from tests.benchmarks.cases import OURS, Prepared, post
 from tests.benchmarks.figures import percentile
@@ -181,9 +182,12 @@ def _in_view(
 
 def _in_redis(service: Service, order_id: UUID, version: int) -> Callable[[], Awaitable[bool]]:
     """Nothing there is as good: whoever reads then goes to PostgreSQL."""
-    place = order_place(order_id)
+    place: Place | None = None
 
     async def shown() -> bool:
+        nonlocal place
+        if place is None:
+            place = Places(str(await read_incarnation(service.database))).order(order_id)
         value = await service.redis.get(place.entry)
         return not isinstance(value, bytes) or decode_order(place, value).version >= version
 

@@ -115,7 +115,7 @@ async def main():
     settings = Settings()
     engine = create_engine(settings, PROJECTOR, application_name="test-worker")
     redis = connect(settings)
-    cache = OrderCache(redis, 300)
+    cache = OrderCache(redis, 300, "")
     while await advance(engine, cache, "order_view", 0, redelivered=sys.argv[2] == "redelivered"):
         pass
     await redis.aclose()

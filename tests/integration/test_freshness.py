@@ -210,7 +210,7 @@ async def test_an_order_is_not_taken_from_the_cache_below_its_token(
     placed = await place(web, owner)
     path = f"/orders/{placed.json()['id']}/"
     await get(web, owner, path)
-    [key] = await redis.keys("order:{*}")
+    [key] = await redis.keys("order:*{*}")
     old = await redis.get(key)
     paid = await web.patch(path, json={"status": "PAID"}, headers=staff.headers)
     await redis.set(key, old)

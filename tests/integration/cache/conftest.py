@@ -29,7 +29,7 @@ async def redis() -> AsyncIterator[Redis]:
 @pytest.fixture
 async def cache(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[OrderCache]:
     monkeypatch.setattr(limits, "REDIS_TIMEOUT_S", PATIENCE_S)
-    cache = OrderCache(redis, TTL_S)
+    cache = OrderCache(redis, TTL_S, "")
     cache.start()
     yield cache
     await cache.close()

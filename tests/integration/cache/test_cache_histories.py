@@ -119,7 +119,7 @@ def test_long_random_histories_never_go_back(data: st.DataObject) -> None:
 
     async def play() -> None:
         redis = connect(Settings())  # type: ignore[call-arg]
-        history, done = History(OrderCache(redis, TTL_S), redis), dict.fromkeys(programs, 0)
+        history, done = History(OrderCache(redis, TTL_S, ""), redis), dict.fromkeys(programs, 0)
         for actor in actors:
             if actor == "evict":
                 await history.step(actor, "evict")
