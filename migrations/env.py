@@ -1,5 +1,5 @@
 """Alembic's environment: runs migrations over asyncpg, one process at a time. May import settings
-and db.
+db and logs.
 
 Alembic itself takes no lock, so replicas that start together would race each other half-way through
 a revision (pitfall 15). A session-level advisory lock on a connection of its own lets one of them
@@ -12,6 +12,7 @@ from alembic import context
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from order_service import logs
 from order_service.db import create_engine
 from order_service.settings import Settings
 
@@ -40,6 +41,7 @@ def migrate(connection: Connection) -> None:
 
 
 async def main() -> None:
+    logs.set_up()
     settings = Settings()  # type: ignore[call-arg]  # the environment gives the rest
     context.config.attributes["partitions"] = settings.LOG_PARTITIONS
     engine = create_engine(

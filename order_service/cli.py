@@ -10,7 +10,6 @@ for Celery, and the relay kept it in memory.
 import argparse
 import asyncio
 import getpass
-import logging
 import os
 import secrets
 import signal
@@ -21,6 +20,7 @@ from typing import NoReturn
 import uvloop
 from pydantic import ValidationError
 
+from order_service import logs
 from order_service import settings as limits
 from order_service.errors import OrderServiceError
 from order_service.settings import Settings
@@ -28,19 +28,19 @@ from order_service.settings import Settings
 Run = Callable[[argparse.Namespace, Settings], int]
 RoleRun = Callable[[Settings, asyncio.Event], Awaitable[None]]
 CommandRun = Callable[[argparse.Namespace, Settings], Awaitable[int]]
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 # How uvicorn serves us; the benchmarks' yardsticks are served just so.
 SERVING = (
     *("--loop", "uvloop", "--http", "httptools"),
     *("--no-server-header", "--no-proxy-headers", "--no-access-log"),
     *("--timeout-graceful-shutdown", str(limits.SHUTDOWN_GRACE_S)),
+    *("--log-config", str(logs.CONFIGURATION)),
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     arguments = _parser(*words[:1]).parse_args(words)
-    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    logs.set_up()
     try:
         settings = Settings()
     except ValidationError as error:

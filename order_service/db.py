@@ -111,6 +111,7 @@ def create_engine(
         database_url(settings),
         pool_size=pool_size,
         max_overflow=0,
+        hide_parameters=True,  # an error's text ends up in logs
         pool_timeout=limits.POOL_WAIT_S,
         pool_recycle=1_800,
         connect_args=connect_args,

@@ -16,8 +16,8 @@ AMQP 1.0, which names an attribute `cloudEvents:<attribute>` and to which Rabbit
 | sequence | the position, zero-padded, so that it sorts as text |
 | time | when it was recorded |
 
-`datacontenttype` is the property `content_type`. `traceparent` (W3C) is there if the command had
-one.
+`datacontenttype` is the property `content_type`, and `correlation_id` the id of the request that
+was answered by the event. `traceparent` (W3C) is there if the command had one.
 """
 
 import re
@@ -81,12 +81,18 @@ def time_text(at: datetime) -> str:
     return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # sessions are in UTC
 
 
-def traceparent(stored: StoredEvent) -> str | None:
-    """The trace context of the command, if it had one that can be read: no event stops the
-    relay."""
+def origin(stored: StoredEvent) -> tuple[str | None, str | None]:
+    """Request id and trace context of the command, if it had them and they can be read: no event
+    stops the relay."""
     with suppress(UnreadableEvent):
-        return decode_metadata(stored).traceparent
-    return None
+        metadata = decode_metadata(stored)
+        return _short(metadata.correlation_id), _short(metadata.traceparent)
+    return None, None
+
+
+def _short(value: object) -> str | None:
+    """None for what no property or header takes."""
+    return value if isinstance(value, str) and value.isascii() and len(value) < 256 else None
 
 
 def to_message(stored: StoredEvent) -> Message:
@@ -101,10 +107,12 @@ def to_message(stored: StoredEvent) -> Message:
         "cloudEvents:sequence": f"{stored.position:019d}",
         "cloudEvents:time": time_text(stored.recorded_at),
     }
-    if trace := traceparent(stored):
+    request_id, trace = origin(stored)
+    if trace:
         headers["traceparent"] = trace
     properties = Basic.Properties(
         content_type=CONTENT_TYPE,
+        correlation_id=request_id,
         delivery_mode=PERSISTENT,
         headers=headers,
         message_id=str(stored.event_id),

@@ -25,8 +25,8 @@ from pamqp.constants import FRAME_BODY, FRAME_END_CHAR
 from pamqp.header import ContentHeader
 
 from order_service import broker
-from order_service.log.codec import StoredEvent
-from order_service.message import Message, content, time_text, to_message, traceparent
+from order_service.log.codec import Metadata, StoredEvent, encode_metadata
+from order_service.message import Message, content, origin, time_text, to_message
 
 _KINDS_MAX = 4_096
 _FRAME = struct.Struct(">BHI")  # what every frame begins with: type, channel, length
@@ -37,6 +37,7 @@ _ORDER = UUID("aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeee2")
 _AT = datetime(1999, 9, 9, 9, 9, 9, 999_999, UTC)
 _POSITION = 8_888_888_888_888_888_888
 _TRACE = "99-aaaaaaaaaaaaaaaabbbbbbbbbbbbbbbb-cccccccccccccccc-99"
+_REQUEST = "bbbbbbbbbbbbbbbbaaaaaaaaaaaaaaaa"  # as the service makes them; a client's may differ
 _BODY_SIZE = 0x7A7A7A7A7A7A7A7A
 
 
@@ -82,8 +83,8 @@ class _Confirms:
 
 def frames_of(stored: StoredEvent, channel: int, content_max: int) -> bytes:
     """The event's message as it goes over the wire."""
-    trace = traceparent(stored)
-    if trace is not None and len(trace) != len(_TRACE):
+    request_id, trace = origin(stored)
+    if len(trace or _TRACE) != len(_TRACE) or len(request_id or _REQUEST) != len(_REQUEST):
         message = to_message(stored)
         return _head(message, channel, len(message.body)) + _body(
             message.body, channel, content_max
@@ -96,20 +97,25 @@ def frames_of(stored: StoredEvent, channel: int, content_max: int) -> bytes:
         b"at": time_text(stored.recorded_at).encode(),
         b"position": b"%019d" % stored.position,
         b"trace": (trace or "").encode(),
+        b"request": (request_id or "").encode(),
         b"size": len(body).to_bytes(8, "big"),
     }
-    head = _template(
-        stored.type, stored.schema_version, stored.partition, trace is not None, channel
-    )
+    known = bool(request_id), bool(trace)
+    head = _template(stored.type, stored.schema_version, stored.partition, known, channel)
     return head % values + _body(body, channel, content_max)
 
 
 @lru_cache(_KINDS_MAX)
-def _template(type_: str, schema_version: int, partition: int, traced: bool, channel: int) -> bytes:
-    """The frames before the body of such an event, to be filled in by `%`."""
-    metadata = f'{{"traceparent": "{_TRACE}"}}' if traced else "{}"
+def _template(
+    type_: str, schema_version: int, partition: int, known: tuple[bool, bool], channel: int
+) -> bytes:
+    """The frames before the body of such an event, to be filled in by `%`. `known`: whether there
+    are a request id and a trace."""
+    request_id, trace = (_REQUEST if known[0] else None), (_TRACE if known[1] else None)
+    metadata = Metadata("system", correlation_id=request_id, traceparent=trace)
     example = StoredEvent(
-        partition, _POSITION, _ORDER, 1, _ID, type_, schema_version, "{}", metadata, _AT
+        *(partition, _POSITION, _ORDER, 1, _ID, type_, schema_version, "{}"),
+        *(encode_metadata(metadata), _AT),
     )
     head = _head(to_message(example), channel, _BODY_SIZE).replace(b"%", b"%%")
     for name, value in (
@@ -118,6 +124,7 @@ def _template(type_: str, schema_version: int, partition: int, traced: bool, cha
         (b"at", time_text(_AT).encode()),
         (b"position", str(_POSITION).encode()),
         (b"trace", _TRACE.encode()),
+        (b"request", _REQUEST.encode()),
         (b"size", _BODY_SIZE.to_bytes(8, "big")),
     ):
         head = head.replace(value, b"%%(%b)b" % name)

@@ -83,7 +83,8 @@ async def _forward(arrivals: Arrivals, driver: asyncpg.Connection, sender: TaskS
         now = {found for found in await behind(driver) if found.name in PROJECTIONS}
         # Where nobody told: what stands where it stood a look ago. What moves has a worker already.
         sought = {found for found in now if found.free} if message else now & before
-        await sender.send_advance({found.partition for found in sought})
+        request_id = message.correlation_id if message else None
+        await sender.send_advance({found.partition for found in sought}, request_id)
         before = now
         if message:
             await message.ack()

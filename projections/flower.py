@@ -1,10 +1,11 @@
-"""Flower: how it is started. May import settings.
+"""Flower: how it is started, and its process. May import settings, logs.
 
 It only watches: nothing depends on it, and it turns the workers' events on while it runs, so that
 they cost nothing without it. Its password goes through the environment, since anybody on the
 machine can read a command line.
 """
 
+from order_service import logs
 from order_service import settings as limits
 from order_service.errors import OrderServiceError
 from order_service.settings import Settings
@@ -13,10 +14,11 @@ from order_service.settings import Settings
 def argv(settings: Settings, host: str | None = None) -> tuple[str, ...]:
     """What follows `python -m`; `host`: where it listens, if not at FLOWER_ADDRESS."""
     return (
-        *("celery", "--app", "projections.tasks", "flower"),
+        *("projections.flower", "--quiet", "--app", "projections.tasks", "flower"),
         *(f"--address={host or settings.FLOWER_ADDRESS}", f"--port={settings.FLOWER_PORT}"),
         f"--max_tasks={limits.FLOWER_TASKS_MAX}",
         "--read_only",
+        "--logging=none",  # none of its own
     )
 
 
@@ -36,3 +38,10 @@ def environment(settings: Settings) -> dict[str, str]:
         "FLOWER_BASIC_AUTH": f"{settings.FLOWER_USER}:{settings.FLOWER_PASSWORD}",
         "FLOWER_UNAUTHENTICATED_API": "false",  # whatever the environment says
     }
+
+
+if __name__ == "__main__":
+    from celery.__main__ import main
+
+    logs.set_up()
+    main()

@@ -25,7 +25,12 @@ import uvloop
 from amqp.exceptions import AMQPError, MessageNacked
 from asyncpg import InterfaceError, PostgresError
 from celery import Celery, Task
-from celery.signals import worker_process_init, worker_process_shutdown
+from celery.signals import (
+    celeryd_init,
+    setup_logging,
+    worker_process_init,
+    worker_process_shutdown,
+)
 from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
@@ -33,7 +38,7 @@ from kombu.exceptions import KombuError
 from kombu.messaging import Producer
 from sqlalchemy.exc import SQLAlchemyError
 
-from order_service import broker
+from order_service import broker, logs
 from order_service import settings as limits
 from order_service.cache import OrderCache
 from order_service.db import PROJECTOR, create_engine, incarnation
@@ -46,6 +51,7 @@ from projections.together import Together
 logger = logging.getLogger(__name__)
 
 Sent = tuple[Task, tuple[Any, ...]]  # with its arguments
+REQUEST_ID = "request_id"  # the header of a task's message
 SEND_ERRORS = (AMQPError, MessageNacked, KombuError, OSError)
 T = TypeVar("T")
 
@@ -134,7 +140,7 @@ _EXPECTED = (SQLAlchemyError, PostgresError, InterfaceError, OSError, TimeoutErr
 @app.task(name="advance", bind=True, throws=_EXPECTED)
 def advance(self: Task, partitions: list[int]) -> None:
     """Every projection is at the head of the partitions, or further tasks have been sent."""
-    process = WorkerProcess.current()
+    process = _begin(self)
     if _redelivered(self):
         # An earlier worker may have died of one of the next events: one by one it shows of which.
         process.send_further([(advance_apart, pair) for pair in product(PROJECTIONS, partitions)])
@@ -142,6 +148,7 @@ def advance(self: Task, partitions: list[int]) -> None:
     together = Together(process.engine, process.cache, partitions)
     something_left = process.run(together.run())
     process.send_further([(advance_apart, pair) for pair in sorted(together.apart)])
+    logger.info("Advanced partitions %s.", partitions)
     if something_left:
         process.send_further([(advance, (partitions,))])
 
@@ -149,12 +156,19 @@ def advance(self: Task, partitions: list[int]) -> None:
 @app.task(name="advance_apart", bind=True, throws=_EXPECTED)
 def advance_apart(self: Task, projection: str, partition: int) -> None:
     """The projection is at the head of the partition, or a further task has been sent."""
-    process = WorkerProcess.current()
+    process = _begin(self)
     something_left = process.run(
         advance_projection(process.engine, process.cache, projection, partition, _redelivered(self))
     )
     if something_left:
         process.send_further([(advance_apart, (projection, partition))])
+
+
+def _begin(task: Task) -> "WorkerProcess":
+    """What the task logs, and what it sends further, bears the id of the newest request behind the
+    hint that caused it (the others' rode along)."""
+    logs.REQUEST_ID.set(task.request.get(REQUEST_ID))
+    return WorkerProcess.current()
 
 
 def _redelivered(task: Task) -> bool:
@@ -175,15 +189,17 @@ class TaskSender:
         # py-amqp blocks, so it never runs on an event loop; one thread, since it is not shareable.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="task-sender")
 
-    async def send_advance(self, partitions: Collection[int]) -> None:
+    async def send_advance(
+        self, partitions: Collection[int], request_id: str | None = None
+    ) -> None:
         """A task for every ADVANCE_PARTITIONS of them, by `send`, from an event loop."""
         if not partitions:
             return
         groups = groupby(sorted(partitions), key=lambda one: one // limits.ADVANCE_PARTITIONS)
         tasks = [(advance, (list(group),)) for _, group in groups]
-        await asyncio.get_running_loop().run_in_executor(self._thread, self.send, tasks)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self.send, tasks, request_id)
 
-    def send(self, tasks: Iterable[Sent]) -> None:
+    def send(self, tasks: Iterable[Sent], request_id: str | None = None) -> None:
         """Every task is in the queue, confirmed; else raises one of SEND_ERRORS, and all may be
         sent again."""
         try:
@@ -192,6 +208,7 @@ class TaskSender:
                 task.apply_async(
                     arguments,
                     producer=producer,
+                    headers={REQUEST_ID: request_id},
                     retry=False,
                     mandatory=True,  # else a task for a deleted queue is confirmed and gone
                     timeout=limits.TASK_SEND_TIMEOUT_S,
@@ -273,7 +290,7 @@ class WorkerProcess:
 
     def send_further(self, tasks: Collection[Sent]) -> None:
         try:
-            self.sender.send(tasks)
+            self.sender.send(tasks, logs.REQUEST_ID.get())
         except SEND_ERRORS as error:
             logger.warning("The next turn is left to the tick: %r", error)
 
@@ -291,6 +308,13 @@ class WorkerProcess:
                 await self._cache.close()
             await self._redis.aclose()
             await self.engine.dispose()
+
+
+@celeryd_init.connect(weak=False)
+@setup_logging.connect(weak=False)
+def _set_up_logging(**_: object) -> None:
+    """Before the first warning, and where Celery would do it in its own way."""
+    logs.set_up()
 
 
 @worker_process_init.connect(weak=False)

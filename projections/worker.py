@@ -7,7 +7,7 @@ def argv(settings: Settings) -> tuple[str, ...]:
     """What follows `python -m`. Workers need not know of each other (mingle, gossip); that they are
     alive is said for Flower's sake, and only while it listens."""
     return (
-        *("celery", "--app", "projections.tasks", "worker"),
-        *("--concurrency", str(settings.WORKER_PROCESSES), "--loglevel", "WARNING"),
+        *("celery", "--quiet", "--app", "projections.tasks", "worker"),
+        *("--concurrency", str(settings.WORKER_PROCESSES)),
         *("--without-mingle", "--without-gossip"),
     )

@@ -1,6 +1,7 @@
 """The whole service as an operator runs it: `./entrypoint.sh up` with servers of its own."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+
+from order_service.stack.state import State
+from tests.accounts import PASSWORD
 
 ROOT = Path(__file__).parent.parent
 STOP_TIMEOUT_S = 30
@@ -47,6 +51,24 @@ class Stack:
 
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.url, timeout=15)
+
+    def logs(self) -> dict[str, str]:
+        """Role or server to all that it has said."""
+        files = (self.state / "logs").glob("*.log")
+        return {file.stem: file.read_text(errors="replace") for file in files}
+
+    def leaks(self, *secrets: str) -> list[str]:
+        """Lines of the logs with something in clear that has no business there: one of these
+        `secrets` or the stack's own, a token, or the passwords and addresses that tests use."""
+        own = State(self.state).read()["secrets"].values()
+        fixed = "|".join(map(re.escape, (*own, *secrets, PASSWORD)))
+        secret = re.compile(rf"{fixed}|eyJ[\w-]+\.eyJ|[\w.+-]+@example\.com")
+        return [
+            f"{name}: {line}"
+            for name, said in self.logs().items()
+            for line in said.splitlines()
+            if secret.search(line)
+        ]
 
     @contextmanager
     def up(self) -> Iterator[None]:
@@ -90,6 +112,7 @@ def new_stack(**settings: str) -> Iterator[Stack]:
 def stack() -> Iterator[Stack]:
     with new_stack(RATE_LIMIT="1000000/minute") as stack, stack.up():
         yield stack
+        assert stack.leaks() == []  # whatever the tests of this run have done with it
 
 
 def _wait_until_ready(supervisor: "subprocess.Popen[str]") -> None:

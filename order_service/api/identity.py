@@ -10,6 +10,7 @@ from fastapi.security import OAuth2PasswordBearer
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
+from order_service import logs
 from order_service.accounts.tokens import AccessTokens, Role, TokenExpired, TokenInvalid
 from order_service.api.documented import raises
 from order_service.api.limits import admit_user
@@ -48,6 +49,7 @@ def authenticated(tokens: AccessTokens, token: str | None) -> Caller:
         raise unauthorized("token-expired", "The access token has expired: refresh it.") from None
     except TokenInvalid:
         raise unauthorized("token-invalid", "This is not a valid access token.") from None
+    logs.USER_ID.set(verified.user_id)
     return Caller(verified.user_id, verified.role)
 
 

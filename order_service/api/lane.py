@@ -104,7 +104,7 @@ class FastLane:
         try:
             reply = await self._reply(scope, state, receive, ordinary)
         except ClientDisconnect:
-            logger.info("client went away: request %s", state["request_id"])
+            logger.info("client went away")
             return True
         headers = reply.raw_headers()
         headers += middleware.edge_headers(scope, state)
@@ -153,7 +153,7 @@ class FastLane:
         except Exception as error:
             problem = problems.of_exception(told(caller, error) if caller else error)
             if problem is None:
-                logger.exception("unhandled: request %s", state["request_id"])
+                logger.exception("unhandled")
                 problem = problems.internal_error()
             return problems.reply(problem, state["request_id"])
 

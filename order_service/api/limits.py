@@ -206,7 +206,6 @@ class Limits:
         quota = self._quota(item, name, item.amount - self.windows.counted.total)
         quotas.append(quota)
         if not admitted:
-            logger.info("limit reached: %s", name)
             raise quota_exceeded(name, quota.reset_s)
 
     def peek(self, connection: HTTPConnection, method: str) -> Quota:

@@ -17,6 +17,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from order_service import logs
 from order_service import settings as constants
 from order_service.api import problems
 from order_service.api.answers import RawHeader
@@ -88,9 +89,9 @@ class Edge:
         try:
             await self.app(scope, receive, send_with_headers)
         except ClientDisconnect:
-            logger.info("client went away: request %s", state["request_id"])
+            logger.info("client went away")
         except Exception:
-            logger.exception("unhandled: request %s", state["request_id"])
+            logger.exception("unhandled")
             if started:
                 # the server cuts the connection, so that half an answer does not pass for a whole
                 # one
@@ -216,7 +217,8 @@ _STRICT_TRANSPORT = (b"strict-transport-security", b"max-age=31536000; includeSu
 def begin(scope: Scope) -> dict[str, Any]:
     """The request's state: its id and the limits that it will be counted against."""
     state: dict[str, Any] = scope.setdefault("state", {})
-    state["request_id"] = _request_id(scope)
+    request_id = state["request_id"] = _request_id(scope)
+    logs.REQUEST_ID.set(request_id)  # uvicorn runs each request in a task of its own
     state["quotas"] = []
     return state
 

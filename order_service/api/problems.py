@@ -44,6 +44,11 @@ _RESERVED = {"type", "title", "status", "detail", "instance"}
 _NOT_NOW = ("08", "25", "40", "53", "55", "57", "58")
 
 
+# Who is not let in, who may not do that, who asks too often; and for orders that are not there, or
+# not theirs: logged alike, so that not even the time tells which.
+_RECORDED_STATUSES, _RECORDED_SLUGS = (401, 403, 429), ("order-not-found",)
+
+
 class Problem(Exception):
     """An answer with an error status. `slug`: a key of the catalogue, `about:blank`, or a whole
     URI.
@@ -84,6 +89,8 @@ def body(problem: Problem, request_id: str) -> bytes:
 
 
 def reply(problem: Problem, request_id: str) -> Reply:
+    if problem.status in _RECORDED_STATUSES or problem.slug in _RECORDED_SLUGS:
+        logger.info("refused: %d %s", problem.status, problem.slug)
     headers = {"Cache-Control": "no-store", **problem.headers}
     return Reply(problem.status, headers, body(problem, request_id), MEDIA_TYPE)
 

@@ -16,7 +16,13 @@ from order_service.settings import Settings
 ORDER = UUID("00000000-0000-7000-8000-000000000102")
 EVENT = UUID("00000000-0000-7000-8000-0000000000e1")
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+REQUEST_ID = "0123456789abcdef0123456789abcdef"
 AT = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
+
+
+def behind(**known: str) -> str:
+    """The metadata of an event with what is known of the request behind it."""
+    return encode_metadata(Metadata("system", **known))
 
 
 def stored(type_: str, data: str, metadata: str, schema_version: int = 1) -> StoredEvent:
@@ -48,21 +54,29 @@ def test_the_headers_are_cloud_events_in_binary_mode() -> None:
     }
 
 
-def test_the_trace_of_the_command_goes_on_in_the_message() -> None:
-    metadata = encode_metadata(Metadata("system", traceparent="00-0af7651916cd43dd-01"))
+def test_request_id_and_trace_of_the_command_go_on_in_the_message_and_over_the_wire() -> None:
+    event = stored("OrderPaid", "{}", behind(correlation_id=REQUEST_ID, traceparent=TRACE))
 
-    headers = to_message(stored("OrderPaid", "{}", metadata)).properties.headers
+    properties = to_message(event).properties
+    wire = frames_of(event, channel=5, content_max=200)
 
-    assert headers is not None
-    assert headers["traceparent"] == "00-0af7651916cd43dd-01"
+    assert properties.headers is not None
+    assert (properties.correlation_id, properties.headers["traceparent"]) == (REQUEST_ID, TRACE)
+    assert REQUEST_ID.encode() in wire
+    assert TRACE.encode() in wire
 
 
 @pytest.mark.parametrize(
     ("type_", "metadata", "data"),
     [
         ("OrderPaid", "{}", "{}"),
-        ("OrderPlaced", f'{{"traceparent": "{TRACE}"}}', '{"a": 1.10, "é%s": [null]}'),
-        ("OrderPaid", '{"traceparent": "00-short"}', "{}"),
+        ("OrderPlaced", behind(traceparent=TRACE), '{"a": 1.10, "é%s": [null]}'),
+        ("OrderPaid", behind(traceparent="00-short"), "{}"),
+        ("OrderPaid", behind(correlation_id=REQUEST_ID), "{}"),
+        ("OrderPaid", behind(correlation_id="a-client's", traceparent=TRACE), "{}"),
+        ("OrderPaid", behind(correlation_id=REQUEST_ID, traceparent=TRACE), "{}"),
+        ("OrderPaid", '["system",null,null,null,7,["no","text"]]', "{}"),
+        ("OrderPaid", f'["system",null,null,null,"{"x" * 300}","é"]', "{}"),
         ("Odd%sType", "{}", f'"{"x" * 300}"'),
     ],
 )

@@ -1,0 +1,106 @@
+"""What the processes of a running stack log: lines of one shape, the request's id, no secrets."""
+
+import asyncio
+import json
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from tests.accounts import PASSWORD
+from tests.orders import ITEMS
+from tests.stack import Stack
+
+OURS = {"migrate", "web", "relay", "consumer", "worker", "flower"}
+NOTE = "Leave it with the neighbour, Mrs Meier."
+WAIT_S = 10
+
+
+def lines(stack: Stack, *roles: str) -> list[dict[str, Any]]:
+    said = stack.logs()
+    return [json.loads(line) for role in roles for line in said.get(role, "").splitlines()]
+
+
+async def logged(stack: Stack, role: str, **facts: str) -> dict[str, Any]:
+    """The first line of the role that says all of this, as soon as there is one."""
+    async with asyncio.timeout(WAIT_S):
+        while True:
+            for line in lines(stack, role):
+                if facts.items() <= line.items():
+                    return line
+            await asyncio.sleep(0.05)
+
+
+async def log_in(client: httpx.AsyncClient) -> tuple[str, dict[str, str]]:
+    """Somebody new: user id and tokens."""
+    email = f"{uuid4().hex[:8]}@example.com"
+    user = await client.post("/register/", json={"email": email, "password": PASSWORD})
+    await client.post("/register/", json={"email": email, "password": PASSWORD})
+    login = await client.post("/token/", data={"username": email, "password": PASSWORD})
+    return user.json()["id"], login.json()
+
+
+async def test_the_request_behind_it_is_named_by_the_task_that_updates_the_read_models(
+    stack: Stack,
+) -> None:
+    async with stack.client() as client:
+        _, tokens = await log_in(client)
+        client.headers["Authorization"] = f"Bearer {tokens['access_token']}"
+        sent: set[str] = set()
+        found: list[dict[str, Any]] = []
+        async with asyncio.timeout(WAIT_S):
+            # Not each of them need be named: what a worker is at already causes no task, and a hint
+            # that stands for several requests names the newest.
+            while not found:
+                placed = await client.post("/orders/", json={"items": ITEMS})
+                sent.add(placed.headers["x-request-id"])
+                found = [line for line in lines(stack, "worker") if line.get("request_id") in sent]
+        line = found[0]
+
+    assert line["logger"] == "projections.tasks"
+    assert line["at"].endswith("Z")
+
+
+async def test_logins_refusals_and_limits_are_logged_and_nothing_secret_is(stack: Stack) -> None:
+    async with stack.client() as client:
+        mine, tokens = await log_in(client)
+        other, others = await log_in(client)
+        me = {"Authorization": f"Bearer {tokens['access_token']}"}
+        placed = await client.post("/orders/", json={"items": ITEMS}, headers=me)
+        path = f"/orders/{placed.json()['id']}/"
+        await client.post(f"{path}notes/", json={"text": NOTE}, headers=me)
+        them = {"Authorization": f"Bearer {others['access_token']}"}
+        stranger = await client.get(path, headers=them)
+        forbidden = await client.get("/reports/sales/?from=2026-01-01&to=2026-01-02", headers=me)
+        broken = f"{tokens['access_token']}x"
+        untold = await client.get(path, headers={"Authorization": f"Bearer {broken}"})
+        wrong = {"username": f"{mine}@example.com", "password": "a-wrong-passphrase\r\n\x1b[2J"}
+        refused = [await client.post("/token/", data=wrong) for _ in range(6)]
+        refreshed = await client.post(
+            "/token/refresh/", json={"refresh_token": tokens["refresh_token"]}
+        )
+        ticket = await client.post("/stream-tickets/", headers=me)
+
+    async def says(answer: httpx.Response, message: str, **facts: str) -> None:
+        await logged(
+            stack, "web", request_id=answer.headers["x-request-id"], message=message, **facts
+        )
+
+    await says(stranger, "refused: 404 order-not-found", user_id=other)
+    await says(forbidden, "refused: 403 forbidden", user_id=mine)
+    await says(untold, "refused: 401 token-invalid")
+    await says(refused[0], "refused: 401 invalid-credentials")
+    assert refused[-1].status_code == 429
+    await says(refused[-1], f"refused: 429 {refused[-1].json()['type']}")
+    secrets = [NOTE, wrong["password"], broken, ticket.json()["ticket"]]
+    secrets += [kept["refresh_token"] for kept in (tokens, others, refreshed.json())]
+    assert stack.leaks(*secrets) == []
+
+
+async def test_every_line_of_every_role_is_one_json_object(stack: Stack) -> None:
+    said = stack.logs()
+
+    assert set(said) >= OURS
+    shape = {"at", "level", "logger", "message", "pid"}
+    wrong = [line for line in lines(stack, *OURS) if not shape <= line.keys()]
+    assert wrong == []
