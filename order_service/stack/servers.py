@@ -6,6 +6,7 @@ confirmed, Redis keeps nothing.
 """
 
 import contextlib
+import hashlib
 import os
 import random
 import shutil
@@ -41,6 +42,21 @@ POSTGRES_SETTINGS = {
     "synchronous_commit": "on",
     "full_page_writes": "on",
 }
+
+
+# What no command of the service needs, and what can write files, load code, copy the data elsewhere
+# or listen to other clients.
+REDIS_RIGHTS = (
+    "~* &* +@all -acl -bgrewriteaof -bgsave -debug -failover -migrate -module -monitor -psync "
+    "-replicaof -save -slaveof -sync"
+)
+# Exchanges and queues of ours; those of Celery's and Flower's remote control and events; queues that
+# RabbitMQ names for one connection; and the default exchange, by which tasks are sent. One pattern
+# for all, since releases of RabbitMQ take `write` for `read` here.
+_RABBITMQ_NAMES = "^(orders[.].*|celeryev.*|.*celery[.]pidbox|amq[.](gen-.*|default))$"
+RABBITMQ_RIGHTS = "default_user_tags.administrator = false\n" + "".join(
+    f"default_permissions.{right} = {_RABBITMQ_NAMES}\n" for right in ("configure", "write", "read")
+)
 
 
 @dataclass(frozen=True)
@@ -200,7 +216,8 @@ def redis(state: State, found: Programs, port: int, password: str) -> Server:
     place = Place.make(state, "redis", found)
     file = place.write(
         "redis.conf",
-        f"bind {LOOPBACK}\nport {port}\nrequirepass {password}\ndaemonize no\n"
+        f"bind {LOOPBACK}\nport {port}\ndaemonize no\n"
+        f"user default on #{hashlib.sha256(password.encode()).hexdigest()} {REDIS_RIGHTS}\n"
         f'dir "{place.folder}"\n'
         'save ""\nappendonly no\nmaxmemory 256mb\nmaxmemory-policy allkeys-lru\n',
     )
@@ -220,7 +237,8 @@ def rabbitmq(
     configuration = place.write(
         "rabbitmq.conf",
         f"listeners.tcp.1 = {LOOPBACK}:{ports['rabbitmq']}\n"
-        f"default_vhost = {VHOST}\ndefault_user = {USER}\ndefault_pass = {password}\n",
+        f"default_vhost = {VHOST}\ndefault_user = {USER}\ndefault_pass = {password}\n"
+        f"{RABBITMQ_RIGHTS}",
     )
     env = {
         **place.env,

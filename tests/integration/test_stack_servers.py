@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError
+from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.retry import Retry
 
 from order_service.stack import state as state_folder
@@ -132,11 +132,16 @@ def test_redis_asks_for_the_password_and_keeps_nothing(
     with Redis(port=port, password=password, protocol=2, decode_responses=True) as client:
         kept = client.config_get("*")
 
+        for words in ("MODULE LIST", "REPLICAOF NO ONE", "SAVE", "ACL LIST", "MONITOR"):
+            with pytest.raises(NoPermissionError):
+                client.execute_command(*words.split())
     assert (kept["save"], kept["appendonly"]) == ("", "no")
     assert (kept["maxmemory"], kept["maxmemory-policy"]) == (str(256 << 20), "allkeys-lru")
 
 
-def test_rabbitmq_knows_our_user_and_no_guest(state: State, running: dict[str, Server]) -> None:
+def test_rabbitmq_knows_no_guest_and_gives_our_user_only_what_is_ours(
+    state: State, running: dict[str, Server]
+) -> None:
     host = f"127.0.0.1:{running['rabbitmq'].command.port}"
     with pytest.raises(amqp.AccessRefused):
         amqp.Connection(host, "guest", "guest", virtual_host="/").connect()
@@ -145,7 +150,15 @@ def test_rabbitmq_knows_our_user_and_no_guest(state: State, running: dict[str, S
     with amqp.Connection(
         host, "order_service", password, virtual_host="order_service"
     ) as connection:
-        assert connection.connected
+        connection.channel().exchange_declare("orders.events", "topic", durable=True)
+        for refused in (
+            lambda: connection.channel().queue_declare("other"),
+            lambda: connection.channel().exchange_declare("other", "topic"),
+            lambda: connection.channel().queue_bind("orders.tasks", "amq.topic"),
+        ):
+            connection.channel().queue_declare("orders.tasks")
+            with pytest.raises(amqp.AccessRefused):
+                refused()
 
 
 def test_a_taken_port_is_chosen_anew_and_the_others_stay(tmp_path: Path) -> None:

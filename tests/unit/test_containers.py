@@ -12,6 +12,7 @@ from pydantic_core import PydanticUndefined
 
 from order_service.settings import Settings
 from order_service.stack.__main__ import CLI_WORDS
+from order_service.stack.servers import RABBITMQ_RIGHTS, REDIS_RIGHTS
 from order_service.stack.venv import IN_CONTAINER, LOCK, MARKER, requirements
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +71,7 @@ def test_no_secret_stands_in_the_compose_file() -> None:
 def test_every_variable_of_compose_is_in_the_example_and_the_other_way_round() -> None:
     used = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
 
-    assert used | {"REDISCLI_AUTH"} == set(example(optional=True))
+    assert used == set(example(optional=True))
 
 
 def test_the_example_names_what_users_of_the_older_service_have() -> None:
@@ -126,6 +127,15 @@ def test_only_the_api_is_published_beyond_loopback() -> None:
     published = {n: s["ports"] for n, s in SERVICES.items() if "ports" in s}
 
     assert published == {"web": ["${WEB_PORT:-8000}:8000"], "flower": ["127.0.0.1:5555:5555"]}
+
+
+def test_redis_and_rabbitmq_give_the_service_no_more_rights_than_in_a_private_stack() -> None:
+    rights = COMPOSE["configs"]["rabbitmq_rights"]["content"].replace("$$", "$")
+
+    assert rights == RABBITMQ_RIGHTS
+    assert SERVICES["rabbitmq"]["configs"][0]["source"] == "rabbitmq_rights"
+    assert f"user default on #$$digest {REDIS_RIGHTS}" in SERVICES["redis"]["command"][2]
+    assert SERVICES["redis"]["user"] == "redis"
 
 
 def test_images_are_pinned_by_tag() -> None:
