@@ -196,6 +196,9 @@ Duration = Annotated[
 ]
 
 
+Secret = Annotated[str, Field(repr=False)]  # so that settings can be shown
+
+
 class Settings(BaseSettings):
     """Immutable; one instance a process. Field names are the environment's names."""
 
@@ -207,24 +210,24 @@ class Settings(BaseSettings):
     DB_PORT: int = 5432
     DB_NAME: str = "order_db"
     DB_USER: str = "order_user"
-    DB_PASSWORD: str
+    DB_PASSWORD: Secret
     LOG_PARTITIONS: int = Field(
         default=4, ge=1, le=LOG_PARTITIONS_MAX
     )  # read once, by the first `migrate`
 
     REDIS_HOST: str = "localhost"
     REDIS_PORT: int = 6379
-    REDIS_PASSWORD: str = ""
+    REDIS_PASSWORD: Secret = ""
     REDIS_DB: int = 0
     CACHE_TTL_SECONDS: int = Field(default=300, ge=1, le=86_400)
 
     RABBITMQ_HOST: str = "localhost"
     RABBITMQ_PORT: int = 5672
     RABBITMQ_USER: str
-    RABBITMQ_PASSWORD: str
+    RABBITMQ_PASSWORD: Secret
     RABBITMQ_VHOST: str = "/"
 
-    SECRET_KEY: str
+    SECRET_KEY: Secret
     ALGORITHM: Literal["HS256", "HS384", "HS512"] = "HS256"
     ACCESS_TOKEN_EXPIRE_MINUTES: int = Field(default=30, ge=1, le=1_440)
     REFRESH_TOKEN_EXPIRE_DAYS: int = Field(default=15, ge=1, le=365)
@@ -245,7 +248,7 @@ class Settings(BaseSettings):
     FLOWER_ADDRESS: str = "127.0.0.1"  # in a container: all of its addresses
     FLOWER_PORT: int = 5555
     FLOWER_USER: str = "operator"
-    FLOWER_PASSWORD: str = ""
+    FLOWER_PASSWORD: Secret = ""
 
     split_transitions = field_validator("SELF_SERVICE_TRANSITIONS", mode="before")(_comma_separated)
 

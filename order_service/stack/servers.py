@@ -50,9 +50,9 @@ REDIS_RIGHTS = (
     "~* &* +@all -acl -bgrewriteaof -bgsave -debug -failover -migrate -module -monitor -psync "
     "-replicaof -save -slaveof -sync"
 )
-# Exchanges and queues of ours; those of Celery's and Flower's remote control and events; queues that
-# RabbitMQ names for one connection; and the default exchange, by which tasks are sent. One pattern
-# for all, since releases of RabbitMQ take `write` for `read` here.
+# Exchanges and queues of ours; those of Celery's and Flower's remote control and events; queues
+# that RabbitMQ names for one connection; and the default exchange, by which tasks are sent. One
+# pattern for all: RabbitMQ was seen to take `read` here for the right to write.
 _RABBITMQ_NAMES = "^(orders[.].*|celeryev.*|.*celery[.]pidbox|amq[.](gen-.*|default))$"
 RABBITMQ_RIGHTS = "default_user_tags.administrator = false\n" + "".join(
     f"default_permissions.{right} = {_RABBITMQ_NAMES}\n" for right in ("configure", "write", "read")

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from order_service.main import create_app
 from order_service.settings import Settings
 
+SECRETS = ("DB_PASSWORD", "REDIS_PASSWORD", "RABBITMQ_PASSWORD", "SECRET_KEY", "FLOWER_PASSWORD")
 GOOD: dict[str, Any] = {
     "DB_PASSWORD": "x",
     "RABBITMQ_USER": "x",
@@ -100,3 +101,11 @@ def test_durations_are_those_of_iso_8601() -> None:
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValidationError):
         settings().DB_PASSWORD = "y"  # type: ignore[misc]
+
+
+def test_no_secret_is_in_the_text_of_the_settings() -> None:
+    secrets = {name: f"{name}-Zq3vT8wLr6YpXs1NcKd5HbJm0GfAe2Ui" for name in SECRETS}
+
+    shown = repr(Settings.model_validate({"RABBITMQ_USER": "order", **secrets}))
+
+    assert not any(secret in shown for secret in secrets.values())

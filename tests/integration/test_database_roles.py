@@ -1,0 +1,135 @@
+"""What each role of PostgreSQL may do, in one list; and logins that may not become another role."""
+
+import asyncio
+from collections.abc import Iterator
+from uuid import uuid4
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+
+from order_service.db import FAILURES, PROJECTOR, WEB, Role, check_role, create_engine
+from order_service.settings import Settings
+from tests.conftest import run_sql
+
+READ, ALL = "SELECT", "DELETE INSERT SELECT UPDATE"
+RIGHTS = {
+    WEB: {
+        "alembic_version": READ,
+        "checkpoints": READ,
+        "dead_letters": READ,
+        "events": READ,
+        "external_references": READ,
+        "order_texts": READ,
+        "partitions": READ,
+        "read_models": READ,
+        "rebuild_marks": READ,
+        "rebuilds": READ,
+        "refresh_tokens": "DELETE INSERT SELECT",
+        "skips": READ,
+        "users": "INSERT SELECT",
+    },
+    PROJECTOR: {
+        "checkpoints": ALL,
+        "dead_letters": ALL,
+        "events": READ,
+        "partitions": READ,
+        "read_models": ALL,
+        "rebuild_marks": ALL,
+        "rebuilds": ALL,
+        "skips": ALL,
+    },
+}
+COLUMNS = {"users": ["password_hash"], "refresh_tokens": ["revoked_at", "used_at"]}
+PASSWORD = "a-long-enough-passphrase"
+
+
+async def fetch(settings: Settings, sql: str, *arguments: object) -> list[asyncpg.Record]:
+    connection = await asyncpg.connect(
+        host=settings.DB_HOST,
+        port=settings.DB_PORT,
+        user=settings.DB_USER,
+        password=settings.DB_PASSWORD,
+        database=settings.DB_NAME,
+    )
+    try:
+        return list(await connection.fetch(sql, *arguments))
+    finally:
+        await connection.close()
+
+
+@pytest.mark.parametrize("role", [WEB, PROJECTOR])
+async def test_a_role_has_these_rights_and_no_others(settings: Settings, role: Role) -> None:
+    found = await fetch(
+        settings,
+        "SELECT table_name, string_agg(privilege_type, ' ' ORDER BY privilege_type) "
+        "FROM information_schema.table_privileges "
+        "WHERE grantee IN ($1, 'PUBLIC') AND table_schema = 'public' GROUP BY 1",
+        role,
+    )
+
+    assert dict(map(tuple, found)) == RIGHTS[role]
+
+
+async def test_only_the_web_role_may_append_and_only_passwords_and_logins_change(
+    settings: Settings,
+) -> None:
+    columns = await fetch(
+        settings,
+        "SELECT table_name, array_agg(column_name ORDER BY column_name) "
+        "FROM information_schema.column_privileges WHERE grantee = $1 "
+        "AND privilege_type = 'UPDATE' GROUP BY 1",
+        WEB,
+    )
+    [appends] = await fetch(
+        settings,
+        "SELECT bool_and(has_function_privilege('order_web', oid, 'EXECUTE')), "
+        "bool_or(has_function_privilege('order_projector', oid, 'EXECUTE')) "
+        "FROM pg_proc WHERE proname = 'append'",
+    )
+    [creates] = await fetch(
+        settings,
+        "SELECT bool_or(has_schema_privilege(role, 'public', 'CREATE')), "
+        "has_schema_privilege('order_web', 'read_models', 'CREATE') "
+        "FROM unnest(ARRAY['order_web', 'order_projector']) role",
+    )
+
+    assert dict(map(tuple, columns)) == COLUMNS
+    assert tuple(appends) == (True, False)
+    assert tuple(creates) == (False, False)
+
+
+@pytest.fixture(params=[(WEB, PROJECTOR), (PROJECTOR, WEB)])
+def login(
+    settings: Settings, request: pytest.FixtureRequest
+) -> Iterator[tuple[Settings, Role, Role]]:
+    """Settings with a login that is a member of one role only, as README says; that role, and the
+    other."""
+    own, other = request.param
+    name = f"login_{uuid4().hex[:8]}"
+    statement = f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}' IN ROLE {own}"
+    asyncio.run(run_sql(settings, statement))
+    yield settings.model_copy(update={"DB_USER": name, "DB_PASSWORD": PASSWORD}), own, other
+    asyncio.run(run_sql(settings, f"DROP ROLE {name}"))
+
+
+async def test_a_process_may_have_a_login_that_can_be_its_own_role_only(
+    login: tuple[Settings, Role, Role],
+) -> None:
+    settings, own, other = login
+    engine = create_engine(settings, own, application_name="test")
+    await check_role(engine, own)
+    for forbidden in (other, "order_user"):
+        with pytest.raises(FAILURES, match="permission denied to set role"):
+            async with engine.connect() as connection:
+                await connection.execute(text(f"SET ROLE {forbidden}"))
+    async with engine.connect() as connection:
+        await connection.execute(text("SET ROLE NONE"))  # what it entered as may do no more
+        with pytest.raises(FAILURES, match="permission denied"):
+            await connection.execute(text("UPDATE events SET type = 'x'"))
+    await engine.dispose()
+
+    stranger = create_engine(settings, other, application_name="test")
+    with pytest.raises(FAILURES, match="permission denied to set role"):
+        await check_role(stranger, other)
+    await stranger.dispose()

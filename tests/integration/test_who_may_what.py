@@ -1,0 +1,185 @@
+"""P7: every route times everybody who may come: one table, held against the routes themselves."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from fastapi.routing import iter_route_contexts
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from order_service.accounts.tokens import AccessTokens
+from order_service.main import create_app
+from order_service.settings import Settings
+from tests.accounts import PASSWORD, new_account
+from tests.contract.walk import ADDRESS, ITEMS
+from tests.examples import NEW_ID
+from tests.given_log import given_order
+from tests.lives import (
+    AUTHORIZED,
+    IS_DELIVERED,
+    IS_PENDING,
+    IS_RETURNED,
+    IS_SENT_BACK,
+    IS_SHIPPED,
+    PAYMENT,
+    REFUND,
+    RETURN,
+    Events,
+)
+
+IS_ASKED_BACK: Events = IS_SENT_BACK[:-1]
+IS_AUTHORIZED: Events = (*IS_PENDING, AUTHORIZED)
+FORBIDDEN, UNSEEN, OK = 403, 404, 200
+
+
+@dataclass(frozen=True)
+class May:
+    """What the owner of what is asked for, somebody else and staff are answered. `order`: events of
+    the order it is about. Commands are dry runs: each finds the order as the one before did."""
+
+    owner: int = OK
+    other: int = UNSEEN
+    staff: int = OK
+    order: Events = IS_PENDING
+    body: Any = None
+    query: Mapping[str, str] | None = None
+
+
+def staffs(order: Events, body: Any) -> May:
+    """A command for staff: its owner may know that there is an order to forbid it on."""
+    return May(FORBIDDEN, order=order, body=body)
+
+
+def owners(order: Events, body: Any) -> May:
+    return May(order=order, body=body)
+
+
+RANGE = {"from": "2026-01-01", "to": "2026-01-31"}
+STAFF_ONLY = May(FORBIDDEN, FORBIDDEN)
+LINE = {"sku": "CAP-2", "quantity": 1, "unit_price": "3.00"}
+PEN = [{"line_id": 1, "quantity": 1}]
+ORDER = "/orders/{order_id}/"
+ROUTES = {
+    "GET /users/me/": May(OK, OK),
+    "GET /users/{user_id}/summary/": May(OK, FORBIDDEN),
+    "GET /orders/user/{user_id}/": May(OK, FORBIDDEN),
+    "GET /orders/": STAFF_ONLY,
+    "GET /orders/export/": STAFF_ONLY,
+    "GET /reports/sales/": replace(STAFF_ONLY, query=RANGE),
+    "GET /events/stream": STAFF_ONLY,
+    "POST /stream-tickets/": May(OK, OK),
+    "POST /orders/": May(OK, OK, body={"items": ITEMS}),
+    "POST /orders/bulk/": May(OK, OK, body={"orders": [{"items": ITEMS}]}),
+    f"GET {ORDER}": May(),
+    f"GET {ORDER}stream": May(),
+    f"GET {ORDER}events/": May(),
+    f"GET {ORDER}diff/": May(query={"from": "0", "to": "1"}),
+    f"GET {ORDER}notes/": May(),
+    f"GET {ORDER}shipping-address/": May(UNSEEN, UNSEEN, UNSEEN),  # the order has none
+    f"GET {ORDER}actions/": May(),
+    f"PATCH {ORDER}": owners(IS_PENDING, {"status": "CANCELED"}),
+    f"PUT {ORDER}shipping-address/": owners(IS_PENDING, ADDRESS),
+    f"POST {ORDER}notes/": owners(IS_PENDING, {"text": "Ring twice."}),
+    f"POST {ORDER}lines/": owners(IS_PENDING, LINE),
+    f"PATCH {ORDER}lines/{{line_id}}/": owners(IS_PENDING, {"quantity": 3}),
+    f"DELETE {ORDER}lines/{{line_id}}/": owners(IS_PENDING, None),
+    f"POST {ORDER}cancel/": owners(IS_PENDING, {"reason": "CUSTOMER_REQUEST"}),
+    f"POST {ORDER}lines/{{line_id}}/cancel/": staffs(
+        IS_PENDING, {"quantity": 1, "reason": "OUT_OF_STOCK"}
+    ),
+    f"POST {ORDER}payments/": staffs(IS_PENDING, {"kind": "capture"}),
+    f"POST {ORDER}payments/{{payment_id}}/capture/": staffs(IS_AUTHORIZED, {}),
+    f"POST {ORDER}payments/{{payment_id}}/void/": staffs(IS_AUTHORIZED, {}),
+    f"POST {ORDER}payments/{{payment_id}}/fail/": staffs(IS_AUTHORIZED, {"code": "declined"}),
+    f"POST {ORDER}shipments/": staffs(IS_SHIPPED[:-2], {}),
+    f"PATCH {ORDER}shipments/{{shipment_id}}/": staffs(IS_SHIPPED, {"tracking_number": "T-1"}),
+    f"POST {ORDER}shipments/{{shipment_id}}/void/": staffs(IS_SHIPPED, {"reason": "LOST"}),
+    f"POST {ORDER}shipments/{{shipment_id}}/delivered/": staffs(IS_SHIPPED, {}),
+    f"POST {ORDER}refunds/": staffs(IS_SHIPPED, {"amount": "1.00", "reason": "GOODWILL"}),
+    f"POST {ORDER}refunds/{{refund_id}}/settle/": staffs(IS_RETURNED, {}),
+    f"POST {ORDER}refunds/{{refund_id}}/fail/": staffs(IS_RETURNED, {"code": "closed"}),
+    f"POST {ORDER}returns/": May(  # the owner's time for it is over
+        409, order=IS_DELIVERED, body={"lines": PEN, "reason": "OTHER"}
+    ),
+    f"POST {ORDER}returns/{{return_id}}/cancel/": owners(IS_ASKED_BACK, {}),
+    f"POST {ORDER}returns/{{return_id}}/approve/": staffs(IS_ASKED_BACK, {}),
+    f"POST {ORDER}returns/{{return_id}}/reject/": staffs(IS_ASKED_BACK, {}),
+    f"POST {ORDER}returns/{{return_id}}/receive/": staffs(IS_SENT_BACK, {}),
+}
+# They know no caller: what they tell or take, they tell and take from anybody.
+PUBLIC = {
+    *("POST /register/", "POST /token/", "POST /token/refresh/", "POST /token/revoke/"),
+    *("GET /problems/{slug}", "GET /healthz", "GET /readyz"),
+    *("GET /docs", "GET /docs/start.js", "GET /docs/{name}", "GET /openapi.json"),
+}
+PARTS = {
+    "line_id": 1,
+    "payment_id": PAYMENT,
+    "shipment_id": NEW_ID,
+    "refund_id": REFUND,
+    "return_id": RETURN,
+}
+
+
+def test_every_route_is_in_the_table_or_public(settings: Settings) -> None:
+    served = {
+        f"{method} {context.path}"
+        for context in iter_route_contexts(create_app(settings).routes)
+        for method in context.methods or ()
+    }
+
+    assert {route for route in served if not route.startswith("HEAD ")} == {*ROUTES, *PUBLIC}
+
+
+@pytest.fixture
+async def callers(
+    web: httpx.AsyncClient, web_engine: AsyncEngine, settings: Settings
+) -> dict[str, tuple[str, dict[str, str]]]:
+    """User id and headers of everybody who may come."""
+    owner, other = await new_account(web, web_engine), await new_account(web, web_engine)
+    staff = await new_account(web, web_engine, role="staff")
+    admin = await new_account(web, web_engine, role="admin")
+    login = await web.post("/token/", data={"username": staff.email, "password": PASSWORD})
+    past = AccessTokens(settings)
+    past.lifetime_s = -60
+    tokens = {
+        "expired": past.issue(UUID(staff.user_id), "staff"),
+        "refresh": login.json()["refresh_token"],
+    }
+    known = {"owner": owner, "other": other, "staff": staff, "admin": admin}
+    return {
+        **{name: (account.user_id, account.headers) for name, account in known.items()},
+        **{name: ("", {"Authorization": f"Bearer {token}"}) for name, token in tokens.items()},
+        "anonymous": ("", {}),
+    }
+
+
+async def test_everybody_is_answered_as_the_table_says(
+    web: httpx.AsyncClient, web_engine: AsyncEngine, callers: dict[str, tuple[str, dict[str, str]]]
+) -> None:
+    owner = callers["owner"][0]
+    orders: dict[str, UUID] = {}
+    wrong = []
+    for route, may in ROUTES.items():
+        if (key := repr(may.order)) not in orders:
+            first, *others = may.order
+            events = (replace(first, user_id=UUID(owner)), *others)
+            orders[key] = await given_order(web_engine, *events)
+        expected = {"owner": may.owner, "other": may.other, "staff": may.staff, "admin": may.staff}
+        for name, (_, headers) in callers.items():
+            ids = {"order_id": orders[key], "user_id": owner, **PARTS}
+            found = await status(web, route.format(**ids), may, headers)
+            if found != expected.get(name, 401):
+                wrong.append(f"{route} {name}: {found}, expected {expected.get(name, 401)}")
+    assert wrong == []
+
+
+async def status(web: httpx.AsyncClient, route: str, may: May, headers: Mapping[str, str]) -> int:
+    """Of the answer's head: some go on for ever."""
+    method, _, path = route.partition(" ")
+    query = may.query or ({} if method == "GET" or "tickets" in path else {"dry_run": "true"})
+    async with web.stream(method, path, params=query, headers=headers, json=may.body) as answer:
+        return answer.status_code
