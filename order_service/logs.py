@@ -54,7 +54,8 @@ class Line(logging.Formatter):
 
 
 def _for_people(facts: dict[str, object]) -> str:
-    about = f" request {facts['request_id']}" if "request_id" in facts else ""
-    lines = f"{facts['message']}{about}\n{facts.get('exception', '')}".strip().splitlines()
-    text = "\n    ".join(line.encode("unicode_escape").decode() for line in lines)
+    """Of several lines where there is a traceback, each of which is ours."""
+    about = f" (request {facts['request_id']})" if "request_id" in facts else ""
+    said = [f"{facts['message']}{about}", *str(facts.get("exception", "")).splitlines()]
+    text = "\n    ".join(line.encode("unicode_escape").decode() for line in said)
     return f"{facts['at']} {facts['level']:<8} {facts['logger']}: {text}"

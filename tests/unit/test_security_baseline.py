@@ -1,0 +1,24 @@
+"""Every area of the security baseline is held by tests that exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from projections.tasks import app
+from tests.security_baseline import BASELINE
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("area", BASELINE)
+def test_every_area_names_tests_that_exist(area: str) -> None:
+    assert BASELINE[area]
+    for test in BASELINE[area]:
+        file, _, name = test.partition("::")
+        assert re.search(rf"^(async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE), test
+
+
+def test_celery_takes_json_only() -> None:
+    assert (app.conf.accept_content, app.conf.result_accept_content) == (["json"], ["json"])
+    assert app.conf.task_serializer == "json"
