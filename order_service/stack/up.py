@@ -92,7 +92,8 @@ def _say_flower(settings: Mapping[str, str]) -> None:
     port, wanted = settings["FLOWER_PORT"], os.environ.get("FLOWER_PORT", str(FLOWER_PORT))
     if port != wanted:
         say(f"port {wanted} is taken by another program, so flower is on {port}")
-    who = f"user {settings['FLOWER_USER']} password {settings['FLOWER_PASSWORD']}"
+    # Not the password: what `up` says may be kept as a log.
+    who = f"user {settings['FLOWER_USER']}, password FLOWER_PASSWORD of `./entrypoint.sh env`"
     say(f"flower http://{servers.LOOPBACK}:{port} {who}")
 
 
