@@ -109,7 +109,7 @@ def house_of(settings: Settings, failpoints: Path) -> Iterator[House]:
         "FAILPOINTS": str(failpoints),
         "FAILPOINTS_IN_TESTS": "yes",
     }
-    asyncio.run(_empty(settings))
+    asyncio.run(empty(settings))
     house = House(settings, failpoints, environment)
     argv = [sys.executable, "-m", *worker_argv(settings)]
     worker = subprocess.Popen(argv, cwd=ROOT, env=environment)
@@ -123,10 +123,10 @@ def house_of(settings: Settings, failpoints: Path) -> Iterator[House]:
         worker.terminate()  # all at once
         house.close()
         stop_worker(worker)
-        asyncio.run(_empty(settings))
+        asyncio.run(empty(settings))
 
 
-async def _empty(settings: Settings) -> None:
+async def empty(settings: Settings) -> None:
     redis = connect(settings)
     await redis.flushdb()
     await redis.aclose()
