@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import asyncpg
 import httpx
+import psutil
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import broker
@@ -26,6 +28,7 @@ from projections.tasks import worker_argv
 from tests.conftest import ROOT, remove_topology
 from tests.event_log import raw
 from tests.faults import forked
+from tests.orders import ITEMS
 from tests.pipeline import Tap, eventually, tap_into
 from tests.read_side import verified
 from tests.workers import stop_worker
@@ -47,6 +50,7 @@ class House:
     settings: Settings
     failpoints: Path
     environment: Mapping[str, str]
+    worker: subprocess.Popen[bytes]
     listeners: dict[str, socket.socket] = field(default_factory=dict)
     processes: dict[str, BaseProcess] = field(default_factory=dict)
 
@@ -80,6 +84,13 @@ class House:
         assert self.processes[name].exitcode == -9
         self.start(name)
 
+    def pids(self, name: str) -> list[int]:
+        """The role's processes."""
+        if name == "worker":
+            children = psutil.Process(self.worker.pid).children()
+            return [self.worker.pid, *sorted(child.pid for child in children)]
+        return [self.processes[name].pid or 0]
+
     def listen(self, name: str) -> None:
         self.listeners[name] = socket.create_server(("127.0.0.1", 0))
 
@@ -110,9 +121,9 @@ def house_of(settings: Settings, failpoints: Path) -> Iterator[House]:
         "FAILPOINTS_IN_TESTS": "yes",
     }
     asyncio.run(empty(settings))
-    house = House(settings, failpoints, environment)
     argv = [sys.executable, "-m", *worker_argv(settings)]
     worker = subprocess.Popen(argv, cwd=ROOT, env=environment)
+    house = House(settings, failpoints, environment, worker)
     try:
         for name in ("web", "other"):
             house.listen(name)
@@ -185,3 +196,23 @@ async def visiting(house: House, headers: dict[str, str]) -> AsyncIterator[Visit
         await sql.close()
         await rabbitmq.close()
         await engine.dispose()
+
+
+def key() -> dict[str, str]:
+    return {"Idempotency-Key": uuid4().hex}
+
+
+async def place(web: httpx.AsyncClient, **body: Any) -> str:
+    answer = await web.post("/orders/", json={"items": ITEMS, **body}, headers=key())
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+async def answered(request: Any) -> str:
+    """The status, or that the connection broke; with an error's slug."""
+    try:
+        answer: httpx.Response = await request
+    except httpx.TransportError:
+        return "broken"
+    slug = answer.json().get("type", "").removeprefix("/problems/")
+    return f"{answer.status_code} {slug}".strip()

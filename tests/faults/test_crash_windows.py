@@ -7,7 +7,7 @@ Which windows there are, and which of them lie inside PostgreSQL: order_service/
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
@@ -18,16 +18,14 @@ import pytest
 
 from order_service.failpoints import Window
 from order_service.settings import Settings
-from tests.conftest import own_database
 from tests.event_log import raw
 from tests.faults import forked
-from tests.faults.house import House, Visit, house_of, visiting
+from tests.faults.house import House, Visit, answered, key, place
 from tests.integration.test_migrations import alembic
 from tests.orders import ITEMS
 from tests.pipeline import eventually
 from tests.proxy import proxy_to
 
-PASSWORD = "a-long-enough-passphrase"
 DELAY = "sleep 0.2"
 FOR_LONG = "sleep 60"
 ACTIONS = ("exit", "raise", DELAY)
@@ -36,53 +34,6 @@ WAITING_FOR_LOCK = (
     "SELECT count(*) FROM pg_stat_activity "
     "WHERE datname = current_database() AND wait_event_type = 'Lock'"
 )
-
-
-@pytest.fixture(scope="module")
-def house(migrated_template: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    failpoints = tmp_path_factory.mktemp("failpoints")
-    with own_database(migrated_template) as settings, house_of(settings, failpoints) as house:
-        yield house
-
-
-@pytest.fixture(scope="module")
-def customer(house: House) -> dict[str, str]:
-    """An e-mail address and a password, registered."""
-    login = {"email": f"{uuid4().hex[:8]}@example.com", "password": PASSWORD}
-    httpx.post(f"{house.url('other')}/register/", json=login, timeout=30).raise_for_status()
-    return login
-
-
-@pytest.fixture(scope="module")
-def headers(house: House, customer: dict[str, str]) -> dict[str, str]:
-    answer = httpx.post(f"{house.url('other')}/token/", json=customer).raise_for_status()
-    return {"Authorization": f"Bearer {answer.json()['access_token']}"}
-
-
-@pytest.fixture
-async def visit(house: House, headers: dict[str, str]) -> AsyncIterator[Visit]:
-    async with visiting(house, headers) as visit:
-        yield visit
-
-
-def key() -> dict[str, str]:
-    return {"Idempotency-Key": uuid4().hex}
-
-
-async def place(web: httpx.AsyncClient, **body: Any) -> str:
-    answer = await web.post("/orders/", json={"items": ITEMS, **body}, headers=key())
-    assert answer.status_code == 201, answer.text
-    return str(answer.json()["id"])
-
-
-async def answered(request: Any) -> str:
-    """The status, or that the connection broke; with an error's slug."""
-    try:
-        answer: httpx.Response = await request
-    except httpx.TransportError:
-        return "broken"
-    slug = answer.json().get("type", "").removeprefix("/problems/")
-    return f"{answer.status_code} {slug}".strip()
 
 
 # --- 1, 6: commands, outside PostgreSQL -----------------------------------------------------------
