@@ -84,6 +84,13 @@ class House:
         assert self.processes[name].exitcode == -9
         self.start(name)
 
+    def restart_ended(self) -> list[int]:
+        """As a supervisor does it, whatever they ended of; their exit codes."""
+        ended = {n: p.exitcode for n, p in self.processes.items() if p.exitcode is not None}
+        for name in ended:
+            self.start(name)
+        return list(ended.values())
+
     def pids(self, name: str) -> list[int]:
         """The role's processes."""
         if name == "worker":
@@ -110,8 +117,8 @@ class House:
 
 
 @contextmanager
-def house_of(settings: Settings, failpoints: Path) -> Iterator[House]:
-    """Everything runs, but the relay and the consumer may still be on their way."""
+def house_of(settings: Settings, failpoints: Path, **changed: str) -> Iterator[House]:
+    """Every process was started, and may still be on its way."""
     environment = {
         **os.environ,
         "DB_NAME": settings.DB_NAME,
@@ -119,6 +126,7 @@ def house_of(settings: Settings, failpoints: Path) -> Iterator[House]:
         "SELF_SERVICE_TRANSITIONS": "PAID,CANCELED",
         "FAILPOINTS": str(failpoints),
         "FAILPOINTS_IN_TESTS": "yes",
+        **changed,
     }
     asyncio.run(empty(settings))
     argv = [sys.executable, "-m", *worker_argv(settings)]
