@@ -16,7 +16,15 @@ from order_service import cli, failpoints
 
 STOP_S = 15
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["order_service.main", "tests.faults.forked"])
+_FORKS.set_forkserver_preload(
+    [
+        "order_service.main",
+        "order_service.relay",
+        "projections.consumer",
+        "projections.replay",
+        "tests.faults.forked",
+    ]
+)
 
 
 def start(

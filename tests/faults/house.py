@@ -24,7 +24,7 @@ from order_service.db import PROJECTOR, create_engine
 from order_service.failpoints import Window
 from order_service.redis_client import connect
 from order_service.settings import Settings
-from projections.tasks import worker_argv
+from projections.worker import argv as argv_of_worker
 from tests.conftest import ROOT, remove_topology
 from tests.event_log import raw
 from tests.faults import forked
@@ -129,7 +129,7 @@ def house_of(settings: Settings, failpoints: Path, **changed: str) -> Iterator[H
         **changed,
     }
     asyncio.run(empty(settings))
-    argv = [sys.executable, "-m", *worker_argv(settings)]
+    argv = [sys.executable, "-m", *argv_of_worker(settings)]
     worker = subprocess.Popen(argv, cwd=ROOT, env=environment)
     house = House(settings, failpoints, environment, worker)
     try:

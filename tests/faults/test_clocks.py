@@ -29,7 +29,7 @@ from order_service.settings import Settings
 from order_service.stack import packages, programs
 from order_service.stack.state import StackError
 from projections import status
-from projections.tasks import worker_argv
+from projections.worker import argv as argv_of_worker
 from tests.accounts import PASSWORD, Account, new_account
 from tests.conftest import ROOT, own_database, run_sql, serving_with
 from tests.faults.house import empty
@@ -104,7 +104,7 @@ def running(
         "web": [*python, *uvicorn, "--fd", str(listener.fileno())],
         "relay": [*python, "order_service.cli", "relay"],
         "consumer": [*python, "order_service.cli", "consumer"],
-        "worker": [*python, *worker_argv(settings)],
+        "worker": [*python, *argv_of_worker(settings)],
     }
     processes = []
     for role in ROLES:
