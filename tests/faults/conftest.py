@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from order_service.settings import Settings
 from tests.accounts import PASSWORD
@@ -33,7 +34,7 @@ def headers(house: House, customer: dict[str, str]) -> dict[str, str]:
     return {"Authorization": f"Bearer {answer.json()['access_token']}"}
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def visit(house: House, headers: dict[str, str]) -> AsyncIterator[Visit]:
     async with visiting(house, headers) as visit:
         yield visit

@@ -29,6 +29,8 @@ from tests.proxy import proxy_to
 DELAY = "sleep 0.2"
 FOR_LONG = "sleep 60"
 ACTIONS = ("exit", "raise", DELAY)
+# One loop for the module, so that one visit serves all tests.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 PAID = {"status": "PAID"}
 WAITING_FOR_LOCK = (
     "SELECT count(*) FROM pg_stat_activity "

@@ -16,6 +16,8 @@ from tests.faults import forked
 from tests.faults.house import VIEW, House, Visit, answered, place
 from tests.stack import free_port
 
+# One loop for the module, so that one visit serves all tests.
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 FILES_MAX = 64
 CROWD = 2 * FILES_MAX
 LOOK_S = 1.0
