@@ -7,9 +7,11 @@ import resource
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from multiprocessing.process import BaseProcess
 
 import alembic.config
+import psutil
 import uvicorn
 
 from order_service import cli, failpoints
@@ -41,12 +43,13 @@ def start(
     return process
 
 
-def stop(process: BaseProcess) -> None:
-    """It has ended, by itself or by our signal."""
-    process.terminate()
-    process.join(STOP_S)
-    process.kill()
-    process.join()
+def end(*pids: int) -> None:
+    """They and whatever they have started run no more."""
+    for pid in pids:
+        with suppress(psutil.NoSuchProcess):
+            family = [first := psutil.Process(pid), *first.children(recursive=True)]
+            for process in family:  # its head first, which would replace the others
+                process.kill()
 
 
 def _live(

@@ -31,7 +31,6 @@ from tests.faults import forked
 from tests.orders import ITEMS
 from tests.pipeline import Tap, eventually, tap_into
 from tests.read_side import verified
-from tests.workers import stop_worker
 
 REQUEST_S = 30
 VIEW = "SELECT version FROM read_models.order_view WHERE order_id = $1"
@@ -104,16 +103,19 @@ class House:
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.listeners[name].getsockname()[1]}"
 
-    def stop(self, name: str) -> None:
-        forked.stop(self.processes.pop(name))
+    def end(self, name: str) -> None:
+        """It runs no more."""
+        process = self.processes.pop(name)
+        forked.end(process.pid or 0)
+        process.join()
         if name in self.listeners:
             self.listeners.pop(name).close()
 
     def close(self) -> None:
-        for process in self.processes.values():
-            process.terminate()  # all at once
+        forked.end(self.worker.pid)
+        self.worker.wait()
         for name in list(self.processes):
-            self.stop(name)
+            self.end(name)
 
 
 @contextmanager
@@ -139,9 +141,7 @@ def house_of(settings: Settings, failpoints: Path, **changed: str) -> Iterator[H
             house.start(name)
         yield house
     finally:
-        worker.terminate()  # all at once
         house.close()
-        stop_worker(worker)
         asyncio.run(empty(settings))
 
 

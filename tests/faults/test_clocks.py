@@ -32,11 +32,11 @@ from projections import status
 from projections.worker import argv as argv_of_worker
 from tests.accounts import PASSWORD, Account, new_account
 from tests.conftest import ROOT, own_database, run_sql, serving_with
+from tests.faults import forked
 from tests.faults.house import empty
 from tests.orders import change, place
 from tests.pipeline import eventually
 from tests.read_side import rows, verified
-from tests.workers import stop_worker
 
 HOUR = 3_600
 ROLES = ("web", "relay", "consumer", "worker")
@@ -123,10 +123,9 @@ def running(
     try:
         yield
     finally:
+        forked.end(*(process.pid for process in processes))
         for process in processes:
-            process.terminate()
-        for process in processes:
-            stop_worker(process)
+            process.wait()
 
 
 @pytest.fixture(scope="module")

@@ -159,7 +159,7 @@ async def test_a_commit_whose_reply_is_lost_is_found_again(
             proxy.replies = True
             proxy.cut()
             first = await request
-    await asyncio.to_thread(house.stop, "proxied")
+    house.end("proxied")
     again = await visit.other.patch(**change)
 
     assert first == {"exit": "broken", "raise": "200"}[action]

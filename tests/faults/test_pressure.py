@@ -112,7 +112,8 @@ async def test_neither_flower_nor_a_flood_of_control_messages_holds_tasks_up(
     while not flooding.done():
         placed.append(await place(visit.other))
         await visit.once_everywhere(placed[-1], 1)
-    await asyncio.to_thread(forked.stop, flower)
+    forked.end(flower.pid or 0)
+    flower.join()
     await flooding
 
     await visit.once_everywhere(await place(visit.other), 1)
