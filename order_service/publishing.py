@@ -24,7 +24,7 @@ from pamqp.commands import Basic
 from pamqp.constants import FRAME_BODY, FRAME_END_CHAR
 from pamqp.header import ContentHeader
 
-from order_service import broker
+from order_service import broker, failpoints
 from order_service.log.codec import Metadata, StoredEvent, encode_metadata
 from order_service.message import Message, content, origin, time_text, to_message
 
@@ -55,6 +55,7 @@ async def publish(channel: Channel, window: Sequence[StoredEvent]) -> None:
             channel.confirmations[channel.delivery_tag] = confirms
             channel.message_id_delivery_tag[str(stored.event_id)] = channel.delivery_tag
         await channel.write_queue.put(ChannelFrame(b"".join(frames), should_close=False))
+    await failpoints.reach("relay-published")
     await confirmed
     for stored in window:
         del channel.message_id_delivery_tag[str(stored.event_id)]

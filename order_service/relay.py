@@ -25,7 +25,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq import Channel
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import broker
+from order_service import broker, failpoints
 from order_service import settings as limits
 from order_service.db import PROJECTOR, create_engine, driver_connection
 from order_service.log.codec import StoredEvent
@@ -126,8 +126,11 @@ class Relay:
         rows = await self._next()
         if not rows:
             return 0
+        await failpoints.reach("relay-read")
         await self._publish([StoredEvent(*row[2:]) for row in rows])
+        await failpoints.reach("relay-confirmed")
         await self._move(rows)
+        await failpoints.reach("relay-moved")
         return len(rows)
 
     async def release(self) -> None:

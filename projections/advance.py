@@ -14,6 +14,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from order_service import failpoints
 from order_service import settings as limits
 from order_service.cache import OrderCache
 from order_service.log.reading import read_partition
@@ -160,9 +161,11 @@ async def _turn(
     rows = await _batch(engine, projection, partition, careful)
     if rows is None:
         return False
+    await failpoints.reach("advance-committed")
     pauses.end(projection.name, partition)
     if rows and projection.refresh:
         await projection.refresh(cache, rows)
+    await failpoints.reach("advance-told")
     # After the commit, and without the lock: whoever was turned away by our lock brought news of
     # events that were committed before this look.
     async with engine.connect() as connection:
@@ -202,7 +205,9 @@ async def _apply(connection: AsyncConnection, held: Held, limit: int, singly: bo
         await _park_suspect(connection, held)  # the step below then passes over its stream
     up_to = min(held.position + limit, held.head)
     rows = await step(connection, held.target, held.position, up_to, singly=singly)
+    await failpoints.reach("advance-written")
     await move(connection, held.target, up_to)
+    await failpoints.reach("advance-moved")
     return rows
 
 

@@ -18,7 +18,7 @@ import asyncpg
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import broker
+from order_service import broker, failpoints
 from order_service import settings as limits
 from order_service.db import PROJECTOR, create_engine, driver_connection
 from order_service.settings import Settings
@@ -80,6 +80,8 @@ async def _forward(arrivals: Arrivals, driver: asyncpg.Connection, sender: TaskS
     before: set[Behind] = set()
     while True:
         message = await _next(arrivals)
+        if message:
+            await failpoints.reach("consumer-received")
         now = {found for found in await behind(driver) if found.name in PROJECTIONS}
         # Where nobody told: what stands where it stood a look ago. What moves has a worker already.
         sought = {found for found in now if found.free} if message else now & before
@@ -87,6 +89,7 @@ async def _forward(arrivals: Arrivals, driver: asyncpg.Connection, sender: TaskS
         await sender.send_advance({found.partition for found in sought}, request_id)
         before = now
         if message:
+            await failpoints.reach("consumer-sent")
             await message.ack()
             # What comes meanwhile is one hint.
             await asyncio.sleep(limits.HINT_INTERVAL_S)

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from order_service import failpoints
 from order_service.cache import OrderCache
 from order_service.cache_entries import CachedOrder
 from order_service.db import query
@@ -59,7 +60,9 @@ class OrderReader:
             found = None
 
         async def load() -> ReadOrder | None:
+            await failpoints.reach("query-missed")
             order = await query(self._engine, lambda c: self._load(c, order_id))
+            await failpoints.reach("query-read")
             if found is not None and order is not None and not order.stale:
                 await self._cache.fill(order_id, found, order.version, order.owner, order.document)
             return order

@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tqdm import tqdm
 
+from order_service import failpoints
 from order_service import settings as limits
 from order_service.db import PROJECTOR, check_role, create_engine
 from order_service.log.reading import heads
@@ -156,6 +157,7 @@ async def _finish(engine: AsyncEngine, build: Build, partitions: int, check: boo
             await generations.give_up(connection, name)
     else:
         await generations.attach(engine, build)
+        await failpoints.reach("replay-built")
         await _swap_in(engine, build.projection, build.generation, partitions)
         print(f"{name}: generation {build.generation} is live.", flush=True)
     await generations.drop_unused(engine, name)

@@ -12,12 +12,14 @@ from order_service.db import PROJECTOR, create_engine
 from order_service.settings import Settings
 from projections.registry import PROJECTIONS
 
-# Lag in seconds: the age of the oldest event that is not done yet.
+# Lag in seconds: the age of the oldest event that is not done yet; 0, too, where that lies ahead of
+# the server's clock, which was set back.
 _STATUS = text(
     "SELECT c.name, c.generation, c.partition, p.position AS head, c.position AS checkpoint, "
-    "p.position - c.position AS lag_events, coalesce(round(extract(epoch FROM clock_timestamp() - "
+    "p.position - c.position AS lag_events, "
+    "greatest(0, round(extract(epoch FROM clock_timestamp() - "
     "(SELECT e.recorded_at FROM events e WHERE e.partition = c.partition "
-    "AND e.position = c.position + 1)), 3), 0)::float AS lag_s, "
+    "AND e.position = c.position + 1)), 3))::float AS lag_s, "
     "(SELECT count(*) FROM dead_letters d WHERE d.name = c.name AND d.generation = c.generation "
     "AND d.partition = c.partition) AS parked, m.projection_version "
     "FROM checkpoints c JOIN partitions p ON p.partition = c.partition "

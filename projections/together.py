@@ -19,6 +19,7 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from order_service import failpoints
 from order_service import settings as limits
 from order_service.cache import OrderCache
 from order_service.db import driver_connection
@@ -118,6 +119,7 @@ class Together:
 
         Raises what happens before anything is taken.
         """
+        await failpoints.reach("advance-begun")
         deadline = time.monotonic() + limits.ADVANCE_TIME_S
         try:
             async with driver_connection(self._engine) as (connection, driver):
@@ -144,8 +146,12 @@ class Together:
             made = self._made(spans, await _streams(driver, spans))
             for name, parts in made.items():
                 await PROJECTIONS[name].write(connection, parts)
+            await failpoints.reach("advance-written")
             await _move(driver, spans, made)
+            await failpoints.reach("advance-moved")
+        await failpoints.reach("advance-committed")
         await self._tell(made)
+        await failpoints.reach("advance-told")
         return bool(made)
 
     def _ordinary(self, rows: Iterable[asyncpg.Record]) -> list[Taken]:

@@ -20,6 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import Request
 from starlette.responses import Response
 
+from order_service import failpoints
 from order_service import settings as limits
 from order_service.accounts import passwords, users
 from order_service.accounts.passwords import Passwords
@@ -302,6 +303,7 @@ async def _refreshed(accounts: Accounts, token: str) -> Response:
         rotated = await accounts.refresh_tokens.rotate(token)
     except RefreshRefused as refused:
         raise unauthorized(refused.slug, "The refresh token is not good any more.") from None
+    await failpoints.reach("refresh-rotated")
     return _tokens(accounts, rotated.user_id, rotated.role, rotated.token)
 
 

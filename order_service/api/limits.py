@@ -57,6 +57,7 @@ class Window:
     or not yet."""
 
     number: int
+    begins_at: float
     ends_at: float
     told: int = 0
     untold: int = 0
@@ -84,7 +85,7 @@ class SharedWindows(Storage):
         self._now = now
         self._windows: OrderedDict[str, Window] = OrderedDict()
         self._untold: dict[str, Window] = {}
-        self.counted = Window(0, 0.0)  # the counter that the last `incr` counted
+        self.counted = Window(0, 0.0, 0.0)  # the counter that the last `incr` counted
 
     @property
     def base_exceptions(self) -> tuple[type[Exception], ...]:
@@ -96,7 +97,8 @@ class SharedWindows(Storage):
         window = self._windows.get(key)
         if window is None or window.number != number:
             self._windows.pop(key, None)
-            window = self._windows[key] = Window(number, (number + 1) * expiry)
+            ends_at = (number + 1) * expiry
+            window = self._windows[key] = Window(number, ends_at - expiry, ends_at)
             if len(self._windows) > constants.RATE_KEYS_MAX:
                 forgotten, _ = self._windows.popitem(last=False)
                 self._untold.pop(forgotten, None)
@@ -106,7 +108,9 @@ class SharedWindows(Storage):
 
     def get(self, key: str) -> int:
         window = self._windows.get(key)
-        return window.total if window is not None and window.ends_at > self._now() else 0
+        # A clock that was set back must not prolong a window that lies ahead of it now.
+        is_present = window is not None and window.begins_at <= self._now() < window.ends_at
+        return window.total if window is not None and is_present else 0
 
     def get_expiry(self, key: str) -> float:
         window = self._windows.get(key)
@@ -259,12 +263,14 @@ class FailedLogins:
     def __init__(self, windows: SharedWindows, now: Callable[[], float] = time.time) -> None:
         self._windows = windows
         self._now = now
-        self._not_before: OrderedDict[str, float] = OrderedDict()
+        self._delays: OrderedDict[str, tuple[float, float]] = OrderedDict()  # from, until
 
     def attempt(self, account: str) -> None:
         """Counts one attempt. Raises Problem 429 when it comes too early."""
         key, now = _login_key(account), self._now()
-        wait_s = self._not_before.get(key, 0.0) - now
+        begins_at, ends_at = self._delays.get(key, (0.0, 0.0))
+        # As for windows: a clock that was set back must not lock anybody out.
+        wait_s = ends_at - now if begins_at <= now else 0.0
         if self._windows.get(f"{key}/minute") >= constants.FAILED_LOGINS_PER_MINUTE:
             wait_s = max(wait_s, 60 - now % 60)
         if wait_s > 0:
@@ -275,13 +281,12 @@ class FailedLogins:
         )
         doublings = failures - constants.FAILED_LOGINS_PER_MINUTE
         if doublings >= 0:
-            self._delay(
-                key, now + min(2.0 ** min(doublings, 16), constants.FAILED_LOGIN_DELAY_MAX_S)
-            )
+            delay_s = min(2.0 ** min(doublings, 16), constants.FAILED_LOGIN_DELAY_MAX_S)
+            self._delay(key, now, now + delay_s)
 
     def succeeded(self, account: str) -> None:
         key = _login_key(account)
-        self._not_before.pop(key, None)
+        self._delays.pop(key, None)
         for name, expiry in (
             ("minute", 60),
             ("recent", constants.FAILED_LOGINS_REMEMBERED_MINUTES * 60),
@@ -290,11 +295,11 @@ class FailedLogins:
             # of it.
             self._windows.incr(f"{key}/{name}", expiry, -self._windows.get(f"{key}/{name}"))
 
-    def _delay(self, key: str, until: float) -> None:
-        self._not_before[key] = until
-        self._not_before.move_to_end(key)
-        if len(self._not_before) > constants.RATE_KEYS_MAX:
-            self._not_before.popitem(last=False)
+    def _delay(self, key: str, begins_at: float, ends_at: float) -> None:
+        self._delays[key] = begins_at, ends_at
+        self._delays.move_to_end(key)
+        if len(self._delays) > constants.RATE_KEYS_MAX:
+            self._delays.popitem(last=False)
 
 
 async def admit(request: Request) -> None:

@@ -30,6 +30,7 @@ import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from order_service import failpoints
 from order_service import settings as limits
 from order_service.errors import InvalidRequest, Unavailable, VersionConflict
 from order_service.log.appends import (
@@ -220,6 +221,7 @@ class Appender:
         # The raw driver: it takes the parameters' types from the function itself and encodes whole
         # arrays, where SQLAlchemy would process each element of each array in Python.
         driver: Any = raw.driver_connection
+        await failpoints.reach("append-unsent")
         try:
             rows: list[Any] = await driver.fetch(_APPEND, *columns)
             return rows
@@ -243,6 +245,7 @@ class Appender:
 
     async def _answer(self, batch: list[_Waiting], rows: list[Any]) -> None:
         try:
+            await failpoints.reach("append-committed")
             await self._settle(batch, rows)
         except Exception:
             logger.exception("answering an append failed")

@@ -186,6 +186,21 @@ def test_nobody_is_locked_out_for_longer_than_a_minute(logins: FailedLogins, clo
     logins.attempt("ann@example.com")
 
 
+@pytest.mark.parametrize("failures", [5, 6])
+def test_a_clock_that_is_set_back_locks_nobody_out(
+    logins: FailedLogins, clock: Clock, failures: int
+) -> None:
+    """Neither the minute nor the delay that began an hour ahead holds now."""
+    clock.now = NOON + 3_600
+    fail(logins, 5)
+    clock.now += 60
+    fail(logins, failures - 5)
+
+    clock.now = NOON
+
+    fail(logins, 5)
+
+
 def test_a_success_clears_the_failures(logins: FailedLogins) -> None:
     fail(logins, 5)
 
