@@ -29,9 +29,10 @@ from projections.tasks import worker_argv
 
 Run = Callable[[Settings, asyncio.Event], Awaitable[None]]
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
-# How uvicorn serves us; the benchmarks' yardsticks are served just so.
+# How uvicorn serves us; the benchmarks' yardsticks are served so too, but for the protocol.
+PROTOCOL = ("--http", "order_service.api.connection:Connection")
 SERVING = (
-    *("--loop", "uvloop", "--http", "httptools"),
+    *("--loop", "uvloop", "--ws", "none"),
     *("--no-server-header", "--no-proxy-headers", "--no-access-log"),
     *("--timeout-graceful-shutdown", str(limits.SHUTDOWN_GRACE_S)),
 )
@@ -102,7 +103,7 @@ def _web(arguments: argparse.Namespace, settings: Settings) -> int:
     _become(
         *("uvicorn", "order_service.main:create_app", "--factory"),
         *("--host", arguments.host, "--port", str(arguments.port)),
-        *("--workers", str(settings.WEB_WORKERS), *SERVING),
+        *("--workers", str(settings.WEB_WORKERS), *SERVING, *PROTOCOL),
     )
 
 
