@@ -22,10 +22,12 @@ from order_service.accounts.passwords import Passwords
 from order_service.accounts.refresh import RefreshTokens
 from order_service.accounts.tokens import AccessTokens
 from order_service.api import docs, health, identity, middleware, orders, problem_pages, problems
+from order_service.api.answers import RawHeader
 from order_service.api.lane import FastLane, Lane
 from order_service.api.limits import Limits, address_of, admit
 from order_service.api.orders.placing import post_in_lane
 from order_service.api.orders.status import patch_in_lane
+from order_service.api.work import Work
 from order_service.cache import Entry, OrderCache
 from order_service.db import WEB, check_role, create_engine, incarnation, watch_incarnation
 from order_service.domain.money import EXPONENTS
@@ -59,6 +61,12 @@ class OrderService(FastAPI):
 
     lane: FastLane
 
+    def shed(
+        self, method: str, path: str, host: str | None, headers: list[RawHeader]
+    ) -> bytes | None:
+        """For `connection.Connection`."""
+        return self.lane.shed(method, path, host, headers)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not await self.lane.takes(scope, receive, send):
             await super().__call__(scope, receive, send)
@@ -82,6 +90,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.access_tokens = AccessTokens(settings)
     app.state.limits = Limits(settings)
+    app.state.work = Work()
     problems.install(app)
     app.add_exception_handler(UnreadableEvent, identity.unreadable)
     app.lane = FastLane(app, LANES, settings.allowed_origins)
@@ -108,7 +117,9 @@ def _include_routes(app: FastAPI) -> None:
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """The last one added is the outermost."""
     app.add_middleware(
-        middleware.Framing, body_bytes_max_by_path={"/orders/bulk": constants.BULK_BODY_BYTES_MAX}
+        middleware.Framing,
+        work=app.state.work,
+        body_bytes_max_by_path={"/orders/bulk": constants.BULK_BODY_BYTES_MAX},
     )
     app.add_middleware(middleware.Edge)
     app.add_middleware(
@@ -252,7 +263,8 @@ def _other_slash(router: ASGIApp) -> ASGIApp:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
-        if scope["type"] == "http" and not scope.get("order_service.slash") and path != "/":
+        asked_again = scope.get("order_service.slash", False)
+        if scope["type"] == "http" and not asked_again and path != "/" and path[-2:] != "//":
             scope["order_service.slash"] = True
             # In place: whoever handles an error of the route must see the path that it has.
             scope["path"] = path[:-1] if path.endswith("/") else f"{path}/"

@@ -1,5 +1,5 @@
 """Rate limits: decided in this process, shared through Redis in the background. May import
-settings, problems, body.
+settings, problems, body, work.
 
 slowapi's `Limiter` chooses strategy and storage; its decorators and middlewares are not used, since
 they run after the dependencies (a request refused for its token would never count), speak to Redis
@@ -39,6 +39,7 @@ from order_service import settings as constants
 from order_service.api.body import check_media_type
 from order_service.api.problem_type import QUOTA_EXCEEDED
 from order_service.api.problems import Problem
+from order_service.api.work import Work
 from order_service.redis_client import cancellable
 from order_service.settings import Settings
 
@@ -212,12 +213,12 @@ class Limits:
         if not admitted:
             raise quota_exceeded(name, quota.reset_s)
 
-    def peek(self, connection: HTTPConnection, method: str) -> Quota:
+    def peek(self, method: str, path: str, host: str | None) -> Quota:
         """Where the caller's address stands, for an answer that was given before anything was
         counted."""
-        name = f"{group_of(method, connection.scope['path'])}-address"
+        name = f"{group_of(method, path)}-address"
         item = self._item(name)
-        stats = self._limiter.get_window_stats(item, name, address_of(connection))
+        stats = self._limiter.get_window_stats(item, name, limited(host))
         return self._quota(item, name, stats.remaining)
 
     def _item(self, name: str) -> limits_package.RateLimitItem:
@@ -303,10 +304,17 @@ class FailedLogins:
 
 
 async def admit(request: Request) -> None:
-    """Runs before every route: media type, then the address's limit."""
+    """Runs before every route: media type, the address's limit, and whether there is room for one
+    more request. From then on it is at work, until it is answered (`middleware.Edge`)."""
     check_media_type(request)
-    if request.scope["path"] not in UNLIMITED_PATHS:
-        limits_of(request).hit(request, "address", address_of(request))
+    if request.scope["path"] in UNLIMITED_PATHS:
+        return
+    limits_of(request).hit(request, "address", address_of(request))
+    work: Work = request.app.state.work
+    in_work = work.of(group_of(request.scope["method"], request.scope["path"]))
+    in_work.check()
+    in_work.enter()
+    request.scope["state"]["in_work"] = in_work
 
 
 def admit_user(connection: HTTPConnection, user_id: UUID) -> None:
