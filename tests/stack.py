@@ -49,10 +49,12 @@ class Stack:
         return httpx.AsyncClient(base_url=self.url, timeout=15)
 
     @contextmanager
-    def up(self) -> Iterator[None]:
-        """Inside the block everything runs and is ready; afterwards nothing of it runs."""
+    def up(self, *argv: str) -> Iterator[None]:
+        """Inside the block everything runs and is ready; afterwards nothing of it runs. `argv`:
+        a program that does it in another way than `./entrypoint.sh up`."""
+        ours = ("./entrypoint.sh", "up", "--port", str(self.port), "--state", str(self.state))
         supervisor = subprocess.Popen(
-            ["./entrypoint.sh", "up", "--port", str(self.port), "--state", str(self.state)],
+            argv or ours,
             cwd=ROOT,
             env=self.environment,
             stdout=subprocess.PIPE,

@@ -1,0 +1,164 @@
+"""The bench that faults are tried on: one running stack whose roles reach PostgreSQL, Redis and
+RabbitMQ, and whose clients reach the web role, through proxies of ours."""
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from signal import SIGKILL, Signals
+from typing import Any
+
+import asyncpg
+import psutil
+from redis.asyncio import Redis
+
+from order_service.stack.servers import choose_ports
+from order_service.stack.state import State
+from tests.proxy import Proxy, proxy_to
+from tests.stack import Stack, free_port, new_stack
+
+# Limits that are counted but never reached; two web processes, under a parent that restarts them;
+# tokens that outlive a long run.
+SETTINGS = {
+    "RATE_LIMIT": "999999999/second",
+    "WEB_WORKERS": "2",
+    "ACCESS_TOKEN_EXPIRE_MINUTES": "1440",
+}
+SQL_TIMEOUT_S = 30.0
+RABBITMQCTL_TIMEOUT_S = 60.0
+LOOK_S = 0.05
+SIGNALLED_S = 30.0
+
+
+@dataclass
+class Bench:
+    """What a row may use; `sql`, `redis_client` and `rabbitmqctl` go round the proxies."""
+
+    stack: Stack
+    settings: dict[str, str]  # of the stack: direct addresses and passwords
+    web: Proxy
+    postgres: Proxy
+    redis: Proxy
+    rabbitmq: Proxy
+    redis_client: Redis
+    rng: random.Random
+    hold_s: float = 1.0
+
+    async def hold(self, seconds: float | None = None) -> None:
+        """So long the fault lasts, under load: `hold_s`, or a part of it that a row names."""
+        await asyncio.sleep(self.hold_s if seconds is None else seconds)
+
+    # --- processes --------------------------------------------------------------------------------
+
+    def pid(self, name: str) -> int:
+        """The process that was started for this role or server: up, web, relay, consumer, worker,
+        flower, postgres, redis, rabbitmq or epmd."""
+        records = State(self.stack.state).read_processes()
+        return next(int(record["pid"]) for record in records if record["role"] == name)
+
+    def children(self, name: str) -> list[int]:
+        """The processes that it has started, and those that they have; the oldest first."""
+        try:
+            found = psutil.Process(self.pid(name)).children(recursive=True)
+        except psutil.NoSuchProcess:
+            return []
+        return [process.pid for process in found]
+
+    def signal(self, name: str, number: Signals) -> None:
+        """Sends it to the process of that role or server, as `kill` does."""
+        os.kill(self.pid(name), number)
+
+    def signal_all(self, name: str, number: Signals) -> None:
+        """As `signal`, and to all of its children as well."""
+        for pid in (self.pid(name), *self.children(name)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    async def restarted(self, name: str, before: int) -> None:
+        """Waits until that role or server has another process than `before`."""
+        async with asyncio.timeout(SIGNALLED_S):
+            while self.pid(name) == before:
+                await asyncio.sleep(LOOK_S)
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL to its process; returns when it was started again, which the stack does."""
+        before = self.pid(name)
+        os.kill(before, SIGKILL)
+        await self.restarted(name, before)
+
+    # --- servers ----------------------------------------------------------------------------------
+
+    async def sql(self, statement: str, *parameters: Any) -> list[asyncpg.Record]:
+        """Runs one statement on a connection of its own, as the owner of the database."""
+        connection = await asyncpg.connect(
+            host=self.settings["DB_HOST"],
+            port=int(self.settings["DB_PORT"]),
+            user=self.settings["DB_USER"],
+            password=self.settings["DB_PASSWORD"],
+            database=self.settings["DB_NAME"],
+            timeout=SQL_TIMEOUT_S,
+            command_timeout=SQL_TIMEOUT_S,
+        )
+        try:
+            rows: list[asyncpg.Record] = await connection.fetch(statement, *parameters)
+        finally:
+            await connection.close(timeout=SQL_TIMEOUT_S)
+        return rows
+
+    async def rabbitmqctl(self, *words: str) -> str:
+        """What `rabbitmqctl WORD ...` prints, run as the node's own user with its environment."""
+        node = psutil.Process(self.pid("rabbitmq"))
+        done = await asyncio.to_thread(
+            subprocess.run,
+            ["rabbitmqctl", *words],
+            env=node.environ(),
+            cwd=node.cwd(),
+            user=node.uids().real,
+            group=node.gids().real,
+            extra_groups=[],
+            capture_output=True,
+            text=True,
+            timeout=RABBITMQCTL_TIMEOUT_S,
+        )
+        if done.returncode:
+            raise RuntimeError(f"rabbitmqctl {' '.join(words)} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def heal(self) -> None:
+        """Every proxy passes everything again."""
+        for proxy in (self.web, self.postgres, self.redis, self.rabbitmq):
+            proxy.heal()
+
+
+@asynccontextmanager
+async def running_bench(seed: int, hold_s: float) -> AsyncIterator[Bench]:
+    """A bench on a fresh stack that is up and ready; its data is gone at the end."""
+    async with AsyncExitStack() as exits:
+        stack = exits.enter_context(new_stack(**SETTINGS, FLOWER_PORT=str(free_port())))
+        state = State(stack.state)
+        state.create()
+        ports = choose_ports(state)
+        proxies = {
+            name: await exits.enter_async_context(proxy_to("127.0.0.1", port))
+            for name, port in (*ports.items(), ("web", stack.port))
+            if name in ("web", "postgres", "redis", "rabbitmq")
+        }
+        proxied = (
+            f"DB_PORT={proxies['postgres'].port}",
+            f"REDIS_PORT={proxies['redis'].port}",
+            f"RABBITMQ_PORT={proxies['rabbitmq'].port}",
+        )
+        up = (sys.executable, "-m", "tests.faults.proxied_up", str(stack.state), str(stack.port))
+        running = stack.up(*up, *proxied)
+        await asyncio.to_thread(running.__enter__)  # the loop goes on: the proxies run in it
+        exits.push_async_callback(asyncio.to_thread, running.__exit__, None, None, None)
+        settings = state.read()["settings"]
+        redis = Redis(port=int(settings["REDIS_PORT"]), password=settings["REDIS_PASSWORD"])
+        exits.push_async_callback(redis.aclose)
+        yield Bench(
+            stack, settings, **proxies, redis_client=redis, rng=random.Random(seed), hold_s=hold_s
+        )

@@ -1,0 +1,48 @@
+"""The rows of the fault matrix: what each injects, by its id."""
+
+import importlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults.bench import Bench
+
+Inject = Callable[[Bench], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """`inject` hurts the bench, holds and heals it, also when it fails.
+
+    `stale_reads`: Redis hangs or is cut off meanwhile, so old contents may be seen until then.
+    `silence`: the web process itself hangs meanwhile, so requests may go without an answer.
+    """
+
+    id: str
+    title: str
+    inject: Inject
+    stale_reads: bool = False
+    silence: bool = False
+
+
+ROWS: dict[str, Row] = {}
+
+
+def row(
+    name: str, title: str, *, stale_reads: bool = False, silence: bool = False
+) -> Callable[[Inject], Inject]:
+    """Enters the decorated function as that row. Variants are F08-crash, F08-end ..."""
+
+    def enter(inject: Inject) -> Inject:
+        assert name not in ROWS, f"two rows {name}"
+        ROWS[name] = Row(name, title, inject, stale_reads, silence)
+        return inject
+
+    return enter
+
+
+def all_rows() -> dict[str, Row]:
+    """Every row, in the matrix's order; their files are rows_*.py beside this one."""
+    for file in sorted(Path(__file__).parent.glob("rows_*.py")):
+        importlib.import_module(f"tests.faults.{file.stem}")
+    return dict(sorted(ROWS.items()))
