@@ -5,17 +5,18 @@ import sys
 from collections.abc import Sequence
 
 from tests.faults.bench import running_bench
+from tests.faults.engine import Engine, Result
 from tests.faults.rows import all_rows
 
 
 async def main(arguments: Sequence[str]) -> int:
     rows = all_rows()
     async with running_bench(seed=1, hold_s=1.0) as bench:
+        engine = Engine(bench, 1, 0.5)
         for name in arguments or rows:
-            print(name, rows[name].title, flush=True)
-            await rows[name].inject(bench)
-            bench.heal()
-            print(await bench.sql("SELECT sum(position) FROM partitions"))
+            result = Result(name, rows[name].title)
+            await engine.run(rows[name], result)
+            print(result, flush=True)
     return 0
 
 

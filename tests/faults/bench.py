@@ -6,18 +6,25 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from signal import SIGKILL, Signals
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import psutil
 from redis.asyncio import Redis
 
+from order_service.settings import Settings
+from order_service.stack.processes import start_time
 from order_service.stack.servers import choose_ports
 from order_service.stack.state import State
+from tests.faults.journal import Journal
+from tests.faults.shopper import Shop
+from tests.faults.tail import Tail
+from tests.faults.tap import Tap
 from tests.proxy import Proxy, proxy_to
 from tests.stack import Stack, free_port, new_stack
 
@@ -29,6 +36,7 @@ SETTINGS = {
     "ACCESS_TOKEN_EXPIRE_MINUTES": "1440",
 }
 SQL_TIMEOUT_S = 30.0
+REDIS_TIMEOUT_S = 5.0
 RABBITMQCTL_TIMEOUT_S = 60.0
 LOOK_S = 0.05
 SIGNALLED_S = 30.0
@@ -45,8 +53,14 @@ class Bench:
     redis: Proxy
     rabbitmq: Proxy
     redis_client: Redis
-    rng: random.Random
-    hold_s: float = 1.0
+    journal: Journal
+    shop: Shop
+    tap: Tap
+    tail: Tail
+    hold_s: float
+    rng: random.Random  # a row's own: the engine gives each run another
+    # Streams that rows have written themselves, which no journal knows.
+    strangers: set[UUID] = field(default_factory=set)
 
     async def hold(self, seconds: float | None = None) -> None:
         """So long the fault lasts, under load: `hold_s`, or a part of it that a row names."""
@@ -67,6 +81,11 @@ class Bench:
         except psutil.NoSuchProcess:
             return []
         return [process.pid for process in found]
+
+    def runs(self, name: str) -> bool:
+        """Whether that process is there now; the stack starts it again if it is not."""
+        records = State(self.stack.state).read_processes()
+        return any(r["role"] == name and start_time(r["pid"]) == r["started"] for r in records)
 
     def signal(self, name: str, number: Signals) -> None:
         """Sends it to the process of that role or server, as `kill` does."""
@@ -95,11 +114,7 @@ class Bench:
     async def sql(self, statement: str, *parameters: Any) -> list[asyncpg.Record]:
         """Runs one statement on a connection of its own, as the owner of the database."""
         connection = await asyncpg.connect(
-            host=self.settings["DB_HOST"],
-            port=int(self.settings["DB_PORT"]),
-            user=self.settings["DB_USER"],
-            password=self.settings["DB_PASSWORD"],
-            database=self.settings["DB_NAME"],
+            **database_arguments(self.settings),
             timeout=SQL_TIMEOUT_S,
             command_timeout=SQL_TIMEOUT_S,
         )
@@ -134,31 +149,68 @@ class Bench:
             proxy.heal()
 
 
+def database_arguments(settings: Mapping[str, str]) -> dict[str, Any]:
+    """For asyncpg: as DB_USER, who may do everything."""
+    return {
+        "host": settings["DB_HOST"],
+        "port": int(settings["DB_PORT"]),
+        "user": settings["DB_USER"],
+        "password": settings["DB_PASSWORD"],
+        "database": settings["DB_NAME"],
+    }
+
+
 @asynccontextmanager
 async def running_bench(seed: int, hold_s: float) -> AsyncIterator[Bench]:
-    """A bench on a fresh stack that is up and ready; its data is gone at the end."""
+    """A bench on a fresh stack that is up and ready, its customers registered; its data, journal
+    included, is gone at the end."""
     async with AsyncExitStack() as exits:
         stack = exits.enter_context(new_stack(**SETTINGS, FLOWER_PORT=str(free_port())))
-        state = State(stack.state)
-        state.create()
-        ports = choose_ports(state)
-        proxies = {
-            name: await exits.enter_async_context(proxy_to("127.0.0.1", port))
-            for name, port in (*ports.items(), ("web", stack.port))
-            if name in ("web", "postgres", "redis", "rabbitmq")
-        }
-        proxied = (
-            f"DB_PORT={proxies['postgres'].port}",
-            f"REDIS_PORT={proxies['redis'].port}",
-            f"RABBITMQ_PORT={proxies['rabbitmq'].port}",
+        proxies = await _proxies(exits, stack)
+        await _up(exits, stack, proxies)
+        settings = State(stack.state).read()["settings"]
+        redis = Redis(
+            port=int(settings["REDIS_PORT"]),
+            password=settings["REDIS_PASSWORD"],
+            socket_timeout=REDIS_TIMEOUT_S,
+            socket_connect_timeout=REDIS_TIMEOUT_S,
         )
-        up = (sys.executable, "-m", "tests.faults.proxied_up", str(stack.state), str(stack.port))
-        running = stack.up(*up, *proxied)
-        await asyncio.to_thread(running.__enter__)  # the loop goes on: the proxies run in it
-        exits.push_async_callback(asyncio.to_thread, running.__exit__, None, None, None)
-        settings = state.read()["settings"]
-        redis = Redis(port=int(settings["REDIS_PORT"]), password=settings["REDIS_PASSWORD"])
         exits.push_async_callback(redis.aclose)
+        journal = Journal(stack.state / "journal.jsonl")
+        exits.push_async_callback(journal.close)
+        tap = Tap(Settings.model_validate(settings))
+        exits.push_async_callback(tap.close)
+        await tap.open()
+        tail = Tail(database_arguments(settings), redis)
+        exits.push_async_callback(tail.close)
+        tail.open()
+        shop = Shop(f"http://127.0.0.1:{proxies['web'].port}", journal, seed)
+        exits.push_async_callback(shop.client.aclose)
+        await shop.enter_people()
         yield Bench(
-            stack, settings, **proxies, redis_client=redis, rng=random.Random(seed), hold_s=hold_s
-        )
+            stack, settings, **proxies, redis_client=redis, journal=journal, shop=shop, tap=tap,
+            tail=tail, hold_s=hold_s, rng=random.Random(seed),
+        )  # fmt: skip
+
+
+async def _proxies(exits: AsyncExitStack, stack: Stack) -> dict[str, Proxy]:
+    """In front of the servers, on the ports that they are going to have, and of the web role."""
+    state = State(stack.state)
+    state.create()
+    targets = {**choose_ports(state), "web": stack.port}
+    return {
+        name: await exits.enter_async_context(proxy_to("127.0.0.1", targets[name]))
+        for name in ("web", "postgres", "redis", "rabbitmq")
+    }
+
+
+async def _up(exits: AsyncExitStack, stack: Stack, proxies: Mapping[str, Proxy]) -> None:
+    proxied = (
+        f"DB_PORT={proxies['postgres'].port}",
+        f"REDIS_PORT={proxies['redis'].port}",
+        f"RABBITMQ_PORT={proxies['rabbitmq'].port}",
+    )
+    up = (sys.executable, "-m", "tests.faults.proxied_up", str(stack.state), str(stack.port))
+    running = stack.up(*up, *proxied)
+    await asyncio.to_thread(running.__enter__)  # the loop goes on: the proxies run in it
+    exits.push_async_callback(asyncio.to_thread, running.__exit__, None, None, None)

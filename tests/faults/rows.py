@@ -16,26 +16,27 @@ class Row:
 
     `stale_reads`: Redis hangs or is cut off meanwhile, so old contents may be seen until then.
     `silence`: the web process itself hangs meanwhile, so requests may go without an answer.
+    `publishes_fail`: RabbitMQ fails meanwhile, so that events may appear out of order.
     """
 
-    id: str
+    name: str
     title: str
     inject: Inject
     stale_reads: bool = False
     silence: bool = False
+    publishes_fail: bool = False
 
 
 ROWS: dict[str, Row] = {}
 
 
-def row(
-    name: str, title: str, *, stale_reads: bool = False, silence: bool = False
-) -> Callable[[Inject], Inject]:
-    """Enters the decorated function as that row. Variants are F08-crash, F08-end ..."""
+def row(name: str, title: str, **excuses: bool) -> Callable[[Inject], Inject]:
+    """Enters the decorated function as that row; `excuses` are those of Row. Variants are called
+    F08-crash, F08-end ..."""
 
     def enter(inject: Inject) -> Inject:
         assert name not in ROWS, f"two rows {name}"
-        ROWS[name] = Row(name, title, inject, stale_reads, silence)
+        ROWS[name] = Row(name, title, inject, **excuses)
         return inject
 
     return enter
