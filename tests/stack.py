@@ -5,10 +5,12 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import httpx
 import pytest
@@ -53,20 +55,23 @@ class Stack:
         """Inside the block everything runs and is ready; afterwards nothing of it runs. `argv`:
         a program that does it in another way than `./entrypoint.sh up`."""
         ours = ("./entrypoint.sh", "up", "--port", str(self.port), "--state", str(self.state))
-        supervisor = subprocess.Popen(
+        with subprocess.Popen(
             argv or ours,
             cwd=ROOT,
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-        )
-        try:
-            _wait_until_ready(supervisor)
-            yield
-        finally:
-            supervisor.send_signal(signal.SIGTERM)
-            supervisor.communicate(timeout=STOP_TIMEOUT_S)
+        ) as supervisor:
+            assert supervisor.stdout is not None
+            try:
+                _wait_until_ready(supervisor.stdout)
+                # What it says of crashes must not fill the pipe: it would wait for ever.
+                threading.Thread(target=supervisor.stdout.read, daemon=True).start()
+                yield
+            finally:
+                supervisor.send_signal(signal.SIGTERM)
+                supervisor.wait(timeout=STOP_TIMEOUT_S)
 
 
 def free_port() -> int:
@@ -94,10 +99,9 @@ def stack() -> Iterator[Stack]:
         yield stack
 
 
-def _wait_until_ready(supervisor: "subprocess.Popen[str]") -> None:
-    assert supervisor.stdout is not None
+def _wait_until_ready(output: IO[str]) -> None:
     printed = []
-    for line in supervisor.stdout:
+    for line in output:
         printed.append(line)
         if line.startswith("ready "):
             return

@@ -17,14 +17,25 @@ import asyncpg
 import psutil
 from redis.asyncio import Redis
 
+from order_service.db import create_engine
 from order_service.settings import Settings
 from order_service.stack.processes import start_time
 from order_service.stack.servers import choose_ports
 from order_service.stack.state import State
+from tests.examples import (
+    CAPTURED,
+    DELIVERED,
+    DELIVERED_SHIPMENT,
+    DISPATCHED,
+    PAID,
+    PLACED,
+    SHIPPED,
+)
 from tests.faults.journal import Journal
 from tests.faults.shopper import Shop
 from tests.faults.tail import Tail
 from tests.faults.tap import Tap
+from tests.given_log import given_orders
 from tests.proxy import Proxy, proxy_to
 from tests.stack import Stack, free_port, new_stack
 
@@ -37,9 +48,14 @@ SETTINGS = {
 }
 SQL_TIMEOUT_S = 30.0
 REDIS_TIMEOUT_S = 5.0
+ORDERS_TOGETHER = 50
 RABBITMQCTL_TIMEOUT_S = 60.0
 LOOK_S = 0.05
 SIGNALLED_S = 30.0
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 @dataclass
@@ -61,6 +77,9 @@ class Bench:
     rng: random.Random  # a row's own: the engine gives each run another
     # Streams that rows have written themselves, which no journal knows.
     strangers: set[UUID] = field(default_factory=set)
+    # When Redis hung or was cut off, in monotonic seconds: old contents may be seen then.
+    stale_times: list[tuple[float, float]] = field(default_factory=list)
+    everything_s: float = 0.0  # how long F57 goes on
 
     async def hold(self, seconds: float | None = None) -> None:
         """So long the fault lasts, under load: `hold_s`, or a part of it that a row names."""
@@ -88,8 +107,9 @@ class Bench:
         return any(r["role"] == name and start_time(r["pid"]) == r["started"] for r in records)
 
     def signal(self, name: str, number: Signals) -> None:
-        """Sends it to the process of that role or server, as `kill` does."""
-        os.kill(self.pid(name), number)
+        """Sends it to the process of that role or server, as `kill` does, if there is one."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid(name), number)
 
     def signal_all(self, name: str, number: Signals) -> None:
         """As `signal`, and to all of its children as well."""
@@ -106,23 +126,40 @@ class Bench:
     async def kill(self, name: str) -> None:
         """SIGKILL to its process; returns when it was started again, which the stack does."""
         before = self.pid(name)
-        os.kill(before, SIGKILL)
+        self.signal(name, SIGKILL)
         await self.restarted(name, before)
 
     # --- servers ----------------------------------------------------------------------------------
 
     async def sql(self, statement: str, *parameters: Any) -> list[asyncpg.Record]:
-        """Runs one statement on a connection of its own, as the owner of the database."""
+        """Runs one statement in a session of its own, as the owner of the database."""
+        async with self.session() as session:
+            rows: list[asyncpg.Record] = await session.fetch(statement, *parameters)
+        return rows
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[asyncpg.Connection]:
+        """As the owner of the database."""
         connection = await asyncpg.connect(
             **database_arguments(self.settings),
             timeout=SQL_TIMEOUT_S,
             command_timeout=SQL_TIMEOUT_S,
         )
         try:
-            rows: list[asyncpg.Record] = await connection.fetch(statement, *parameters)
+            yield connection
         finally:
             await connection.close(timeout=SQL_TIMEOUT_S)
-        return rows
+
+    async def add_events(self, number: int) -> None:
+        """So many more events (or a few more), of orders that nobody has placed."""
+        life = (PLACED, CAPTURED, PAID, DISPATCHED, SHIPPED, DELIVERED_SHIPMENT, DELIVERED)
+        settings = Settings.model_validate(self.settings)
+        engine = create_engine(settings, None, application_name="faults", pool_size=1)
+        try:
+            for _ in range(0, number, len(life) * ORDERS_TOGETHER):
+                self.strangers.update(await given_orders(engine, *[life] * ORDERS_TOGETHER))
+        finally:
+            await engine.dispose()
 
     async def rabbitmqctl(self, *words: str) -> str:
         """What `rabbitmqctl WORD ...` prints, run as the node's own user with its environment."""

@@ -87,13 +87,11 @@ def acknowledged_is_stored(evidence: Evidence) -> Iterator[str]:
     for key, command in evidence.commands.items():
         stored = evidence.by_key.get(key, [])
         for granted in command.granted:
+            answered = granted.order_id, granted.version
             if stored:
-                if (stored[-1].stream_id, stored[-1].version) != (
-                    granted.order_id,
-                    granted.version,
-                ):
+                if (stored[-1].stream_id, stored[-1].version) != answered:
                     yield f"{key}: answered version {granted.version}, stored {stored[-1]}"
-            elif not _is_no_op(evidence, command.first.kind, granted.order_id, granted.version):
+            elif not _is_no_op(evidence, command.first.kind, *answered):
                 yield f"{key}: {granted.kind} of order {granted.order_id} is not in the log"
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -19,14 +20,13 @@ from tests.faults import check
 from tests.faults.bench import Bench
 from tests.faults.journal import Attempt
 from tests.faults.quiet import NotQuiet, until_quiet
-from tests.faults.rows import Row
-from tests.faults.shopper import REQUEST_TIMEOUT_S
+from tests.faults.rows import Row, inject
+from tests.faults.shopper import REQUEST_TIMEOUT_S, StaleRead
 
 WARM_COMMANDS = 20  # acknowledged before the fault
 RECOVERED_COMMANDS = 20  # acknowledged after it, by the same processes and clients
 PROGRESS_LIMIT_S = 90.0
 LOOK_S = 0.05
-STALE_GRACE_S = 2.0  # Redis answers again: refreshes are retried within a second
 VERIFY_LIMIT_S = 300.0
 _EVENTS = """
 SELECT partition, position, stream_id, version, event_id, type, schema_version, data::text,
@@ -84,11 +84,11 @@ class Engine:
             result.broken.append(str(error))
             return
         attempts = journal.attempts[began:]
-        result.acknowledged += sum(a.outcome == "ok" and a.key is not None for a in attempts)
+        result.acknowledged += _acknowledged(attempts)
         result.unknown += sum(a.outcome == "unknown" for a in attempts)
         result.stale += len(bench.shop.stale) - stale
         result.broken += bench.shop.wrong[wrong:]
-        result.broken += self._noticed(row, attempts, stale, healed_s)
+        result.broken += self._noticed(row, attempts, bench.shop.stale[stale:])
         await self._check(row, result)
 
     async def _hurt(self, row: Row, result: Result) -> float:
@@ -98,14 +98,12 @@ class Engine:
         healed_s = time.monotonic()
         try:
             await self._acknowledged(WARM_COMMANDS)
-            try:
-                await row.inject(self.bench)
-            finally:
-                self.bench.heal()
+            await inject(self.bench, row)
             healed_s = time.monotonic()
             await self._acknowledged(RECOVERED_COMMANDS)
-        except TimeoutError:
-            result.broken.append(f"O3: no {RECOVERED_COMMANDS} commands in {PROGRESS_LIMIT_S} s")
+        # Deliberately everything: whatever a row finds wrong, or stumbles over, is a finding.
+        except Exception as error:
+            result.broken.append("".join(traceback.format_exception(error)))
         finally:
             await self.bench.shop.close()
         return healed_s
@@ -114,22 +112,22 @@ class Engine:
         """Waits until so many more commands, begun from now on, were acknowledged."""
         journal = self.bench.journal
         began = len(journal.attempts)
-        async with asyncio.timeout(PROGRESS_LIMIT_S):
-            while True:
-                since = journal.attempts[began:]
-                if sum(a.outcome == "ok" and a.key is not None for a in since) >= commands:
-                    return
-                await asyncio.sleep(LOOK_S)
+        try:
+            async with asyncio.timeout(PROGRESS_LIMIT_S):
+                while _acknowledged(journal.attempts[began:]) < commands:
+                    await asyncio.sleep(LOOK_S)
+        except TimeoutError:
+            found = _acknowledged(journal.attempts[began:])
+            raise NotQuiet(f"O3: {found} commands in {PROGRESS_LIMIT_S:.0f} s") from None
 
     def _noticed(
-        self, row: Row, attempts: Sequence[Attempt], stale: int, healed_s: float
+        self, row: Row, attempts: Sequence[Attempt], stale: Sequence[StaleRead]
     ) -> list[str]:
-        """P5 and O1, as the shoppers saw them."""
-        excused_until_s = healed_s + STALE_GRACE_S if row.stale_reads else 0.0
+        """C6 and O1, as the shoppers saw them."""
         found = [
             f"C6: order {read.order_id}: version {read.shown} after {read.seen} was seen"
-            for read in self.bench.shop.stale[stale:]
-            if read.began_s > excused_until_s
+            for read in stale
+            if not any(a <= read.began_s <= b for a, b in self.bench.stale_times)
         ]
         silent = sum(a.seconds >= REQUEST_TIMEOUT_S and not a.status for a in attempts)
         if silent and not row.silence:
@@ -186,6 +184,10 @@ class Engine:
             await redis.aclose()
             await engine.dispose()
         return [line for name, f in found.items() if not f.agree for line in _lines(name, f)]
+
+
+def _acknowledged(attempts: Sequence[Attempt]) -> int:
+    return sum(a.outcome == "ok" and a.key is not None for a in attempts)
 
 
 def _lines(name: str, findings: Findings) -> list[str]:

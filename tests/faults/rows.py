@@ -1,11 +1,14 @@
 """The rows of the fault matrix: what each injects, by its id."""
 
 import importlib
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults.bench import Bench
+
+STALE_GRACE_S = 2.0  # Redis answers again: refreshes that failed are retried within a second
 
 Inject = Callable[[Bench], Awaitable[None]]
 
@@ -40,6 +43,17 @@ def row(name: str, title: str, **excuses: bool) -> Callable[[Inject], Inject]:
         return inject
 
     return enter
+
+
+async def inject(bench: Bench, row: Row) -> None:
+    """The row's fault has come and gone, whatever came of it."""
+    began_s = time.monotonic()
+    try:
+        await row.inject(bench)
+    finally:
+        bench.heal()
+        if row.stale_reads:
+            bench.stale_times.append((began_s, time.monotonic() + STALE_GRACE_S))
 
 
 def all_rows() -> dict[str, Row]:
