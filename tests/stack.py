@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import IO
 
 import httpx
-import pytest
 
 ROOT = Path(__file__).parent.parent
 STOP_TIMEOUT_S = 30
@@ -91,12 +90,6 @@ def new_stack(**settings: str) -> Iterator[Stack]:
     finally:
         stack.run("reset")
         folder.rmdir()
-
-
-@pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
-    with new_stack(RATE_LIMIT="1000000/minute") as stack, stack.up():
-        yield stack
 
 
 def _wait_until_ready(output: IO[str]) -> None:

@@ -2,7 +2,7 @@
 
 import importlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,23 @@ def row(name: str, title: str, **excuses: bool) -> Callable[[Inject], Inject]:
         return inject
 
     return enter
+
+
+def together(rows: Sequence[Row]) -> Row:
+    """All of them, one after another under one load, with the excuses of each; those that came of
+    stale reads hold for their own time only."""
+
+    async def inject_each(bench: Bench) -> None:
+        for row in rows:
+            await inject(bench, row)
+
+    return Row(
+        "+".join(row.name for row in rows),
+        "; ".join(row.title for row in rows),
+        inject_each,
+        silence=any(row.silence for row in rows),
+        publishes_fail=any(row.publishes_fail for row in rows),
+    )
 
 
 async def inject(bench: Bench, row: Row) -> None:

@@ -32,6 +32,7 @@ _PARKED = "SELECT FROM dead_letters WHERE stream_id = $1 AND name = 'order_view'
 _WORKER_WAITS = """
 SELECT FROM pg_stat_activity WHERE application_name = 'worker' AND wait_event_type = 'Lock'
 """
+_END_WAITS = _WORKER_WAITS.replace("SELECT", "SELECT pg_terminate_backend(pid)")
 _SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'order-service-%'"
 
 
@@ -251,7 +252,9 @@ async def worker_parent_killed(bench: Bench) -> None:
 async def worker_crash_loop(bench: Bench) -> None:
     """The order's row is locked, and whoever waits for it is killed, as if the event itself had
     done it. So the order is parked, and all others go on; a retry mends it."""
-    order = bench.rng.choice(bench.rng.choice(bench.shop.people).orders)
+    person = bench.rng.choice(bench.shop.people)
+    order = person.orders[-1]
+    person.orders = [order]  # so that it is changed soon, and often
     async with bench.session() as holder, holder.transaction():
         await holder.execute(_HOLD, order.id)
         async with asyncio.timeout(PARKING_LIMIT_S):
@@ -259,6 +262,7 @@ async def worker_crash_loop(bench: Bench) -> None:
                 if await bench.sql(_WORKER_WAITS):
                     for pid in bench.children("worker"):
                         os.kill(pid, SIGKILL)
+                    await bench.sql(_END_WAITS)  # a session that waits does not notice
                 await asyncio.sleep(BETWEEN_KILLS_S / 10)
     retried = await asyncio.to_thread(bench.stack.run, "dead-letters", "retry-all")
     assert retried.returncode == 0, retried.stdout + retried.stderr
