@@ -24,7 +24,10 @@ Echo = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 async def proxy() -> AsyncIterator[Proxy]:
     """In front of a server that says again what it hears."""
 
+    echoing = []
+
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        echoing.append(asyncio.current_task())
         with suppress(ConnectionResetError):
             while heard := await reader.read(1_000):
                 writer.write(heard)
@@ -34,6 +37,7 @@ async def proxy() -> AsyncIterator[Proxy]:
     async with proxy_to("127.0.0.1", server.sockets[0].getsockname()[1]) as proxy:
         yield proxy
     server.close()
+    await asyncio.wait_for(asyncio.gather(*echoing), PASSES_S)
 
 
 @pytest.fixture
