@@ -20,7 +20,7 @@ from tests.faults.tail import Tail
 from tests.faults.tap import Tap
 
 CACHE_TTL_MAX_S = 300
-LISTED_MAX = 5  # findings of one check; the rest is counted
+NAMED_MAX = 5
 # All that one command of a kind makes, in one transaction; every alternative.
 MADE: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "place": (("OrderPlaced",),),
@@ -206,7 +206,7 @@ def everything_is_published(evidence: Evidence) -> Iterator[str]:
         evidence.tap.excused |= missing
         missing = set()
     if missing:
-        yield f"{len(missing)} events were never published: {[*missing][:LISTED_MAX]}"
+        yield f"{len(missing)} events were never published: {[*missing][:NAMED_MAX]}"
     if phantoms := evidence.tap.published.keys() - stored:
         yield f"{len(phantoms)} events were published that are not in the log"
 

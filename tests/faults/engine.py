@@ -28,6 +28,7 @@ RECOVERED_COMMANDS = 20  # acknowledged after it, by the same processes and clie
 PROGRESS_LIMIT_S = 90.0
 LOOK_S = 0.05
 VERIFY_LIMIT_S = 300.0
+LISTED_MAX = 5  # findings of one kind; the rest is counted
 _EVENTS = """
 SELECT partition, position, stream_id, version, event_id, type, schema_version, data::text,
        metadata::text, recorded_at FROM events ORDER BY partition, position
@@ -87,7 +88,7 @@ class Engine:
         result.acknowledged += _acknowledged(attempts)
         result.unknown += sum(a.outcome == "unknown" for a in attempts)
         result.stale += len(bench.shop.stale) - stale
-        result.broken += bench.shop.wrong[wrong:]
+        result.broken += _some(bench.shop.wrong[wrong:])
         result.broken += self._noticed(row, attempts, bench.shop.stale[stale:])
         await self._check(row, result)
 
@@ -124,11 +125,12 @@ class Engine:
         self, row: Row, attempts: Sequence[Attempt], stale: Sequence[StaleRead]
     ) -> list[str]:
         """C6 and O1, as the shoppers saw them."""
-        found = [
+        old = [
             f"C6: order {read.order_id}: version {read.shown} after {read.seen} was seen"
             for read in stale
             if not any(a <= read.began_s <= b for a, b in self.bench.stale_times)
         ]
+        found = _some(old)
         silent = sum(a.seconds >= REQUEST_TIMEOUT_S and not a.status for a in attempts)
         if silent and not row.silence:
             found.append(f"O1: {silent} requests had no answer within {REQUEST_TIMEOUT_S:.0f} s")
@@ -151,9 +153,7 @@ class Engine:
         result.lost += len(found.get("W1", ()))
         result.doubled += len(found.get("W2, W4", ()))
         for name, lines in found.items():
-            result.broken += [f"{name}: {line}" for line in lines[: check.LISTED_MAX]]
-            if len(lines) > check.LISTED_MAX:
-                result.broken.append(f"{name}: and {len(lines) - check.LISTED_MAX} more")
+            result.broken += [f"{name}: {line}" for line in _some(lines)]
 
     async def _ttls(self) -> dict[str, float]:
         redis = self.bench.redis_client
@@ -186,6 +186,12 @@ class Engine:
         return [line for name, f in found.items() if not f.agree for line in _lines(name, f)]
 
 
+def _some(lines: Sequence[str]) -> list[str]:
+    """The first ones; the rest is counted."""
+    rest = len(lines) - LISTED_MAX
+    return [*lines[:LISTED_MAX], *([f"and {rest} more"] if rest > 0 else [])]
+
+
 def _acknowledged(attempts: Sequence[Attempt]) -> int:
     return sum(a.outcome == "ok" and a.key is not None for a in attempts)
 
@@ -193,5 +199,5 @@ def _acknowledged(attempts: Sequence[Attempt]) -> int:
 def _lines(name: str, findings: Findings) -> list[str]:
     return [
         f"{name}: {findings.wrong} rows differ, {len(findings.parked)} streams are parked",
-        *map(str, findings.differences[: check.LISTED_MAX]),
+        *map(str, findings.differences),
     ]
