@@ -9,6 +9,7 @@ promises were broken gets the next ones a fresh stack; its journal and logs are 
 import argparse
 import asyncio
 import json
+import logging
 import random
 import shutil
 import signal
@@ -44,6 +45,7 @@ class Wanted:
 def main(arguments: Sequence[str]) -> int:
     wanted = _parse(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is ended
+    logging.disable()  # what drivers say of servers that we hurt is no news
     say(f"seed {wanted.seed}")
     results = asyncio.run(_run(wanted))
     print(table(results))
