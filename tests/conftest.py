@@ -30,9 +30,9 @@ from order_service.main import create_app
 from order_service.redis_client import connect
 from order_service.settings import Settings
 from tests.conformance import known_contract
-from tests.stack import stack
+from tests.faults.running import bench, stack
 
-__all__ = ["stack"]  # the fixture is found here by every folder of tests, and started once
+__all__ = ["bench", "stack"]  # found here by every folder of tests, and started once
 
 ROOT = Path(__file__).parent.parent
 

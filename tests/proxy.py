@@ -1,45 +1,153 @@
-"""A TCP proxy on loopback that tests put between our code and a real server, to spoil the wire."""
+"""A TCP proxy on loopback that tests put between our code and a real server, to spoil the wire.
+
+It passes everything until it is told otherwise; `heal` makes it pass again. What a mode holds back
+is kept and passes once it is healed, as it would on a link that was down for a while.
+"""
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+CHUNK_BYTES = 65_536
+THROTTLED_CHUNK_BYTES = 1_024
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of no time: closing sends RST
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How bytes pass, in both directions but for `replies_max`."""
+
+    delay_s: float = 0.0  # of each chunk
+    bytes_per_s: float | None = None  # of each connection and direction
+    flows: bool = True
+    accepts: bool = True  # else a new connection is reset
+    replies_max: int | None = None  # bytes of reply a connection, after which it is reset
 
 
 class Proxy:
-    """`replies`: while False, what the server says is swallowed. `cut()` resets every
-    connection."""
+    """`replies`: while False, what the server says is swallowed, and `swallowed` set."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._writers: set[asyncio.StreamWriter] = set()
+        self._replied: dict[asyncio.StreamWriter, int] = {}  # bytes since the mode began
+        self._mode = Mode()
+        self._changed = asyncio.Event()  # of the mode; a new one each time
         self.replies = True
         self.swallowed = asyncio.Event()
         self.port = 0
+
+    # --- modes ------------------------------------------------------------------------------------
+
+    def heal(self) -> None:
+        self.replies = True
+        self._begin(Mode())
+
+    def delay(self, seconds: float) -> None:
+        self._begin(Mode(delay_s=seconds))
+
+    def throttle(self, bytes_per_s: float) -> None:
+        self._begin(Mode(bytes_per_s=bytes_per_s))
+
+    def black_hole(self) -> None:
+        """Connections stay open, new ones are accepted, and nothing passes."""
+        self._begin(Mode(flows=False))
+
+    def reset(self) -> None:
+        """Every connection is reset, and so is each new one."""
+        self._begin(Mode(accepts=False))
+        self.cut()
+
+    def cut_after(self, replied_bytes: int) -> None:
+        """Each connection is reset once it has brought so many more bytes of reply."""
+        self._begin(Mode(replies_max=replied_bytes))
+
+    def drop_replies(self) -> None:
+        """What is sent arrives, and no answer comes back."""
+        self.replies = False
+        self.swallowed.clear()
+
+    def cut(self) -> None:
+        """Resets the connections of the moment; new ones are none the worse."""
+        for writer in self._writers:
+            _reset(writer)
+
+    def _begin(self, mode: Mode) -> None:
+        self._mode = mode
+        self._replied.clear()
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    # --- connections ------------------------------------------------------------------------------
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not self._mode.accepts:
+            return _reset(writer)
+        try:
+            server_reader, server_writer = await asyncio.open_connection(*self._target)
+        except OSError:  # as the client would find it without us
+            return _reset(writer)
+        self._writers |= {writer, server_writer}
+        try:
+            await asyncio.gather(
+                self._pump(reader, server_writer, reply=False),
+                self._pump(server_reader, writer, reply=True),
+            )
+        finally:
+            self._writers -= {writer, server_writer}
+            self._replied.pop(writer, None)
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, reply: bool
     ) -> None:
         with contextlib.suppress(ConnectionError):
-            while chunk := await reader.read(65_536):
+            while chunk := await reader.read(self._chunk_bytes()):
                 if reply and not self.replies:
                     self.swallowed.set()
                     continue
+                await self._hinder(len(chunk))
+                if reply and not self._may_reply(writer, len(chunk)):
+                    self._reset_both(reader, writer)
+                    return
                 writer.write(chunk)
                 await writer.drain()
         writer.close()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        server_reader, server_writer = await asyncio.open_connection(*self._target)
-        self._writers |= {writer, server_writer}
-        await asyncio.gather(
-            self._pump(reader, server_writer, reply=False),
-            self._pump(server_reader, writer, reply=True),
-        )
-        self._writers -= {writer, server_writer}
+    def _chunk_bytes(self) -> int:
+        return CHUNK_BYTES if self._mode.bytes_per_s is None else THROTTLED_CHUNK_BYTES
 
-    def cut(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
+    async def _hinder(self, length: int) -> None:
+        """Returns once a chunk of that length may pass."""
+        while not self._mode.flows:
+            await self._changed.wait()
+        hindrance_s = self._mode.delay_s
+        if self._mode.bytes_per_s is not None:
+            hindrance_s += length / self._mode.bytes_per_s
+        if hindrance_s:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), hindrance_s)
+
+    def _may_reply(self, writer: asyncio.StreamWriter, length: int) -> bool:
+        if self._mode.replies_max is None:
+            return True
+        self._replied[writer] = self._replied.get(writer, 0) + length
+        return self._replied[writer] <= self._mode.replies_max
+
+    def _reset_both(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _reset(writer)
+        for other in self._writers:
+            if other.transport is reader._transport:  # type: ignore[attr-defined]
+                _reset(other)
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    connection = writer.get_extra_info("socket")
+    with contextlib.suppress(OSError):  # closed already
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+    writer.transport.abort()
 
 
 @contextlib.asynccontextmanager

@@ -6,13 +6,14 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import httpx
-import pytest
 
 from order_service.stack.state import State
 from tests.accounts import PASSWORD
@@ -71,22 +72,27 @@ class Stack:
         ]
 
     @contextmanager
-    def up(self) -> Iterator[None]:
-        """Inside the block everything runs and is ready; afterwards nothing of it runs."""
-        supervisor = subprocess.Popen(
-            ["./entrypoint.sh", "up", "--port", str(self.port), "--state", str(self.state)],
+    def up(self, *argv: str) -> Iterator[None]:
+        """Inside the block everything runs and is ready; afterwards nothing of it runs. `argv`:
+        a program that does it in another way than `./entrypoint.sh up`."""
+        ours = ("./entrypoint.sh", "up", "--port", str(self.port), "--state", str(self.state))
+        with subprocess.Popen(
+            argv or ours,
             cwd=ROOT,
             env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-        )
-        try:
-            _wait_until_ready(supervisor)
-            yield
-        finally:
-            supervisor.send_signal(signal.SIGTERM)
-            supervisor.communicate(timeout=STOP_TIMEOUT_S)
+        ) as supervisor:
+            assert supervisor.stdout is not None
+            try:
+                _wait_until_ready(supervisor.stdout)
+                # What it says of crashes must not fill the pipe: it would wait for ever.
+                threading.Thread(target=supervisor.stdout.read, daemon=True).start()
+                yield
+            finally:
+                supervisor.send_signal(signal.SIGTERM)
+                supervisor.wait(timeout=STOP_TIMEOUT_S)
 
 
 def free_port() -> int:
@@ -108,17 +114,9 @@ def new_stack(**settings: str) -> Iterator[Stack]:
         folder.rmdir()
 
 
-@pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
-    with new_stack(RATE_LIMIT="1000000/minute") as stack, stack.up():
-        yield stack
-        assert stack.leaks() == []  # whatever the tests of this run have done with it
-
-
-def _wait_until_ready(supervisor: "subprocess.Popen[str]") -> None:
-    assert supervisor.stdout is not None
+def _wait_until_ready(output: IO[str]) -> None:
     printed = []
-    for line in supervisor.stdout:
+    for line in output:
         printed.append(line)
         if line.startswith("ready "):
             return

@@ -28,6 +28,9 @@ For developers:
   bench [NAME ...] [--seconds N] [--json FILE]
                                    measures a stack of its own against two yardsticks; --help
                                    lists the names
+  faults [ROW ...] [--seed N] [--minutes N] [--json FILE]
+                                   hurts a stack of its own, row by row of the fault matrix, under
+                                   load, and checks every promise; --help lists the rows
   lock [OPTIONS]                   makes requirements.lock anew from pyproject.toml; options are
                                    those of `uv pip compile`: --upgrade, --upgrade-package NAME
   help                             this text
@@ -66,6 +69,12 @@ def _bench(arguments: Sequence[str]) -> int:
     from order_service.stack.checks import bench
 
     return bench(arguments)
+
+
+def _faults(arguments: Sequence[str]) -> int:
+    from order_service.stack.checks import faults
+
+    return faults(arguments)
 
 
 def _lock(arguments: Sequence[str]) -> int:
@@ -108,6 +117,7 @@ WORDS: dict[str, tuple[Callable[[Sequence[str]], int], str | None]] = {
     "reset": (_reset, None),
     "test": (_test, "development"),
     "bench": (_bench, "development"),
+    "faults": (_faults, "development"),
     "lock": (_lock, "servers"),
     "help": (_help, None),
 }

@@ -39,10 +39,19 @@ def test(arguments: Sequence[str]) -> int:
 
 def bench(arguments: Sequence[str]) -> NoReturn:
     """Becomes the benchmarks, which start and end a stack of their own."""
+    _become("tests.benchmarks", arguments)
+
+
+def faults(arguments: Sequence[str]) -> NoReturn:
+    """Becomes the fault bench, which starts and ends stacks of its own."""
+    _become("tests.faults", arguments)
+
+
+def _become(module: str, arguments: Sequence[str]) -> NoReturn:
     require_linux()
     sys.stdout.flush()
     os.chdir(ROOT)
-    os.execv(sys.executable, [sys.executable, "-m", "tests.benchmarks", *arguments])
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
 
 
 def _passes(check: Sequence[str]) -> bool:

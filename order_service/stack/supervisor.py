@@ -31,8 +31,8 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 START_LIMIT_S = 120.0
 READY_POLL_S = 0.1
 CRASHES_AT_START_MAX = 3
-RESTART_AFTER_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)  # the last one repeats
-STEADY_AFTER_S = 60.0  # a process that ran this long starts the back-off anew
+RESTART_AFTER_S = (0.5, 1.0, 2.0, 5.0)  # the last one repeats
+STEADY_AFTER_S = 20.0  # a process that ran this long starts the back-off anew
 # In this order, each group with the seconds it has before it is killed: 15 in all.
 STOP_ORDER: tuple[tuple[tuple[str, ...], float], ...] = (
     (("web",), 4.0),
