@@ -22,6 +22,8 @@ STATIC_CHECKS = (
     ("mypy",),
     ("lint-imports",),
 )
+# Half of a test's time is waiting: two at a time, by what conftest.py says of them.
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup")
 STOPPED = 130  # what a shell says of a program that Ctrl-C ended
 
 
@@ -77,7 +79,7 @@ def _pytest(arguments: Sequence[str]) -> int:
         try:
             with Supervisor(state) as supervisor:
                 wait_for(supervisor, start_servers(supervisor, state, frozenset(ADDRESSES)))
-                pytest = [sys.executable, "-m", "pytest", *arguments]
+                pytest = [sys.executable, "-m", "pytest", *(arguments or SIDE_BY_SIDE)]
                 done = subprocess.run(pytest, cwd=ROOT, env=_environment(state), check=False)
                 return done.returncode
         except Stopped:

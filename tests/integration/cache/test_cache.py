@@ -69,7 +69,7 @@ async def test_without_its_lease_a_fill_is_refused(
     cache: OrderCache, redis: Redis, loss: str
 ) -> None:
     lease = await leased(cache)
-    await (redis.flushall() if loss == "flushed" else redis.delete(f"order:{{{ORDER}}}:lease"))
+    await (redis.flushdb() if loss == "flushed" else redis.delete(f"order:{{{ORDER}}}:lease"))
     await fill(cache, lease, 1)
 
     assert isinstance(await cache.look_up(ORDER), Lease)
