@@ -39,7 +39,13 @@ from tests.faults.running import bench, stack
 __all__ = ["bench", "stack"]  # found here by every folder of tests, and started once
 
 ROOT = Path(__file__).parent.parent
-THERE_IS_ONE = ("stack", "rabbitmq")  # of what these fixtures use
+# What there is one of, by the fixtures that use it.
+THERE_IS_ONE = {
+    "bench": "stack",
+    "rabbitmq": "broker",
+    "house": "broker",
+    "lasting_worker": "broker",
+}
 
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ["REDIS_DB"] = worker.removeprefix("gw")
@@ -47,9 +53,9 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        for name in THERE_IS_ONE:
-            if name in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.xdist_group(name))
+        for fixture, what in THERE_IS_ONE.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(pytest.mark.xdist_group(what))
 
 
 async def run_sql(settings: Settings, statement: str, database: str = "postgres") -> None:
