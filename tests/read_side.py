@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.cache import OrderCache
+from order_service.db import incarnation
 from order_service.domain.events import OrderEvent
 from projections.advance import advance
 from projections.registry import PROJECTIONS
@@ -23,8 +24,8 @@ CUSTOMERS = "SELECT user_id, currency, orders, spent_minor FROM read_models.cust
 POSITIONS = "SELECT position FROM checkpoints WHERE name = 'order_view' ORDER BY partition"
 
 
-def order_cache(redis: Redis) -> OrderCache:
-    return OrderCache(redis, TTL_S, "")
+async def order_cache(redis: Redis, engine: AsyncEngine) -> OrderCache:
+    return OrderCache(redis, TTL_S, str(await incarnation(engine)))
 
 
 async def advance_all(engine: AsyncEngine, cache: OrderCache) -> None:

@@ -97,7 +97,7 @@ async def test_the_examples_are_what_was_sent_and_answered(
     walk = Walk(web, known_contract(), staff.headers["Authorization"].removeprefix("Bearer "))
 
     await walk.take(ACCOUNTS + PLACING + LIFE)
-    await advance_all(projector_engine, order_cache(redis))
+    await advance_all(projector_engine, await order_cache(redis, projector_engine))
     await walk.take(READS)
 
     recorded = json.loads(FILE.read_text())

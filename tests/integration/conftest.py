@@ -17,9 +17,9 @@ from tests.read_side import ReadSide, order_cache
 
 
 @pytest.fixture
-async def cache(redis: Redis) -> AsyncIterator[OrderCache]:
+async def cache(redis: Redis, projector_engine: AsyncEngine) -> AsyncIterator[OrderCache]:
     """Each test begins with every partition free to advance, whatever failed in the one before."""
-    yield order_cache(redis)
+    yield await order_cache(redis, projector_engine)
     pauses.clear()
 
 
