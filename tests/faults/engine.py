@@ -65,13 +65,11 @@ class Engine:
         self.bench = bench
         self._seed = seed
         self._steady_s = steady_s
-        self._runs = 0
         self._before: check.Digests = {}
 
     async def run(self, row: Row, result: Result) -> None:
         """Adds one run of the row to `result`."""
         bench, journal = self.bench, self.bench.journal
-        self._runs += 1
         bench.rng = random.Random(f"{self._seed} {row.name} {result.runs}")
         began, stale, wrong = len(journal.attempts), len(bench.shop.stale), len(bench.shop.wrong)
         result.runs += 1
@@ -149,6 +147,7 @@ class Engine:
         )  # fmt: skip
         self._before = check.digests(events)
         bench.tap.disorder.clear()
+        bench.tail.wrong.clear()
         bench.tap.blind = False
         result.lost += len(found.get("W1", ()))
         result.doubled += len(found.get("W2, W4", ()))

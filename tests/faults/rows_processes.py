@@ -256,8 +256,9 @@ async def worker_crash_loop(bench: Bench) -> None:
     order = person.orders[-1]
     person.orders = [order]  # so that it is changed soon, and often
     async with bench.session() as holder, holder.transaction():
-        await holder.execute(_HOLD, order.id)
         async with asyncio.timeout(PARKING_LIMIT_S):
+            while not await holder.fetch(_HOLD, order.id):  # it may be too new to have a row
+                await asyncio.sleep(BETWEEN_KILLS_S / 10)
             while not await bench.sql(_PARKED, order.id):
                 if await bench.sql(_WORKER_WAITS):
                     for pid in bench.children("worker"):
