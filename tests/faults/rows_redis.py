@@ -1,0 +1,157 @@
+"""What befalls Redis: F24 to F31. Whatever it is, only the time that answers take may change: every
+row looks that commands go on, and the bench that no answer was wrong."""
+
+import asyncio
+import signal
+from contextlib import AsyncExitStack
+
+from redis.exceptions import RedisError, ResponseError
+
+from tests.faults.bench import Bench
+from tests.faults.holding import every, meanwhile_accepted
+from tests.faults.rows import row
+from tests.pipeline import eventually
+
+FLUSH_EVERY_S = 2.0
+POISON_EVERY_S = 0.2
+POISON_TTL_S = 60
+SCAN_PAGE = 500
+CUT_EVERY_S = 0.2
+CUT_AFTER_BYTES_MAX = 20_000
+CLIENTS_MAX = 20
+TINY = "1mb"
+
+
+@row("F24", "Redis is stopped, and killed")
+async def killed(bench: Bench) -> None:
+    """It is started again at once, empty; so it is also kept out of reach for a while."""
+    for death in (signal.SIGTERM, signal.SIGKILL):
+        await redis_answers(bench)
+        async with meanwhile_accepted(bench):
+            bench.redis.reset()
+            try:
+                bench.signal("redis", death)
+                await bench.hold()
+            finally:
+                bench.redis.heal()
+
+
+async def redis_answers(bench: Bench) -> None:
+    async def it_does() -> bool:
+        try:
+            return bool(await bench.redis_client.ping())
+        except (RedisError, OSError):
+            return False
+
+    await eventually(it_does)
+
+
+@row("F25", "Redis hangs")
+async def hung(bench: Bench) -> None:
+    """Stopped by a signal; then alive, but told to pause its clients."""
+    async with meanwhile_accepted(bench):
+        bench.signal("redis", signal.SIGSTOP)
+        try:
+            await bench.hold()
+        finally:
+            bench.signal("redis", signal.SIGCONT)
+    async with meanwhile_accepted(bench):
+        await bench.redis_client.execute_command("CLIENT", "PAUSE", int(bench.hold_s * 1000), "ALL")
+        await bench.hold()
+
+
+@row("F26", "Redis is emptied again and again")
+async def emptied(bench: Bench) -> None:
+    async with meanwhile_accepted(bench):
+        await every(FLUSH_EVERY_S, bench, bench.redis_client.flushall)
+
+
+@row("F27", "Redis is full")
+async def full(bench: Bench) -> None:
+    """It refuses writes; then it evicts what it likes."""
+    before = await bench.redis_client.config_get("maxmemory*")
+    try:
+        for policy in ("noeviction", "allkeys-lru"):
+            await bench.redis_client.config_set("maxmemory-policy", policy)
+            await bench.redis_client.config_set("maxmemory", TINY)
+            async with meanwhile_accepted(bench):
+                await bench.hold()
+    finally:
+        for name in ("maxmemory", "maxmemory-policy"):
+            await bench.redis_client.config_set(name, before[name])
+
+
+@row("F28", "Values in Redis are spoiled")
+async def poisoned(bench: Bench) -> None:
+    """Under every key: another type, broken bytes, or what belongs to another key."""
+
+    async def spoil() -> None:
+        keys = [key async for key in bench.redis_client.scan_iter(count=SCAN_PAGE)]
+        for key in keys:
+            await spoil_one(bench, key, await text_at(bench, bench.rng.choice(keys)))
+
+    async with meanwhile_accepted(bench):
+        await every(POISON_EVERY_S, bench, spoil)
+
+
+async def text_at(bench: Bench, key: bytes) -> bytes:
+    try:
+        return await bench.redis_client.get(key) or b"{"
+    except ResponseError:  # no text any more
+        return b"{"
+
+
+async def spoil_one(bench: Bench, key: bytes, foreign: bytes) -> None:
+    async with bench.redis_client.pipeline(transaction=True) as together:
+        together.delete(key)
+        match bench.rng.randrange(3):
+            case 0:
+                together.rpush(key, "a list")
+            case 1:
+                together.set(key, bench.rng.randbytes(40))
+            case _:
+                together.set(key, foreign)
+        together.expire(key, POISON_TTL_S)  # as what is ours has one; the bench looks for that
+        await together.execute()
+
+
+@row("F29", "Redis loses its scripts")
+async def lost_scripts(bench: Bench) -> None:
+    """Alone; then with everything else, by a restart."""
+    async with meanwhile_accepted(bench):
+        await every(FLUSH_EVERY_S, bench, bench.redis_client.script_flush)
+    async with meanwhile_accepted(bench):
+        bench.signal("redis", signal.SIGKILL)
+        await bench.hold()
+
+
+@row("F30", "The link to Redis is cut within replies")
+async def cut_replies(bench: Bench) -> None:
+    """A reply's rest must never pass for the beginning of the next."""
+
+    async def cut() -> None:
+        bench.redis.cut_after(bench.rng.randrange(20, CUT_AFTER_BYTES_MAX))
+
+    try:
+        async with meanwhile_accepted(bench):
+            await every(CUT_EVERY_S, bench, cut)
+    finally:
+        bench.redis.heal()
+
+
+@row("F31", "Redis takes no more connections")
+async def no_connections(bench: Bench) -> None:
+    """Ours idle in all places that there are."""
+    before = await bench.redis_client.config_get("maxclients")
+    host, port = bench.settings["REDIS_HOST"], bench.settings["REDIS_PORT"]
+    async with AsyncExitStack() as idle:
+        try:
+            await bench.redis_client.config_set("maxclients", CLIENTS_MAX)
+            for _ in range(CLIENTS_MAX):
+                _, writer = await asyncio.open_connection(host, port)
+                idle.callback(writer.close)
+            await bench.redis_client.execute_command("CLIENT", "KILL", "ADDR")
+            async with meanwhile_accepted(bench):
+                await bench.hold()
+        finally:
+            await bench.redis_client.config_set("maxclients", before["maxclients"])
