@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import TypeVar
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Connection, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from order_service import settings as limits
@@ -17,6 +18,19 @@ from order_service.settings import Settings
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
+
+
+class _Connection(Connection):
+    """redis-py's own, for uvloop: a transport of that one which the other side has reset answers
+    RuntimeError, and redis-py lets that through like a mistake of its caller's."""
+
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            raise RedisConnectionError(str(error)) from error
 
 
 def connect(settings: Settings, timeout_s: float = limits.REDIS_SOCKET_TIMEOUT_S) -> Redis:
@@ -27,6 +41,7 @@ def connect(settings: Settings, timeout_s: float = limits.REDIS_SOCKET_TIMEOUT_S
     time.
     """
     pool = BlockingConnectionPool(
+        connection_class=_Connection,
         host=settings.REDIS_HOST,
         port=settings.REDIS_PORT,
         password=settings.REDIS_PASSWORD or None,

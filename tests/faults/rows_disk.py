@@ -102,7 +102,7 @@ async def postgres_down(bench: Bench) -> AsyncIterator[None]:
         server.send_signal(signal.SIGINT)
 
         async def has_ended() -> bool:
-            return server.status() == psutil.STATUS_ZOMBIE
+            return bool(server.status() == psutil.STATUS_ZOMBIE)
 
         await eventually(has_ended)
         yield

@@ -3,7 +3,8 @@ row looks that commands go on, and the bench that no answer was wrong."""
 
 import asyncio
 import signal
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from redis.exceptions import RedisError, ResponseError
 
@@ -19,10 +20,11 @@ SCAN_PAGE = 500
 CUT_EVERY_S = 0.2
 CUT_AFTER_BYTES_MAX = 20_000
 CLIENTS_MAX = 20
+CLIENTS_DEFAULT = 10_000
 TINY = "1mb"
 
 
-@row("F24", "Redis is stopped, and killed")
+@row("F24", "Redis is stopped, and killed", stale_reads=True)
 async def killed(bench: Bench) -> None:
     """It is started again at once, empty; so it is also kept out of reach for a while."""
     for death in (signal.SIGTERM, signal.SIGKILL):
@@ -46,7 +48,7 @@ async def redis_answers(bench: Bench) -> None:
     await eventually(it_does)
 
 
-@row("F25", "Redis hangs")
+@row("F25", "Redis hangs", stale_reads=True)
 async def hung(bench: Bench) -> None:
     """Stopped by a signal; then alive, but told to pause its clients."""
     async with meanwhile_accepted(bench):
@@ -56,7 +58,7 @@ async def hung(bench: Bench) -> None:
         finally:
             bench.signal("redis", signal.SIGCONT)
     async with meanwhile_accepted(bench):
-        await bench.redis_client.execute_command("CLIENT", "PAUSE", int(bench.hold_s * 1000), "ALL")
+        await bench.redis_client.client_pause(int(bench.hold_s * 1000), all=True)
         await bench.hold()
 
 
@@ -78,7 +80,7 @@ async def full(bench: Bench) -> None:
                 await bench.hold()
     finally:
         for name in ("maxmemory", "maxmemory-policy"):
-            await bench.redis_client.config_set(name, before[name])
+            await bench.redis_client.config_set(name, str(before[name]))
 
 
 @row("F28", "Values in Redis are spoiled")
@@ -94,14 +96,14 @@ async def poisoned(bench: Bench) -> None:
         await every(POISON_EVERY_S, bench, spoil)
 
 
-async def text_at(bench: Bench, key: bytes) -> bytes:
+async def text_at(bench: Bench, key: bytes) -> str | bytes:
     try:
-        return await bench.redis_client.get(key) or b"{"
+        return await bench.redis_client.get(key) or "{"
     except ResponseError:  # no text any more
-        return b"{"
+        return "{"
 
 
-async def spoil_one(bench: Bench, key: bytes, foreign: bytes) -> None:
+async def spoil_one(bench: Bench, key: bytes, foreign: str | bytes) -> None:
     async with bench.redis_client.pipeline(transaction=True) as together:
         together.delete(key)
         match bench.rng.randrange(3):
@@ -125,7 +127,7 @@ async def lost_scripts(bench: Bench) -> None:
         await bench.hold()
 
 
-@row("F30", "The link to Redis is cut within replies")
+@row("F30", "The link to Redis is cut within replies", stale_reads=True)
 async def cut_replies(bench: Bench) -> None:
     """A reply's rest must never pass for the beginning of the next."""
 
@@ -139,19 +141,29 @@ async def cut_replies(bench: Bench) -> None:
         bench.redis.heal()
 
 
-@row("F31", "Redis takes no more connections")
+@row("F31", "Redis takes no more connections", stale_reads=True)
 async def no_connections(bench: Bench) -> None:
     """Ours idle in all places that there are."""
-    before = await bench.redis_client.config_get("maxclients")
-    host, port = bench.settings["REDIS_HOST"], bench.settings["REDIS_PORT"]
     async with AsyncExitStack() as idle:
+        ours = [await idle.enter_async_context(idle_connection(bench)) for _ in range(CLIENTS_MAX)]
+        await bench.redis_client.config_set("maxclients", CLIENTS_MAX)
         try:
-            await bench.redis_client.config_set("maxclients", CLIENTS_MAX)
-            for _ in range(CLIENTS_MAX):
-                _, writer = await asyncio.open_connection(host, port)
-                idle.callback(writer.close)
-            await bench.redis_client.execute_command("CLIENT", "KILL", "ADDR")
+            me = await bench.redis_client.client_id()
+            for client in await bench.redis_client.client_list():
+                if client["addr"] not in ours and int(client["id"]) != me:
+                    await bench.redis_client.client_kill_filter(_id=client["id"])
             async with meanwhile_accepted(bench):
                 await bench.hold()
         finally:
-            await bench.redis_client.config_set("maxclients", before["maxclients"])
+            await bench.redis_client.config_set("maxclients", CLIENTS_DEFAULT)
+
+
+@asynccontextmanager
+async def idle_connection(bench: Bench) -> AsyncIterator[str]:
+    """Its own address."""
+    host, port = bench.settings["REDIS_HOST"], bench.settings["REDIS_PORT"]
+    _, writer = await asyncio.open_connection(host, port)
+    try:
+        yield "{}:{}".format(*writer.get_extra_info("sockname"))
+    finally:
+        writer.close()

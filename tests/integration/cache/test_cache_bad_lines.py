@@ -7,12 +7,15 @@ from contextlib import asynccontextmanager, suppress
 from uuid import UUID, uuid4
 
 import pytest
+import uvloop
 
 from order_service import settings as limits
 from order_service.cache import CachedOrder, OrderCache
 from tests.cached import ORDER, OWNER, a_process, cached, filled, leased
 from tests.private_redis import PrivateRedis
+from tests.proxy import proxy_to
 
+RESETS = 20
 Pump = Callable[[asyncio.StreamReader, asyncio.StreamWriter, bool], Coroutine[None, None, None]]
 
 
@@ -134,3 +137,21 @@ async def test_a_line_cut_in_mid_reply_never_delivers_what_is_for_another_key(
 
     assert outcomes.count("CachedOrder") > 100
     assert outcomes.count("NoneType") > 10
+
+
+def test_a_line_that_was_reset_is_a_bypass_under_uvloop_too(server: PrivateRedis) -> None:
+    """Its transports answer a write with RuntimeError, once they know; those of asyncio do not."""
+
+    async def look_ups_over_a_line_that_is_reset() -> None:
+        async with (
+            proxy_to("127.0.0.1", server.port) as line,
+            a_process(server.settings(line.port)) as (cache, _),
+        ):
+            for _ in range(RESETS):
+                await cache.look_up(ORDER)
+                line.cut()
+                await asyncio.sleep(0)
+                await cache.look_up(ORDER)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(look_ups_over_a_line_that_is_reset())
