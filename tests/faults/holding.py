@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from tests.faults.bench import Bench
+from tests.faults.bench import Bench, database_arguments
 from tests.pipeline import eventually
 
 RELAYED = "SELECT sum(position)::bigint AS positions FROM checkpoints WHERE name = 'relay'"
@@ -28,13 +28,7 @@ async def every(gap_s: float, bench: Bench, act: Callable[[], Awaitable[object]]
 @asynccontextmanager
 async def owner(bench: Bench) -> AsyncIterator[asyncpg.Connection]:
     """A session of the database's owner, round the proxy."""
-    connection = await asyncpg.connect(
-        host=bench.settings["DB_HOST"],
-        port=int(bench.settings["DB_PORT"]),
-        user=bench.settings["DB_USER"],
-        password=bench.settings["DB_PASSWORD"],
-        database=bench.settings["DB_NAME"],
-    )
+    connection = await asyncpg.connect(**database_arguments(bench.settings))
     try:
         yield connection
     finally:
@@ -51,30 +45,36 @@ async def locked(bench: Bench, table: str) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def meanwhile_accepted(bench: Bench) -> AsyncIterator[None]:
-    """Commands go on inside the block."""
-    before = await appended(bench)
+    """O7: the fault does not stop commands. To be left before it ends: it waits for one that was
+    acknowledged, and begun inside the block."""
+    began = len(bench.journal.attempts)
     yield
 
-    async def more() -> bool:
-        return await appended(bench) > before
+    async def acknowledged() -> bool:
+        since = bench.journal.attempts[began:]
+        return any(a.outcome == "ok" and a.key is not None for a in since)
 
-    await eventually(more)
-
-
-async def appended(bench: Bench) -> int:
-    return int((await bench.sql("SELECT sum(position)::bigint AS n FROM partitions"))[0]["n"])
+    await goes_on(bench, "O7: no command was acknowledged while it lasted", acknowledged)
 
 
 @asynccontextmanager
 async def meanwhile_relayed(bench: Bench) -> AsyncIterator[None]:
-    """The relay's checkpoints have moved inside the block."""
-    before = (await bench.sql(RELAYED))[0]["positions"]
+    """The same of events, which the relay publishes."""
+    [before] = await bench.sql(RELAYED)
     yield
 
     async def moved() -> bool:
-        return bool((await bench.sql(RELAYED))[0]["positions"] > before)
+        [now] = await bench.sql(RELAYED)
+        return bool(now["positions"] > before["positions"])
 
-    await eventually(moved)
+    await goes_on(bench, "O7: no event was relayed while it lasted", moved)
+
+
+async def goes_on(bench: Bench, finding: str, happens: Callable[[], Awaitable[bool]]) -> None:
+    try:
+        await eventually(happens)
+    except TimeoutError:
+        bench.shop.wrong.append(finding)
 
 
 async def postgres_answers(bench: Bench) -> None:

@@ -29,13 +29,11 @@ async def killed(bench: Bench) -> None:
     """It is started again at once, empty; so it is also kept out of reach for a while."""
     for death in (signal.SIGTERM, signal.SIGKILL):
         await redis_answers(bench)
+        bench.redis.reset()
+        bench.signal("redis", death)
         async with meanwhile_accepted(bench):
-            bench.redis.reset()
-            try:
-                bench.signal("redis", death)
-                await bench.hold()
-            finally:
-                bench.redis.heal()
+            await bench.hold()
+        bench.redis.heal()
 
 
 async def redis_answers(bench: Bench) -> None:
@@ -51,12 +49,12 @@ async def redis_answers(bench: Bench) -> None:
 @row("F25", "Redis hangs", stale_reads=True)
 async def hung(bench: Bench) -> None:
     """Stopped by a signal; then alive, but told to pause its clients."""
-    async with meanwhile_accepted(bench):
-        bench.signal("redis", signal.SIGSTOP)
-        try:
+    bench.signal("redis", signal.SIGSTOP)
+    try:
+        async with meanwhile_accepted(bench):
             await bench.hold()
-        finally:
-            bench.signal("redis", signal.SIGCONT)
+    finally:
+        bench.signal("redis", signal.SIGCONT)
     async with meanwhile_accepted(bench):
         await bench.redis_client.client_pause(int(bench.hold_s * 1000), all=True)
         await bench.hold()
@@ -122,8 +120,8 @@ async def lost_scripts(bench: Bench) -> None:
     """Alone; then with everything else, by a restart."""
     async with meanwhile_accepted(bench):
         await every(FLUSH_EVERY_S, bench, bench.redis_client.script_flush)
+    bench.signal("redis", signal.SIGKILL)
     async with meanwhile_accepted(bench):
-        bench.signal("redis", signal.SIGKILL)
         await bench.hold()
 
 
