@@ -31,6 +31,7 @@ GROWING_TABLES = """
 @row("F14", "PostgreSQL's data disk is full")
 async def full_data_disk(bench: Bench) -> None:
     """The log and the orders' read model lie on it; writing fails, reading does not."""
+    await postgres_answers(bench)
     size = (await bench.sql("SELECT pg_database_size(current_database()) AS bytes"))[0]["bytes"]
     with small_disk(bench, size + FREE_BYTES) as disk:
         await bench.sql(f"CREATE TABLESPACE small LOCATION '{disk}'")
@@ -51,6 +52,7 @@ async def move_tables(bench: Bench, tablespace: str) -> None:
 @row("F15", "The disk of PostgreSQL's write-ahead log is full")
 async def full_log_disk(bench: Bench) -> None:
     """The server panics, and again at each start, until there is space."""
+    await postgres_answers(bench)
     wal = Path(psutil.Process(bench.pid("postgres")).cwd()) / "pg_wal"
     size = (await bench.sql("SELECT sum(size)::bigint AS bytes FROM pg_ls_waldir()"))[0]["bytes"]
     with small_disk(bench, size + FREE_BYTES) as disk:

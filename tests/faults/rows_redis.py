@@ -18,6 +18,7 @@ POISON_EVERY_S = 0.2
 POISON_TTL_S = 60
 SCAN_PAGE = 500
 CUT_EVERY_S = 0.2
+IMPATIENCE = 0.2
 CUT_AFTER_BYTES_MAX = 20_000
 CLIENTS_MAX = 20
 CLIENTS_DEFAULT = 10_000
@@ -127,15 +128,17 @@ async def lost_scripts(bench: Bench) -> None:
 
 @row("F30", "The link to Redis is cut within replies", stale_reads=True)
 async def cut_replies(bench: Bench) -> None:
-    """A reply's rest must never pass for the beginning of the next."""
+    """While clients go away, too: a reply's rest must never pass for the beginning of the next."""
 
     async def cut() -> None:
         bench.redis.cut_after(bench.rng.randrange(20, CUT_AFTER_BYTES_MAX))
 
+    bench.shop.impatience = IMPATIENCE
     try:
         async with meanwhile_accepted(bench):
             await every(CUT_EVERY_S, bench, cut)
     finally:
+        bench.shop.impatience = 0.0
         bench.redis.heal()
 
 

@@ -1,0 +1,121 @@
+"""What shows what becomes of each fault F01 to F57.
+
+Rows of the bench show it under load, and are found by their names (rows.py). TESTS are beside
+them: one fault at the place that it strikes; or alone, where load would add nothing. DEVIATIONS
+say where a fault is injected in another way than the matrix proposes, and why.
+"""
+
+from collections.abc import Mapping
+
+FAULTS = tuple(f"F{number:02}" for number in range(1, 58))
+INTEGRATION = "tests/integration"
+CACHE = f"{INTEGRATION}/cache"
+
+TESTS: Mapping[str, tuple[str, ...]] = {
+    "F05": (
+        f"{INTEGRATION}/test_races.py::test_those_who_hang_up_find_their_command_carried_out_once",
+    ),
+    "F06": (
+        f"{INTEGRATION}/test_order_machine.py::test_the_service_does_once_what_the_model_says",
+    ),
+    "F07": (f"{INTEGRATION}/test_edge.py::test_a_database_that_goes_away_is_a_503_and_comes_back",),
+    "F09": (f"{INTEGRATION}/test_edge.py::test_a_hung_database_leaves_the_process_healthy",),
+    "F10": (
+        f"{INTEGRATION}/test_event_log.py"
+        "::test_a_lost_commit_reply_is_resolved_by_sending_the_same_batch_again",
+    ),
+    "F12": (
+        f"{INTEGRATION}/test_relay.py"
+        "::test_a_cut_connection_to_postgresql_costs_duplicates_at_most",
+    ),
+    "F18": (
+        f"{INTEGRATION}/test_event_log.py::test_a_held_append_holds_its_partition_and_no_other",
+        f"{INTEGRATION}/test_event_log.py"
+        "::test_a_writer_stopped_in_the_middle_is_waited_for_within_a_bound",
+    ),
+    "F20": (
+        f"{INTEGRATION}/test_relay.py"
+        "::test_a_relay_killed_before_its_checkpoint_moved_has_lost_nothing",
+    ),
+    "F21": (
+        f"{INTEGRATION}/test_relay.py::test_two_relays_at_once_lose_nothing_and_keep_the_order",
+    ),
+    "F22": (
+        f"{INTEGRATION}/test_relay.py"
+        "::test_a_late_relay_does_not_move_a_checkpoint_that_another_has_moved",
+    ),
+    "F24": (
+        f"{CACHE}/test_cache_outages.py"
+        "::test_a_dead_redis_is_a_bypass_and_is_used_again_when_it_is_back",
+    ),
+    "F25": (
+        f"{CACHE}/test_cache_outages.py::test_a_hung_redis_costs_one_timeout_and_then_nothing",
+        f"{INTEGRATION}/test_limits.py::test_a_hung_redis_holds_nobody_up",
+    ),
+    "F26": (f"{CACHE}/test_cache_histories.py::test_no_order_of_steps_makes_the_cache_go_back",),
+    "F27": (
+        f"{CACHE}/test_cache_refusals.py"
+        "::test_a_full_redis_is_a_bypass_that_still_gives_hits_and_drops_old_contents",
+    ),
+    "F28": (f"{CACHE}/test_cache_garbage.py::test_garbage_is_a_miss_and_is_overwritten",),
+    "F29": (f"{CACHE}/test_cache_garbage.py::test_every_script_survives_the_loss_of_all_scripts",),
+    "F30": (
+        f"{CACHE}/test_cache_bad_lines.py"
+        "::test_a_line_cut_in_mid_reply_never_delivers_what_is_for_another_key",
+        f"{CACHE}/test_cache_cancellation.py"
+        "::test_cancelled_look_ups_never_deliver_a_reply_for_another_key",
+    ),
+    "F31": (f"{CACHE}/test_cache_refusals.py::test_no_free_connection_at_the_server_is_a_bypass",),
+    "F33": (
+        f"{INTEGRATION}/test_relay.py::test_confirms_that_never_come_move_nothing",
+        f"{INTEGRATION}/test_task_sender.py::test_a_silent_rabbitmq_ends_a_send_in_time",
+    ),
+    "F34": (
+        f"{INTEGRATION}/test_relay.py::test_a_cut_connection_to_rabbitmq_costs_duplicates_at_most",
+        "tests/faults/test_worker_dies.py::test_a_worker_comes_back_after_its_connection_was_cut",
+    ),
+    "F35": (
+        f"{INTEGRATION}/test_consumer.py"
+        "::test_a_deleted_queue_of_hints_is_declared_and_consumed_again",
+        f"{INTEGRATION}/test_tasks.py::test_a_worker_comes_back_to_a_deleted_queue",
+    ),
+    "F36": (f"{INTEGRATION}/test_consumer.py::test_the_tick_finds_what_no_message_told",),
+    "F37": (
+        f"{INTEGRATION}/test_relay.py::test_what_is_deleted_is_declared_again_and_no_event_is_lost",
+    ),
+    "F39": (f"{INTEGRATION}/test_relay.py::test_confirms_that_never_come_move_nothing",),
+    "F44": (f"{INTEGRATION}/test_tasks.py::test_the_task_of_a_killed_process_is_given_to_another",),
+    "F45": (
+        "tests/faults/test_worker_dies.py"
+        "::test_the_tasks_of_a_killed_worker_wait_for_the_next_and_nothing_is_left_of_it",
+    ),
+    "F46": (
+        f"{INTEGRATION}/test_dead_letters.py"
+        "::test_an_event_that_kills_its_worker_is_parked_after_three_tries",
+    ),
+    "F47": (
+        f"{INTEGRATION}/test_tasks.py::test_what_is_no_task_is_thrown_away_and_the_worker_goes_on",
+        f"{INTEGRATION}/test_dead_letters.py::test_an_unknown_event_parks_its_stream_and_no_other",
+    ),
+    "F48": (f"{INTEGRATION}/test_advance.py::test_a_hint_that_comes_twice_has_one_effect",),
+    "F52": (f"{INTEGRATION}/test_migrations.py::test_replicas_that_start_together_migrate_once",),
+    "F53": (f"{INTEGRATION}/test_flower.py::test_it_changes_nothing",),
+    "F54": (
+        f"{INTEGRATION}/test_replay.py"
+        "::test_under_traffic_nothing_goes_back_and_the_result_is_exact",
+    ),
+}
+
+DEVIATIONS: Mapping[str, str] = {
+    "F13": "Idle sessions take every place: max_connections takes effect at a restart only.",
+    "F14": "Tables on a full tmpfs, since the server's whole data cannot move while it runs; only "
+    "root may mount one.",
+    "F15": "As root only, as F14.",
+    "F19": "The rows that every append rewrites; with autovacuum off, all others keep one dead "
+    "version for each update, whoever makes it.",
+    "F25": "DEBUG SLEEP is refused by Redis as it is configured here; SIGSTOP and CLIENT PAUSE.",
+    "F33": "As long as the bench holds: 34 s or more, to see heartbeats notice.",
+    "F42": "The limit is lowered to a second instead of a task that takes half an hour.",
+    "F47": "Hints have no dead-letter queue: what is no hint is thrown away, or read as one. "
+    "Events that cannot be applied are dead letters: see the tests.",
+}
