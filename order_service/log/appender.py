@@ -228,7 +228,9 @@ class Appender:
                 raise
             await self._disconnect()
             raise _OutcomeUnknownError from error
-        except (OSError, TimeoutError) as error:
+        # The last of them: PostgreSQL has ended the session, and the driver has read that, but not
+        # yet the end of the connection.
+        except (OSError, TimeoutError, asyncpg.InternalClientError) as error:
             await self._disconnect()
             raise _OutcomeUnknownError from error
 

@@ -1,7 +1,8 @@
 """What the appender does when the database is slow, silent or held: bounded, and true to P1."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,7 @@ from order_service.log.appends import Append
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings
+from tests.conftest import run_sql
 from tests.event_log import (
     assert_dense,
     changed,
@@ -70,6 +72,54 @@ async def test_a_refused_second_attempt_leaves_the_first_ones_outcome_unknown(
 
             assert await code_of(lost) == "outcome-unknown"
     await assert_dense(web_engine, events=2)
+
+
+async def test_an_append_on_a_session_that_was_ended_is_sent_again(
+    settings: Settings, web_engine: AsyncEngine
+) -> None:
+    """Between PostgreSQL's last word on it and the end of the connection, the driver knows neither
+    success nor a lost connection: it says that another operation is in progress."""
+    async with (
+        deaf_to_the_end(settings) as through,
+        opened(through) as log,
+    ):
+        await log.append(new_order())
+        await run_sql(settings, END_APPENDERS, settings.DB_NAME)
+        await log.append(new_order())
+    await assert_dense(web_engine, events=2)
+
+
+TERMINATE = b"X\0\0\0\4"  # a client's last word
+END_APPENDERS = (
+    "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity "
+    "WHERE application_name = 'test-append' AND datname = current_database()"
+)
+
+
+@asynccontextmanager
+async def deaf_to_the_end(settings: Settings) -> AsyncIterator[Settings]:
+    """Settings by which PostgreSQL is reached, but an end that it puts to a connection is not
+    heard."""
+
+    async def pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while piece := await source.read(65_536):
+            sink.write(piece)
+            if piece.endswith(TERMINATE):
+                break
+
+    async def serve(client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
+        server, ask = await asyncio.open_connection(settings.DB_HOST, settings.DB_PORT)
+        answers = asyncio.create_task(pass_on(server, answer))
+        with suppress(ConnectionError):
+            await pass_on(client, ask)
+        ask.close()
+        answer.close()
+        await asyncio.wait({answers})
+
+    listener = await asyncio.start_server(serve, "127.0.0.1")
+    port = listener.sockets[0].getsockname()[1]
+    async with listener:
+        yield settings.model_copy(update={"DB_HOST": "127.0.0.1", "DB_PORT": port})
 
 
 async def test_a_held_partition_does_not_take_the_rest_of_a_batch_with_it(
