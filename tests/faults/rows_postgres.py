@@ -8,13 +8,13 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 
 import asyncpg
 import psutil
 
-from tests.faults.bench import Bench
+from tests.faults.bench import Bench, database_arguments
 from tests.faults.holding import (
     every,
     locked,
@@ -114,14 +114,17 @@ async def no_connections(bench: Bench) -> None:
 
 
 async def take_all(bench: Bench, idle: AsyncExitStack) -> None:
-    first = await idle.enter_async_context(owner(bench))
+    async def take() -> asyncpg.Connection:
+        connection = await asyncpg.connect(**database_arguments(bench.settings))
+        idle.callback(connection.terminate)
+        return connection
+
+    first = await take()
     while await first.fetchval(f"SELECT count(*) {ROLES_SESSIONS}"):
         await first.execute(f"SELECT pg_terminate_backend(pid) {ROLES_SESSIONS}")
-        try:
+        with suppress(asyncpg.TooManyConnectionsError):
             while True:
-                await idle.enter_async_context(owner(bench))
-        except asyncpg.TooManyConnectionsError:
-            continue
+                await take()
 
 
 @row("F16", "A transaction stays open")
