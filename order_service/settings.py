@@ -20,6 +20,9 @@ APPEND_BATCH_BYTES_MAX = 1_000_000
 APPEND_QUEUE_MAX = 4_096  # commands waiting in one process; one more is answered 503
 APPEND_STATEMENT_TIMEOUT_MS = 2_000  # shorter than the driver's, so that the outcome is known
 DRIVER_TIMEOUT_S = 4.0
+# A command waits for its turn, its order and its append, each within a bound: 14 s in all.
+TURN_WAIT_S = 3.0  # behind others on its order
+LOAD_WAIT_S = 3.0  # until an order is read, behind other reads if need be
 APPEND_WAIT_S = 8.0  # from the queue to the answer; after it a command is answered 503
 DECIDE_ATTEMPTS_MAX = 4  # the first, and three more after a lost race
 EVENT_BYTES_MAX = 64 * 1024

@@ -4,6 +4,7 @@ Redis; else PostgreSQL, where one statement says whether the read model has caug
 order's stream; if not, the stream itself. May import order_view, the log and the cache.
 """
 
+import asyncio
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -11,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from order_service import settings as limits
 from order_service.cache import OrderCache
 from order_service.cache_entries import CachedOrder
 from order_service.db import query
@@ -64,7 +66,9 @@ class OrderReader:
                 await self._cache.fill(order_id, found, order.version, order.owner, order.document)
             return order
 
-        return await self._loads.load(order_id, load), "bypass" if found is None else "miss"
+        async with asyncio.timeout(limits.LOAD_WAIT_S):  # with those that it waits for
+            order = await self._loads.load(order_id, load)
+        return order, "bypass" if found is None else "miss"
 
     async def read_version(self, order_id: UUID, version: int) -> tuple[ReadOrder | None, int]:
         """The order as it was at `version`, and the last version up to that: a smaller number if

@@ -4,6 +4,7 @@ Orders that this process appended to stay folded in its memory, and commands on 
 after another here: both save work only. What holds is the expected version that each append proves.
 """
 
+import asyncio
 from collections import OrderedDict
 from datetime import datetime
 from uuid import UUID
@@ -55,11 +56,13 @@ class EventLog:
         await self._streams.close()
 
     async def read(self, stream_id: UUID, up_to_version: int | None = None) -> FoldedOrder | None:
-        """The order folded afresh from its stream; None if there is none."""
-        if up_to_version is None:
-            stored = await self._streams.get(stream_id)
-        else:
-            stored = await self.events(stream_id, 0, up_to_version)
+        """The order folded afresh from its stream; None if there is none. Raises TimeoutError after
+        LOAD_WAIT_S: with the database hung, each read waits for the one before it as well."""
+        async with asyncio.timeout(limits.LOAD_WAIT_S):
+            if up_to_version is None:
+                stored = await self._streams.get(stream_id)
+            else:
+                stored = await self.events(stream_id, 0, up_to_version)
         return fold_stored(stored, self.partitions, with_commands=True)
 
     async def _whole_streams(self, stream_ids: list[UUID]) -> list[list[StoredEvent]]:

@@ -41,7 +41,7 @@ class Turns:
         behind.append(given)
         self._in_hand += 1
         try:
-            async with asyncio.timeout(limits.APPEND_WAIT_S):
+            async with asyncio.timeout(limits.TURN_WAIT_S):
                 await given
         except BaseException as error:
             self._in_hand -= 1

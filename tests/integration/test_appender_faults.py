@@ -161,6 +161,7 @@ async def test_commands_wait_for_their_turn_within_a_bound(
     order_id = on_partition(1)
     await placed(log, order_id, place(), BY_USER)
     monkeypatch.setattr(limits, "APPEND_WAIT_S", 0.2)
+    monkeypatch.setattr(limits, "TURN_WAIT_S", 0.2)
 
     async with holding(settings, 1), asyncio.timeout(1):
         codes = await asyncio.gather(
@@ -168,6 +169,24 @@ async def test_commands_wait_for_their_turn_within_a_bound(
         )
 
     assert set(codes) <= {"outcome-unknown", "overloaded", "dependency-unavailable"}
+
+
+async def test_reads_of_a_hung_database_end_together(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waits for the one before it: all of them no longer than one may."""
+    monkeypatch.setattr(limits, "LOAD_WAIT_S", 0.2)
+    async with opened_through_proxy(settings) as (log, proxy):
+        proxy.replies = False
+        reads = [asyncio.create_task(log.read(uuid7())) for _ in range(3)]
+        await proxy.swallowed.wait()
+        reads += [asyncio.create_task(log.read(uuid7())) for _ in range(3)]
+        ended, waiting = await asyncio.wait(reads, timeout=limits.DRIVER_TIMEOUT_S)
+        proxy.heal()
+        proxy.cut()
+
+    assert not waiting
+    assert {type(read.exception()) for read in ended} == {TimeoutError}
 
 
 async def test_an_event_is_bounded_in_bytes_not_in_characters(log: EventLog) -> None:

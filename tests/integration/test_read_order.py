@@ -4,19 +4,24 @@ import asyncio
 from uuid import UUID, uuid4
 
 import httpx
+import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from order_service import settings as limits
 from order_service.cache import OrderCache
+from order_service.db import WEB, create_engine
 from order_service.main import create_app
 from order_service.settings import Settings
 from projections import dead_letters
+from projections.order_reader import OrderReader
 from projections.registry import PROJECTIONS
 from tests.accounts import Account, new_account
 from tests.conftest import serving
 from tests.given_log import POISON, given_order
+from tests.proxy import proxy_to
 from tests.queries import change, get, place
-from tests.read_side import advance_all, run
+from tests.read_side import PARTITIONS, advance_all, run
 
 
 async def test_an_order_is_read_before_any_read_model_has_it_then_from_the_cache(
@@ -218,3 +223,25 @@ async def test_an_order_with_a_skipped_event_is_served_by_its_stream(
 
     assert skipped is True
     assert (answer.json()["status"], answer.headers["etag"]) == ("PAID", '"3"')
+
+
+async def test_reads_of_a_hung_database_end_together(
+    settings: Settings, cache: OrderCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second waits for the first, since that may have read too early for it: both of them no
+    longer than one may."""
+    monkeypatch.setattr(limits, "LOAD_WAIT_S", 0.2)
+    order_id = uuid4()
+    async with proxy_to(settings.DB_HOST, settings.DB_PORT) as proxy:
+        through = settings.model_copy(update={"DB_HOST": "127.0.0.1", "DB_PORT": proxy.port})
+        engine = create_engine(through, WEB, application_name="test-web")
+        reader = OrderReader(engine, cache, PARTITIONS)
+        proxy.replies = False
+        reads = [asyncio.create_task(reader.read(order_id)) for _ in range(2)]
+        ended, waiting = await asyncio.wait(reads, timeout=limits.DRIVER_TIMEOUT_S)
+        proxy.heal()
+        proxy.cut()
+        await engine.dispose()
+
+    assert not waiting
+    assert {type(read.exception()) for read in ended} == {TimeoutError}
