@@ -27,8 +27,8 @@ def test_only_faults_of_the_matrix_deviate() -> None:
 
 
 def defined_beside(node: str) -> Iterator[str]:
-    """The tests in the file of this one."""
+    """The tests in the file of this one, if there is such a file."""
     file = node.partition("::")[0]
-    for found in ast.parse((ROOT / file).read_text()).body:
+    for found in ast.parse((ROOT / file).read_text()).body if (ROOT / file).exists() else ():
         if isinstance(found, ast.FunctionDef | ast.AsyncFunctionDef):
             yield f"{file}::{found.name}"
