@@ -27,7 +27,9 @@ async def every(gap_s: float, bench: Bench, act: Callable[[], Awaitable[object]]
 
 @asynccontextmanager
 async def owner(bench: Bench) -> AsyncIterator[asyncpg.Connection]:
-    """A session of the database's owner, round the proxy."""
+    """A session of the database's owner, round the proxy; once the server answers, which may still
+    suffer from the row before."""
+    await postgres_answers(bench)
     connection = await asyncpg.connect(**database_arguments(bench.settings))
     try:
         yield connection

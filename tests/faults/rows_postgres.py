@@ -48,6 +48,7 @@ async def crash(bench: Bench) -> None:
 async def killed_backend(bench: Bench) -> None:
     """All sessions are terminated, which costs each of them one error; then one backend dies by
     SIGKILL, on which the server ends all others and recovers as from a crash."""
+    await postgres_answers(bench)
     await bench.sql(f"SELECT pg_terminate_backend(pid) {ROLES_SESSIONS}")
     await bench.hold()
     victims = await bench.sql(f"SELECT pid {ROLES_SESSIONS}")
@@ -148,6 +149,7 @@ async def locked_table(bench: Bench) -> None:
 async def held_appends(bench: Bench) -> None:
     """One in twenty sleeps between its rows and its commit, until its statement_timeout; then
     another writer holds one partition's counter, and is rolled back."""
+    await postgres_answers(bench)
     for statement in HOLD_SOME_APPENDS:
         await bench.sql(statement)
     try:
@@ -184,6 +186,7 @@ async def held_counter(bench: Bench) -> AsyncIterator[None]:
 async def no_vacuum(bench: Bench) -> None:
     """The rows that every append and every batch rewrites stay where they are: their pages have
     room for the next version, and each update clears away the last ones itself."""
+    await postgres_answers(bench)
     await autovacuum(bench, "= off")
     try:
         await every(0, bench, partial(bench.sql, REWRITE_HOT_ROWS))

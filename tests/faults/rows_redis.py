@@ -50,6 +50,7 @@ async def redis_answers(bench: Bench) -> None:
 @row("F25", "Redis hangs", stale_reads=True)
 async def hung(bench: Bench) -> None:
     """Stopped by a signal; then alive, but told to pause its clients."""
+    await redis_answers(bench)
     bench.signal("redis", signal.SIGSTOP)
     try:
         async with meanwhile_accepted(bench):
@@ -63,6 +64,7 @@ async def hung(bench: Bench) -> None:
 
 @row("F26", "Redis is emptied again and again")
 async def emptied(bench: Bench) -> None:
+    await redis_answers(bench)
     async with meanwhile_accepted(bench):
         await every(FLUSH_EVERY_S, bench, bench.redis_client.flushall)
 
@@ -70,6 +72,7 @@ async def emptied(bench: Bench) -> None:
 @row("F27", "Redis is full")
 async def full(bench: Bench) -> None:
     """It refuses writes; then it evicts what it likes."""
+    await redis_answers(bench)
     before = await bench.redis_client.config_get("maxmemory*")
     try:
         for policy in ("noeviction", "allkeys-lru"):
@@ -85,6 +88,7 @@ async def full(bench: Bench) -> None:
 @row("F28", "Values in Redis are spoiled")
 async def poisoned(bench: Bench) -> None:
     """Under every key: another type, broken bytes, or what belongs to another key."""
+    await redis_answers(bench)
 
     async def spoil() -> None:
         keys = [key async for key in bench.redis_client.scan_iter(count=SCAN_PAGE)]
@@ -119,6 +123,7 @@ async def spoil_one(bench: Bench, key: bytes, foreign: str | bytes) -> None:
 @row("F29", "Redis loses its scripts")
 async def lost_scripts(bench: Bench) -> None:
     """Alone; then with everything else, by a restart."""
+    await redis_answers(bench)
     async with meanwhile_accepted(bench):
         await every(FLUSH_EVERY_S, bench, bench.redis_client.script_flush)
     bench.signal("redis", signal.SIGKILL)
@@ -145,6 +150,7 @@ async def cut_replies(bench: Bench) -> None:
 @row("F31", "Redis takes no more connections", stale_reads=True)
 async def no_connections(bench: Bench) -> None:
     """Ours idle in all places that there are."""
+    await redis_answers(bench)
     async with AsyncExitStack() as idle:
         ours = [await idle.enter_async_context(idle_connection(bench)) for _ in range(CLIENTS_MAX)]
         await bench.redis_client.config_set("maxclients", CLIENTS_MAX)
