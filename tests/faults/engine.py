@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from order_service.cache import OrderCache
-from order_service.cache_entries import ORDER_KEYS
-from order_service.db import PROJECTOR, create_engine
+from order_service.cache_entries import Places
+from order_service.db import PROJECTOR, create_engine, incarnation, read_incarnation
 from order_service.log.codec import StoredEvent
 from order_service.redis_client import connect
 from order_service.settings import Settings
@@ -156,7 +156,10 @@ class Engine:
 
     async def _ttls(self) -> dict[str, float]:
         redis = self.bench.redis_client
-        keys = [key async for key in redis.scan_iter(match=ORDER_KEYS + b"*", count=1_000)]
+        async with self.bench.session() as session:
+            places = Places(str(await read_incarnation(session)))
+        pages = redis.scan_iter(match=places.of_orders + b"*", count=1_000)
+        keys = [key async for key in pages]
         # A key that has expired since (-2) is no finding.
         ttls = [await redis.pttl(key) for key in keys]
         return {key.decode(): ttl / 1000 for key, ttl in zip(keys, ttls, strict=True) if ttl != -2}
@@ -177,7 +180,8 @@ class Engine:
                     for name, projection in PROJECTIONS.items()
                     for n in range(partitions)
                 }
-                cache = OrderCache(redis, settings.CACHE_TTL_SECONDS)
+                log_now = str(await incarnation(engine))
+                cache = OrderCache(redis, settings.CACHE_TTL_SECONDS, log_now)
                 found["cache"] = await verify_cache(engine, cache, partitions)
         finally:
             await redis.aclose()

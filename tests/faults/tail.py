@@ -5,6 +5,7 @@ still hold at the end (W9); versions only rise (M3), and the cache is never ahea
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -12,7 +13,8 @@ from uuid import UUID
 import asyncpg
 from redis.asyncio import Redis
 
-from order_service.cache_entries import decode_order, order_place
+from order_service.cache_entries import Place, Places, decode_order
+from order_service.db import read_incarnation
 
 LOOK_S = 0.05
 BATCH = 1_000
@@ -66,10 +68,11 @@ class Tail:
             await asyncio.sleep(LOOK_S)
 
     async def _look(self, connection: asyncpg.Connection) -> None:
+        places = Places(str(await read_incarnation(connection)))
         while True:
             async with asyncio.timeout(LIMIT_S):
                 await self._read_on(connection)
-                await self._compare(connection)
+                await self._compare(connection, places)
             await asyncio.sleep(LOOK_S)
 
     async def _read_on(self, connection: asyncpg.Connection) -> None:
@@ -87,10 +90,10 @@ class Tail:
         for order_id in [*self._newest][:-FOLLOWED_ORDERS]:
             del self._newest[order_id]
 
-    async def _compare(self, connection: asyncpg.Connection) -> None:
+    async def _compare(self, connection: asyncpg.Connection, places: Places) -> None:
         """The caches are read before the log, so that it must have all that they show."""
         orders = [*self._newest]
-        cached = await self._cached(orders)
+        cached = await self._cached([places.order(order_id) for order_id in orders], orders)
         shown = {row[0]: row[1] for row in await connection.fetch(_SHOWN, orders)}
         stored = {row[0]: row[1] for row in await connection.fetch(_STORED, orders)}
         for where, versions in ((CACHE, cached), (TABLE, shown)):
@@ -102,14 +105,14 @@ class Tail:
                     self.wrong.append(f"C1: {where}, order {order_id}: {version} is ahead")
                 self._shown[where, order_id] = version
 
-    async def _cached(self, orders: list[UUID]) -> dict[UUID, int]:
+    async def _cached(self, places: Sequence[Place], orders: Sequence[UUID]) -> dict[UUID, int]:
         found = {}
         # Redis may be away, and rows put garbage there: this is about what is there and readable.
         with suppress(Exception):
             async with asyncio.timeout(LIMIT_S / 2):
-                values = await self._redis.mget([order_place(o).entry for o in orders])
-            for order_id, value in zip(orders, values, strict=True):
+                values = await self._redis.mget([place.entry for place in places])
+            for order_id, place, value in zip(orders, places, values, strict=True):
                 with suppress(ValueError):
                     if value is not None:
-                        found[order_id] = decode_order(order_place(order_id), value).version
+                        found[order_id] = decode_order(place, value).version
         return found

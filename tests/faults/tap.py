@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from order_service import broker
 from order_service.settings import Settings
 
-QUEUE = "faults.tap"
+QUEUE = "orders.faults-tap"  # a name that the service's own user has a right to
 RECONNECT_S = 0.2
 CLOSE_S = 2.0
 PREFETCH = 1_000

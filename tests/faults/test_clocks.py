@@ -21,9 +21,9 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.cache_entries import order_place
+from order_service.cache_entries import Places
 from order_service.cli import SERVING
-from order_service.db import PROJECTOR, WEB, create_engine
+from order_service.db import PROJECTOR, WEB, create_engine, incarnation
 from order_service.redis_client import connect
 from order_service.settings import Settings
 from order_service.stack import packages, programs
@@ -178,7 +178,8 @@ async def test_orders_go_all_the_way_whatever_the_clocks_say(world: World, secon
     read = [await world.web.get(path, headers=customer.headers) for _ in range(2)]
     assert [answer.json()["version"] for answer in read] == [2, 2]
     await world.shows(order.json()["id"], 2)
-    assert 0 < await world.redis.ttl(order_place(UUID(order.json()["id"])).entry) <= 300
+    cached = Places(str(await incarnation(world.projector_engine))).order(UUID(order.json()["id"]))
+    assert 0 < await world.redis.ttl(cached.entry) <= 300
 
 
 async def test_a_token_is_good_within_the_leeway_of_two_clocks_only(world: World) -> None:

@@ -27,7 +27,7 @@ from tests.backups import ROLES, dump, restore
 from tests.conftest import ROOT, run_sql, serving_with
 from tests.integration.test_stack_up import eventually
 from tests.orders import ITEMS
-from tests.stack import Stack
+from tests.stack import Stack, new_stack
 
 RECOVERY_S = 60
 
@@ -55,6 +55,13 @@ def empty_server(settings: Settings) -> Iterator[Settings]:
         finally:
             stop({"postgres": (running, server.command.stop_signal)}, 10)
             state.wipe()
+
+
+@pytest.fixture
+def stack() -> Iterator[Stack]:
+    """A whole service whose database nobody else is using."""
+    with new_stack(RATE_LIMIT="1000000/minute") as stack, stack.up():
+        yield stack
 
 
 @contextmanager
