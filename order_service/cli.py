@@ -29,9 +29,10 @@ Run = Callable[[argparse.Namespace, Settings], int]
 RoleRun = Callable[[Settings, asyncio.Event], Awaitable[None]]
 CommandRun = Callable[[argparse.Namespace, Settings], Awaitable[int]]
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
-# How uvicorn serves us; the benchmarks' yardsticks are served just so.
+# How uvicorn serves us; the benchmarks' yardsticks are served so too, but for the protocol.
+PROTOCOL = ("--http", "order_service.api.connection:Connection")
 SERVING = (
-    *("--loop", "uvloop", "--http", "httptools"),
+    *("--loop", "uvloop", "--ws", "none"),
     *("--no-server-header", "--no-proxy-headers", "--no-access-log"),
     *("--timeout-graceful-shutdown", str(limits.SHUTDOWN_GRACE_S)),
 )
@@ -87,7 +88,7 @@ def _web(parser: argparse.ArgumentParser) -> Run:
         _become(
             *("uvicorn", "order_service.main:create_app", "--factory"),
             *("--host", arguments.host, "--port", str(arguments.port)),
-            *("--workers", str(settings.WEB_WORKERS), *SERVING),
+            *("--workers", str(settings.WEB_WORKERS), *SERVING, *PROTOCOL),
         )
 
     return run

@@ -25,6 +25,7 @@ from order_service.api.lane import FastLane, Lane
 from order_service.api.limits import Limits, address_of, admit
 from order_service.api.orders.placing import post_in_lane
 from order_service.api.orders.status import patch_in_lane
+from order_service.api.work import Work
 from order_service.cache import Entry, OrderCache
 from order_service.db import WEB, check_role, create_engine
 from order_service.domain.money import EXPONENTS
@@ -81,6 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.access_tokens = AccessTokens(settings)
     app.state.limits = Limits(settings)
+    app.state.work = Work()
     problems.install(app)
     app.add_exception_handler(UnreadableEvent, identity.unreadable)
     app.lane = FastLane(app, LANES, settings.allowed_origins)
@@ -107,7 +109,9 @@ def _include_routes(app: FastAPI) -> None:
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """The last one added is the outermost."""
     app.add_middleware(
-        middleware.Framing, body_bytes_max_by_path={"/orders/bulk": constants.BULK_BODY_BYTES_MAX}
+        middleware.Framing,
+        work=app.state.work,
+        body_bytes_max_by_path={"/orders/bulk": constants.BULK_BODY_BYTES_MAX},
     )
     app.add_middleware(middleware.Edge)
     app.add_middleware(

@@ -97,6 +97,15 @@ CACHE_CLOSE_TIMEOUT_S = 1.0  # for a last retry of the stale keys when a process
 CACHE_SCAN_PAGE = 500
 
 # --- HTTP -----------------------------------------------------------------------------------------
+CONNECTIONS_MAX = 4_096  # of clients to one web process; one more is answered 503
+DESCRIPTORS_KEPT = 128  # of those that the process may open: never for clients
+CONNECTION_WATCH_S = 1.0  # how often a connection's deadlines are looked at
+HEAD_BYTES_MAX = 16 * 1024  # address and headers
+HEADERS_MAX = 100
+HEAD_RECEIVE_TIMEOUT_S = 10.0
+ANSWER_TAKE_TIMEOUT_S = 30.0  # a client that takes nothing of its answer for so long is cut off
+REQUESTS_IN_WORK_MAX = 512  # of one group, bodies complete; one more is answered 503
+BODIES_BYTES_MAX = 64 * 1024 * 1024  # of all requests together; what brings more is answered 503
 BODY_BYTES_MAX = 256 * 1024
 BODY_RECEIVE_TIMEOUT_S = 15.0
 BODY_DISCARD_BYTES_MAX = 8 * 1024 * 1024  # read of a body that is too large, before the answer

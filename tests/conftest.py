@@ -24,6 +24,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import broker
+from order_service.api.connection import Connection
 from order_service.db import PROJECTOR, WEB, create_engine
 from order_service.main import create_app
 from order_service.redis_client import connect
@@ -148,7 +149,8 @@ async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     against the OpenAPI document."""
     config = uvicorn.Config(
         app,
-        http="httptools",
+        http=Connection,
+        ws="none",
         loop="none",
         lifespan="on",
         proxy_headers=False,

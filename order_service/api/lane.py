@@ -1,5 +1,5 @@
 """The fast lane: ordinary requests on the busiest routes, answered without FastAPI's machinery. May
-import middleware, identity, limits, body, problems.
+import middleware, identity, limits, work, problems.
 
 Routing, dependencies and layers of middleware took four fifths of the time that FastAPI spent on
 such a request: a cached order came to 0.13 of a bare FastAPI route's rate, and comes to 1.12 of it
@@ -28,6 +28,7 @@ from order_service.api import middleware, problems
 from order_service.api.answers import RawHeader, Reply
 from order_service.api.identity import Caller, authenticated, told
 from order_service.api.limits import Limits, limited
+from order_service.api.work import Work
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ class FastLane:
         allowed_origins: tuple[str, ...],
     ) -> None:
         self._app = app
+        self._work: Work = app.state.work
         self._lanes = lanes
         self._origins = {origin.encode() for origin in allowed_origins}
         self._exposed = ", ".join(middleware.CORS_EXPOSED_HEADERS).encode()
@@ -145,9 +147,9 @@ class FastLane:
         lane, order_id, headers = ordinary
         try:
             caller = self._admitted(scope, state, lane.group, headers[b"authorization"])
-            body = b"" if scope["method"] == "GET" else await _body(receive)
+            body = b"" if scope["method"] == "GET" else await _body(receive, self._work)
             asked = Asked(self._app, state["request_id"], caller, order_id, headers, body)
-            return await lane.answering(asked)
+            return await self._at_work(lane, asked)
         except ClientDisconnect:
             raise
         except Exception as error:
@@ -157,13 +159,22 @@ class FastLane:
                 problem = problems.internal_error()
             return problems.reply(problem, state["request_id"])
 
+    async def _at_work(self, lane: Lane, asked: Asked) -> Reply:
+        in_work = self._work.of(lane.group)
+        in_work.count += 1
+        try:
+            return await lane.answering(asked)
+        finally:
+            in_work.count -= 1
+
     def _admitted(
         self, scope: Scope, state: dict[str, Any], group: str, authorization: bytes
     ) -> Caller:
-        """Raises Problem 401, 429."""
+        """Raises Problem 401, 429; Unavailable."""
         limits: Limits = self._app.state.limits
         client = scope["client"]
         limits.count(state["quotas"], f"{group}-address", limited(client[0] if client else None))
+        self._work.of(group).check()
         token = authorization[len(_BEARER) :].decode("latin-1").strip()
         caller = authenticated(self._app.state.access_tokens, token)
         limits.count(state["quotas"], f"{group}-user", str(caller.user_id))
@@ -189,17 +200,23 @@ def _is_whole_json(headers: Mapping[bytes, bytes]) -> bool:
     )
 
 
-async def _body(receive: Receive) -> bytes:
-    """The server counts its bytes: they are as many as Content-Length says."""
+async def _body(receive: Receive, work: Work) -> bytes:
+    """The server counts its bytes: they are as many as Content-Length says. Raises Problem 408,
+    503."""
+    chunks: list[bytes] = []
+    held = 0
     try:
         async with asyncio.timeout(constants.BODY_RECEIVE_TIMEOUT_S):
             message = await receive()
-            chunks = [message.get("body", b"")]
             while message["type"] == "http.request" and message.get("more_body", False):
+                chunks.append(message["body"])
+                held += len(message["body"])
+                work.hold(len(message["body"]))
                 message = await receive()
-                chunks.append(message.get("body", b""))
     except TimeoutError:
-        raise middleware.too_slow(constants.BODY_RECEIVE_TIMEOUT_S) from None
+        raise middleware.too_slow() from None
+    finally:
+        work.body_bytes -= held
     if message["type"] == "http.disconnect":
         raise ClientDisconnect
-    return b"".join(chunks)
+    return b"".join((*chunks, message["body"]))

@@ -1,5 +1,5 @@
 """Rate limits: decided in this process, shared through Redis in the background. May import
-settings, problems, body.
+settings, problems, body, work.
 
 slowapi's `Limiter` chooses strategy and storage; its decorators and middlewares are not used, since
 they run after the dependencies (a request refused for its token would never count), speak to Redis
@@ -39,6 +39,7 @@ from order_service import settings as constants
 from order_service.api.body import check_media_type
 from order_service.api.problem_type import QUOTA_EXCEEDED
 from order_service.api.problems import Problem
+from order_service.api.work import Work
 from order_service.redis_client import cancellable
 from order_service.settings import Settings
 
@@ -299,10 +300,17 @@ class FailedLogins:
 
 
 async def admit(request: Request) -> None:
-    """Runs before every route: media type, then the address's limit."""
+    """Runs before every route: media type, the address's limit, and whether there is room for one
+    more request. From then on it is at work, until it is answered (`middleware.Edge`)."""
     check_media_type(request)
-    if request.scope["path"] not in UNLIMITED_PATHS:
-        limits_of(request).hit(request, "address", address_of(request))
+    if request.scope["path"] in UNLIMITED_PATHS:
+        return
+    limits_of(request).hit(request, "address", address_of(request))
+    work: Work = request.app.state.work
+    in_work = work.of(group_of(request.scope["method"], request.scope["path"]))
+    in_work.check()
+    in_work.count += 1
+    request.scope["state"]["in_work"] = in_work
 
 
 def admit_user(connection: HTTPConnection, user_id: UUID) -> None:

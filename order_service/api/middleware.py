@@ -1,4 +1,5 @@
-"""The outer edge of every request, as plain ASGI. May import problems, limits, settings.
+"""The outer edge of every request, as plain ASGI. May import problems, limits, work,
+settings.
 
 From the outside in: CORS (Starlette's, so that errors carry its headers too), `Edge`, `Framing`,
 then the application. BaseHTTPMiddleware is not used: it cancels handlers and hides disconnects.
@@ -22,6 +23,7 @@ from order_service.api import problems
 from order_service.api.answers import RawHeader
 from order_service.api.limits import Quota, limits_of
 from order_service.api.problems import Problem
+from order_service.api.work import InWork, Work
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +84,7 @@ class Edge:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                _leave_work(state)
                 message["headers"] = [*message.get("headers", ()), *edge_headers(scope, state)]
             await send(message)
 
@@ -97,6 +100,15 @@ class Edge:
                 raise
             answer = problems.response(problems.internal_error(), state["request_id"])
             await answer(scope, receive, send_with_headers)
+        finally:
+            _leave_work(state)
+
+
+def _leave_work(state: dict[str, Any]) -> None:
+    """Once it is being answered: how long that takes is up to the client."""
+    in_work: InWork | None = state.pop("in_work", None)
+    if in_work is not None:
+        in_work.count -= 1
 
 
 class Framing:
@@ -109,15 +121,15 @@ class Framing:
     def __init__(
         self,
         app: ASGIApp,
+        work: Work,
         body_bytes_max: int = constants.BODY_BYTES_MAX,
         body_bytes_max_by_path: Mapping[str, int] = MappingProxyType({}),
-        receive_timeout_s: float = constants.BODY_RECEIVE_TIMEOUT_S,
     ) -> None:
         """`body_bytes_max_by_path`: by paths without their trailing slash."""
         self.app = app
+        self._work = work
         self._max = body_bytes_max
         self._max_by_path = body_bytes_max_by_path
-        self._timeout_s = receive_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -130,30 +142,59 @@ class Framing:
                 await _discard(receive)
             await problems.response(problem, scope["state"]["request_id"])(scope, receive, send)
             return
-        await self.app(scope, self._bounded(receive, body_bytes_max), send)
+        body = _Body(receive, scope["state"], self._work, body_bytes_max)
+        try:
+            await self.app(scope, body.receive, send)
+        finally:
+            self._work.body_bytes -= body.received
 
-    def _bounded(self, receive: Receive, body_bytes_max: int) -> Receive:
-        deadline = time.monotonic() + self._timeout_s
-        received, complete = 0, False
 
-        async def bounded() -> Message:
-            nonlocal received, complete
-            if complete:
-                return await receive()  # waits for a disconnect: no deadline
-            try:
-                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                    message = await receive()
-            except TimeoutError:
-                raise too_slow(self._timeout_s) from None
-            received += len(message.get("body", b""))
-            complete = not message.get("more_body", False)
-            if received > body_bytes_max:
-                if not complete:
-                    await _discard(receive)
-                raise _too_large(body_bytes_max)
-            return message
+class _Body:
+    """One request's body as it arrives. `received`: bytes so far."""
 
-        return bounded
+    def __init__(
+        self,
+        receive: Receive,
+        state: Mapping[str, Any],
+        work: Work,
+        bytes_max: int,
+    ) -> None:
+        self._receive = receive
+        self._state = state
+        self._work = work
+        self._bytes_max = bytes_max
+        self._deadline = time.monotonic() + constants.BODY_RECEIVE_TIMEOUT_S
+        self._complete = False
+        self.received = 0
+
+    async def receive(self) -> Message:
+        """ASGI's. Raises Problem 408, 413, 503."""
+        if self._complete:
+            return await self._receive()  # waits for a disconnect: no deadline
+        message = await self._next()
+        size = len(message.get("body", b""))
+        self.received += size
+        self._complete = not message.get("more_body", False)
+        self._work.hold(size)
+        if self.received > self._bytes_max:
+            if not self._complete:
+                await _discard(self._receive)
+            raise _too_large(self._bytes_max)
+        return message
+
+    async def _next(self) -> Message:
+        """Who waits for the client is not at work."""
+        in_work: InWork | None = self._state.get("in_work")
+        if in_work is not None:
+            in_work.count -= 1
+        try:
+            async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())):
+                return await self._receive()
+        except TimeoutError:
+            raise too_slow() from None
+        finally:
+            if in_work is not None:
+                in_work.count += 1
 
 
 def _refusal(scope: Scope, body_bytes_max: int) -> Problem | None:
@@ -176,8 +217,8 @@ def _refusal(scope: Scope, body_bytes_max: int) -> Problem | None:
     return _too_large(body_bytes_max) if int(length) > body_bytes_max else None
 
 
-def too_slow(timeout_s: float) -> Problem:
-    detail = f"The body did not arrive within {timeout_s:g} s."
+def too_slow() -> Problem:
+    detail = f"The body did not arrive within {constants.BODY_RECEIVE_TIMEOUT_S:g} s."
     return Problem(408, "about:blank", detail, {"Connection": "close"})
 
 
@@ -224,12 +265,20 @@ def begin(scope: Scope) -> dict[str, Any]:
 def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id":
-            return value.decode() if _REQUEST_ID.fullmatch(value) else _new_id()
-    return _new_id()
+            return value.decode() if _REQUEST_ID.fullmatch(value) else new_request_id()
+    return new_request_id()
 
 
-def _new_id() -> str:
+def new_request_id() -> str:
     return token_hex(16)
+
+
+def safe_headers(request_id: str, policy: bytes = CONTENT_SECURITY_POLICY) -> tuple[RawHeader, ...]:
+    return (
+        (b"x-request-id", request_id.encode()),
+        *_ALWAYS,
+        (b"content-security-policy", policy),
+    )
 
 
 def edge_headers(scope: Scope, state: Mapping[str, Any]) -> list[RawHeader]:
@@ -239,9 +288,7 @@ def edge_headers(scope: Scope, state: Mapping[str, Any]) -> list[RawHeader]:
     policy = DOCS_CONTENT_SECURITY_POLICY if docs else CONTENT_SECURITY_POLICY
     quotas = state["quotas"] or [_peeked(scope)]
     headers = [
-        (b"x-request-id", state["request_id"].encode()),
-        *_ALWAYS,
-        (b"content-security-policy", policy),
+        *safe_headers(state["request_id"], policy),
         (b"ratelimit-policy", ", ".join([quota.policy for quota in quotas]).encode()),
         (b"ratelimit", ", ".join([quota.state for quota in quotas]).encode()),
     ]

@@ -96,7 +96,7 @@ def _problems(route: Any, method: str, operation: dict[str, Any]) -> tuple[str, 
     """The slugs of every problem that the operation may answer with, each once."""
     slugs = list(_ANY)
     if route.path not in UNLIMITED_PATHS:
-        slugs.append("quota-exceeded")
+        slugs += ("quota-exceeded", "overloaded")
     if method in WITH_BODY:
         slugs.append("unsupported-media-type")
     if "service" not in operation["tags"]:

@@ -71,9 +71,16 @@ REQUEST_PROBLEMS: Mapping[str, ProblemType] = {
     ),
     "request-timeout": _blank(
         408,
-        "The body did not arrive in time.",
+        "The headers or the body did not arrive in time.",
         "Send it again on a new connection.",
-        "The body did not arrive within 30 s.",
+        "The body did not arrive within 15 s.",
+    ),
+    "header-fields-too-large": _blank(
+        431,
+        "Address and headers are too large together, or the headers too many.",
+        "Send fewer of them, or shorter ones: at most `max_bytes`.",
+        "Address and headers may have at most 16384 bytes and 100 headers.",
+        ("max_bytes",),
     ),
     "method-not-allowed": _blank(
         405,

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service.api import middleware, problems
+from order_service.api import middleware
 from order_service.api.catalogue import CATALOGUE
 from order_service.main import create_app
 from order_service.settings import BODY_BYTES_MAX, Settings
@@ -122,28 +122,6 @@ async def test_a_body_that_turns_out_too_large_is_413(web: httpx.AsyncClient) ->
     response = await web.post("/register/", content=chunks(), headers=JSON)
 
     assert response.status_code == 413
-
-
-async def test_a_body_that_does_not_arrive_is_408() -> None:
-    async def app(scope: object, receive: object, send: object) -> None:
-        await Request(scope, receive).body()  # type: ignore[arg-type]
-
-    async def never() -> dict[str, object]:
-        await asyncio.Event().wait()
-        return {}
-
-    framing = middleware.Framing(app, receive_timeout_s=0.05)
-    scope = {
-        "type": "http",
-        "http_version": "1.1",
-        "path": "/",
-        "headers": [(b"host", b"x")],
-    }
-
-    with pytest.raises(problems.Problem) as caught:
-        await framing(scope, never, never)  # type: ignore[arg-type]
-
-    assert caught.value.status == 408
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,218 @@
+"""One client's connection to a web process: uvicorn's, bounded in size and time. May import
+middleware, problems, settings.
+
+uvicorn takes a request's head of any size, for as long as a client likes to send it; keeps an
+answer that nobody fetches for ever; and answers what it cannot read in words of its own, in the
+midst of an earlier answer. Here a head has its limits and its deadline, an answer that is not
+fetched is dropped, and every refusal is a problem document. What a body may cost is the
+application's business (`middleware.Framing`, `lane`).
+"""
+
+import asyncio
+import resource
+import socket
+import struct
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from order_service import settings as constants
+from order_service.api import middleware, problems
+from order_service.api.problems import Problem
+
+# Seconds that a client may take for something, and a number that tells it from the next such thing.
+_Awaited = tuple[float, int]
+_RESET = struct.pack("ii", 1, 0)  # linger, for no second
+
+
+class Connection(HttpToolsProtocol):
+    """Made by uvicorn for each connection: `--http order_service.api.connection:Connection`."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._deaf = False  # refused: nothing that comes is read any more
+        self._problem: Problem | None = None  # why the parser was told to stop
+        self._messages = 0
+        self._in_head = False
+        self._head_may_be_large = False
+        self._head_bytes = 0  # of an unfinished head, less the piece in which it began
+        self._awaited: _Awaited | None = None
+        self._awaited_since = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # --- what the server calls --------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn says Transport
+        if len(self.connections) > connections_max():
+            self._refuse(_too_many_connections())
+        else:
+            self._look()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        went_on = self._in_head
+        self._head_may_be_large = went_on or len(data) > constants.HEAD_BYTES_MAX
+        super().data_received(data)
+        if not (went_on and self._in_head):
+            self._head_bytes = 0
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > constants.HEAD_BYTES_MAX and not self._deaf:
+            self._refuse(_head_too_large())
+
+    # --- what the parser calls --------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        self._messages += 1
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._problem = self._objection()
+        if self._problem is not None:
+            raise ValueError(self._problem.detail)  # ends the parser, which ends in what is next
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(self._problem or _unreadable())
+
+    def _objection(self) -> Problem | None:
+        """To the head that has been read."""
+        if len(self.headers) > constants.HEADERS_MAX:
+            return _head_too_large()
+        if self._head_may_be_large:
+            fields = sum(len(name) + len(value) for name, value in self.headers)
+            if len(self.url) + fields > constants.HEAD_BYTES_MAX:
+                return _head_too_large()
+        if self.parser.should_upgrade() and _announces_body(self.headers):
+            # httptools takes what follows for the other protocol, and gives the body to nobody.
+            return _refused("No other protocol is spoken here: send a body without Upgrade.")
+        return None
+
+    # --- what is done about it --------------------------------------------------------------------
+
+    def _refuse(self, problem: Problem) -> None:
+        """Nothing more is read, and this is the last answer; unless an earlier request is at work:
+        then its answer is, which nobody must take for another's."""
+        self._deaf = True
+        cycle = self.cycle
+        if cycle is None or (cycle.response_complete and not self._in_answered_body()):
+            self._answer(problem)
+        elif cycle.response_complete:
+            self.transport.close()
+        elif self.pipeline or cycle.response_started or not cycle.more_body:
+            cycle.keep_alive = False
+        else:  # the request's own body broke off: whoever waits for it learns that it has gone
+            cycle.disconnected = True
+            cycle.message_event.set()
+            self._answer(problem)
+
+    def _in_answered_body(self) -> bool:
+        return not self._in_head and self.cycle.more_body
+
+    def _answer(self, problem: Problem) -> None:
+        self.transport.write(_document(problem))
+        # Closed at once, a client that is still sending would be told of a reset, never of this.
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._unset_keepalive_if_required()
+        self._set_timer(constants.BODY_DISCARD_TIMEOUT_S, self.transport.abort)
+
+    def _set_timer(self, delay_s: float, then: Any) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.loop.call_later(delay_s, then)
+
+    # --- deadlines --------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """Once a second: whether the client has been waited for too long. A timer for each request
+        would cost every request."""
+        now, awaited = self.loop.time(), self._awaited_now()
+        if awaited is None or awaited != self._awaited:
+            self._awaited, self._awaited_since = awaited, now
+        elif now - self._awaited_since >= awaited[0]:
+            self._give_up()
+            return
+        self._set_timer(constants.CONNECTION_WATCH_S, self._look)
+
+    def _awaited_now(self) -> _Awaited | None:
+        """None while it is the application that waits, or is waited for."""
+        unsent = self.transport.get_write_buffer_size()
+        if unsent:
+            return constants.ANSWER_TAKE_TIMEOUT_S, unsent
+        if self.cycle is None or self.cycle.response_complete:
+            return constants.HEAD_RECEIVE_TIMEOUT_S, -self._messages
+        return None
+
+    def _give_up(self) -> None:
+        if self.transport.get_write_buffer_size():
+            # A close would wait until the client has taken all of it; and without the reset the
+            # system would keep for it what it holds already.
+            raw = self.transport.get_extra_info("socket")
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self.transport.abort()
+        elif self._in_head:
+            self._refuse(_head_too_slow())
+        else:
+            self.transport.close()
+
+
+def connections_max() -> int:
+    """In one process; the rest of its descriptors is for servers, files and what else it opens."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    ours = max(descriptors // 2, descriptors - constants.DESCRIPTORS_KEPT)
+    return min(constants.CONNECTIONS_MAX, ours)
+
+
+def _announces_body(headers: list[tuple[bytes, bytes]]) -> bool:
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+        for name, value in headers
+    )
+
+
+def _document(problem: Problem) -> bytes:
+    """The whole answer, for a request that no application has seen."""
+    request_id = middleware.new_request_id()
+    reply = problems.reply(problem, request_id)
+    headers = [*reply.raw_headers(), *middleware.safe_headers(request_id)]
+    lines = b"".join(b"%b: %b\r\n" % header for header in headers)
+    return b"%b%b\r\n%b" % (STATUS_LINE[reply.status], lines, reply.body)
+
+
+_CLOSE = {"Connection": "close"}
+
+
+def _refused(detail: str) -> Problem:
+    return Problem(400, "malformed-request", detail, _CLOSE)
+
+
+def _unreadable() -> Problem:
+    return _refused("This is no HTTP request.")
+
+
+def _head_too_large() -> Problem:
+    detail = (
+        f"Address and headers may have at most {constants.HEAD_BYTES_MAX} bytes "
+        f"and {constants.HEADERS_MAX} headers."
+    )
+    return Problem(431, "about:blank", detail, _CLOSE, max_bytes=constants.HEAD_BYTES_MAX)
+
+
+def _head_too_slow() -> Problem:
+    detail = f"The headers did not arrive within {constants.HEAD_RECEIVE_TIMEOUT_S:g} s."
+    return Problem(408, "about:blank", detail, _CLOSE)
+
+
+def _too_many_connections() -> Problem:
+    headers = {"Retry-After": problems.RETRY_AFTER_S, **_CLOSE}
+    return Problem(503, "overloaded", "Too many connections are open here: try again.", headers)
