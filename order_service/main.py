@@ -21,6 +21,7 @@ from order_service.accounts import routes as accounts
 from order_service.accounts.passwords import Passwords
 from order_service.accounts.tokens import AccessTokens
 from order_service.api import docs, health, identity, middleware, orders, problem_pages, problems
+from order_service.api.answers import RawHeader
 from order_service.api.lane import FastLane, Lane
 from order_service.api.limits import Limits, address_of, admit
 from order_service.api.orders.placing import post_in_lane
@@ -58,6 +59,10 @@ class OrderService(FastAPI):
     """FastAPI, and before it the fast lane."""
 
     lane: FastLane
+
+    def shed(self, method: bytes, target: bytes, headers: list[RawHeader]) -> bytes | None:
+        """For `connection.Connection`."""
+        return self.lane.shed(method, target, headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not await self.lane.takes(scope, receive, send):
@@ -253,7 +258,8 @@ def _other_slash(router: ASGIApp) -> ASGIApp:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
-        if scope["type"] == "http" and not scope.get("order_service.slash") and path != "/":
+        asked_again = scope.get("order_service.slash", False)
+        if scope["type"] == "http" and not asked_again and path != "/" and path[-2:] != "//":
             scope["order_service.slash"] = True
             # In place: whoever handles an error of the route must see the path that it has.
             scope["path"] = path[:-1] if path.endswith("/") else f"{path}/"

@@ -105,6 +105,7 @@ HEADERS_MAX = 100
 HEAD_RECEIVE_TIMEOUT_S = 10.0
 ANSWER_TAKE_TIMEOUT_S = 30.0  # a client that takes nothing of its answer for so long is cut off
 REQUESTS_IN_WORK_MAX = 512  # of one group, bodies complete; one more is answered 503
+SHED_PAUSE_S = 0.5  # so long a connection is not listened to after that: less than Retry-After
 BODIES_BYTES_MAX = 64 * 1024 * 1024  # of all requests together; what brings more is answered 503
 BODY_BYTES_MAX = 256 * 1024
 BODY_RECEIVE_TIMEOUT_S = 15.0

@@ -1,27 +1,36 @@
 """One client's connection to a web process: uvicorn's, bounded in size and time. May import
-middleware, problems, settings.
+middleware, problems, work, settings.
 
 uvicorn takes a request's head of any size, for as long as a client likes to send it; keeps an
 answer that nobody fetches for ever; and answers what it cannot read in words of its own, in the
 midst of an earlier answer. Here a head has its limits and its deadline, an answer that is not
 fetched is dropped, and every refusal is a problem document. What a body may cost is the
 application's business (`middleware.Framing`, `lane`).
+
+An application that has too much to do sheds requests here, before anything is made of them: or what
+it says no to would cost it a good part of what it could do. Then the connection is not listened to
+for a while, less than Retry-After, so that even those who come again at once cost little.
 """
 
 import asyncio
 import resource
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from order_service import settings as constants
-from order_service.api import middleware, problems
+from order_service.api import middleware
+from order_service.api.answers import RawHeader
 from order_service.api.problems import Problem
+from order_service.api.work import overloaded
 
 # Seconds that a client may take for something, and a number that tells it from the next such thing.
 _Awaited = tuple[float, int]
+# What an application says at once, by method, target and headers alone, when it has too much to do.
+Shed = Callable[[bytes, bytes, list[RawHeader]], bytes | None]
 _RESET = struct.pack("ii", 1, 0)  # linger, for no second
 
 
@@ -39,19 +48,22 @@ class Connection(HttpToolsProtocol):
         self._awaited: _Awaited | None = None
         self._awaited_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._pause: asyncio.TimerHandle | None = None
+        self._shed: Shed | None = getattr(self.app, "shed", None)
 
     # --- what the server calls --------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn says Transport
         if len(self.connections) > connections_max():
-            self._refuse(_too_many_connections())
+            self._refuse(overloaded("Too many connections are open here: try again.", **_CLOSE))
         else:
             self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._pause):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -79,7 +91,14 @@ class Connection(HttpToolsProtocol):
         self._problem = self._objection()
         if self._problem is not None:
             raise ValueError(self._problem.detail)  # ends the parser, which ends in what is next
-        super().on_headers_complete()
+        shed = self._shed_answer()
+        if shed is None:
+            super().on_headers_complete()
+        else:
+            self.transport.write(shed)
+            self.on_response_complete()
+            self.flow.pause_reading()
+            self._pause = self.loop.call_later(constants.SHED_PAUSE_S, self.flow.resume_reading)
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(self._problem or _unreadable())
@@ -96,6 +115,15 @@ class Connection(HttpToolsProtocol):
             # httptools takes what follows for the other protocol, and gives the body to nobody.
             return _refused("No other protocol is spoken here: send a body without Upgrade.")
         return None
+
+    def _shed_answer(self) -> bytes | None:
+        """None: the application is to see the request. It does see the first one of a connection,
+        behind which there is nobody yet who would take a body."""
+        if self._shed is None or self.cycle is None or not self.cycle.response_complete:
+            return None
+        if self.expect_100_continue:  # and would now be sent, or not: nobody could tell
+            return None
+        return self._shed(self.parser.get_method(), self.url, self.headers)
 
     # --- what is done about it --------------------------------------------------------------------
 
@@ -119,7 +147,7 @@ class Connection(HttpToolsProtocol):
         return not self._in_head and self.cycle.more_body
 
     def _answer(self, problem: Problem) -> None:
-        self.transport.write(_document(problem))
+        self.transport.write(middleware.whole_answer(problem))
         # Closed at once, a client that is still sending would be told of a reset, never of this.
         if self.transport.can_write_eof():
             self.transport.write_eof()
@@ -180,15 +208,6 @@ def _announces_body(headers: list[tuple[bytes, bytes]]) -> bool:
     )
 
 
-def _document(problem: Problem) -> bytes:
-    """The whole answer, for a request that no application has seen."""
-    request_id = middleware.new_request_id()
-    reply = problems.reply(problem, request_id)
-    headers = [*reply.raw_headers(), *middleware.safe_headers(request_id)]
-    lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-    return b"%b%b\r\n%b" % (STATUS_LINE[reply.status], lines, reply.body)
-
-
 _CLOSE = {"Connection": "close"}
 
 
@@ -211,8 +230,3 @@ def _head_too_large() -> Problem:
 def _head_too_slow() -> Problem:
     detail = f"The headers did not arrive within {constants.HEAD_RECEIVE_TIMEOUT_S:g} s."
     return Problem(408, "about:blank", detail, _CLOSE)
-
-
-def _too_many_connections() -> Problem:
-    headers = {"Retry-After": problems.RETRY_AFTER_S, **_CLOSE}
-    return Problem(503, "overloaded", "Too many connections are open here: try again.", headers)

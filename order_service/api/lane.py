@@ -14,7 +14,7 @@ both ways against each other.
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -27,8 +27,8 @@ from order_service import settings as constants
 from order_service.api import middleware, problems
 from order_service.api.answers import RawHeader, Reply
 from order_service.api.identity import Caller, authenticated, told
-from order_service.api.limits import Limits, limited
-from order_service.api.work import Work
+from order_service.api.limits import UNLIMITED_PATHS, Limits, group_of, limited
+from order_service.api.work import Work, overloaded
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +115,21 @@ class FastLane:
         await send({"type": "http.response.body", "body": reply.body})
         return True
 
+    def shed(self, method: bytes, target: bytes, headers: Iterable[RawHeader]) -> bytes | None:
+        """The whole answer where there is no room for such a request, known without anything of
+        it but its head; `target`: its address. None where there is room."""
+        if self._work.total < constants.REQUESTS_IN_WORK_MAX:
+            return None
+        path = target.partition(b"?")[0].decode("latin-1")
+        in_work = self._work.of(group_of(method.decode(), path))
+        if path in UNLIMITED_PATHS or not in_work.is_full:
+            return None
+        origin = next((value for name, value in headers if name == b"origin"), None)
+        return middleware.whole_answer(
+            overloaded("Too many requests are at work here: try again."),
+            self._cors(origin if origin in self._origins else None),
+        )
+
     def _ordinary(self, scope: Scope) -> _Ordinary | None:
         path, method = scope["path"], scope["method"]
         order = _ORDER.fullmatch(path)
@@ -161,16 +176,16 @@ class FastLane:
 
     async def _at_work(self, lane: Lane, asked: Asked) -> Reply:
         in_work = self._work.of(lane.group)
-        in_work.count += 1
+        in_work.enter()
         try:
             return await lane.answering(asked)
         finally:
-            in_work.count -= 1
+            in_work.leave()
 
     def _admitted(
         self, scope: Scope, state: dict[str, Any], group: str, authorization: bytes
     ) -> Caller:
-        """Raises Problem 401, 429; Unavailable."""
+        """Raises Problem 401, 429, 503."""
         limits: Limits = self._app.state.limits
         client = scope["client"]
         limits.count(state["quotas"], f"{group}-address", limited(client[0] if client else None))

@@ -309,7 +309,7 @@ async def admit(request: Request) -> None:
     work: Work = request.app.state.work
     in_work = work.of(group_of(request.scope["method"], request.scope["path"]))
     in_work.check()
-    in_work.count += 1
+    in_work.enter()
     request.scope["state"]["in_work"] = in_work
 
 

@@ -9,8 +9,9 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from secrets import token_hex
 from types import MappingProxyType
 from typing import Any
@@ -108,7 +109,7 @@ def _leave_work(state: dict[str, Any]) -> None:
     """Once it is being answered: how long that takes is up to the client."""
     in_work: InWork | None = state.pop("in_work", None)
     if in_work is not None:
-        in_work.count -= 1
+        in_work.leave()
 
 
 class Framing:
@@ -186,7 +187,7 @@ class _Body:
         """Who waits for the client is not at work."""
         in_work: InWork | None = self._state.get("in_work")
         if in_work is not None:
-            in_work.count -= 1
+            in_work.leave()
         try:
             async with asyncio.timeout(max(0.0, self._deadline - time.monotonic())):
                 return await self._receive()
@@ -194,7 +195,7 @@ class _Body:
             raise too_slow() from None
         finally:
             if in_work is not None:
-                in_work.count += 1
+                in_work.enter()
 
 
 def _refusal(scope: Scope, body_bytes_max: int) -> Problem | None:
@@ -279,6 +280,18 @@ def safe_headers(request_id: str, policy: bytes = CONTENT_SECURITY_POLICY) -> tu
         *_ALWAYS,
         (b"content-security-policy", policy),
     )
+
+
+def whole_answer(problem: Problem, headers: Iterable[RawHeader] = ()) -> bytes:
+    """What is on the wire, for a request that no application has seen."""
+    request_id = new_request_id()
+    reply = problems.reply(problem, request_id)
+    lines = [
+        b"%b: %b\r\n" % header
+        for header in (*reply.raw_headers(), *safe_headers(request_id), *headers)
+    ]
+    status_line = f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}\r\n"
+    return b"".join((status_line.encode(), *lines, b"\r\n", reply.body))
 
 
 def edge_headers(scope: Scope, state: Mapping[str, Any]) -> list[RawHeader]:

@@ -17,9 +17,9 @@ from typing import Any
 
 from order_service.stack.state import StackError
 from tests.benchmarks import machine, wrk, yardsticks
-from tests.benchmarks.cases import CASES, prepare
+from tests.benchmarks.cases import CASES, Wanted, prepare
 from tests.benchmarks.figures import Figure, report
-from tests.benchmarks.measures import MEASURES, Wanted, startup
+from tests.benchmarks.measures import MEASURES, startup
 from tests.benchmarks.rounds import measure
 from tests.benchmarks.service import SETTINGS, opened, say
 from tests.stack import Stack, free_port, new_stack

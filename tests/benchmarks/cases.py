@@ -24,6 +24,17 @@ OURS = "ours"
 CONTENDERS = (OURS, "bare", "thin")
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line asks for."""
+
+    seconds: float
+    rounds: int
+    orders: int
+    events: int
+    rate: float | None
+
+
 @dataclass
 class Prepared:
     """What the cases ask for: `ids` are orders of the data, `order_id` one that nobody changes."""

@@ -81,7 +81,7 @@ function response(status, headers, body)
     if wanted.header and headers[wanted.header] == wanted.value then
       marked = marked + 1
     end
-  elseif status == OVERLOADED then
+  elseif status == OVERLOADED and headers["retry-after"] then
     refused = refused + 1
   else
     wrong = wrong + 1

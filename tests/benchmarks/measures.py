@@ -4,14 +4,15 @@ import re
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.util import find_spec
 
 from projections.registry import PROJECTIONS
 from tests.benchmarks import made_up
-from tests.benchmarks.cases import CASES, Prepared, post
+from tests.benchmarks.cases import CASES, Prepared, Wanted, post
 from tests.benchmarks.figures import Figure, paired, percentile
 from tests.benchmarks.lag import Trial, highest_rate, trial
+from tests.benchmarks.overload import overload, slow_clients
 from tests.benchmarks.rounds import measure
 from tests.benchmarks.service import say
 from tests.stack import Stack
@@ -35,17 +36,6 @@ WHERE c.relkind IN ('r', 'i') AND NOT EXISTS (
     AND t.relname <> m.name || '_' || m.live_generation)
 ORDER BY bytes DESC
 """
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What the command line asks for."""
-
-    seconds: float
-    rounds: int
-    orders: int
-    events: int
-    rate: float | None
 
 
 Measure = Callable[[Prepared, Wanted], Awaitable[list[Figure]]]
@@ -204,4 +194,6 @@ MEASURES: dict[str, Measure] = {
     "replay": replay,
     "scale": scale,
     "disk": disk,
+    "overload": overload,
+    "slow-clients": slow_clients,
 }

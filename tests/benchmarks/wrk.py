@@ -58,6 +58,7 @@ class Load:
     requests: tuple[Request, ...]
     expected: Mapping[int, Expected]
     rate: float | None = None
+    connections: int = CONNECTIONS
 
     def as_lua(self) -> str:
         """What load.lua reads."""
@@ -159,16 +160,17 @@ class Wrk:
         with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
             file.write(load.as_lua())
             file.flush()
-            answers = parse(await self._printed(url, file.name, seconds))
+            printed = await self._printed(url, file.name, seconds, load.connections)
+            answers = parse(printed)
         if answers.wrong or answers.errors or not answers.right:
             raise WrongAnswers(
                 f"{load.requests[0].method} {load.requests[0].paths[0]} at {url}: {answers}"
             )
         return answers
 
-    async def _printed(self, url: str, load: str, seconds: float) -> str:
+    async def _printed(self, url: str, load: str, seconds: float, connections: int) -> str:
         process = await asyncio.create_subprocess_exec(
-            *(str(self.program), "--threads", "1", "--connections", str(CONNECTIONS)),
+            *(str(self.program), "--threads", "1", "--connections", str(connections)),
             *("--duration", f"{max(1, round(seconds))}s", "--timeout", f"{ANSWER_TIMEOUT_S}s"),
             *("--script", str(SCRIPT), url, "--", load),
             env=dict(self.env),

@@ -248,7 +248,6 @@ async def test_an_open_stream_does_not_hold_the_end_of_the_process_up(
 ) -> None:
     """The process as it is started in production; nor does its log show the ticket."""
     order = await place(web, owner)
-    ticket = (await web.post("/stream-tickets/", headers=owner.headers)).json()["ticket"]
     port = free_port()
     process = _web_process(settings, port)
     try:
@@ -256,6 +255,7 @@ async def test_an_open_stream_does_not_hold_the_end_of_the_process_up(
             async with asyncio.timeout(30):
                 while not await _answers(client):
                     await asyncio.sleep(0.1)
+            ticket = (await web.post("/stream-tickets/", headers=owner.headers)).json()["ticket"]
             path = f"/orders/{order.json()['id']}/stream?ticket={ticket}"
             async with listening(client, path) as stream:
                 [placed] = await stream.take(1)

@@ -1,0 +1,158 @@
+"""More than can be done: who comes too many is told so at once, and everybody else is served."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+import asyncpg
+import httpx
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from order_service.api.work import Work
+from order_service.main import create_app
+from order_service.settings import Settings
+from tests.accounts import Account, new_account
+from tests.conftest import serving
+from tests.orders import ITEMS, place, problem
+from tests.raw_http import Answer, wire
+
+AT_WORK = 3
+BODIES_BYTES = 100_000
+BODY = json.dumps({"items": ITEMS}).encode()
+# The fast lane takes no request with a preference.
+WAYS = pytest.mark.parametrize("way", [{}, {"Prefer": "wait=1"}], ids=["lane", "route"])
+
+
+@dataclass(frozen=True)
+class Small:
+    """A service that can do little at once."""
+
+    settings: Settings
+    web: httpx.AsyncClient
+    work: Work
+    owner: Account
+
+    async def until(self, group: str, count: int) -> None:
+        """So many requests of the group are at work."""
+        async with asyncio.timeout(10):
+            while self.work.of(group).count != count:
+                await asyncio.sleep(0.005)
+
+    async def place(self, way: dict[str, str]) -> httpx.Response:
+        headers = {**self.owner.headers, **way}
+        return await self.web.post("/orders/", json={"items": ITEMS}, headers=headers)
+
+    def head(self, way: dict[str, str], length: int) -> bytes:
+        """Of an order of so many bytes."""
+        fields = {
+            "Host": "x",
+            "Content-Type": "application/json",
+            "Content-Length": str(length),
+            **self.owner.headers,
+            **way,
+        }
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        return f"POST /orders/ HTTP/1.1\r\n{lines}\r\n".encode()
+
+    @asynccontextmanager
+    async def waiting_commands(self) -> AsyncIterator[list["asyncio.Task[httpx.Response]"]]:
+        """Inside the block as many as there may be wait for the database."""
+        connection = await asyncpg.connect(
+            host=self.settings.DB_HOST,
+            port=self.settings.DB_PORT,
+            user=self.settings.DB_USER,
+            password=self.settings.DB_PASSWORD,
+            database=self.settings.DB_NAME,
+        )
+        try:
+            async with connection.transaction():
+                await connection.execute("SELECT FROM partitions FOR UPDATE")
+                tasks = [asyncio.create_task(place(self.web, self.owner)) for _ in range(AT_WORK)]
+                await self.until("orders-write", AT_WORK)
+                yield tasks
+        finally:
+            await connection.close()
+
+
+@pytest.fixture
+async def small(
+    settings: Settings, redis: Redis, web_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Small]:
+    monkeypatch.setattr("order_service.settings.REQUESTS_IN_WORK_MAX", AT_WORK)
+    monkeypatch.setattr("order_service.settings.BODIES_BYTES_MAX", BODIES_BYTES)
+    app = create_app(settings.model_copy(update={"RATE_LIMIT": "1000000/minute"}))
+    async with serving(app) as client:
+        owner = await new_account(client, web_engine)
+        yield Small(settings, client, app.state.work, owner)
+
+
+async def test_a_request_too_many_is_shed_and_others_are_served(small: Small) -> None:
+    order = await small.place({})
+    async with small.waiting_commands() as waiting:
+        shed = [await small.place(way) for way in ({}, {"Prefer": "wait=1"})]
+        read = await small.web.get(order.headers["location"], headers=small.owner.headers)
+        probed = await small.web.get("/healthz")
+    answers = await asyncio.gather(*waiting)
+
+    assert [problem(answer) for answer in shed] == [(503, "overloaded")] * 2
+    assert {answer.headers["retry-after"] for answer in shed} == {"1"}
+    assert (read.status_code, probed.status_code) == (200, 200)
+    assert [answer.status_code for answer in answers] == [201] * AT_WORK
+    assert (await small.place({})).status_code == 201
+    await small.until("orders-write", 0)
+
+
+async def test_who_goes_away_leaves_its_place(small: Small) -> None:
+    async with small.waiting_commands() as waiting:
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+    await small.until("orders-write", 0)
+
+    assert (await small.place({})).status_code == 201
+
+
+@WAYS
+async def test_a_slow_body_takes_no_place(small: Small, way: dict[str, str]) -> None:
+    async with AsyncExitStack() as stack:
+        slow = [await stack.enter_async_context(wire(small.web)) for _ in range(AT_WORK + 1)]
+        for wired in slow:
+            wired.send(small.head(way, len(BODY)) + BODY[:-1])
+
+        assert (await small.place(way)).status_code == 201
+        for wired in slow:
+            wired.send(BODY[-1:])
+        assert [(await wired.answer()).status for wired in slow] == [201] * len(slow)
+
+
+async def test_an_open_stream_takes_no_place(small: Small) -> None:
+    path = (await small.place({})).headers["location"]
+    async with AsyncExitStack() as stack:
+        for _ in range(AT_WORK + 1):
+            streaming = small.web.stream("GET", f"{path}stream", headers=small.owner.headers)
+            assert (await stack.enter_async_context(streaming)).status_code == 200
+
+        assert (await small.web.get(path, headers=small.owner.headers)).status_code == 200
+
+
+@WAYS
+async def test_bodies_that_arrive_have_a_bound_together(small: Small, way: dict[str, str]) -> None:
+    piece = b" " * (BODIES_BYTES * 2 // 3)
+    async with wire(small.web) as first, wire(small.web) as second:
+        first.send(small.head(way, len(piece) + 1) + piece)
+        async with asyncio.timeout(10):
+            while small.work.body_bytes != len(piece):
+                await asyncio.sleep(0.005)
+
+        second.send(small.head(way, len(piece) + 1) + piece)
+        shed: Answer = await second.answer()
+
+        assert (shed.status, shed.headers["retry-after"]) == (503, "1")
+        assert await second.rest() == b""
+        first.send(b"x")
+        assert (await first.answer()).status == 400
+    assert small.work.body_bytes == 0
