@@ -16,7 +16,7 @@ May import together, advance, the registry, and from order_service broker, db, c
 import asyncio
 import logging
 import threading
-from collections.abc import Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby, product
 from typing import Any, TypeVar
@@ -69,6 +69,24 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # celery ships no types
         connection.transport_options = options
         connected: Connection = self.ensure_connected(connection)
         return connected
+
+    def create_task_handler(self, *arguments: Any) -> Callable[[Any], None]:
+        """What cannot be made a task of is thrown away. Celery's own would end the worker, and the
+        next one, to which the message would come again."""
+        handle = super().create_task_handler(*arguments)
+        of_the_connection = (*self.connection_errors, *self.channel_errors)
+
+        def handle_or_throw_away(message: Any) -> None:
+            try:
+                handle(message)
+            except of_the_connection:
+                raise
+            except Exception:
+                logger.exception("A message of which no task can be made is thrown away.")
+                if not message.acknowledged:
+                    message.reject_log_error(logger, self.connection_errors)
+
+        return handle_or_throw_away
 
     def on_unknown_task(self, _body: object, message: Any, _error: Exception) -> None:
         """Thrown away. Celery's own answer wants an id in its headers and ends the worker

@@ -18,6 +18,7 @@ from order_service.settings import Settings
 from projections import consumer
 from tests.examples import PLACED
 from tests.given_log import given_order
+from tests.hostile.messages import hints as hostile
 from tests.pipeline import eventually, running, through
 from tests.proxy import proxy_to
 
@@ -119,6 +120,18 @@ async def test_the_last_message_is_heard_whatever_came_while_the_one_before_was_
             await tell(rabbitmq, b"early", b"", b"[" * 100_000)
         await given_order(web_engine, PLACED, partition=1)
         await tell(rabbitmq, b"last")
+        assert await tasks(rabbitmq, 1) == ALL_OF_ONE
+
+
+@pytest.mark.usefixtures("no_tick")
+async def test_a_message_is_a_hint_whatever_is_in_it(
+    settings: Settings, rabbitmq: AbstractChannel, web_engine: AsyncEngine
+) -> None:
+    async with running_consumer(settings, rabbitmq):
+        for message in hostile():
+            await rabbitmq.default_exchange.publish(message, broker.HINT_QUEUE)
+        await given_order(web_engine, PLACED, partition=1)
+        await tell(rabbitmq, b"1")
         assert await tasks(rabbitmq, 1) == ALL_OF_ONE
 
 

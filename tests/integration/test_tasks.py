@@ -3,10 +3,8 @@
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
 import pytest
-from aio_pika import Message
 from aiormq.exceptions import ChannelNotFoundEntity
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -18,6 +16,7 @@ from projections.tasks import TaskSender
 from tests.conftest import own_database
 from tests.examples import CAPTURED, PAID, PLACED
 from tests.given_log import given_order
+from tests.hostile.messages import tasks as hostile
 from tests.pipeline import checkpoints, eventually
 from tests.workers import Tasks, start_worker, stop_worker, with_probes
 
@@ -105,22 +104,19 @@ async def test_a_task_that_fails_does_not_come_again(tasks: Tasks) -> None:
     assert await tasks.waiting() == 0
 
 
-async def test_what_is_no_task_is_thrown_away_and_the_worker_goes_on(tasks: Tasks) -> None:
-    pickled = b"\x80\x04\x95\x0b\x00\x00\x00\x00\x00\x00\x00\x8c\x07surprise\x94."
-    headers: dict[str, Any] = {"task": "probe", "id": "x", "lang": "py", "argsrepr": "()"}
-    strange = [
-        Message(b""),
-        Message(b"not json", content_type="application/json", headers=headers),
-        Message(pickled, content_type="application/x-python-serialize", headers=headers),
-        Message(b'[["x"], {}, {}]', content_type="application/json", headers={"task": "no such"}),
-        Message(b'{"partition": 1}', content_type="application/json"),
-    ]
-    for message in strange:
+async def test_what_is_no_task_is_thrown_away_and_the_worker_goes_on(
+    lasting_worker: Settings, engine: AsyncEngine, tasks: Tasks
+) -> None:
+    for message in hostile():
         await tasks.channel.default_exchange.publish(message, broker.TASK_QUEUE)
     tasks.send("after")
 
     assert len(await tasks.runs("after")) == 1
-    assert await tasks.waiting() == 0
+
+    async def all_are_gone() -> bool:
+        return await tasks.waiting() == 0
+
+    await eventually(all_are_gone)
 
 
 async def test_a_worker_comes_back_to_a_deleted_queue(tasks: Tasks) -> None:
