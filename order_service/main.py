@@ -60,9 +60,11 @@ class OrderService(FastAPI):
 
     lane: FastLane
 
-    def shed(self, method: bytes, target: bytes, headers: list[RawHeader]) -> bytes | None:
+    def shed(
+        self, method: str, path: str, host: str | None, headers: list[RawHeader]
+    ) -> bytes | None:
         """For `connection.Connection`."""
-        return self.lane.shed(method, target, headers)
+        return self.lane.shed(method, path, host, headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not await self.lane.takes(scope, receive, send):

@@ -29,8 +29,9 @@ from order_service.api.work import overloaded
 
 # Seconds that a client may take for something, and a number that tells it from the next such thing.
 _Awaited = tuple[float, int]
-# What an application says at once, by method, target and headers alone, when it has too much to do.
-Shed = Callable[[bytes, bytes, list[RawHeader]], bytes | None]
+# What an application says at once when it has too much to do, by method, path, host of the client
+# and headers alone.
+Shed = Callable[[str, str, str | None, list[RawHeader]], bytes | None]
 _RESET = struct.pack("ii", 1, 0)  # linger, for no second
 
 
@@ -123,7 +124,9 @@ class Connection(HttpToolsProtocol):
             return None
         if self.expect_100_continue:  # and would now be sent, or not: nobody could tell
             return None
-        return self._shed(self.parser.get_method(), self.url, self.headers)
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        host = self.client[0] if self.client else None
+        return self._shed(self.parser.get_method().decode(), path, host, self.headers)
 
     # --- what is done about it --------------------------------------------------------------------
 

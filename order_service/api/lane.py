@@ -115,19 +115,23 @@ class FastLane:
         await send({"type": "http.response.body", "body": reply.body})
         return True
 
-    def shed(self, method: bytes, target: bytes, headers: Iterable[RawHeader]) -> bytes | None:
+    def shed(
+        self, method: str, path: str, host: str | None, headers: Iterable[RawHeader]
+    ) -> bytes | None:
         """The whole answer where there is no room for such a request, known without anything of
-        it but its head; `target`: its address. None where there is room."""
+        it but its head; None where there is room. `host`: the client's."""
         if self._work.total < constants.REQUESTS_IN_WORK_MAX:
             return None
-        path = target.partition(b"?")[0].decode("latin-1")
-        in_work = self._work.of(group_of(method.decode(), path))
+        in_work = self._work.of(group_of(method, path))
         if path in UNLIMITED_PATHS or not in_work.is_full:
             return None
         origin = next((value for name, value in headers if name == b"origin"), None)
         return middleware.whole_answer(
             overloaded("Too many requests are at work here: try again."),
-            self._cors(origin if origin in self._origins else None),
+            (
+                *middleware.quota_headers((self._app.state.limits.peek(method, path, host),)),
+                *self._cors(origin if origin in self._origins else None),
+            ),
         )
 
     def _ordinary(self, scope: Scope) -> _Ordinary | None:

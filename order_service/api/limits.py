@@ -210,12 +210,12 @@ class Limits:
             logger.info("limit reached: %s", name)
             raise quota_exceeded(name, quota.reset_s)
 
-    def peek(self, connection: HTTPConnection, method: str) -> Quota:
+    def peek(self, method: str, path: str, host: str | None) -> Quota:
         """Where the caller's address stands, for an answer that was given before anything was
         counted."""
-        name = f"{group_of(method, connection.scope['path'])}-address"
+        name = f"{group_of(method, path)}-address"
         item = self._item(name)
-        stats = self._limiter.get_window_stats(item, name, address_of(connection))
+        stats = self._limiter.get_window_stats(item, name, limited(host))
         return self._quota(item, name, stats.remaining)
 
     def _item(self, name: str) -> limits_package.RateLimitItem:

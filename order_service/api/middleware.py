@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from secrets import token_hex
@@ -302,14 +302,21 @@ def edge_headers(scope: Scope, state: Mapping[str, Any]) -> list[RawHeader]:
     quotas = state["quotas"] or [_peeked(scope)]
     headers = [
         *safe_headers(state["request_id"], policy),
-        (b"ratelimit-policy", ", ".join([quota.policy for quota in quotas]).encode()),
-        (b"ratelimit", ", ".join([quota.state for quota in quotas]).encode()),
+        *quota_headers(quotas),
     ]
     if scope["scheme"] == "https":
         headers.append(_STRICT_TRANSPORT)
     return headers
 
 
+def quota_headers(quotas: Sequence[Quota]) -> list[RawHeader]:
+    return [
+        (b"ratelimit-policy", ", ".join([quota.policy for quota in quotas]).encode()),
+        (b"ratelimit", ", ".join([quota.state for quota in quotas]).encode()),
+    ]
+
+
 def _peeked(scope: Scope) -> Quota:
-    connection = HTTPConnection(scope)
-    return limits_of(connection).peek(connection, scope["method"])
+    client = scope["client"]
+    limits = limits_of(HTTPConnection(scope))
+    return limits.peek(scope["method"], scope["path"], client[0] if client else None)

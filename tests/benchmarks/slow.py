@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 BYTE_EVERY_S = 5.0
 RETRY_S = 0.5
-PIPELINED = 12  # answers of a slow reader: more than the systems' buffers take
+PIPELINED = 40  # answers of a slow reader: more than the systems' buffers take
 
 
 @dataclass

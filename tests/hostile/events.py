@@ -34,5 +34,4 @@ HOSTILE_EVENTS: list[RawEvent] = [
     _raw("OrderPlaced", {"user_id": _NOWHERE, "currency": "XXX", "lines": []}),
     _raw("ShipmentDelivered", {"shipment_id": _NOWHERE}),
     _raw("RefundCompleted", {"refund_id": _NOWHERE, "provider_reference": None}),
-    _raw("OrderLineRemoved", {"line_id": 99, "total_minor": 0}),
 ]  # fmt: skip

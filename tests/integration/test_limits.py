@@ -48,6 +48,13 @@ async def loop_lag() -> AsyncIterator[list[float]]:
         task.cancel()
 
 
+async def test_the_documentation_is_limited_too(redis: Redis, limited: Settings) -> None:
+    """Hundreds of KB for a request of a line, and for everybody."""
+    async with serving(create_app(limited)) as client:
+        assert await statuses(client, 11, "/openapi.json") == [200] * 10 + [429]
+        assert await statuses(client, 1, "/docs/swagger-ui-bundle.js") == [429]
+
+
 async def test_an_address_is_limited_before_it_is_known_who_calls(
     redis: Redis, limited: Settings
 ) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.api.work import Work
 from order_service.main import create_app
-from order_service.settings import Settings
+from order_service.settings import SHED_PAUSE_S, Settings
 from tests.accounts import Account, new_account
 from tests.conftest import serving
 from tests.orders import ITEMS, place, problem
@@ -82,8 +82,11 @@ class Small:
 async def small(
     settings: Settings, redis: Redis, web_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Small]:
-    monkeypatch.setattr("order_service.settings.REQUESTS_IN_WORK_MAX", AT_WORK)
-    monkeypatch.setattr("order_service.settings.BODIES_BYTES_MAX", BODIES_BYTES)
+    patient = {"LOCK_TIMEOUT_MS": 15_000, "APPEND_STATEMENT_TIMEOUT_MS": 15_000}
+    patient |= {"DRIVER_TIMEOUT_S": 20, "APPEND_WAIT_S": 20}  # however slow the machine
+    little = {"REQUESTS_IN_WORK_MAX": AT_WORK, "BODIES_BYTES_MAX": BODIES_BYTES}
+    for name, value in (patient | little).items():
+        monkeypatch.setattr(f"order_service.settings.{name}", value)
     app = create_app(settings.model_copy(update={"RATE_LIMIT": "1000000/minute"}))
     async with serving(app) as client:
         owner = await new_account(client, web_engine)
@@ -104,6 +107,34 @@ async def test_a_request_too_many_is_shed_and_others_are_served(small: Small) ->
     assert [answer.status_code for answer in answers] == [201] * AT_WORK
     assert (await small.place({})).status_code == 201
     await small.until("orders-write", 0)
+
+
+async def test_what_is_shed_costs_next_to_nothing(small: Small) -> None:
+    """On a connection that has had an answer no application sees it; and whoever comes again at
+    once is not listened to for a while."""
+    origin = {"Origin": "http://localhost", "X-Request-Id": "seen-by-the-edge"}
+    head = small.head(origin, len(BODY))
+    async with wire(small.web) as wired:
+        wired.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        await wired.answer()
+        async with small.waiting_commands() as waiting:
+            began = asyncio.get_running_loop().time()
+            wired.send(head + BODY)
+            shed = [await wired.answer()]
+            wired.send(head + BODY)
+            shed.append(await wired.answer())
+            took_s = asyncio.get_running_loop().time() - began
+        await asyncio.gather(*waiting)
+        wired.send(head + BODY)
+        served = await wired.answer()
+
+    assert [answer.status for answer in shed] == [503, 503]
+    assert json.loads(shed[0].body)["type"] == "/problems/overloaded"
+    assert shed[0].headers["retry-after"] == "1"
+    assert shed[0].headers["access-control-allow-origin"] == "http://localhost"
+    assert shed[0].headers["x-request-id"] != "seen-by-the-edge"
+    assert took_s >= SHED_PAUSE_S
+    assert served.status == 201
 
 
 async def test_who_goes_away_leaves_its_place(small: Small) -> None:
