@@ -5,13 +5,13 @@ what is to be endured; at the end one more of the first kind: it must be as it w
 """
 
 from dataclasses import replace
-from statistics import median
 
 from tests.benchmarks.cases import CASES, OURS, Prepared, Wanted
 from tests.benchmarks.figures import Figure, paired
+from tests.benchmarks.rounds import Turn, spent
 from tests.benchmarks.service import say
 from tests.benchmarks.slow import holding_on, kinds
-from tests.benchmarks.wrk import Answers, Load
+from tests.benchmarks.wrk import Load
 
 OVERLOAD = 2.0  # times the most that it can do
 OVERLOAD_CONNECTIONS = 1_024
@@ -24,42 +24,44 @@ LARGE = "/openapi.json"  # made once: what a reader costs is what waits for it
 async def overload(prepared: Prepared, wanted: Wanted) -> list[Figure]:
     """Right answers a second while twice as much is asked, beside the most that it can do."""
     seconds = max(wanted.seconds, OVERLOAD_S)
-    peaks, rounds, memory = list[Answers](), list[Answers](), [_memory_mb(prepared)]
+    peaks, rounds, memory = list[Turn](), list[Turn](), [_memory_mb(prepared)]
     for number in range(1, wanted.rounds + 1):
         peaks.append(await _mixed(prepared, seconds))
-        rate = OVERLOAD * peaks[-1].rate
-        rounds.append(await _mixed(prepared, seconds, rate, OVERLOAD_CONNECTIONS))
+        most = peaks[-1].answers.rate
+        rounds.append(await _mixed(prepared, seconds, OVERLOAD * most, OVERLOAD_CONNECTIONS))
         memory.append(_memory_mb(prepared))
-        asked = (rounds[-1].right + rounds[-1].refused) / rounds[-1].seconds
+        served = rounds[-1].answers
+        asked = (served.right + served.refused) / served.seconds
         say(
-            f"  overload {number}/{wanted.rounds}: {peaks[-1].rate:,.0f}/s at most; of {asked:,.0f}"
-            f"/s {rounds[-1].rate:,.0f} are served; web has had {memory[-1]:.0f} MB"
+            f"  overload {number}/{wanted.rounds}: {most:,.0f}/s at most; of {asked:,.0f}/s "
+            f"{served.rate:,.0f} are served; web has had {memory[-1]:.0f} MB"
         )
     after = await _mixed(prepared, seconds)
-    goodput = tuple(r.rate for r in rounds)
-    refused = sum(r.refused for r in rounds) / sum(r.right + r.refused for r in rounds)
+    endured = [turn.answers for turn in rounds]
+    refused = sum(a.refused for a in endured) / sum(a.right + a.refused for a in endured)
+    goodput = paired([a.rate for a in endured], [turn.answers.rate for turn in peaks])
     return [
         _figure("overload: at most", peaks),
         replace(
             _figure("overload: twice that", rounds),
             note=f"{refused:.0%} were answered 503; the longest answer took "
-            f"{max(r.max_ms for r in rounds):,.0f} ms; most memory of a web process, MB: "
+            f"{max(a.max_ms for a in endured):,.0f} ms; most memory of a web process, MB: "
             + ", ".join(f"{mb:.0f}" for mb in memory),
         ),
-        Figure("overload: twice by most", "x", (paired(goodput, [p.rate for p in peaks]),)),
+        Figure("overload: twice by most", "x", (goodput,)),
         _figure("overload: afterwards", [after]),
     ]
 
 
 async def slow_clients(prepared: Prepared, wanted: Wanted) -> list[Figure]:
     """Right answers a second with 500 of them, beside those without."""
-    service, alone, beside = prepared.service, list[Answers](), list[Answers]()
+    service, alone, beside = prepared.service, list[Turn](), list[Turn]()
     slow = kinds(service.staff, LARGE)
     for number in range(1, wanted.rounds + 1):
         alone.append(await _mixed(prepared, wanted.seconds))
         async with holding_on(service.url_of(OURS), SLOW_CLIENTS, slow):
             beside.append(await _mixed(prepared, max(wanted.seconds, SLOW_S)))
-        say(f"  slow-clients {number}/{wanted.rounds} {beside[-1].rate:,.0f}/s")
+        say(f"  slow-clients {number}/{wanted.rounds} {beside[-1].answers.rate:,.0f}/s")
     after = await _mixed(prepared, wanted.seconds)
     lives = ", ".join(f"{k.name} {k.longest_s:.0f} s ({k.cut_off})" for k in slow)
     return [
@@ -71,7 +73,7 @@ async def slow_clients(prepared: Prepared, wanted: Wanted) -> list[Figure]:
         Figure(
             "slow-clients: with by without",
             "x",
-            (median(b.rate for b in beside) / median(a.rate for a in alone),),
+            (paired([b.answers.rate for b in beside], [a.answers.rate for a in alone]),),
         ),
         _figure("slow-clients: afterwards", [after]),
     ]
@@ -79,23 +81,25 @@ async def slow_clients(prepared: Prepared, wanted: Wanted) -> list[Figure]:
 
 async def _mixed(
     prepared: Prepared, seconds: float, rate: float | None = None, connections: int | None = None
-) -> Answers:
+) -> Turn:
     service = prepared.service
     load: Load = await CASES["mix"].make(prepared, OURS)
     if connections is not None:
         load = replace(load, rate=rate, connections=connections)
+    before = service.usage()
     answers = await service.wrk.run(service.url_of(OURS), load, seconds)
     await service.drain()
-    return answers
+    return Turn(answers, spent(before, service.usage(), OURS))
 
 
 def _memory_mb(prepared: Prepared) -> float:
     return max(prepared.service.usage().peaks_mb["web"])
 
 
-def _figure(name: str, rounds: list[Answers]) -> Figure:
+def _figure(name: str, turns: list[Turn]) -> Figure:
     return Figure(
-        *(name, "requests/s", tuple(r.rate for r in rounds)),
-        p50_ms=tuple(r.p50_ms for r in rounds),
-        p99_ms=tuple(r.p99_ms for r in rounds),
+        *(name, "requests/s", tuple(turn.answers.rate for turn in turns)),
+        p50_ms=tuple(turn.answers.p50_ms for turn in turns),
+        p99_ms=tuple(turn.answers.p99_ms for turn in turns),
+        cpu_s_per_1000=tuple(turn.cpu_s_per_1000 for turn in turns),
     )

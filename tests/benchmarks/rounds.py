@@ -52,14 +52,14 @@ async def _turn(case: Case, prepared: Prepared, contender: str, seconds: float) 
         say((await service.command("logs", "web"))[-LOG_SHOWN:])
         raise
     await service.drain()
-    cpu_s = _spent(before, service.usage(), contender)
+    cpu_s = spent(before, service.usage(), contender)
     appended = await service.events() - events
     if case.appends and contender == OURS and appended < answers.right:
         raise WrongAnswers(f"{answers.right} commands were answered, {appended} events are there")
     return Turn(answers, cpu_s)
 
 
-def _spent(before: Usage, after: Usage, contender: str) -> dict[str, float]:
+def spent(before: Usage, after: Usage, contender: str) -> dict[str, float]:
     """Of the service all roles and servers; of a yardstick its process and the servers it uses.
     The time of a process that has ended meanwhile went to its parent: the sum stays right."""
     roles = {

@@ -40,7 +40,7 @@ _REGISTER = [
     *posts(422, "/register/", *({**_GOOD, "password": password} for password in _PASSWORDS)),
     *posts(422, "/register/", *_NO_OBJECT, b'{"email": 1e400}'),
     *posts(422, "/register/", *({**_GOOD, name: CANARY} for name in ("role", "id", "is_admin"))),
-    *posts(422, "/register/", *({**_GOOD, name: 1} for name in ("", "\0", "__class__", "x" * 999))),
+    *posts(422, "/register/", *({**_GOOD, name: 1} for name in ("", "\0", "__class__", "x" * 9_000))),
     *posts(422, "/register/", b'{"email": "a@b.example", "email": "b@b.example", "password": "x"}'),
     *posts(400, "/register/", *_NOT_JSON, b'{"email": ' + b"9" * 9_000 + b"}"),
 ]  # fmt: skip
