@@ -134,11 +134,10 @@ _EXPECTED = (SQLAlchemyError, PostgresError, InterfaceError, OSError, TimeoutErr
 @app.task(name="advance", bind=True, throws=_EXPECTED)
 def advance(self: Task, partitions: list[int]) -> None:
     """Every projection is at the head of the partitions, or further tasks have been sent."""
-    process = WorkerProcess.current()
     if _redelivered(self):
-        # An earlier worker may have died of one of the next events: one by one it shows of which.
-        process.send_further([(advance_apart, pair) for pair in product(PROJECTIONS, partitions)])
+        _advance_carefully(partitions)
         return
+    process = WorkerProcess.current()
     together = Together(process.engine, process.cache, partitions)
     something_left = process.run(together.run())
     process.send_further([(advance_apart, pair) for pair in sorted(together.apart)])
@@ -155,6 +154,26 @@ def advance_apart(self: Task, projection: str, partition: int) -> None:
     )
     if something_left:
         process.send_further([(advance_apart, (projection, partition))])
+
+
+def _advance_carefully(partitions: list[int]) -> None:
+    """An earlier worker may have died of one of the next events: one by one it shows of which. In
+    this task itself, which goes back to the queue's head if it dies of it too: behind all the hints
+    that came meanwhile, each of which dies of that event first, tasks for it would never be run."""
+    process = WorkerProcess.current()
+    failed = None
+    for projection, partition in product(PROJECTIONS, partitions):
+        try:
+            left = process.run(
+                advance_projection(process.engine, process.cache, projection, partition, True)
+            )
+        except Exception as error:  # the others go on: each fails alone
+            failed = error
+        else:
+            if left:
+                process.send_further([(advance_apart, (projection, partition))])
+    if failed is not None:
+        raise failed
 
 
 def _redelivered(task: Task) -> bool:
