@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 import uvloop
 from amqp.exceptions import AMQPError, MessageNacked
-from asyncpg import InterfaceError, PostgresError
+from asyncpg import InterfaceError, InternalClientError, PostgresError
 from celery import Celery, Task
 from celery.signals import (
     celeryd_init,
@@ -152,7 +152,10 @@ app.add_defaults(_configuration)
 
 
 # Expected when a server is away: one line in the log instead of a traceback.
-_EXPECTED = (SQLAlchemyError, PostgresError, InterfaceError, OSError, TimeoutError)
+_EXPECTED = (
+    *(SQLAlchemyError, PostgresError, InterfaceError, InternalClientError),
+    *(OSError, TimeoutError),
+)
 
 
 @app.task(name="advance", bind=True, throws=_EXPECTED)
@@ -160,8 +163,7 @@ def advance(self: Task, partitions: list[int]) -> None:
     """Every projection is at the head of the partitions, or further tasks have been sent."""
     process = _begin(self)
     if _redelivered(self):
-        # An earlier worker may have died of one of the next events: one by one it shows of which.
-        process.send_further([(advance_apart, pair) for pair in product(PROJECTIONS, partitions)])
+        _advance_carefully(process, partitions)
         return
     together = Together(process.engine, process.cache, partitions)
     something_left = process.run(together.run())
@@ -187,6 +189,25 @@ def _begin(task: Task) -> "WorkerProcess":
     hint that caused it (the others' rode along)."""
     logs.REQUEST_ID.set(task.request.get(REQUEST_ID))
     return WorkerProcess.current()
+
+
+def _advance_carefully(process: "WorkerProcess", partitions: list[int]) -> None:
+    """An earlier worker may have died of one of the next events: one by one it shows of which. In
+    this task itself, which goes back to the queue's head if it dies of it too: behind all the hints
+    that came meanwhile, each of which dies of that event first, tasks for it would never be run."""
+    failed = None
+    for projection, partition in product(PROJECTIONS, partitions):
+        try:
+            left = process.run(
+                advance_projection(process.engine, process.cache, projection, partition, True)
+            )
+        except Exception as error:  # the others go on: each fails alone
+            failed = error
+        else:
+            if left:
+                process.send_further([(advance_apart, (projection, partition))])
+    if failed is not None:
+        raise failed
 
 
 def _redelivered(task: Task) -> bool:

@@ -1,15 +1,19 @@
-"""Tasks are in the queue, or it is an error in time: F33, F35."""
+"""Tasks are in the queue, or it is an error in time: F33, F35; and which are not sent: F46."""
 
 import asyncio
 
 import pytest
 from aio_pika.abc import AbstractChannel
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import broker
 from order_service import settings as limits
 from order_service.settings import Settings
-from projections.tasks import SEND_ERRORS, TaskSender
-from tests.pipeline import through
+from projections.registry import PROJECTIONS
+from projections.tasks import SEND_ERRORS, TaskSender, WorkerProcess, advance
+from tests.examples import CAPTURED, PAID, PLACED
+from tests.given_log import given_order
+from tests.pipeline import checkpoints, through
 from tests.proxy import proxy_to
 
 
@@ -43,3 +47,22 @@ async def test_a_silent_rabbitmq_ends_a_send_in_time(
         proxy.replies = True
         await sender.send_advance([0])
         sender.close()
+
+
+async def test_a_redelivered_task_does_the_work_itself(
+    settings: Settings, web_engine: AsyncEngine, rabbitmq: AbstractChannel
+) -> None:
+    """It comes back to the queue's head if it dies of an event. Tasks that it sent instead would
+    stand behind every hint that came meanwhile, each of which dies of that event first."""
+    await broker.declare(rabbitmq)
+    await given_order(web_engine, PLACED, CAPTURED, PAID)
+    WorkerProcess.open(settings)
+    advance.push_request(delivery_info={"redelivered": True})
+
+    advance.run([0])
+
+    advance.pop_request()
+    WorkerProcess.current().close()
+    assert [(await checkpoints(web_engine, name))[0] for name in PROJECTIONS] == [3, 3, 3]
+    queue = await rabbitmq.declare_queue(broker.TASK_QUEUE, passive=True)
+    assert queue.declaration_result.message_count == 0
