@@ -61,12 +61,13 @@ async def _nothing(_: Window) -> None:
 
 def _reach_in(folder: Path) -> Callable[[Window], Awaitable[None]]:
     async def reach(window: Window) -> None:
-        taken = folder / f"{window}.{os.getpid()}"
+        armed = folder / window
         try:
-            (folder / window).rename(taken)
+            order = armed.read_text().split()
+            armed.rename(folder / f"{window}.{os.getpid()}")  # which only one process can do
         except FileNotFoundError:
             return
-        await _carry_out(taken.read_text().split(), window)
+        await _carry_out(order, window)
 
     return reach
 
