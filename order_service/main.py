@@ -263,8 +263,7 @@ def _other_slash(router: ASGIApp) -> ASGIApp:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
-        asked_again = scope.get("order_service.slash", False)
-        if scope["type"] == "http" and not asked_again and path != "/" and path[-2:] != "//":
+        if scope["type"] == "http" and not scope.get("order_service.slash") and path != "/":
             scope["order_service.slash"] = True
             # In place: whoever handles an error of the route must see the path that it has.
             scope["path"] = path[:-1] if path.endswith("/") else f"{path}/"

@@ -13,7 +13,7 @@ _WIDE = base64.urlsafe_b64encode(b"\xff" * 27).decode()
 _IDS = gets(
     404,
     *("/orders/%00/", "/orders/%ff%fe/", "/orders/%ed%a0%80/", "/orders/%0d%0aX:%20y/"),
-    *("/orders/..%2f..%2fetc%2fpasswd/", "/orders/%2e%2e/", "/orders/.../", "/orders//", "//"),
+    *("/orders/..%2f..%2fetc%2fpasswd/", "/orders/%2e%2e/", "/orders/.../", "//", "///"),
     *("/orders/' OR 1=1 --/".replace(" ", "%20"), "/orders/%27;DROP%20TABLE%20events;--/"),
     *("/orders/$%7Bjndi:ldap:%2f%2fx%7D/", "/orders/%7B%7B7*7%7D%7D/", "/orders/%3Cscript%3E/"),
     *("/orders/{ORDER}%00/", "/orders/{ORDER}%20/", "/orders/%20{ORDER}/", "/orders/{ORDER};a=b/"),
@@ -122,7 +122,7 @@ _HARMLESS = gets(
     200,
     *(f"{_LIST}?q={q}" for q in ("%ed%a0%80", "%25", "_", "%27%20OR%201=1", "A-%25-", "\\", "*")),
     *(f"{_LIST}?{a}" for a in ("", "&&&", "limit=1&", "created_to=0001-01-01T00:00:00Z")),
-    *("/orders/export/?q=%27", "/orders/user/{USER}/?q=..%2f"),
+    *("/orders//", "/orders/export/?q=%27", "/orders/user/{USER}/?q=..%2f"),
 )
 
 READS: list[Case] = [*_HARMLESS, *_IDS, *_PARAMETERS, *_CURSORS, *_HEADERS, *_STREAMS]

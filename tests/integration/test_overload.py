@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -14,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.api.work import Work
 from order_service.main import create_app
-from order_service.settings import SHED_PAUSE_S, Settings
-from tests.accounts import Account, new_account
+from order_service.settings import HASH_QUEUE_MAX, SHED_PAUSE_S, Settings
+from tests.accounts import PASSWORD, Account, new_account
 from tests.conftest import serving
 from tests.orders import ITEMS, place
 from tests.raw_http import Answer, wire
@@ -194,3 +195,28 @@ async def test_bodies_that_arrive_have_a_bound_together(small: Small, way: dict[
         first.send(b"x")
         assert (await first.answer()).status == 400
     assert small.work.body_bytes == 0
+
+
+async def test_a_storm_of_logins_is_bounded_and_orders_go_on(
+    web: httpx.AsyncClient, web_engine: AsyncEngine
+) -> None:
+    """F55: two passwords are hashed at a time, 64 wait, and the others are told to come again."""
+    owner = await new_account(web, web_engine)
+    everybody = httpx.Limits(max_connections=200)
+    login = {"username": owner.email, "password": PASSWORD}
+    stranger = {"password": PASSWORD}
+    async with httpx.AsyncClient(base_url=web.base_url, timeout=30, limits=everybody) as crowd:
+        storm = [
+            crowd.post("/token/", json={**stranger, "username": f"{number}@example.com"})
+            for number in range(199)
+        ]
+        answering = asyncio.gather(*storm, crowd.post("/token/", json=login))
+        placed = [(await place(web, owner)).status_code for _ in range(5)]
+        answers = await answering
+
+    assert placed == [201] * 5
+    statuses = Counter(answer.status_code for answer in answers)
+    assert set(statuses) <= {200, 401, 503}
+    assert statuses[401] >= HASH_QUEUE_MAX
+    assert statuses[503] > 0
+    assert {a.headers.get("retry-after") for a in answers if a.status_code == 503} == {"1"}
