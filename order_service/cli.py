@@ -28,10 +28,19 @@ from order_service.settings import Settings
 Run = Callable[[argparse.Namespace, Settings], int]
 RoleRun = Callable[[Settings, asyncio.Event], Awaitable[None]]
 CommandRun = Callable[[argparse.Namespace, Settings], Awaitable[int]]
+<<<<<<< HEAD
 # How uvicorn serves us; the benchmarks' yardsticks are served so too, but for the protocol.
 PROTOCOL = ("--http", "order_service.api.connection:Connection")
+=======
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+# How uvicorn serves us; the benchmarks' yardsticks are served so too, but for loop and protocol.
+OWN = (
+    *("--loop", "order_service.api.accepting:Loop"),
+    *("--http", "order_service.api.connection:Connection"),
+)
+>>>>>>> edge
 SERVING = (
-    *("--loop", "uvloop", "--ws", "none"),
+    *("--ws", "none"),
     *("--no-server-header", "--no-proxy-headers", "--no-access-log"),
     *("--timeout-graceful-shutdown", str(limits.SHUTDOWN_GRACE_S)),
     *("--log-config", str(logs.CONFIGURATION)),
@@ -88,7 +97,7 @@ def _web(parser: argparse.ArgumentParser) -> Run:
         _become(
             *("uvicorn", "order_service.main:create_app", "--factory"),
             *("--host", arguments.host, "--port", str(arguments.port)),
-            *("--workers", str(settings.WEB_WORKERS), *SERVING, *PROTOCOL),
+            *("--workers", str(settings.WEB_WORKERS), *SERVING, *OWN),
         )
 
     return run

@@ -102,6 +102,7 @@ CACHE_SCAN_PAGE = 500
 
 # --- HTTP -----------------------------------------------------------------------------------------
 CONNECTIONS_MAX = 4_096  # of clients to one web process; one more is answered 503
+ACCEPTED_TOGETHER_MAX = 64  # in one turn of the event loop
 DESCRIPTORS_KEPT = 128  # of those that the process may open: never for clients
 CONNECTION_WATCH_S = 1.0  # how often a connection's deadlines are looked at
 HEAD_BYTES_MAX = 16 * 1024  # address and headers

@@ -39,13 +39,7 @@ from tests.faults.running import bench, stack
 __all__ = ["bench", "stack"]  # found here by every folder of tests, and started once
 
 ROOT = Path(__file__).parent.parent
-# What there is one of, by the fixtures that use it.
-THERE_IS_ONE = {
-    "bench": "stack",
-    "rabbitmq": "broker",
-    "house": "broker",
-    "lasting_worker": "broker",
-}
+USE_BROKER = {"rabbitmq", "lasting_worker", "flower"}
 
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ["REDIS_DB"] = worker.removeprefix("gw")
@@ -53,9 +47,11 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        for fixture, what in THERE_IS_ONE.items():
-            if fixture in getattr(item, "fixturenames", ()):
-                item.add_marker(pytest.mark.xdist_group(what))
+        fixtures = getattr(item, "fixturenames", ())
+        if "bench" in fixtures:
+            item.add_marker(pytest.mark.xdist_group("stack"))
+        elif "faults" in item.path.parts or USE_BROKER.intersection(fixtures):
+            item.add_marker(pytest.mark.xdist_group("broker"))
 
 
 async def run_sql(settings: Settings, statement: str, database: str = "postgres") -> None:

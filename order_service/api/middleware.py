@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from secrets import token_hex
@@ -284,9 +284,11 @@ def safe_headers(request_id: str, policy: bytes = CONTENT_SECURITY_POLICY) -> tu
     )
 
 
-def whole_answer(problem: Problem, headers: Iterable[RawHeader] = ()) -> bytes:
+def whole_answer(
+    problem: Problem, headers: Iterable[RawHeader] = (), request_id: str | None = None
+) -> bytes:
     """What is on the wire, for a request that no application has seen."""
-    request_id = new_request_id()
+    request_id = request_id or new_request_id()
     reply = problems.reply(problem, request_id)
     lines = [
         b"%b: %b\r\n" % header
@@ -304,18 +306,12 @@ def edge_headers(scope: Scope, state: Mapping[str, Any]) -> list[RawHeader]:
     quotas = state["quotas"] or [_peeked(scope)]
     headers = [
         *safe_headers(state["request_id"], policy),
-        *quota_headers(quotas),
+        (b"ratelimit-policy", ", ".join([quota.policy for quota in quotas]).encode()),
+        (b"ratelimit", ", ".join([quota.state for quota in quotas]).encode()),
     ]
     if scope["scheme"] == "https":
         headers.append(_STRICT_TRANSPORT)
     return headers
-
-
-def quota_headers(quotas: Sequence[Quota]) -> list[RawHeader]:
-    return [
-        (b"ratelimit-policy", ", ".join([quota.policy for quota in quotas]).encode()),
-        (b"ratelimit", ", ".join([quota.state for quota in quotas]).encode()),
-    ]
 
 
 def _peeked(scope: Scope) -> Quota:

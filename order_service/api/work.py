@@ -8,22 +8,36 @@ keep nobody from reading what is cached. Not counted is who waits for its own cl
 of a body, or to take a stream.
 """
 
+import asyncio
+
 from order_service import settings as constants
 from order_service.api.problems import RETRY_AFTER_S, Problem
 
 
 class Work:
-    """One a process. `total`: requests of all groups; `body_bytes`: of all that arrive."""
+    """One a process. `body_bytes`: of all that arrive."""
 
     def __init__(self) -> None:
         self._groups: dict[str, InWork] = {}  # a handful, named by us
-        self.total = 0
         self.body_bytes = 0
+        self._arrived: dict[str, int] = {}  # in this turn of the event loop, and not at work yet
+
+    def has_room(self, group: str) -> bool:
+        """Whether a request whose head has been read may go on to be worked on. With those that
+        have come in the same turn of the event loop: none of them has begun."""
+        arrived = self._arrived
+        if not arrived:
+            asyncio.get_running_loop().call_soon(arrived.clear)
+        ahead = arrived.get(group, 0)
+        if self.of(group).count + ahead >= constants.REQUESTS_IN_WORK_MAX:
+            return False
+        arrived[group] = ahead + 1
+        return True
 
     def of(self, group: str) -> "InWork":
         found = self._groups.get(group)
         if found is None:
-            found = self._groups[group] = InWork(self)
+            found = self._groups[group] = InWork()
         return found
 
     def hold(self, size: int) -> None:
@@ -37,28 +51,21 @@ class Work:
 class InWork:
     """Requests of one group that are being worked on."""
 
-    __slots__ = ("_work", "count")
+    __slots__ = ("count",)
 
-    def __init__(self, work: Work) -> None:
-        self._work = work
+    def __init__(self) -> None:
         self.count = 0
-
-    @property
-    def is_full(self) -> bool:
-        return self.count >= constants.REQUESTS_IN_WORK_MAX
 
     def check(self) -> None:
         """Raises Problem 503 where there is no room for one more."""
-        if self.is_full:
+        if self.count >= constants.REQUESTS_IN_WORK_MAX:
             raise overloaded("Too many requests are at work here: try again.")
 
     def enter(self) -> None:
         self.count += 1
-        self._work.total += 1
 
     def leave(self) -> None:
         self.count -= 1
-        self._work.total -= 1
 
 
 def overloaded(detail: str, **headers: str) -> Problem:

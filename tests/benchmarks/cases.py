@@ -62,10 +62,10 @@ class Prepared:
         service = self.service
         names = {str(self.order_id): "order", "staff": "staff", "user": "user"}
         await service.redis.mset({thin.key_of(k): self.contents[v] for k, v in names.items()})
-        while (await service.web.get(self.path, headers=self.reader.headers)).headers[
-            "x-cache"
-        ] != "hit":
-            pass
+        cached = False
+        while not cached:
+            answer = await service.web.get(self.path, headers=self.reader.headers)
+            cached = answer.raise_for_status().headers["x-cache"] == "hit"
 
 
 async def prepare(service: Service, generator: Generator, folder: Path, seconds: float) -> Prepared:

@@ -53,7 +53,7 @@ def _start(
     argv = (
         *(sys.executable, "-m", "uvicorn", f"tests.benchmarks.{name}:create_app", "--factory"),
         *("--host", LOOPBACK, "--port", str(port), "--workers", "1", *SERVING),
-        *("--http", "httptools"),
+        *("--loop", "uvloop", "--http", "httptools"),
     )
     environment = {**os.environ, **settings, documents.VARIABLE: str(folder)}
     return spawn(Command(name, argv, environment, ROOT, port), _log(folder, name)), port
