@@ -28,17 +28,11 @@ from order_service.settings import Settings
 Run = Callable[[argparse.Namespace, Settings], int]
 RoleRun = Callable[[Settings, asyncio.Event], Awaitable[None]]
 CommandRun = Callable[[argparse.Namespace, Settings], Awaitable[int]]
-<<<<<<< HEAD
-# How uvicorn serves us; the benchmarks' yardsticks are served so too, but for the protocol.
-PROTOCOL = ("--http", "order_service.api.connection:Connection")
-=======
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 # How uvicorn serves us; the benchmarks' yardsticks are served so too, but for loop and protocol.
 OWN = (
     *("--loop", "order_service.api.accepting:Loop"),
     *("--http", "order_service.api.connection:Connection"),
 )
->>>>>>> edge
 SERVING = (
     *("--ws", "none"),
     *("--no-server-header", "--no-proxy-headers", "--no-access-log"),

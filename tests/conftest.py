@@ -39,7 +39,7 @@ from tests.faults.running import bench, stack
 __all__ = ["bench", "stack"]  # found here by every folder of tests, and started once
 
 ROOT = Path(__file__).parent.parent
-USE_BROKER = {"rabbitmq", "lasting_worker", "flower"}
+USE_BROKER = {"rabbitmq", "lasting_worker", "running"}
 
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ["REDIS_DB"] = worker.removeprefix("gw")
