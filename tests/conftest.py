@@ -45,6 +45,7 @@ if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ["REDIS_DB"] = worker.removeprefix("gw")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
