@@ -2,13 +2,9 @@
 
 `./entrypoint.sh test` starts private servers and gives their addresses in the environment; nothing
 here starts or fakes one. A test that needs no server asks for none of these.
-
-Tests run side by side in two processes (pytest-xdist). Each test has a database of its own and each
-process a Redis database; what there is one of, the broker and the whole stack, goes to one of them.
 """
 
 import asyncio
-import fcntl
 import os
 import socket
 import subprocess
@@ -39,20 +35,6 @@ from tests.faults.running import bench, stack
 __all__ = ["bench", "stack"]  # found here by every folder of tests, and started once
 
 ROOT = Path(__file__).parent.parent
-USE_BROKER = {"rabbitmq", "lasting_worker", "running"}
-
-if worker := os.environ.get("PYTEST_XDIST_WORKER"):
-    os.environ["REDIS_DB"] = worker.removeprefix("gw")
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        fixtures = getattr(item, "fixturenames", ())
-        if "bench" in fixtures:
-            item.add_marker(pytest.mark.xdist_group("stack"))
-        elif "faults" in item.path.parts or USE_BROKER.intersection(fixtures):
-            item.add_marker(pytest.mark.xdist_group("broker"))
 
 
 async def run_sql(settings: Settings, statement: str, database: str = "postgres") -> None:
@@ -77,15 +59,13 @@ def migrated_template() -> Iterator[Settings]:
         DB_NAME=f"template_{uuid4().hex[:12]}",
         SELF_SERVICE_TRANSITIONS=("CANCELED",),  # whatever the environment of the run allows
     )  # type: ignore[call-arg]
-    with open(__file__) as ours:  # one process after another: roles belong to the whole server
-        fcntl.flock(ours, fcntl.LOCK_EX)
-        asyncio.run(run_sql(settings, f"CREATE DATABASE {settings.DB_NAME}"))
-        subprocess.run(
-            [sys.executable, "-m", "alembic", "upgrade", "head"],
-            cwd=ROOT,
-            env={**os.environ, "DB_NAME": settings.DB_NAME},
-            check=True,
-        )
+    asyncio.run(run_sql(settings, f"CREATE DATABASE {settings.DB_NAME}"))
+    subprocess.run(
+        [sys.executable, "-m", "alembic", "upgrade", "head"],
+        cwd=ROOT,
+        env={**os.environ, "DB_NAME": settings.DB_NAME},
+        check=True,
+    )
     yield settings
     asyncio.run(run_sql(settings, f"DROP DATABASE {settings.DB_NAME} WITH (FORCE)"))
 

@@ -23,8 +23,6 @@ STATIC_CHECKS = (
     ("mypy",),
     ("lint-imports",),
 )
-# Half of a test's time is waiting: two at a time, by what conftest.py says of them.
-SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup")
 # Tests make and drop a database each, and wait for the disk most of their time: where memory has
 # room for the servers' folders, they are there. What tests durability has servers of its own.
 IN_MEMORY = Path("/dev/shm")  # noqa: S108  # a folder of our own in it, made by tempfile
@@ -84,7 +82,7 @@ def _pytest(arguments: Sequence[str]) -> int:
         try:
             with Supervisor(state) as supervisor:
                 wait_for(supervisor, start_servers(supervisor, state, frozenset(ADDRESSES)))
-                pytest = [sys.executable, "-m", "pytest", *(arguments or SIDE_BY_SIDE)]
+                pytest = [sys.executable, "-m", "pytest", *arguments]
                 done = subprocess.run(pytest, cwd=ROOT, env=_environment(state), check=False)
                 return done.returncode
         except Stopped:
