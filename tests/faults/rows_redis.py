@@ -92,23 +92,30 @@ async def poisoned(bench: Bench) -> None:
 
     async def spoil() -> None:
         keys = [key async for key in bench.redis_client.scan_iter(count=SCAN_PAGE)]
-        for key, other in zip(keys, [*keys[1:], *keys[:1]], strict=True):
-            # Of a key's own only what it lost meanwhile could come back, which no cache could tell.
-            foreign = await text_at(bench, other) if other != key else "{"
-            await spoil_one(bench, key, foreign)
+        for key in keys:
+            foreign = await text_at(bench, bench.rng.choice(keys))
+            # What belongs to this key, perhaps by a detour: only what it had lost would come back,
+            # which no cache could tell.
+            await spoil_one(bench, key, b"{" if names(key) in foreign else foreign)
 
     async with meanwhile_accepted(bench):
         await every(POISON_EVERY_S, bench, spoil)
 
 
-async def text_at(bench: Bench, key: bytes) -> str | bytes:
+def names(key: bytes) -> bytes:
+    """The id in the key, as an entry has it in its header."""
+    return key.partition(b"{")[2].partition(b"}")[0].replace(b"-", b"")
+
+
+async def text_at(bench: Bench, key: bytes) -> bytes:
     try:
-        return await bench.redis_client.get(key) or "{"
+        found = await bench.redis_client.get(key)
     except ResponseError:  # no text any more
-        return "{"
+        found = None
+    return found if isinstance(found, bytes) else b"{"
 
 
-async def spoil_one(bench: Bench, key: bytes, foreign: str | bytes) -> None:
+async def spoil_one(bench: Bench, key: bytes, foreign: bytes) -> None:
     async with bench.redis_client.pipeline(transaction=True) as together:
         together.delete(key)
         match bench.rng.randrange(3):
