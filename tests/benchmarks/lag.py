@@ -84,9 +84,10 @@ async def trial(prepared: Prepared, rate: float, seconds: float) -> Trial:
     service, lags, ended = prepared.service, Lags(), asyncio.Event()
     load = replace(await post(prepared, OURS), rate=rate)
     await service.drain()
+    places = Places(str(await read_incarnation(service.database)))
     async with asyncio.TaskGroup() as group:
         for number in range(SAMPLERS):
-            group.create_task(_sample(service, number, lags, ended))
+            group.create_task(_sample(service, places, number, lags, ended))
         answers = await service.wrk.run(service.stack.url, load, seconds)
         ended.set()
         behind = await service.behind()
@@ -118,13 +119,16 @@ async def highest_rate(prepared: Prepared) -> float:
 # --- the sampler ----------------------------------------------------------------------------------
 
 
-async def _sample(service: Service, number: int, lags: Lags, ended: asyncio.Event) -> None:
+async def _sample(
+    service: Service, places: Places, number: int, lags: Lags, ended: asyncio.Event
+) -> None:
     database = await asyncpg.connect(**database_arguments(service.settings))
     try:
         async with service.stack.client() as web:
             while not ended.is_set():
                 try:
-                    await _sample_once(service, web, database, service.customers[number], lags)
+                    customer = service.customers[number]
+                    await _sample_once(service, places, web, database, customer, lags)
                 except httpx.HTTPStatusError as error:
                     if error.response.status_code != OVERLOADED:
                         raise
@@ -135,6 +139,7 @@ async def _sample(service: Service, number: int, lags: Lags, ended: asyncio.Even
 
 async def _sample_once(
     service: Service,
+    places: Places,
     web: httpx.AsyncClient,
     database: asyncpg.Connection,
     customer: Customer,
@@ -150,7 +155,7 @@ async def _sample_once(
     version = changed.raise_for_status().json()["version"]
     await asyncio.gather(
         _note(lags.view_ms, answered_at, _in_view(database, order_id, version)),
-        _note(lags.redis_ms, answered_at, _in_redis(service, order_id, version)),
+        _note(lags.redis_ms, answered_at, _in_redis(service, places.order(order_id), version)),
     )
 
 
@@ -180,14 +185,10 @@ def _in_view(
     return shown
 
 
-def _in_redis(service: Service, order_id: UUID, version: int) -> Callable[[], Awaitable[bool]]:
+def _in_redis(service: Service, place: Place, version: int) -> Callable[[], Awaitable[bool]]:
     """Nothing there is as good: whoever reads then goes to PostgreSQL."""
-    place: Place | None = None
 
     async def shown() -> bool:
-        nonlocal place
-        if place is None:
-            place = Places(str(await read_incarnation(service.database))).order(order_id)
         value = await service.redis.get(place.entry)
         return not isinstance(value, bytes) or decode_order(place, value).version >= version
 
