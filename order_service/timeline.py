@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from msgspec.json import Encoder
+
 from order_service.domain import money
 from order_service.domain.events import NoteVisibility, OrderEvent, OrderNoteAdded, OrderPlaced
 from order_service.errors import UnreadableEvent
@@ -18,6 +20,9 @@ from order_service.representation import time_text
 
 Viewer = Literal["owner", "staff"]
 _MINOR = "_minor"
+
+# To bytes; not orjson, which refuses integers beyond 64 bits, as a stored event may have them.
+encode = Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,9 @@ the lock go, so what the first was told about is not forgotten.
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import asyncpg
 from sqlalchemy import TextClause, text
@@ -17,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from order_service import failpoints
 from order_service import settings as limits
 from order_service.cache import OrderCache
+from order_service.db import FAILURES
 from order_service.log.reading import read_partition
 from projections.projection import Projection, Rows, Target
 from projections.registry import PROJECTIONS
@@ -54,6 +57,12 @@ _MOVE = text(
 _SUSPECT = text(
     "UPDATE checkpoints SET suspect_position = :suspect, suspect_tries = :tries "
     "WHERE name = :name AND generation = :generation AND partition = :partition"
+)
+# Nothing where the checkpoint, or the next worker's suspicion, has gone on meanwhile.
+_SURVIVED = text(
+    "UPDATE checkpoints SET suspect_tries = suspect_tries - 1 "
+    "WHERE name = :name AND generation = :generation AND partition = :partition "
+    "AND suspect_position = :suspect AND suspect_tries = :tries"
 )
 # xmax: the last transaction that has locked this version of the row; is it still at work? Then it
 # is among those that the snapshot names, or younger than all that it knows. (When transaction ids
@@ -117,6 +126,8 @@ class Pauses:
         self._pauses.clear()
 
 
+Noted = dict[str, Any]  # a checkpoint, the event that is suspected there, and the tries so far
+
 pauses = Pauses()  # of this worker process
 
 
@@ -177,7 +188,8 @@ async def _batch(
     engine: AsyncEngine, projection: Projection, partition: int, careful: bool
 ) -> Rows | None:
     """Rows for the cache; None if the checkpoint is not ours to move."""
-    noted = singly = False
+    singly = False
+    noted: Noted | None = None
     while True:  # at most three times: to note a suspect, in one piece, and event by event
         try:
             async with engine.begin() as connection:
@@ -187,17 +199,20 @@ async def _batch(
                 if held.head <= held.position:
                     return {}
                 one = careful or held.suspect_position is not None
-                if one and not noted:
+                if one and noted is None:
                     # Committed before the event is tried: if that kills us, the count stands.
-                    await _note_suspect(connection, held)
-                    noted = True
+                    noted = await _note_suspect(connection, held)
                     continue
                 limit = 1 if one else limits.ADVANCE_BATCH_EVENTS
                 return await _apply(connection, held, limit, singly)
-        except DBAPIError as error:
-            if singly or not is_data_error(error):
-                raise
-            singly = True
+        except BaseException as error:
+            if isinstance(error, DBAPIError) and not singly and is_data_error(error):
+                singly = True
+                continue
+            # A MemoryError may well be the event's own.
+            if noted is not None and not isinstance(error, MemoryError):
+                await _note_survival(engine, noted)
+            raise
 
 
 async def _apply(connection: AsyncConnection, held: Held, limit: int, singly: bool) -> Rows:
@@ -258,10 +273,19 @@ async def move(connection: AsyncConnection, target: Target, up_to: int) -> None:
     await connection.execute(_MOVE, target.identity | {"up_to": up_to})
 
 
-async def _note_suspect(connection: AsyncConnection, held: Held) -> None:
+async def _note_suspect(connection: AsyncConnection, held: Held) -> Noted:
     tries = held.suspect_tries + 1 if held.suspected else 1
-    suspect = {"suspect": held.position + 1, "tries": tries}
-    await connection.execute(_SUSPECT, held.target.identity | suspect)
+    noted = held.target.identity | {"suspect": held.position + 1, "tries": tries}
+    await connection.execute(_SUSPECT, noted)
+    return noted
+
+
+async def _note_survival(engine: AsyncEngine, noted: Noted) -> None:
+    """The try that was noted does not count: it failed, and nobody died of it. Or an event would be
+    parked that is not to blame, for a read model that is locked or a database that is away."""
+    with suppress(*FAILURES):  # then it counts, and the next ones are taken back
+        async with engine.begin() as connection:
+            await connection.execute(_SURVIVED, noted)
 
 
 async def _park_suspect(connection: AsyncConnection, held: Held) -> None:

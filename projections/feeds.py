@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
-import orjson
 from fastapi.sse import format_sse_event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -20,7 +19,7 @@ from order_service.errors import UnreadableEvent
 from order_service.log import reading
 from order_service.log.codec import StoredEvent
 from order_service.shared_loads import SharedLoads
-from order_service.timeline import origin_of, recorded_as_json
+from order_service.timeline import encode, origin_of, recorded_as_json
 from projections.log_watch import LogWatch
 from projections.order_log import Seen
 
@@ -164,7 +163,7 @@ class LogFeed:
 
 
 def _shown(event: StoredEvent, content: dict[str, Any] | None, **around: str) -> Shown:
-    data = None if content is None else orjson.dumps(around | content).decode()
+    data = None if content is None else encode(around | content).decode()
     return Shown(event.version, event.position, event.type, data)
 
 

@@ -30,7 +30,7 @@ from order_service.log.codec import RecordedEvent, StoredEvent, decode
 from order_service.log.event_log import EventLog
 from order_service.log.fold import fold_stored
 from order_service.representation import document, time_text
-from order_service.timeline import Viewer, actor_as_json, recorded_as_json, visibility
+from order_service.timeline import Viewer, actor_as_json, encode, recorded_as_json, visibility
 from projections.diff import changes
 from projections.order_log import read_seen
 
@@ -90,7 +90,7 @@ async def get_events(
     shown = (recorded_as_json(event, seen.currency, seen.viewer) for event in page)
     following = page[-1].version if len(stored) > limit else None
     content = {"events": [e for e in shown if e is not None], "next_after_version": following}
-    return json_answer(content, headers=PRIVATE)
+    return Response(encode(content), 200, PRIVATE, "application/json")
 
 
 # --- differences ----------------------------------------------------------------------------------

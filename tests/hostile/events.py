@@ -35,3 +35,7 @@ HOSTILE_EVENTS: list[RawEvent] = [
     _raw("ShipmentDelivered", {"shipment_id": _NOWHERE}),
     _raw("RefundCompleted", {"refund_id": _NOWHERE, "provider_reference": None}),
 ]  # fmt: skip
+# Numbers that no 64 bits hold, with what is shown of them: they can be read, and are.
+LARGE_EVENTS: list[tuple[RawEvent, int]] = [
+    (_line(quantity=n), n) for n in (2**63, 2**64, -(2**63) - 1, 10**40)
+]

@@ -7,11 +7,12 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.cache import OrderCache
 from order_service.domain.events import OrderPlaced
-from order_service.settings import Settings
+from order_service.settings import SUSPECT_TRIES_MAX, Settings
 from projections import dead_letters
 from projections.advance import advance
 from projections.registry import PROJECTIONS
@@ -163,6 +164,27 @@ async def test_a_redelivered_task_for_harmless_events_leaves_no_suspicion(
     suspects = "SELECT DISTINCT suspect_position, suspect_tries FROM checkpoints"
     assert await rows(web_engine, suspects) == [(None, 0)]
     assert await rows(web_engine, POSITIONS) == [(3,), (0,), (0,), (0,)]
+
+
+async def test_an_event_is_not_to_blame_for_a_read_model_that_cannot_be_written(
+    web_engine: AsyncEngine,
+    projector_engine: AsyncEngine,
+    cache: OrderCache,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """F17, F42: however often its task is delivered again, since nobody has died of it."""
+    monkeypatch.setattr("order_service.settings.ADVANCE_BACKOFF_S", (0.0,))
+    order_id = await given_order(web_engine, PLACED)
+    await run(projector_engine, "ALTER TABLE read_models.order_view_1 RENAME TO away")
+    for _ in range(SUSPECT_TRIES_MAX + 2):
+        with pytest.raises(ProgrammingError):
+            await advance(projector_engine, cache, "order_view", 0, redelivered=True)
+    await run(projector_engine, "ALTER TABLE read_models.away RENAME TO order_view_1")
+
+    await advance(projector_engine, cache, "order_view", 0, redelivered=True)
+
+    assert await rows(web_engine, PARKED) == []
+    assert await rows(web_engine, ORDERS) == [(order_id, "PENDING", 1)]
 
 
 # --- retry and skip -------------------------------------------------------------------------------

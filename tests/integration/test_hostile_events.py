@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service import settings as limits
 from tests.accounts import Account
 from tests.given_log import given_order
-from tests.hostile.events import HOSTILE_EVENTS
+from tests.hostile.events import HOSTILE_EVENTS, LARGE_EVENTS
 from tests.orders import change, place, problem
 from tests.read_side import ReadSide
+from tests.sse import listening
 
 
 async def test_an_order_with_a_hostile_event_is_served_as_it_was_before(
@@ -44,3 +45,20 @@ async def test_an_order_with_a_hostile_event_is_served_as_it_was_before(
     listed = await web.get(f"/orders/user/{owner.user_id}/?limit=200", headers=owner.headers)
     assert [order["version"] for order in listed.json()] == [1] * (len(orders) + 1)
     assert good.json() in listed.json()
+
+
+async def test_a_number_beyond_64_bits_is_shown_as_it_is(
+    web: httpx.AsyncClient, owner: Account, web_engine: AsyncEngine
+) -> None:
+    for event, number in LARGE_EVENTS:
+        path = (order := await place(web, owner)).headers["location"]
+        await given_order(web_engine, event, stream_id=UUID(order.json()["id"]), expected=1)
+
+        read = await web.get(path, headers=owner.headers)
+        events = await web.get(f"{path}events/", headers=owner.headers)
+        async with listening(web, f"{path}stream?since=1", owner.headers) as reader:
+            [sent] = await reader.take(1)
+
+        assert read.json()["items"][-1]["quantity"] == number
+        assert events.json()["events"][-1]["data"]["line"]["quantity"] == number
+        assert sent.data["data"]["line"]["quantity"] == number
