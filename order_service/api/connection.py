@@ -19,7 +19,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from order_service import settings as constants
 from order_service.api import middleware
@@ -50,6 +50,7 @@ class Connection(HttpToolsProtocol):
         self._awaited_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._pause: asyncio.TimerHandle | None = None
+        self._at_work: RequestResponseCycle | None = None
         self._shed: Shed | None = getattr(self.app, "shed", None)
 
     # --- what the server calls --------------------------------------------------------------------
@@ -62,6 +63,10 @@ class Connection(HttpToolsProtocol):
             self._look()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        # Of requests that came behind one another uvicorn tells the last one only; the one at work
+        # would go on writing to what is closed.
+        if self._at_work is not None:
+            self._at_work.disconnected = True
         for timer in (self._timer, self._pause):
             if timer is not None:
                 timer.cancel()
@@ -127,6 +132,10 @@ class Connection(HttpToolsProtocol):
         path = self.url.partition(b"?")[0].decode("latin-1")
         host = self.client[0] if self.client else None
         return self._shed(self.parser.get_method().decode(), path, host, self.headers)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._at_work = cycle
+        super()._start_asgi_task(cycle, app)
 
     # --- what is done about it --------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from order_service.stack import commands, venv
-from order_service.stack.state import DEFAULT_STATE, StackError, State
+from order_service.stack.state import DEFAULT_STATE, State
 
 CLI_WORDS = (
     *("web", "relay", "consumer", "worker", "flower"),
@@ -144,10 +144,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except StackError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    commands.end_with(main)

@@ -5,7 +5,7 @@ rest of stack.
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,6 +16,18 @@ from order_service.stack.venv import IN_CONTAINER
 
 LOG_LINES = 40
 FOLLOW_POLL_S = 0.25
+
+
+def end_with(main: Callable[[Sequence[str]], int]) -> NoReturn:
+    """The process ends with what `main` makes of its arguments; 1, with a message, for a
+    StackError."""
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except StackError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def ps(state: State) -> int:

@@ -5,17 +5,16 @@ The yardsticks are served as the web role is: `bare`, FastAPI routes that answer
 each of them and the service its turn, on a service that has caught up; every answer is checked.
 """
 
-import argparse
 import asyncio
 import json
 import signal
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from order_service.stack.state import StackError
+from order_service.stack.commands import end_with
+from tests import words
 from tests.benchmarks import machine, wrk, yardsticks
 from tests.benchmarks.cases import CASES, Wanted, prepare
 from tests.benchmarks.figures import Figure, report
@@ -91,12 +90,7 @@ def _print(result: dict[str, Any], figures: Sequence[Figure]) -> None:
 
 
 def _parse(arguments: Sequence[str]) -> tuple[Wanted, list[str], Path | None]:
-    parser = argparse.ArgumentParser(
-        prog="./entrypoint.sh bench",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = words.parser("bench", __doc__)
     of = f"of {', '.join(NAMES)}, or what comes before the hyphen; default: {', '.join(DEFAULT)}"
     add = parser.add_argument
     add("names", nargs="*", metavar="NAME", help=of)
@@ -107,19 +101,10 @@ def _parse(arguments: Sequence[str]) -> tuple[Wanted, list[str], Path | None]:
     add("--rate", type=float, metavar="N", help="orders/s of sustained and lag; default: found")
     add("--json", type=Path, metavar="FILE", help="the same as data")
     given = parser.parse_args(arguments)
-    names = [n for n in NAMES if any(n == g or n.startswith(f"{g}-") for g in given.names)]
-    unknown = [g for g in given.names if not any(n == g or n.startswith(f"{g}-") for n in NAMES)]
-    if unknown:
-        parser.error(f"no benchmark {', '.join(unknown)}: expected any of {', '.join(NAMES)}")
+    names = words.chosen(parser, "benchmark", given.names, NAMES)
     wanted = Wanted(given.seconds, given.rounds, given.orders, given.events, given.rate)
     return wanted, names or list(DEFAULT), given.json
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except StackError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    end_with(main)

@@ -78,9 +78,11 @@ async def _once(url: str, kind: Kind) -> None:
         await loop.sock_connect(held, (address.hostname, address.port))
         await loop.sock_sendall(held, kind.begins)
         if kind.reads:
+            # What had arrived before a reset can be read for hours; the reset itself shows here.
             while await loop.sock_recv(held, 1):
                 await asyncio.sleep(BYTE_EVERY_S)
-            return
+                if held.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                    return
         dripping = asyncio.create_task(_drip(held, kind.drips))
         try:
             while await loop.sock_recv(held, 65_536):

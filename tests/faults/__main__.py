@@ -6,24 +6,24 @@ A row holds its fault for 10 seconds; F57 draws rows from the seed for 10 minute
 promises were broken gets the next ones a fresh stack; its journal and logs are kept.
 """
 
-import argparse
 import asyncio
 import json
 import logging
 import random
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from order_service.stack.state import StackError
+from order_service.stack.commands import end_with
+from tests import words
 from tests.faults.bench import Bench, running_bench, say
 from tests.faults.engine import Engine, Result
+from tests.faults.loads import LOADS
 from tests.faults.rows import Row, all_rows
 from tests.faults.rows_everything import EVERYTHING
 from tests.faults.table import table
@@ -39,6 +39,7 @@ class Wanted:
     rows: Sequence[Row]
     seed: int
     minutes: float | None  # of each row; None: once
+    again: str  # what repeats it, beside the rows
     file: Path | None
 
 
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
         wanted.file.write_text(json.dumps(found, indent=1) + "\n")
     broken = [result.row for result in results if result.broken]
     if broken:
-        print(f"\nagain: ./entrypoint.sh faults {' '.join(broken)} --seed {wanted.seed}")
+        print(f"\nagain: ./entrypoint.sh faults {' '.join(broken)} {wanted.again}")
     return 1 if broken else 0
 
 
@@ -95,34 +96,24 @@ def _keep_evidence(bench: Bench) -> None:
 
 
 def _parse(arguments: Sequence[str]) -> Wanted:
-    parser = argparse.ArgumentParser(
-        prog="./entrypoint.sh faults",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = words.parser("faults", __doc__)
     known = all_rows()
     titles = "; ".join(f"{name}: {row.title}" for name, row in known.items())
     add = parser.add_argument
     add("rows", nargs="*", metavar="ROW", help=f"all but F57 if none is named. {titles}")
+    loads = "; ".join(f"{name}: {load.title}" for name, load in LOADS.items())
+    add("--load", choices=LOADS, help=f"of every row; default: mix, or the row's own. {loads}")
     add("--seed", type=int, metavar="N", help="of load and rows; default: drawn, and printed")
     add("--minutes", type=float, metavar="N", help="of each row; default: one run of it")
     add("--json", type=Path, metavar="FILE", help="the same as data")
     given = parser.parse_args(arguments)
     wanted = given.rows or [name for name in known if name != EVERYTHING]
-    names = [n for n in known if any(n == w or n.startswith(f"{w}-") for w in wanted)]
-    unknown = [w for w in wanted if not any(n == w or n.startswith(f"{w}-") for n in known)]
-    if unknown:
-        parser.error(f"no row {', '.join(unknown)}: expected any of {', '.join(known)}")
+    names = words.chosen(parser, "row", wanted, known)
     seed = random.randrange(SEED_MAX) if given.seed is None else given.seed
-    return Wanted([known[name] for name in names], seed, given.minutes, given.json)
+    rows = [known[n] if given.load is None else replace(known[n], load=given.load) for n in names]
+    again = f"--seed {seed}" + (f" --load {given.load}" if given.load else "")
+    return Wanted(rows, seed, given.minutes, again, given.json)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except StackError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    end_with(main)

@@ -220,7 +220,7 @@ async def running_bench(seed: int, hold_s: float) -> AsyncIterator[Bench]:
         await tap.open()
         tail = Tail(database_arguments(settings), redis)
         exits.push_async_callback(tail.close)
-        tail.open()
+        tail.follow()
         shop = Shop(f"http://127.0.0.1:{proxies['web'].port}", journal, seed)
         exits.push_async_callback(shop.client.aclose)
         await shop.enter_people()

@@ -19,6 +19,7 @@ from projections.verify import Findings, verify_cache, verify_partition
 from tests.faults import check
 from tests.faults.bench import Bench
 from tests.faults.journal import Attempt
+from tests.faults.loads import LOADS
 from tests.faults.quiet import NotQuiet, until_quiet
 from tests.faults.rows import Row, inject
 from tests.faults.shopper import REQUEST_TIMEOUT_S, StaleRead
@@ -93,12 +94,19 @@ class Engine:
     async def _hurt(self, row: Row, result: Result) -> float:
         """The row's fault has come and gone under load, and the load goes well again; returns when
         it was healed, in monotonic seconds."""
-        self.bench.shop.open()
+        shop = self.bench.shop
+        load = shop.load = LOADS[row.load]
+        shop.open()
         healed_s = time.monotonic()
         try:
             await self._acknowledged(WARM_COMMANDS)
+            await self.bench.add_events(load.backlog)
+            if load.pauses:
+                await shop.close()
             await inject(self.bench, row)
             healed_s = time.monotonic()
+            if load.pauses:
+                shop.open()
             await self._acknowledged(RECOVERED_COMMANDS)
         # Deliberately everything: whatever a row finds wrong, or stumbles over, is a finding.
         except Exception as error:

@@ -8,9 +8,11 @@ from order_service import broker
 from order_service.settings import Settings
 from tests.faults import tap
 from tests.faults.bench import Bench
+from tests.faults.following import AWAY
 
 ROLES = ("web", "relay", "consumer", "worker", "flower", "postgres", "redis", "rabbitmq")
 RECOVERY_S = 90.0  # after a fault, with the backlog that the load has made meanwhile
+DRAINED_PER_S = 1_000  # events of a backlog, at the least
 LOOK_S = 0.1
 CLIENT_TIMEOUT_S = 5.0
 _BEHIND = """
@@ -25,15 +27,17 @@ class NotQuiet(AssertionError):
 
 
 async def until_quiet(bench: Bench, steady_s: float) -> None:
-    """Returns once all has been quiet for `steady_s`; raises NotQuiet after RECOVERY_S."""
-    deadline = time.monotonic() + RECOVERY_S
+    """Returns once all has been quiet for `steady_s`; raises NotQuiet after RECOVERY_S and what
+    the load's backlog takes."""
+    limit_s = RECOVERY_S + bench.shop.load.backlog / DRAINED_PER_S
+    deadline = time.monotonic() + limit_s
     quiet_since = None
     while quiet_since is None or time.monotonic() - quiet_since < steady_s:
         missing = await _missing(bench)
         if not missing:
             quiet_since = quiet_since or time.monotonic()
         elif time.monotonic() > deadline:
-            raise NotQuiet(f"O3: not quiet {RECOVERY_S:.0f} s after the fault: {missing}")
+            raise NotQuiet(f"O3: not quiet {limit_s:.0f} s after the fault: {missing}")
         else:
             quiet_since = None
         await asyncio.sleep(LOOK_S)
@@ -46,8 +50,7 @@ async def _missing(bench: Bench) -> str:
     try:
         async with asyncio.timeout(CLIENT_TIMEOUT_S):
             return await _lag(bench) or await _waiting(bench) or await _not_ready(bench)
-    # Deliberately everything: what the drivers say of a server that is not back yet.
-    except Exception as error:
+    except AWAY as error:
         return repr(error)
 
 
@@ -72,6 +75,6 @@ async def _waiting(bench: Bench) -> str:
             if found.message_count or not found.consumer_count:
                 return f"{name}: {found.message_count} wait, {found.consumer_count} consume"
     finally:
-        with suppress(Exception):
+        with suppress(*AWAY):
             await connection.close()
     return ""

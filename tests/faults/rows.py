@@ -20,6 +20,7 @@ class Row:
     `stale_reads`: Redis hangs or is cut off meanwhile, so old contents may be seen until then.
     `silence`: the web process itself hangs meanwhile, so requests may go without an answer.
     `publishes_fail`: RabbitMQ fails meanwhile, so that events may appear out of order.
+    `load`: of LOADS, where the row is about a certain one.
     """
 
     name: str
@@ -28,18 +29,19 @@ class Row:
     stale_reads: bool = False
     silence: bool = False
     publishes_fail: bool = False
+    load: str = "mix"
 
 
 ROWS: dict[str, Row] = {}
 
 
-def row(name: str, title: str, **excuses: bool) -> Callable[[Inject], Inject]:
+def row(name: str, title: str, *, load: str = "mix", **excuses: bool) -> Callable[[Inject], Inject]:
     """Enters the decorated function as that row; `excuses` are those of Row. Variants are called
     F08-crash, F08-end ..."""
 
     def enter(inject: Inject) -> Inject:
         assert name not in ROWS, f"two rows {name}"
-        ROWS[name] = Row(name, title, inject, **excuses)
+        ROWS[name] = Row(name, title, inject, load=load, **excuses)
         return inject
 
     return enter

@@ -101,7 +101,7 @@ async def web_paused(bench: Bench) -> None:
         bench.signal_all("web", SIGCONT)
 
 
-@row("F04", "Web workers are told to stop, in turn")
+@row("F04", "Web workers are told to stop, in turn", load="L2")
 async def web_rolling_stop(bench: Bench) -> None:
     attempts = bench.journal.attempts
     began = len(attempts)
@@ -288,7 +288,7 @@ async def cores_taken(bench: Bench) -> None:
                 os.sched_setaffinity(pid, before)
 
 
-@row("F54", "Every read model is rebuilt while relay and workers are killed")
+@row("F54", "Every read model is rebuilt while relay and workers are killed", load="L1")
 async def replayed(bench: Bench) -> None:
     replaying = asyncio.create_task(asyncio.to_thread(bench.stack.run, "replay", "--all"))
     while not replaying.done():

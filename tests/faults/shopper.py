@@ -19,16 +19,14 @@ import httpx
 
 from order_service.ids import order_id_of_key
 from tests.faults.journal import Attempt, Journal
+from tests.faults.loads import LOADS, SHOPPERS_EACH_MAX
 
 PASSWORD = "a-long-enough-passphrase"
 PEOPLE = 4
 RACERS = 3  # changes that insist on one version at the same time
-SHOPPERS_EACH = 2  # of one person: they meet on the same orders
 REQUEST_TIMEOUT_S = 15.0  # longer than any deadline of the service
-THINK_S = 0.01  # the pace of the load
 RETRY_S = 0.1
 GIVE_UP_S = 0.005  # a client that does not wait for its answer waits so long
-REMEMBERED_ORDERS = 50  # of each person; older ones are left alone
 STATUS_AFTER = {"PENDING": "PAID", "PAID": "SHIPPED", "SHIPPED": "DELIVERED"}
 REFUSED = 400
 FAILED = 500
@@ -49,9 +47,9 @@ class Person:
     headers: Mapping[str, str]
     orders: list[SeenOrder] = field(default_factory=list)
 
-    def remember(self, order: SeenOrder) -> None:
+    def remember(self, order: SeenOrder, at_most: int) -> None:
         self.orders.append(order)
-        del self.orders[:-REMEMBERED_ORDERS]
+        del self.orders[:-at_most]
 
 
 @dataclass(frozen=True)
@@ -63,16 +61,17 @@ class StaleRead:
 
 
 class Shop:
-    """The people, and what they noticed. `impatience`: the part of requests whose client goes away
-    before the answer."""
+    """The people, and what they noticed. `load`: how they shop from the next `open` on;
+    `impatience`: the part of requests whose client goes away before the answer."""
 
     def __init__(self, url: str, journal: Journal, seed: int) -> None:
-        limits = httpx.Limits(max_connections=PEOPLE * SHOPPERS_EACH * RACERS)
+        limits = httpx.Limits(max_connections=PEOPLE * SHOPPERS_EACH_MAX * RACERS)
         self.client = httpx.AsyncClient(base_url=url, timeout=REQUEST_TIMEOUT_S, limits=limits)
         self.journal = journal
         self.people: list[Person] = []
         self.stale: list[StaleRead] = []
         self.wrong: list[str] = []
+        self.load = LOADS["mix"]
         self.impatience = 0.0
         self._rng = random.Random(seed)
         self._closing = asyncio.Event()
@@ -95,7 +94,7 @@ class Shop:
     def open(self) -> None:
         """Everybody shops from now on."""
         self._closing.clear()
-        for person in self.people * SHOPPERS_EACH:
+        for person in self.people * self.load.shoppers_each:
             rng = random.Random(self._rng.random())
             self._shopping.append(asyncio.create_task(self._shop(person, rng)))
 
@@ -106,15 +105,17 @@ class Shop:
         await asyncio.gather(*shopping)
 
     async def _shop(self, person: Person, rng: random.Random) -> None:
-        acts: dict[Callable[[Person, random.Random], Awaitable[None]], int] = {
-            self._read: 12, self._read_foreign: 1, self._list: 1,
-            self._place: 3, self._set_status: 4, self._edit: 3, self._race: 1,
+        acts: dict[str, Callable[[Person, random.Random], Awaitable[None]]] = {
+            "read": self._read, "read_foreign": self._read_foreign, "list": self._list,
+            "place": self._place, "set_status": self._set_status, "edit": self._edit,
+            "race": self._race,
         }  # fmt: skip
+        load = self.load
         await self._place(person, rng)
         while not self._closing.is_set():
-            [act] = rng.choices([*acts], [*acts.values()])
-            await act(person, rng)
-            await asyncio.sleep(THINK_S)
+            [act] = rng.choices([*load.acts], [*load.acts.values()])
+            await acts[act](person, rng)
+            await asyncio.sleep(load.think_s)
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -131,7 +132,8 @@ class Shop:
         answer = await self._insist(person, wanted, rng)
         if answer is not None and answer.status_code < REFUSED:
             shown = answer.json()
-            person.remember(SeenOrder(UUID(shown["id"]), shown["version"], shown["status"]))
+            order = SeenOrder(UUID(shown["id"]), shown["version"], shown["status"])
+            person.remember(order, self.load.remembered_orders)
 
     async def _set_status(self, person: Person, rng: random.Random) -> None:
         order = _pick(person, rng)

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from order_service.cache_entries import Place, Places, decode_order
 from order_service.db import read_incarnation
+from tests.faults.following import AWAY, Following
 
 LOOK_S = 0.05
 BATCH = 1_000
@@ -32,40 +33,29 @@ ON m.name = 'order_view' AND v.generation = m.live_generation WHERE v.order_id =
 _STORED = "SELECT stream_id, max(version) FROM events WHERE stream_id = ANY ($1) GROUP BY stream_id"
 
 
-class Tail:
+class Tail(Following):
     """`seen`: partition to the ids of the events that were read, from position 1 on."""
 
+    again_s = LOOK_S
+
     def __init__(self, database: dict[str, Any], redis: Redis) -> None:
+        super().__init__()
         self._database = database
         self._redis = redis
         self.seen: dict[int, list[UUID]] = {}
         self.wrong: list[str] = []
         self._newest: dict[UUID, None] = {}  # an ordered set
         self._shown: dict[tuple[str, UUID], int] = {}
-        self._following: asyncio.Task[None] | None = None
 
-    def open(self) -> None:
-        self._following = asyncio.create_task(self._follow())
-
-    async def close(self) -> None:
-        if self._following is not None:
-            self._following.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._following
-
-    async def _follow(self) -> None:
-        while True:
-            # Deliberately everything: what the drivers say of a server that is being hurt.
-            with suppress(Exception):
-                connection = await asyncpg.connect(**self._database, timeout=LIMIT_S)
-                # A crash of PostgreSQL may take the last commits of the read models, which wait for
-                # no disk: only the log's may not be lost.
-                self._shown = {k: v for k, v in self._shown.items() if k[0] != TABLE}
-                try:
-                    await self._look(connection)
-                finally:
-                    connection.terminate()
-            await asyncio.sleep(LOOK_S)
+    async def look(self) -> None:
+        connection = await asyncpg.connect(**self._database, timeout=LIMIT_S)
+        # A crash of PostgreSQL may take the last commits of the read models, which wait for no
+        # disk: only the log's may not be lost.
+        self._shown = {k: v for k, v in self._shown.items() if k[0] != TABLE}
+        try:
+            await self._look(connection)
+        finally:
+            connection.terminate()
 
     async def _look(self, connection: asyncpg.Connection) -> None:
         places = Places(str(await read_incarnation(connection)))
@@ -108,7 +98,7 @@ class Tail:
     async def _cached(self, places: Sequence[Place], orders: Sequence[UUID]) -> dict[UUID, int]:
         found = {}
         # Redis may be away, and rows put garbage there: this is about what is there and readable.
-        with suppress(Exception):
+        with suppress(*AWAY):
             async with asyncio.timeout(LIMIT_S / 2):
                 values = await self._redis.mget([place.entry for place in places])
             for order_id, place, value in zip(orders, places, values, strict=True):

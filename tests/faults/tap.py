@@ -10,6 +10,7 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from order_service import broker
 from order_service.settings import Settings
+from tests.faults.following import AWAY, Following
 
 QUEUE = "orders.faults-tap"  # a name that the service's own user has a right to
 RECONNECT_S = 0.2
@@ -17,7 +18,7 @@ CLOSE_S = 2.0
 PREFETCH = 1_000
 
 
-class Tap:
+class Tap(Following):
     """`published`: how often each event was; `disorder`: first appearances that came after one of
     a later version of their stream. It restores nothing that the service has to restore.
 
@@ -25,20 +26,22 @@ class Tap:
     are those that it was found to have missed at such times.
     """
 
+    again_s = RECONNECT_S
+
     def __init__(self, settings: Settings) -> None:
+        super().__init__()
         self._settings = settings
         self.published: Counter[UUID] = Counter()
         self.disorder: list[str] = []
         self.blind = False
         self.excused: set[UUID] = set()
         self._newest: dict[str, int] = {}
-        self._following: asyncio.Task[None] | None = None
         self._bound = asyncio.Event()
         self._lost = asyncio.Event()  # of the session of the moment
 
     async def open(self) -> None:
         """What is published from now on is found here, whatever becomes of RabbitMQ meanwhile."""
-        self._following = asyncio.create_task(self._follow())
+        self.follow()
         await self._bound.wait()
 
     async def rebind(self) -> None:
@@ -49,21 +52,7 @@ class Tap:
         self._lost.set()
         await self._bound.wait()
 
-    async def close(self) -> None:
-        if self._following is not None:
-            self._following.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._following
-
-    async def _follow(self) -> None:
-        while True:
-            # Deliberately everything: drivers raise their own errors, and RabbitMQ is hurt.
-            with suppress(Exception):
-                await self._session()
-            self._bound.clear()
-            await asyncio.sleep(RECONNECT_S)
-
-    async def _session(self) -> None:
+    async def look(self) -> None:
         connection = await broker.connect(self._settings, "faults-tap")
         self._lost = lost = asyncio.Event()
         connection.close_callbacks.add(lambda *_: lost.set())
@@ -77,7 +66,8 @@ class Tap:
             self._bound.set()
             await lost.wait()
         finally:
-            with suppress(Exception):
+            self._bound.clear()
+            with suppress(*AWAY):
                 async with asyncio.timeout(CLOSE_S):
                     await connection.close()
 
@@ -92,5 +82,5 @@ class Tap:
                 self.disorder.append(f"order {stream}: version {version} after {newest}")
             self._newest[stream] = max(version, newest)
         self.published[event_id] += 1
-        with suppress(Exception):  # the connection was lost: it is delivered again
+        with suppress(*AWAY):  # the connection was lost: it is delivered again
             await message.ack()

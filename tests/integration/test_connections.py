@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.responses import Response
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from order_service.api.accepting import Loop
 from order_service.api.connection import connections_max
 from order_service.settings import (
     CONNECTIONS_MAX,
@@ -30,12 +31,16 @@ LARGE = b"/large"
 LIMIT = "order_service.settings.{}"
 
 
+def plain_app() -> FastAPI:
+    app = FastAPI()
+    app.add_route(LARGE.decode(), lambda _: Response(b"x" * 8_000_000))
+    return app
+
+
 @pytest.fixture
 async def plain() -> AsyncIterator[httpx.AsyncClient]:
     """A server like ours whose application has nothing to do with it."""
-    app = FastAPI()
-    app.add_route(LARGE.decode(), lambda _: Response(b"x" * 8_000_000))
-    async with serving(app) as client:
+    async with serving(plain_app()) as client:
         yield client
 
 
@@ -177,9 +182,35 @@ async def test_who_takes_nothing_of_his_answer_is_cut_off(
             await loop.sock_sendall(deaf, GET.replace(b"/openapi.json", LARGE) + b"\r\n")
             await loop.sock_sendall(deaf, (GET + b"\r\n") * (requests - 1))
 
-            async with asyncio.timeout(10):
-                while deaf.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
-                    await asyncio.sleep(0.01)
+            await _until_reset(deaf)
+
+
+def test_who_is_cut_off_with_requests_waiting_is_no_mistake_of_ours(
+    hasty: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On the loop that serves in production: there a write to what is closed is an error."""
+
+    async def cut_off() -> None:
+        async with serving(plain_app()) as client:
+            with socket.socket() as deaf:
+                deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+                deaf.setblocking(False)
+                loop = asyncio.get_running_loop()
+                await loop.sock_connect(deaf, (client.base_url.host, client.base_url.port))
+                request = GET.replace(b"/openapi.json", LARGE) + b"\r\n"
+                await loop.sock_sendall(deaf, request * 3)
+                await _until_reset(deaf)
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(cut_off())
+
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+async def _until_reset(held: socket.socket) -> None:
+    async with asyncio.timeout(10):
+        while held.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
+            await asyncio.sleep(0.01)
 
 
 async def test_an_answer_is_never_given_to_another_request(

@@ -1,0 +1,46 @@
+"""Those who look on while servers are hurt: again and again, until they are told to stop."""
+
+import asyncio
+from contextlib import suppress
+
+import httpx
+from aiormq.exceptions import AMQPError
+from asyncpg import InternalClientError
+from redis.exceptions import RedisError
+
+from order_service.db import FAILURES
+
+# What drivers say of a server that is being hurt. RuntimeError: aiormq's and asyncpg's transports,
+# of a connection that is closing.
+AWAY: tuple[type[Exception], ...] = (
+    *FAILURES, InternalClientError, RedisError, AMQPError, httpx.TransportError, RuntimeError,
+)  # fmt: skip
+
+
+class Following:
+    """`look` is called again, `again_s` after it has met a server that was away."""
+
+    again_s: float
+
+    def __init__(self) -> None:
+        self._following: asyncio.Task[None] | None = None
+
+    def follow(self) -> None:
+        self._following = asyncio.create_task(self._follow())
+
+    async def close(self) -> None:
+        """Raises what has ended it, if anything did but this."""
+        if self._following is not None:
+            self._following.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._following
+
+    async def look(self) -> None:
+        """One session with the servers, for as long as they are there."""
+        raise NotImplementedError
+
+    async def _follow(self) -> None:
+        while True:
+            with suppress(*AWAY):
+                await self.look()
+            await asyncio.sleep(self.again_s)
