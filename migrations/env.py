@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service import logs
 from order_service.db import create_engine
+from order_service.logins import make_logins
 from order_service.settings import Settings
 
 MIGRATION_LOCK = 0x6F72646572  # "order"; advisory locks are per database
@@ -54,6 +55,7 @@ async def main() -> None:
             async with engine.connect() as connection:
                 await connection.run_sync(migrate)
                 await connection.commit()
+            await make_logins(holder, settings)
             await holder.execute(text("SELECT pg_advisory_unlock(:lock)"), {"lock": MIGRATION_LOCK})
     finally:
         await engine.dispose()

@@ -225,6 +225,9 @@ class Settings(BaseSettings):
     DB_NAME: str = "order_db"
     DB_USER: str = "order_user"
     DB_PASSWORD: Secret
+    # Of logins that `migrate` makes (`logins.py`).
+    DB_WEB_PASSWORD: Secret = ""
+    DB_PROJECTOR_PASSWORD: Secret = ""
     LOG_PARTITIONS: int = Field(
         default=4, ge=1, le=LOG_PARTITIONS_MAX
     )  # read once, by the first `migrate`

@@ -98,6 +98,8 @@ BASELINE: dict[str, tuple[str, ...]] = {
         f"{_ROLES}::test_a_role_has_these_rights_and_no_others",
         f"{_ROLES}::test_only_the_web_role_may_append_and_only_passwords_and_logins_change",
         f"{_ROLES}::test_a_process_may_have_a_login_that_can_be_its_own_role_only",
+        "tests/end_to_end/test_one_order.py"
+        "::test_each_process_enters_the_database_by_a_login_of_its_own",
         f"{_I}test_event_log.py::test_events_refuse_every_change",
         f"{_SERVERS}::test_rabbitmq_knows_no_guest_and_gives_our_user_only_what_is_ours",
         f"{_SERVERS}::test_redis_asks_for_the_password_and_keeps_nothing",

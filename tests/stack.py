@@ -5,13 +5,14 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import httpx
 
@@ -93,6 +94,21 @@ class Stack:
             finally:
                 supervisor.send_signal(signal.SIGTERM)
                 supervisor.wait(timeout=STOP_TIMEOUT_S)
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def database_arguments(settings: Mapping[str, str]) -> dict[str, Any]:
+    """For asyncpg: as DB_USER, who may do everything."""
+    return {
+        "host": settings["DB_HOST"],
+        "port": int(settings["DB_PORT"]),
+        "user": settings["DB_USER"],
+        "password": settings["DB_PASSWORD"],
+        "database": settings["DB_NAME"],
+    }
 
 
 def free_port() -> int:

@@ -28,7 +28,7 @@ For developers:
   bench [NAME ...] [--seconds N] [--json FILE]
                                    measures a stack of its own against two yardsticks; --help
                                    lists the names
-  faults [ROW ...] [--seed N] [--minutes N] [--json FILE]
+  faults [ROW ...] [--load NAME] [--seed N] [--minutes N] [--json FILE]
                                    hurts a stack of its own, row by row of the fault matrix, under
                                    load, and checks every promise; --help lists the rows
   lock [OPTIONS]                   makes requirements.lock anew from pyproject.toml; options are

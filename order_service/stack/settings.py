@@ -14,6 +14,7 @@ from order_service.stack.servers import DB_NAME, DB_USER, LOOPBACK, USER, VHOST,
 
 SETTINGS = (
     *("DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD", "LOG_PARTITIONS"),
+    *("DB_WEB_PASSWORD", "DB_PROJECTOR_PASSWORD"),
     *("REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_DB", "CACHE_TTL_SECONDS"),
     *("RABBITMQ_HOST", "RABBITMQ_PORT", "RABBITMQ_USER", "RABBITMQ_PASSWORD", "RABBITMQ_VHOST"),
     *("SECRET_KEY", "ALGORITHM", "ACCESS_TOKEN_EXPIRE_MINUTES", "REFRESH_TOKEN_EXPIRE_DAYS"),
@@ -40,7 +41,10 @@ SETTINGS = (
 )
 FLOWER_PORT = 5555
 ADDRESSES = {
-    "DB_HOST": ("DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD"),
+    "DB_HOST": (
+        *("DB_HOST", "DB_PORT", "DB_NAME", "DB_USER", "DB_PASSWORD"),
+        *("DB_WEB_PASSWORD", "DB_PROJECTOR_PASSWORD"),
+    ),
     "REDIS_HOST": ("REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD", "REDIS_DB"),
     "RABBITMQ_HOST": (
         "RABBITMQ_HOST",
@@ -50,6 +54,7 @@ ADDRESSES = {
         "RABBITMQ_VHOST",
     ),
 }
+LOGIN_PASSWORDS = ("DB_WEB_PASSWORD", "DB_PROJECTOR_PASSWORD")
 ALL_TRANSITIONS = "PAID,SHIPPED,DELIVERED,CANCELED"
 
 
@@ -66,7 +71,10 @@ def stack_settings(kept: Mapping[str, Any], environment: Mapping[str, str]) -> d
     """
     ports, secrets = kept["ports"], kept["secrets"]
     own = {
-        "DB_HOST": (LOOPBACK, ports.get("postgres"), DB_NAME, DB_USER, secrets["DB_PASSWORD"]),
+        "DB_HOST": (
+            *(LOOPBACK, ports.get("postgres"), DB_NAME, DB_USER, secrets["DB_PASSWORD"]),
+            *(secrets["DB_WEB_PASSWORD"], secrets["DB_PROJECTOR_PASSWORD"]),
+        ),
         "REDIS_HOST": (LOOPBACK, ports.get("redis"), secrets["REDIS_PASSWORD"], 0),
         "RABBITMQ_HOST": (
             LOOPBACK,
@@ -88,6 +96,20 @@ def stack_settings(kept: Mapping[str, Any], environment: Mapping[str, str]) -> d
     for host in own_servers(environment):
         settings |= dict(zip(ADDRESSES[host], map(str, own[host]), strict=True))
     return settings
+
+
+def role_settings(role: str, settings: Mapping[str, str]) -> dict[str, str]:
+    """What one role is told: where logins are made (`migrate`), all of it; elsewhere, of the
+    database's logins, the role's own alone."""
+    if role == "migrate":
+        return dict(settings)
+    login = "web" if role == "web" else "projector"
+    password = settings.get(f"DB_{login.upper()}_PASSWORD")
+    rest = {name: value for name, value in settings.items() if name not in LOGIN_PASSWORDS}
+    if not password:  # the database of somebody who has not asked for logins
+        return rest
+    name = f"{settings.get('DB_NAME', DB_NAME)}_{login}"
+    return rest | {"DB_USER": name, "DB_PASSWORD": password}
 
 
 def with_free_flower_port(settings: Mapping[str, str]) -> dict[str, str]:

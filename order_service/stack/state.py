@@ -26,6 +26,8 @@ DEFAULT_STATE = ".local"
 OUTSIDE = Path("/var/lib/order-service")  # where an unprivileged server can always go
 _PRIVATE_KEYS = (
     "DB_PASSWORD",
+    "DB_WEB_PASSWORD",
+    "DB_PROJECTOR_PASSWORD",
     "REDIS_PASSWORD",
     "RABBITMQ_PASSWORD",
     "SECRET_KEY",
@@ -57,7 +59,7 @@ class State:
         self.logs = self.path / "logs"
 
     def create(self) -> None:
-        """The folder is there afterwards, with fresh secrets if it was not there before."""
+        """The folder is there afterwards, with a fresh secret for each that it had not."""
         if self.path.is_dir() and any(self.path.iterdir()) and not self._file.exists():
             raise StackError(
                 f"{self.path} is not empty and not ours: name another folder with --state DIR."
@@ -69,15 +71,11 @@ class State:
             )
         self.logs.chmod(0o700)
         if not self._file.exists():
-            generated = {name: secrets.token_urlsafe(36) for name in _PRIVATE_KEYS}
             self._write(
-                {
-                    "instance": secrets.token_hex(16),
-                    "secrets": generated,
-                    "ports": {},
-                    "settings": {},
-                }
+                {"instance": secrets.token_hex(16), "secrets": {}, "ports": {}, "settings": {}}
             )
+        generated = {name: secrets.token_urlsafe(36) for name in _PRIVATE_KEYS}
+        self.update(secrets=generated | self.read()["secrets"])
 
     def read(self) -> dict[str, Any]:
         try:

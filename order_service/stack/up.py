@@ -16,6 +16,7 @@ from order_service.stack.settings import (
     FLOWER_PORT,
     own_servers,
     process_environment,
+    role_settings,
     stack_settings,
     with_free_flower_port,
 )
@@ -133,9 +134,10 @@ def wait_for(supervisor: Supervisor, starting: Sequence[Server]) -> None:
 
 
 def order_service_roles(state: State, port: int, settings: Mapping[str, str]) -> Roles:
-    environment = {**process_environment(settings), MARK: state.read()["instance"]}
+    mark = {MARK: state.read()["instance"]}
 
     def command(name: str, port: int | None = None, *options: str) -> Command:
+        environment = process_environment(role_settings(name, settings)) | mark
         argv = (sys.executable, "-m", "order_service.cli", name, *options)
         niceness = 0 if name in ANSWERING else BACKGROUND_NICENESS
         return Command(name, argv, environment, ROOT, port, niceness=niceness)

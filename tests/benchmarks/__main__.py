@@ -20,8 +20,8 @@ from tests.benchmarks.cases import CASES, Wanted, prepare
 from tests.benchmarks.figures import Figure, report
 from tests.benchmarks.measures import MEASURES, startup
 from tests.benchmarks.rounds import measure
-from tests.benchmarks.service import SETTINGS, opened, say
-from tests.stack import Stack, free_port, new_stack
+from tests.benchmarks.service import SETTINGS, opened
+from tests.stack import Stack, free_port, new_stack, say
 
 STARTUP = "startup"
 VERIFIED_EVENTS_MAX = 500_000  # which takes a minute

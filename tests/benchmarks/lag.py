@@ -21,8 +21,9 @@ from order_service.db import read_incarnation
 from order_service.log.reading import partition_of
 from tests.benchmarks.cases import OURS, Prepared, post
 from tests.benchmarks.figures import percentile
-from tests.benchmarks.service import Customer, Service, database_arguments, say
+from tests.benchmarks.service import SESSION, Customer, Service
 from tests.benchmarks.wrk import Answers
+from tests.stack import database_arguments, say
 
 SAMPLERS = 2
 OVERLOADED = 503
@@ -122,7 +123,7 @@ async def highest_rate(prepared: Prepared) -> float:
 async def _sample(
     service: Service, places: Places, number: int, lags: Lags, ended: asyncio.Event
 ) -> None:
-    database = await asyncpg.connect(**database_arguments(service.settings))
+    database = await asyncpg.connect(**database_arguments(service.settings), **SESSION)
     try:
         async with service.stack.client() as web:
             while not ended.is_set():

@@ -14,8 +14,7 @@ from tests.benchmarks.figures import Figure, paired, percentile
 from tests.benchmarks.lag import Trial, highest_rate, trial
 from tests.benchmarks.overload import overload, slow_clients
 from tests.benchmarks.rounds import measure
-from tests.benchmarks.service import say
-from tests.stack import Stack
+from tests.stack import Stack, say
 
 SUSTAINED_S = 10.0  # at least, of a round at a fixed rate
 EVENTS_PER_BASKET = 4

@@ -9,9 +9,9 @@ from dataclasses import replace
 from tests.benchmarks.cases import CASES, OURS, Prepared, Wanted
 from tests.benchmarks.figures import Figure, paired
 from tests.benchmarks.rounds import Turn, spent
-from tests.benchmarks.service import say
 from tests.benchmarks.slow import holding_on, kinds
 from tests.benchmarks.wrk import Load
+from tests.stack import say
 
 OVERLOAD = 2.0  # times the most that it can do
 OVERLOAD_CONNECTIONS = 1_024

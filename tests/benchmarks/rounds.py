@@ -8,8 +8,8 @@ from statistics import median
 from tests.benchmarks.cases import CONTENDERS, OURS, Case, Prepared
 from tests.benchmarks.figures import Figure, paired
 from tests.benchmarks.processes import Usage
-from tests.benchmarks.service import say
 from tests.benchmarks.wrk import Answers, WrongAnswers
+from tests.stack import say
 
 WARM_UP_S = 1.0
 LOG_SHOWN = 5_000  # characters of the web's log, where an answer was wrong

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import shlex
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,7 +22,7 @@ from tests.benchmarks.data import SKUS, Generator
 from tests.benchmarks.processes import Usage
 from tests.benchmarks.wrk import Wrk
 from tests.benchmarks.yardsticks import Yardstick
-from tests.stack import ROOT, Stack
+from tests.stack import ROOT, Stack, database_arguments, say
 
 # One web process and a limit that is counted but never reached; tokens outlive a long run.
 SETTINGS = {
@@ -42,6 +41,7 @@ ORDER = json.dumps({"items": ITEMS}).encode()
 LIVES = ((), ("PAID",), ("PAID", "SHIPPED"), ("PAID", "SHIPPED", "DELIVERED"), ("CANCELED",))
 PENDING = 0
 LIVE_FILL_ORDERS_MAX = 50_000  # more than that are made visible by a replay
+SESSION = {"server_settings": {"application_name": "bench", "jit": "off"}}
 DRAIN_LIMIT_S = 1_800.0
 DRAIN_POLL_S = 0.02
 WATCH_S = 0.5
@@ -51,10 +51,6 @@ JOIN partitions p ON p.partition = c.partition LEFT JOIN read_models m ON m.name
 WHERE c.name = 'relay' OR c.generation = m.live_generation
 """
 _EVENTS = "SELECT sum(position)::bigint FROM partitions"
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
@@ -205,25 +201,13 @@ class Service:
             return str(connection.server_properties["version"])
 
 
-def database_arguments(settings: Mapping[str, str]) -> dict[str, Any]:
-    """For asyncpg: as DB_USER, who may do everything."""
-    return {
-        "host": settings["DB_HOST"],
-        "port": int(settings["DB_PORT"]),
-        "user": settings["DB_USER"],
-        "password": settings["DB_PASSWORD"],
-        "database": settings["DB_NAME"],
-        "server_settings": {"application_name": "bench", "jit": "off"},
-    }
-
-
 @asynccontextmanager
 async def opened(stack: Stack, wrk: Wrk) -> AsyncIterator[Service]:
     """The clients of a stack that is up."""
     settings: dict[str, Any] = State(stack.state).read()["settings"]
     async with AsyncExitStack() as clients:
         web = await clients.enter_async_context(stack.client())
-        database = await asyncpg.connect(**database_arguments(settings))
+        database = await asyncpg.connect(**database_arguments(settings), **SESSION)
         clients.push_async_callback(database.close)
         redis = Redis(
             host=settings["REDIS_HOST"],

@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 
-from tests.stack import Stack
+from order_service.stack.state import State
+from tests.stack import Stack, database_arguments
 
 PASSWORD = "a-long-enough-passphrase"
 ITEMS = [{"sku": "PEN", "quantity": 2, "unit_price": "9.99"}]
@@ -118,3 +120,23 @@ async def test_staff_are_made_on_the_command_line(stack: Stack, client: httpx.As
     )
 
     assert report.status_code == 200
+
+
+async def test_each_process_enters_the_database_by_a_login_of_its_own(stack: Stack) -> None:
+    connection = await asyncpg.connect(**database_arguments(State(stack.state).read()["settings"]))
+    try:
+        sessions = await connection.fetch(
+            "SELECT DISTINCT application_name, usename::text FROM pg_stat_activity "
+            "WHERE application_name LIKE 'order-service-%' "
+            "OR application_name IN ('relay', 'consumer', 'worker')"
+        )
+    finally:
+        await connection.close()
+
+    assert dict(map(tuple, sessions)) == {
+        "order-service-web": "order_db_web",
+        "order-service-append": "order_db_web",
+        "relay": "order_db_projector",
+        "consumer": "order_db_projector",
+        "worker": "order_db_projector",
+    }

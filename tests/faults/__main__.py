@@ -21,12 +21,13 @@ from pathlib import Path
 
 from order_service.stack.commands import end_with
 from tests import words
-from tests.faults.bench import Bench, running_bench, say
+from tests.faults.bench import Bench, running_bench
 from tests.faults.engine import Engine, Result
 from tests.faults.loads import LOADS
 from tests.faults.rows import Row, all_rows
 from tests.faults.rows_everything import EVERYTHING
 from tests.faults.table import table
+from tests.stack import say
 
 HOLD_S = 10.0
 STEADY_S = 5.0

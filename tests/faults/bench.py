@@ -37,7 +37,7 @@ from tests.faults.tail import Tail
 from tests.faults.tap import Tap
 from tests.given_log import given_orders
 from tests.proxy import Proxy, proxy_to
-from tests.stack import Stack, free_port, new_stack
+from tests.stack import Stack, database_arguments, free_port, new_stack
 
 # Limits that are counted but never reached; two web processes, under a parent that restarts them;
 # tokens that outlive a long run.
@@ -52,10 +52,6 @@ ORDERS_TOGETHER = 50
 RABBITMQCTL_TIMEOUT_S = 60.0
 LOOK_S = 0.05
 SIGNALLED_S = 30.0
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 @dataclass
@@ -184,17 +180,6 @@ class Bench:
         """Every proxy passes everything again."""
         for proxy in (self.web, self.postgres, self.redis, self.rabbitmq):
             proxy.heal()
-
-
-def database_arguments(settings: Mapping[str, str]) -> dict[str, Any]:
-    """For asyncpg: as DB_USER, who may do everything."""
-    return {
-        "host": settings["DB_HOST"],
-        "port": int(settings["DB_PORT"]),
-        "user": settings["DB_USER"],
-        "password": settings["DB_PASSWORD"],
-        "database": settings["DB_NAME"],
-    }
 
 
 @asynccontextmanager

@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from tests.faults.bench import Bench, database_arguments
+from tests.faults.bench import Bench
 from tests.pipeline import eventually
+from tests.stack import database_arguments
 
 RELAYED = "SELECT sum(position)::bigint AS positions FROM checkpoints WHERE name = 'relay'"
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 
 import psutil
 
-from tests.faults.bench import Bench, say
+from tests.faults.bench import Bench
 from tests.faults.following import AWAY
 from tests.faults.rows import ROWS, inject, row
+from tests.stack import say
 
 EVERYTHING = "F57"
 PICK_S = 10.0

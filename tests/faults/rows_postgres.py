@@ -14,7 +14,7 @@ from functools import partial
 import asyncpg
 import psutil
 
-from tests.faults.bench import Bench, database_arguments
+from tests.faults.bench import Bench
 from tests.faults.holding import (
     every,
     locked,
@@ -24,6 +24,7 @@ from tests.faults.holding import (
     postgres_answers,
 )
 from tests.faults.rows import row
+from tests.stack import database_arguments
 
 RESET_EVERY_S = 2.0
 LOSE_A_REPLY_EVERY_S = 0.2

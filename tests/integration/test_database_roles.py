@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Iterator
-from uuid import uuid4
 
 import asyncpg
 import pytest
 from sqlalchemy import text
 
 from order_service.db import FAILURES, PROJECTOR, WEB, Role, check_role, create_engine
+from order_service.logins import login_of, make_logins
 from order_service.settings import Settings
 from tests.conftest import run_sql
 
@@ -41,6 +41,17 @@ RIGHTS = {
     },
 }
 COLUMNS = {"users": ["password_hash"], "refresh_tokens": ["revoked_at", "used_at"]}
+# What a login must not do even as its own role.
+ALTER = ("ALTER TABLE events ADD x int", "DROP TABLE partitions", "CREATE TABLE public.x ()")
+FORBIDDEN = {
+    WEB: (
+        *ALTER,
+        "DELETE FROM read_models.order_view",
+        "UPDATE checkpoints SET position = 0",
+        "ALTER TABLE read_models.order_view ADD x int",
+    ),
+    PROJECTOR: (*ALTER, "SELECT FROM users", "SELECT FROM refresh_tokens"),
+}
 PASSWORD = "a-long-enough-passphrase"
 
 
@@ -103,14 +114,21 @@ async def test_only_the_web_role_may_append_and_only_passwords_and_logins_change
 def login(
     settings: Settings, request: pytest.FixtureRequest
 ) -> Iterator[tuple[Settings, Role, Role]]:
-    """Settings with a login that is a member of one role only, as README says; that role, and the
+    """Settings with the login that `migrate` makes for one role, made twice; that role, and the
     other."""
     own, other = request.param
-    name = f"login_{uuid4().hex[:8]}"
-    statement = f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}' IN ROLE {own}"
-    asyncio.run(run_sql(settings, statement))
+    for password in ("an-older-password", PASSWORD):
+        asyncio.run(make(settings, {f"DB_{own[6:].upper()}_PASSWORD": password}))
+    name = login_of(own, settings.DB_NAME)
     yield settings.model_copy(update={"DB_USER": name, "DB_PASSWORD": PASSWORD}), own, other
     asyncio.run(run_sql(settings, f"DROP ROLE {name}"))
+
+
+async def make(settings: Settings, passwords: dict[str, str]) -> None:
+    engine = create_engine(settings, None, application_name="test")
+    async with engine.begin() as connection:
+        await make_logins(connection, settings.model_copy(update=passwords))
+    await engine.dispose()
 
 
 async def test_a_process_may_have_a_login_that_can_be_its_own_role_only(
@@ -127,6 +145,10 @@ async def test_a_process_may_have_a_login_that_can_be_its_own_role_only(
         await connection.execute(text("SET ROLE NONE"))  # what it entered as may do no more
         with pytest.raises(FAILURES, match="permission denied"):
             await connection.execute(text("UPDATE events SET type = 'x'"))
+    for statement in FORBIDDEN[own]:
+        with pytest.raises(FAILURES, match=r"permission denied|must be owner"):
+            async with engine.connect() as connection:
+                await connection.execute(text(statement))
     await engine.dispose()
 
     stranger = create_engine(settings, other, application_name="test")

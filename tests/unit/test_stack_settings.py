@@ -1,6 +1,8 @@
 """What the stack tells its roles, and that it knows the same names as they do."""
 
 from order_service import broker
+from order_service.db import PROJECTOR, WEB
+from order_service.logins import login_of
 from order_service.settings import Settings
 from order_service.stack import up
 from order_service.stack.commands import take_state
@@ -9,6 +11,7 @@ from order_service.stack.settings import (
     as_exports,
     command_settings,
     own_servers,
+    role_settings,
     stack_settings,
 )
 
@@ -16,6 +19,8 @@ KEPT = {
     "ports": {"postgres": 20001, "redis": 20002, "rabbitmq": 20003},
     "secrets": {
         "DB_PASSWORD": "db",
+        "DB_WEB_PASSWORD": "web",
+        "DB_PROJECTOR_PASSWORD": "projector",
         "REDIS_PASSWORD": "redis",
         "RABBITMQ_PASSWORD": "rabbit",
         "SECRET_KEY": "kept",
@@ -55,6 +60,30 @@ def test_other_settings_of_the_environment_hold() -> None:
     assert settings["RATE_LIMIT"] == "5/minute"
     assert settings["SECRET_KEY"] == "given"
     assert settings["SELF_SERVICE_TRANSITIONS"] == "PAID,SHIPPED,DELIVERED,CANCELED"
+
+
+def test_each_role_is_told_its_own_login_to_the_database_and_no_other() -> None:
+    settings = stack_settings(KEPT, {})
+
+    told = {role: role_settings(role, settings) for role in ("web", "relay", "flower", "migrate")}
+
+    assert {role: (t["DB_USER"], t["DB_PASSWORD"]) for role, t in told.items()} == {
+        "web": (login_of(WEB, "order_db"), "web"),
+        "relay": (login_of(PROJECTOR, "order_db"), "projector"),
+        "flower": (login_of(PROJECTOR, "order_db"), "projector"),
+        "migrate": ("order_user", "db"),
+    }
+    assert [r for r, t in told.items() if {"DB_WEB_PASSWORD", "DB_PROJECTOR_PASSWORD"} & {*t}] == [
+        "migrate"
+    ]
+
+
+def test_a_database_that_was_given_without_logins_is_entered_as_it_was_given() -> None:
+    given = {"DB_HOST": "db", "DB_USER": "owner", "DB_PASSWORD": "theirs"}
+
+    told = role_settings("web", stack_settings(KEPT, given))
+
+    assert (told["DB_USER"], told["DB_PASSWORD"]) == ("owner", "theirs")
 
 
 def test_a_command_speaks_to_the_running_stack_and_may_set_the_rest() -> None:
