@@ -200,9 +200,9 @@ async def test_steps_are_taken_in_the_documented_order(settings: Settings, redis
 async def test_the_documentation_loads_nothing_from_elsewhere(web: httpx.AsyncClient) -> None:
     page = await web.get("/docs")
 
-    assert (
-        page.headers["content-security-policy"] == middleware.DOCS_CONTENT_SECURITY_POLICY.decode()
-    )
+    for directive in page.headers["content-security-policy"].split("; "):
+        for allowed in directive.split()[1:]:
+            assert re.fullmatch(r"'none'|'self'|'unsafe-inline'|data:", allowed), directive
     sources = re.findall(r'(?:src|href)="([^"]*)"', page.text)
     assert len(sources) == 4
     for source in sources:
