@@ -13,6 +13,7 @@ import asyncio
 import logging
 import os
 import signal
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -24,6 +25,9 @@ from sqlalchemy import URL, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
+from sqlalchemy.util import await_only
+from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty
 
 from order_service import settings as limits
 from order_service.settings import Settings
@@ -59,6 +63,49 @@ class Incarnation(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.copy}.{self.timeline}"
+
+
+class Turns(AsyncAdaptedQueue[ConnectionPoolEntry]):
+    """A pool's free connections: whoever has waited longest is served first.
+
+    asyncio.Queue gives what a waiter was woken for to anybody who asks before he runs, and he
+    begins anew behind all others: where 64 readers share 10 connections, some waited until their
+    time was up and were answered 503.
+    """
+
+    def __init__(self, maxsize: int = 0, use_lifo: bool = False) -> None:
+        super().__init__(maxsize, use_lifo)
+        self._waiting: deque[asyncio.Future[ConnectionPoolEntry]] = deque()
+
+    def get(self, block: bool = True, timeout: float | None = None) -> ConnectionPoolEntry:
+        if not block or not (self._waiting or self.empty()):
+            return self.get_nowait()
+        return await_only(self._in_turn(timeout))
+
+    def put_nowait(self, item: ConnectionPoolEntry) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(item)
+                return
+        super().put_nowait(item)
+
+    async def _in_turn(self, timeout_s: float | None) -> ConnectionPoolEntry:
+        turn: asyncio.Future[ConnectionPoolEntry] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self.put_nowait(turn.result())  # given in the very moment that it gave up
+            if isinstance(error, TimeoutError):
+                raise Empty from error
+            raise
+
+
+class _Pool(AsyncAdaptedQueuePool):
+    _queue_class = Turns
 
 
 def database_url(settings: Settings) -> URL:
@@ -109,6 +156,7 @@ def create_engine(
     }
     engine = create_async_engine(
         database_url(settings),
+        poolclass=_Pool,
         pool_size=pool_size,
         max_overflow=0,
         hide_parameters=True,  # an error's text ends up in logs
