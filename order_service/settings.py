@@ -183,6 +183,14 @@ REFRESH_REUSE_GRACE_S = 10
 TOKEN_LEEWAY_S = 5  # between the clocks of two web processes
 TOKENS_REMEMBERED_MAX = 4_096  # verified access tokens in the memory of one web process
 
+# --- demo -----------------------------------------------------------------------------------------
+DEMO_TIMEOUT_S = 20.0  # longer than a command may take, so that its outcome is told
+DEMO_SHARE_OF_LIMIT = 0.8  # of the rate limit: the rest is for others at its address
+DEMO_LIVING_MAX = 1_000  # orders that live at once; more are not placed before some have ended
+DEMO_NEW_SHARE = 0.2  # of the commands that place an order, while there are to be more
+DEMO_ORDERS_MAX = 1_000_000
+DEMO_CUSTOMERS_MAX = 1_000
+
 _EXAMPLE_SECRETS = re.compile(r"change[-_]?me|(your[-_]?)?secret([-_]?key)?", re.IGNORECASE)
 Status = Literal["PAID", "SHIPPED", "DELIVERED", "CANCELED"]
 

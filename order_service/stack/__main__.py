@@ -22,6 +22,7 @@ One role, or one command on a running stack, with the settings of the stack in D
   status                              heads, checkpoints, lag, generations, parked streams
   dead-letters list|show|retry|skip   events that a projection could not apply
   create-user --role staff ...        an account with more rights than registration gives
+  demo [--rate N] [--orders N]        fills the running service with orders that live
   `./entrypoint.sh WORD --help` tells the rest.
 
 For developers:
@@ -46,7 +47,7 @@ from order_service.stack.state import DEFAULT_STATE, StackError, State
 
 CLI_WORDS = (
     *("web", "relay", "consumer", "worker", "flower"),
-    *("migrate", "replay", "verify", "status", "dead-letters", "create-user"),
+    *("migrate", "replay", "verify", "status", "dead-letters", "create-user", "demo"),
 )
 
 
