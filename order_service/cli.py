@@ -164,6 +164,12 @@ _WORDS: dict[str, tuple[str, Complete]] = {
         "fill the running service with orders that live",
         _command("order_service.demo.command"),
     ),
+    "doctor": ("what is wrong here, and what to do", _command("projections.doctor.command")),
+    "orders": (
+        "list, show, compare orders; as of any moment",
+        _command("projections.orders_command"),
+    ),
+    "events": ("follow the log as it grows", _command("projections.events_command")),
     "replay": ("rebuild read models from the log, under traffic", _command("projections.replay")),
     "verify": ("compare read models and cache with the log", _command("projections.verify")),
     "status": ("how far relay and projections are", _command("projections.status")),
@@ -194,4 +200,7 @@ def _role(run: RoleRun) -> Run:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # how some words are ended
+        sys.exit(130)

@@ -81,6 +81,8 @@ PROGRESS_INTERVAL_S = 0.5
 PROGRESS_LINE_S = 5.0  # where standard error is no terminal
 DDL_LOCK_TIMEOUT_MS = 100
 DDL_RETRIES_MAX = 50
+STATUS_WATCH_S = 2.0
+STATUS_WATCH_MIN_S = 0.1
 
 # --- Redis ----------------------------------------------------------------------------------------
 REDIS_TIMEOUT_S = 0.1
@@ -123,6 +125,7 @@ TOKEN_LENGTH_MAX = 2_048
 CONSISTENCY_TOKENS_MAX = LOG_PARTITIONS_MAX  # in one request: one a partition says it all
 LIST_LIMIT_DEFAULT = 50
 LIST_LIMIT_MAX = 200
+ORDERS_SHOWN_MAX = 10_000  # by one command at a terminal
 TIMELINE_LIMIT_DEFAULT = 200
 TIMELINE_LIMIT_MAX = 500
 LIST_TOTAL_MAX = 10_000  # counted no further
@@ -182,6 +185,14 @@ HASH_QUEUE_MAX = 64
 REFRESH_REUSE_GRACE_S = 10
 TOKEN_LEEWAY_S = 5  # between the clocks of two web processes
 TOKENS_REMEMBERED_MAX = 4_096  # verified access tokens in the memory of one web process
+
+# --- doctor ---------------------------------------------------------------------------------------
+DOCTOR_TIMEOUT_S = 10.0  # for one server's answers
+DOCTOR_LAG_S = 10.0  # more than any batch takes
+DOCTOR_CLOCK_S = 1.0  # a fifth of TOKEN_LEEWAY_S
+DOCTOR_FULL = 0.8  # of the connections that PostgreSQL allows
+DOCTOR_DISK_SHARE = 0.1
+DOCTOR_DISK_BYTES = 1024**3
 
 # --- demo -----------------------------------------------------------------------------------------
 DEMO_TIMEOUT_S = 20.0  # longer than a command may take, so that its outcome is told

@@ -48,6 +48,7 @@ from order_service.stack.state import DEFAULT_STATE, StackError, State
 CLI_WORDS = (
     *("web", "relay", "consumer", "worker", "flower"),
     *("migrate", "replay", "verify", "status", "dead-letters", "create-user", "demo"),
+    *("orders", "events", "doctor"),
 )
 
 
