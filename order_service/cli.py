@@ -63,13 +63,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser(asked: str = "") -> argparse.ArgumentParser:
-    """Knows every word by name, and the options of the one that is asked for."""
+def whole_parser() -> argparse.ArgumentParser:
+    """Knows all options of every word: all is imported."""
+    return _parser(*_WORDS)
+
+
+def _parser(*asked: str) -> argparse.ArgumentParser:
+    """Knows every word by name, and the options of those that are asked for."""
     parser = argparse.ArgumentParser(prog="entrypoint.sh")
     words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
     for name, (summary, complete) in _WORDS.items():
         added = words.add_parser(name, help=summary, description=summary)
-        if name == asked:
+        if name in asked:
             added.set_defaults(run=complete(added))
     return parser
 

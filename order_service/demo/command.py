@@ -17,11 +17,9 @@ from order_service.demo.client import Client, NoAnswer, Refused
 from order_service.demo.shop import Shop
 from order_service.settings import Settings
 
-WEB_URL = "ORDER_SERVICE_URL"  # of the stack that is meant: entrypoint.sh sets it
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    here = os.environ.get(WEB_URL, "http://127.0.0.1:8000")
+    here = os.environ.get(limits.WEB_URL, "http://127.0.0.1:8000")
     parser.add_argument("--url", default=here, help="the running service (%(default)s)")
     parser.add_argument("--rate", type=_rate, default=5.0, help="commands a second (%(default)s)")
     parser.add_argument(

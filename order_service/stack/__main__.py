@@ -34,6 +34,8 @@ For developers:
                                    load, and checks every promise; --help lists the rows
   lock [OPTIONS]                   makes requirements.lock anew from pyproject.toml; options are
                                    those of `uv pip compile`: --upgrade, --upgrade-package NAME
+  completion bash|zsh              what the shell offers on Tab; read it by
+                                   `source <(./entrypoint.sh completion bash)`
   help                             this text
 """
 
@@ -105,6 +107,10 @@ def _reset(arguments: Sequence[str]) -> int:
     return commands.reset(State(_parser("reset").parse_args(arguments).state))
 
 
+def _completion(arguments: Sequence[str]) -> int:
+    return commands.completion(arguments, tuple(WORDS))
+
+
 def _help(_: Sequence[str]) -> int:
     print(__doc__)
     return 0
@@ -121,6 +127,7 @@ WORDS: dict[str, tuple[Callable[[Sequence[str]], int], str | None]] = {
     "bench": (_bench, "development"),
     "faults": (_faults, "development"),
     "lock": (_lock, "servers"),
+    "completion": (_completion, "run"),
     "help": (_help, None),
 }
 

@@ -15,7 +15,7 @@ from order_service.stack.settings import as_exports, command_settings, process_e
 from order_service.stack.state import DEFAULT_STATE, ROOT, StackError, State
 from order_service.stack.venv import IN_CONTAINER
 
-WEB_URL = "ORDER_SERVICE_URL"  # an environment name of ours, as IN_CONTAINER
+WEB_URL = "ORDER_SERVICE_URL"  # as in order_service.settings; a test compares the two
 LOG_LINES = 40
 FOLLOW_POLL_S = 0.25
 
@@ -59,6 +59,13 @@ def reset(state: State) -> int:
         state.wipe()
     print(f"removed {state.path}")
     return 0
+
+
+def completion(arguments: Sequence[str], words: Sequence[str]) -> NoReturn:
+    """Becomes `order_service.completion SHELL WORD ...`; needs no stack and no settings."""
+    os.chdir(ROOT)
+    argv = [sys.executable, "-m", "order_service.completion", *arguments[:1], *words]
+    os.execv(sys.executable, argv)
 
 
 def run_role(word: str, arguments: Sequence[str]) -> NoReturn:

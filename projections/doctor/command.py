@@ -6,17 +6,16 @@ import json
 import os
 from dataclasses import asdict
 
+from order_service import settings as limits
 from order_service.columns import aligned
 from order_service.settings import Settings
 from projections.doctor import machine, postgres, rabbitmq, redis
 from projections.doctor.finding import Finding
 
-WEB_URL = "ORDER_SERVICE_URL"  # of the stack that is meant: entrypoint.sh sets it
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--url", default=os.environ.get(WEB_URL), help="of the web process, to be asked, too"
+        "--url", default=os.environ.get(limits.WEB_URL), help="of the web process, to be asked, too"
     )
     parser.add_argument("--json", action="store_true", help="for programs")
 
