@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from order_service import logs
 from order_service import settings as limits
-from order_service.errors import OrderServiceError
+from order_service.errors import OrderServiceError, Unavailable
 from order_service.settings import Settings
 
 Run = Callable[[argparse.Namespace, Settings], int]
@@ -146,7 +146,13 @@ def _command(module: str) -> Complete:
             return cast(Run, found.run)
 
         async def main(arguments: argparse.Namespace, settings: Settings) -> int:
-            code: int = await found.run(arguments, settings)
+            try:
+                code: int = await found.run(arguments, settings)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                detail = f"No answer: {error}. `./entrypoint.sh doctor` tells from whom."
+                raise Unavailable("dependency-unavailable", detail) from error
             return code
 
         return lambda arguments, settings: uvloop.run(main(arguments, settings))

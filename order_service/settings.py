@@ -200,6 +200,7 @@ WEB_URL = "ORDER_SERVICE_URL"
 DEMO_TIMEOUT_S = 20.0  # longer than a command may take, so that its outcome is told
 DEMO_SHARE_OF_LIMIT = 0.8  # of the rate limit: the rest is for others at its address
 DEMO_LIVING_MAX = 1_000  # orders that live at once; more are not placed before some have ended
+DEMO_TOGETHER = 50  # orders placed by one request: also a busy machine has read them in time
 DEMO_NEW_SHARE = 0.2  # of the commands that place an order, while there are to be more
 DEMO_ORDERS_MAX = 1_000_000
 DEMO_CUSTOMERS_MAX = 1_000

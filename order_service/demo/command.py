@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
         _open(shop, arguments, settings)
         _keep_living(shop, client, arguments, began + arguments.minutes * 60)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient second one: it ends anyway
         _say("Stopped.")
     except (NoAnswer, Refused) as error:
         _say(str(error))

@@ -3,6 +3,7 @@ the rest of demo.
 """
 
 import secrets
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -90,20 +91,34 @@ class Shop:
         return self.counts.placed.total()
 
     def place_many(self, orders: int) -> None:
-        """So many orders more, by the staff for the customers, in one request for each 200."""
+        """So many orders more, by the staff for the customers, some at a time."""
         while orders > 0:
-            chosen = [self._next_order() for _ in range(min(orders, limits.BULK_ORDERS_MAX))]
+            chosen = [self._next_order() for _ in range(min(orders, limits.DEMO_TOGETHER))]
             asked = [
                 goods.body(customer.person) | {"user_id": customer.user_id}
                 for customer, goods, _ in chosen
             ]
-            assert self._staff is not None
-            answer = self._command(self._staff, "POST", "/orders/bulk/", {"orders": asked})
-            for result, (customer, goods, beginning) in zip(answer["results"], chosen, strict=True):
+            for result, (customer, goods, beginning) in zip(
+                self._place_together(asked), chosen, strict=True
+            ):
                 if "problem" in result:
                     raise Refused(result["status"], result["problem"])
                 self._begin(result["id"], customer, goods, beginning)
             orders -= len(chosen)
+
+    def _place_together(self, asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Outcomes of the orders. Some of them may find the service busy: all are sent again then,
+        under the same key, and those that were stored stay as they are."""
+        assert self._staff is not None
+        key = self._new_key()
+        for wait_s in (*limits.RECONNECT_BACKOFF_S, None):
+            answer = self._command(self._staff, "POST", "/orders/bulk/", {"orders": asked}, key)
+            results: list[dict[str, Any]] = answer["results"]
+            if wait_s is None or all(result["status"] != 503 for result in results):
+                break
+            self.client.repeated += 1
+            time.sleep(wait_s)
+        return results
 
     def go_on(self, orders: int) -> None:
         """One command: an order more, while there are to be more than were placed, or the next of
@@ -153,9 +168,14 @@ class Shop:
 
     # --- requests ---------------------------------------------------------------------------------
 
-    def _command(self, who: Account, method: str, path: str, body: object) -> Any:
+    def _new_key(self) -> str:
         self._sent += 1
-        headers = {"Idempotency-Key": f"demo-{self._mark}-{self._sent}"}
+        return f"demo-{self._mark}-{self._sent}"
+
+    def _command(
+        self, who: Account, method: str, path: str, body: object, key: str | None = None
+    ) -> Any:
+        headers = {"Idempotency-Key": key or self._new_key()}
         try:
             answer = self.client.send(method, path, body, headers | _bearer(who))
         except Refused as refused:
