@@ -9,25 +9,25 @@ for Celery, and the relay kept it in memory.
 
 import argparse
 import asyncio
-import getpass
 import os
-import secrets
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import NoReturn
+from importlib import import_module
+from inspect import iscoroutinefunction
+from typing import NoReturn, cast
 
 import uvloop
 from pydantic import ValidationError
 
 from order_service import logs
 from order_service import settings as limits
-from order_service.errors import OrderServiceError
+from order_service.errors import OrderServiceError, Unavailable
 from order_service.settings import Settings
 
 Run = Callable[[argparse.Namespace, Settings], int]
 RoleRun = Callable[[Settings, asyncio.Event], Awaitable[None]]
-CommandRun = Callable[[argparse.Namespace, Settings], Awaitable[int]]
+Complete = Callable[[argparse.ArgumentParser], Run]  # adds the word's options, gives what runs
 # How uvicorn serves us; the benchmarks' yardsticks are served so too, but for loop and protocol.
 OWN = (
     *("--loop", "order_service.api.accepting:Loop"),
@@ -63,13 +63,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser(asked: str = "") -> argparse.ArgumentParser:
-    """Knows every word by name, and the options of the one that is asked for."""
+def whole_parser() -> argparse.ArgumentParser:
+    """Knows all options of every word: all is imported."""
+    return _parser(*_WORDS)
+
+
+def _parser(*asked: str) -> argparse.ArgumentParser:
+    """Knows every word by name, and the options of those that are asked for."""
     parser = argparse.ArgumentParser(prog="entrypoint.sh")
     words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
     for name, (summary, complete) in _WORDS.items():
         added = words.add_parser(name, help=summary, description=summary)
-        if name == asked:
+        if name in asked:
             added.set_defaults(run=complete(added))
     return parser
 
@@ -130,80 +135,59 @@ def _migrate(_: argparse.ArgumentParser) -> Run:
     return lambda _, __: _become("alembic", "upgrade", "head")
 
 
-def _create_user(parser: argparse.ArgumentParser) -> Run:
-    parser.add_argument("email")
-    parser.add_argument("--role", choices=("customer", "staff", "admin"), default="customer")
-    parser.add_argument(
-        "--password-stdin", action="store_true", help="read it, instead of making one"
-    )
-    return _add_user
+def _command(module: str) -> Complete:
+    """A word of its own module, which has `add_arguments(parser)` and `run(arguments, settings)`:
+    as a coroutine, or plain where it waits for no more than one thing at a time."""
+
+    def complete(parser: argparse.ArgumentParser) -> Run:
+        found = import_module(module)
+        found.add_arguments(parser)
+        if not iscoroutinefunction(found.run):
+            return cast(Run, found.run)
+
+        async def main(arguments: argparse.Namespace, settings: Settings) -> int:
+            try:
+                code: int = await found.run(arguments, settings)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                detail = f"No answer: {error}. `./entrypoint.sh doctor` tells from whom."
+                raise Unavailable("dependency-unavailable", detail) from error
+            return code
+
+        return lambda arguments, settings: uvloop.run(main(arguments, settings))
+
+    return complete
 
 
-def _replay(parser: argparse.ArgumentParser) -> Run:
-    from projections import replay
-
-    replay.add_arguments(parser)
-    return _command(replay.run)
-
-
-def _verify(parser: argparse.ArgumentParser) -> Run:
-    from projections import verify
-
-    verify.add_arguments(parser)
-    return _command(verify.run)
-
-
-def _status(parser: argparse.ArgumentParser) -> Run:
-    from projections import status
-
-    status.add_arguments(parser)
-    return _command(status.run)
-
-
-def _dead_letters(parser: argparse.ArgumentParser) -> Run:
-    from projections import dead_letters
-
-    dead_letters.add_arguments(parser)
-    return _command(dead_letters.run)
-
-
-def _add_user(arguments: argparse.Namespace, settings: Settings) -> int:
-    from order_service.accounts.users import create_user
-    from order_service.db import WEB, create_engine
-
-    made = not arguments.password_stdin
-    password = secrets.token_urlsafe(18) if made else _read_password()
-
-    async def create() -> None:
-        engine = create_engine(settings, WEB, application_name="create-user", pool_size=1)
-        try:
-            await create_user(engine, arguments.email, password, arguments.role)
-        finally:
-            await engine.dispose()
-
-    uvloop.run(create())
-    print(f"{arguments.role} {arguments.email}" + (f" password {password}" if made else ""))
-    return 0
-
-
-def _read_password() -> str:
-    if sys.stdin.isatty():
-        return getpass.getpass()
-    return sys.stdin.readline().rstrip("\n")
-
-
-_WORDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], Run]]] = {
+_WORDS: dict[str, tuple[str, Complete]] = {
     "web": ("the HTTP API", _web),
     "relay": ("publish the log to RabbitMQ", _relay),
     "consumer": ("turn messages into tasks", _consumer),
     "worker": ("run tasks: bring read models up to date", _worker),
     "flower": ("watch the workers", _flower),
     "migrate": ("bring the database up to this code", _migrate),
-    "create-user": ("add an account of any role; prints its password", _create_user),
-    "replay": ("rebuild read models from the log, under traffic", _replay),
-    "verify": ("compare read models and cache with the log", _verify),
-    "status": ("how far relay and projections are", _status),
-    "dead-letters": ("events that a projection could not apply", _dead_letters),
+    "create-user": (
+        "add an account of any role; prints its password",
+        _command("order_service.accounts.command"),
+    ),
+    "demo": (
+        "fill the running service with orders that live",
+        _command("order_service.demo.command"),
+    ),
+    "doctor": ("what is wrong here, and what to do", _command("projections.doctor.command")),
+    "orders": (
+        "list, show, compare orders; as of any moment",
+        _command("projections.orders_command"),
+    ),
+    "events": ("follow the log as it grows", _command("projections.events_command")),
+    "replay": ("rebuild read models from the log, under traffic", _command("projections.replay")),
+    "verify": ("compare read models and cache with the log", _command("projections.verify")),
+    "status": ("how far relay and projections are", _command("projections.status")),
+    "dead-letters": (
+        "events that a projection could not apply",
+        _command("projections.dead_letters"),
+    ),
 }
 
 
@@ -226,12 +210,8 @@ def _role(run: RoleRun) -> Run:
     return start
 
 
-def _command(run: CommandRun) -> Run:
-    async def main(arguments: argparse.Namespace, settings: Settings) -> int:
-        return await run(arguments, settings)
-
-    return lambda arguments, settings: uvloop.run(main(arguments, settings))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:  # how some words are ended
+        sys.exit(130)

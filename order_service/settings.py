@@ -81,6 +81,8 @@ PROGRESS_INTERVAL_S = 0.5
 PROGRESS_LINE_S = 5.0  # where standard error is no terminal
 DDL_LOCK_TIMEOUT_MS = 100
 DDL_RETRIES_MAX = 50
+STATUS_WATCH_S = 2.0
+STATUS_WATCH_MIN_S = 0.1
 
 # --- Redis ----------------------------------------------------------------------------------------
 REDIS_TIMEOUT_S = 0.1
@@ -123,6 +125,7 @@ TOKEN_LENGTH_MAX = 2_048
 CONSISTENCY_TOKENS_MAX = LOG_PARTITIONS_MAX  # in one request: one a partition says it all
 LIST_LIMIT_DEFAULT = 50
 LIST_LIMIT_MAX = 200
+ORDERS_SHOWN_MAX = 10_000  # by one command at a terminal
 TIMELINE_LIMIT_DEFAULT = 200
 TIMELINE_LIMIT_MAX = 500
 LIST_TOTAL_MAX = 10_000  # counted no further
@@ -182,6 +185,25 @@ HASH_QUEUE_MAX = 64
 REFRESH_REUSE_GRACE_S = 10
 TOKEN_LEEWAY_S = 5  # between the clocks of two web processes
 TOKENS_REMEMBERED_MAX = 4_096  # verified access tokens in the memory of one web process
+
+# --- doctor ---------------------------------------------------------------------------------------
+DOCTOR_TIMEOUT_S = 10.0  # for one server's answers
+DOCTOR_LAG_S = 10.0  # more than any batch takes
+DOCTOR_CLOCK_S = 1.0  # a fifth of TOKEN_LEEWAY_S
+DOCTOR_FULL = 0.8  # of the connections that PostgreSQL allows
+DOCTOR_DISK_SHARE = 0.1
+DOCTOR_DISK_BYTES = 1024**3
+
+# --- demo -----------------------------------------------------------------------------------------
+# Where the web of the stack that is meant listens, if entrypoint.sh knows: not of the service.
+WEB_URL = "ORDER_SERVICE_URL"
+DEMO_TIMEOUT_S = 20.0  # longer than a command may take, so that its outcome is told
+DEMO_SHARE_OF_LIMIT = 0.8  # of the rate limit: the rest is for others at its address
+DEMO_LIVING_MAX = 1_000  # orders that live at once; more are not placed before some have ended
+DEMO_TOGETHER = 50  # orders placed by one request: also a busy machine has read them in time
+DEMO_NEW_SHARE = 0.2  # of the commands that place an order, while there are to be more
+DEMO_ORDERS_MAX = 1_000_000
+DEMO_CUSTOMERS_MAX = 1_000
 
 _EXAMPLE_SECRETS = re.compile(r"change[-_]?me|(your[-_]?)?secret([-_]?key)?", re.IGNORECASE)
 Status = Literal["PAID", "SHIPPED", "DELIVERED", "CANCELED"]

@@ -5,6 +5,7 @@ never sees half of it.
 """
 
 import argparse
+import json
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -14,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tqdm import tqdm
 
 from order_service.cache import OrderCache
+from order_service.columns import aligned
 from order_service.db import PROJECTOR, create_engine, incarnation
 from order_service.log.reading import heads, partition_of
 from order_service.redis_client import connect
@@ -156,6 +158,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         command.add_argument("stream_id", type=UUID)
         if action == "skip":
             command.add_argument("--reason", required=True)
+    for action in ("list", "show"):
+        actions.choices[action].add_argument("--json", action="store_true", help="for programs")
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -178,15 +182,9 @@ async def _run(args: argparse.Namespace, engine: AsyncEngine, cache: OrderCache)
     if args.action in ("list", "show"):
         async with engine.connect() as connection:
             if args.action == "show":
-                _print(await shown(connection, args.projection, args.stream_id))
-                return 0
-            letters = await listed(connection)
-        for letter in letters:
-            print(
-                f"{letter.name} {letter.stream_id} version {letter.version} "
-                f"(partition {letter.partition}, position {letter.position}): {letter.error}"
-            )
-        print(f"{len(letters)} parked.")
+                _print(await shown(connection, args.projection, args.stream_id), args.json)
+            else:
+                _print_all(await listed(connection), args.json)
         return 0
     if args.action == "retry-all":
         return await _retry_all(engine, cache)
@@ -209,6 +207,21 @@ async def _retry_all(engine: AsyncEngine, cache: OrderCache) -> int:
     return 0 if going_on == len(letters) else 1
 
 
-def _print(letter: Row[Any]) -> None:
+def _print(letter: Row[Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(letter._asdict(), default=str))
+        return
     for name, value in letter._mapping.items():
         print(f"{name}: {value}")
+
+
+def _print_all(letters: Sequence[Row[Any]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([letter._asdict() for letter in letters], default=str))
+        return
+    heads = ("projection", "stream", "version", "partition", "position", "parked at", "error")
+    rows = [
+        (d.name, d.stream_id, d.version, d.partition, d.position, d.parked_at, d.error)
+        for d in letters
+    ]
+    print(f"{aligned(heads, rows)}\n{len(letters)} parked.")

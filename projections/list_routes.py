@@ -71,7 +71,7 @@ async def list_all(
 
     (page, total), headers = await _freshness(request).read(order_view.NAME, wanted, read)
     envelope: dict[str, Any] = {
-        "items": [_summary(row) for row in page.rows],
+        "items": [summary(row) for row in page.rows],
         "next_cursor": cursors.encode(page.after, seal) if page.after else None,
         "prev_cursor": cursors.encode(page.before, seal) if page.before else None,
         "has_more": page.after is not None,
@@ -87,7 +87,7 @@ def _total(counted: int) -> dict[str, Any]:
     return {"count": counted, "relation": "eq"}
 
 
-def _summary(row: Row[Any]) -> dict[str, Any]:
+def summary(row: Row[Any]) -> dict[str, Any]:
     return {
         "id": str(row.order_id),
         "number": row.number,

@@ -6,14 +6,17 @@ marks say how far the build is, the catalog and `read_models` the rest.
 
 import argparse
 import asyncio
+import json
 import logging
 import multiprocessing
 import os
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext, redirect_stdout
+from dataclasses import asdict
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -64,6 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rollback", metavar="NAME", help="back to the generation before the last replay"
     )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="what is live then, for programs; the rest on standard error",
+    )
 
 
 def _positive(value: str) -> int:
@@ -84,14 +92,27 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
     try:
         await check_role(engine, PROJECTOR)
         async with _alone(engine):
-            if args.rollback:
-                return await _roll_back(engine, _projection(args.rollback))
-            return await _replay(engine, settings, _chosen(args), args.workers, args.check)
+            with redirect_stdout(sys.stderr) if args.json else nullcontext():
+                code = await _run(args, engine, settings)
+            if args.json:
+                print(json.dumps(await _live_generations(engine)))
+            return code
     except Refused as error:
         print(error, file=sys.stderr)
         return 2
     finally:
         await engine.dispose()
+
+
+async def _run(args: argparse.Namespace, engine: AsyncEngine, settings: Settings) -> int:
+    if args.rollback:
+        return await _roll_back(engine, _projection(args.rollback))
+    return await _replay(engine, settings, _chosen(args), args.workers, args.check)
+
+
+async def _live_generations(engine: AsyncEngine) -> list[dict[str, Any]]:
+    async with engine.connect() as connection:
+        return [asdict(await generations.live(connection, name)) for name in PROJECTIONS]
 
 
 def _chosen(args: argparse.Namespace) -> list[Projection]:

@@ -1,16 +1,22 @@
 """status: how far the relay and every projection have come. May import the registry."""
 
 import argparse
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
+import sys
+import time
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from order_service.db import PROJECTOR, create_engine
-from order_service.settings import Settings
+from order_service.columns import aligned
+from order_service.db import PROJECTOR, create_engine, query
+from order_service.settings import STATUS_WATCH_MIN_S, STATUS_WATCH_S, Settings
 from projections.registry import PROJECTIONS
+
+Rows = list[dict[str, Any]]
 
 # Lag in seconds: the age of the oldest event that is not done yet; 0, too, where that lies ahead of
 # the server's clock, which was set back.
@@ -40,22 +46,59 @@ _COLUMNS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--json", action="store_true", help="for programs: one line each time")
+    parser.add_argument(
+        "--watch",
+        type=_seconds,
+        nargs="?",
+        const=STATUS_WATCH_S,
+        metavar="SECONDS",
+        help=f"again and again, until Ctrl-C; every {STATUS_WATCH_S:g} s unless said otherwise",
+    )
+
+
+def _seconds(value: str) -> float:
+    seconds = float(value)
+    if not seconds >= STATUS_WATCH_MIN_S:
+        raise argparse.ArgumentTypeError(f"expected {STATUS_WATCH_MIN_S:g} or more")
+    return seconds
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """0, also where something lags: that is no fault of this command."""
     engine = create_engine(settings, PROJECTOR, application_name="status", pool_size=1)
     try:
-        async with engine.connect() as connection:
-            rows = await read(connection)
+        before = None
+        while True:
+            rows = await query(engine, read)
+            read_at = time.monotonic()
+            if before is not None:
+                _add_rates(rows, before[0], read_at - before[1])
+            before = rows, read_at
+            print(json.dumps(rows) if args.json else _screen(args, rows), flush=True)
+            if args.watch is None:
+                return 0
+            await asyncio.sleep(args.watch)
     finally:
         await engine.dispose()
-    print(json.dumps(rows) if args.json else _table(rows))
-    return 0
 
 
-async def read(connection: AsyncConnection) -> list[dict[str, Any]]:
+def _add_rates(rows: Rows, before: Rows, seconds: float) -> None:
+    """`events_per_s`, of those that were there already."""
+    key = itemgetter("name", "generation", "partition")
+    were = {key(row): row["checkpoint"] for row in before}
+    for row in rows:
+        done = row["checkpoint"] - were.get(key(row), row["checkpoint"])
+        row["events_per_s"] = round(done / seconds, 1)
+
+
+def _screen(args: argparse.Namespace, rows: Rows) -> str:
+    """Watched at a terminal it begins at the top, in place of the one before."""
+    clear = "\033[H\033[2J" if args.watch is not None and sys.stdout.isatty() else ""
+    return clear + _table(rows)
+
+
+async def read(connection: AsyncConnection) -> Rows:
     """One row a checkpoint: the relay's, then those of the live generations."""
     rows = []
     for found in await connection.execute(_STATUS):
@@ -68,12 +111,12 @@ async def read(connection: AsyncConnection) -> list[dict[str, Any]]:
     return rows
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    lines = [_COLUMNS, *([str(row[name]) for name in _COLUMNS] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(_COLUMNS))]
-    shown = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        for line in lines
-    ]
+def _table(rows: Rows) -> str:
+    heads = (*_COLUMNS, "events_per_s") if rows and "events_per_s" in rows[0] else _COLUMNS
     names = dict.fromkeys(row["name"] for row in rows if row["replay_needed"])
-    return "\n".join([*map(str.rstrip, shown), *(f"Replay needed: {name}." for name in names)])
+    return "\n".join(
+        [
+            aligned(heads, [[row[name] for name in heads] for row in rows]),
+            *(f"Replay needed: {name}." for name in names),
+        ]
+    )

@@ -7,11 +7,13 @@ rebuild, comparison and replay.
 
 import argparse
 import asyncio
+import json
 import multiprocessing
 import os
+import sys
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
@@ -19,6 +21,7 @@ from uuid import UUID
 
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from tqdm import tqdm
 
 from order_service import settings as limits
 from order_service.cache import OrderCache
@@ -260,17 +263,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="rebuild the read models and delete the cached orders that differ, then look again",
     )
+    parser.add_argument(
+        "--json", action="store_true", help="the outcome, for programs; the rest on standard error"
+    )
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """0 only if everything agrees."""
+    with redirect_stdout(sys.stderr) if args.json else nullcontext():
+        findings = await _run(args.repair, settings)
+    if args.json:
+        print(json.dumps({name: _as_json(found) for name, found in findings.items()}))
+    return 0 if all(f.agree for f in findings.values()) else 1
+
+
+def _as_json(findings: Findings) -> dict[str, Any]:
+    return {
+        "agree": findings.agree,
+        "rows": findings.rows,
+        "differ": findings.wrong,
+        "differences": [str(difference) for difference in findings.differences],
+        "parked": [str(stream) for stream in findings.parked],
+    }
+
+
+async def _run(repair: bool, settings: Settings) -> dict[str, Findings]:
     async with _servers(settings) as (engine, cache, partitions):
         findings = await _verify_all(settings, engine, cache, partitions)
-        if args.repair and any(f.wrong for f in findings.values()):
+        if repair and any(f.wrong for f in findings.values()):
             await _rebuild([name for name in PROJECTIONS if findings[name].wrong], settings)
             await _verify_cache(engine, cache, partitions, delete_wrong=True)
             findings = await _verify_all(settings, engine, cache, partitions)
-    return 0 if all(f.agree for f in findings.values()) else 1
+    return findings
 
 
 @asynccontextmanager
@@ -304,7 +328,9 @@ async def _verify_all(
 async def _rebuild(names: list[str], settings: Settings) -> None:
     if names:
         await replay.run(
-            argparse.Namespace(names=names, all=False, workers=None, check=False, rollback=None),
+            argparse.Namespace(
+                names=names, all=False, workers=None, check=False, rollback=None, json=False
+            ),
             settings,
         )
 
@@ -317,7 +343,8 @@ def _verify_read_models(settings: Settings, partitions: int) -> dict[str, Findin
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, spawn) as pool:
         tasks = [pool.submit(_verify_in_process, settings, *job, partitions) for job in jobs]
-        for (name, _), task in zip(jobs, tasks, strict=True):
+        done = tqdm(zip(jobs, tasks, strict=True), total=len(jobs), unit=" parts", disable=None)
+        for (name, _), task in done:
             part, whole = task.result(), findings[name]
             whole.rows += part.rows
             whole.wrong += part.wrong

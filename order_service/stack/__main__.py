@@ -22,6 +22,7 @@ One role, or one command on a running stack, with the settings of the stack in D
   status                              heads, checkpoints, lag, generations, parked streams
   dead-letters list|show|retry|skip   events that a projection could not apply
   create-user --role staff ...        an account with more rights than registration gives
+  demo [--rate N] [--orders N]        fills the running service with orders that live
   `./entrypoint.sh WORD --help` tells the rest.
 
 For developers:
@@ -33,6 +34,8 @@ For developers:
                                    load, and checks every promise; --help lists the rows
   lock [OPTIONS]                   makes requirements.lock anew from pyproject.toml; options are
                                    those of `uv pip compile`: --upgrade, --upgrade-package NAME
+  completion bash|zsh              what the shell offers on Tab; read it by
+                                   `source <(./entrypoint.sh completion bash)`
   help                             this text
 """
 
@@ -46,7 +49,8 @@ from order_service.stack.state import DEFAULT_STATE, State
 
 CLI_WORDS = (
     *("web", "relay", "consumer", "worker", "flower"),
-    *("migrate", "replay", "verify", "status", "dead-letters", "create-user"),
+    *("migrate", "replay", "verify", "status", "dead-letters", "create-user", "demo"),
+    *("orders", "events", "doctor"),
 )
 
 
@@ -103,6 +107,10 @@ def _reset(arguments: Sequence[str]) -> int:
     return commands.reset(State(_parser("reset").parse_args(arguments).state))
 
 
+def _completion(arguments: Sequence[str]) -> int:
+    return commands.completion(arguments, tuple(WORDS))
+
+
 def _help(_: Sequence[str]) -> int:
     print(__doc__)
     return 0
@@ -119,6 +127,7 @@ WORDS: dict[str, tuple[Callable[[Sequence[str]], int], str | None]] = {
     "bench": (_bench, "development"),
     "faults": (_faults, "development"),
     "lock": (_lock, "servers"),
+    "completion": (_completion, "run"),
     "help": (_help, None),
 }
 

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from order_service.stack.processes import end_leftovers, start_time
+from order_service.stack.servers import LOOPBACK
 from order_service.stack.settings import as_exports, command_settings, process_environment
 from order_service.stack.state import DEFAULT_STATE, ROOT, StackError, State
 from order_service.stack.venv import IN_CONTAINER
 
+WEB_URL = "ORDER_SERVICE_URL"  # as in order_service.settings; a test compares the two
 LOG_LINES = 40
 FOLLOW_POLL_S = 0.25
 
@@ -71,6 +73,13 @@ def reset(state: State) -> int:
     return 0
 
 
+def completion(arguments: Sequence[str], words: Sequence[str]) -> NoReturn:
+    """Becomes `order_service.completion SHELL WORD ...`; needs no stack and no settings."""
+    os.chdir(ROOT)
+    argv = [sys.executable, "-m", "order_service.completion", *arguments[:1], *words]
+    os.execv(sys.executable, argv)
+
+
 def run_role(word: str, arguments: Sequence[str]) -> NoReturn:
     """Becomes `order_service.cli WORD ...`, with the settings of the stack in `--state`, if one is
     meant.
@@ -78,12 +87,18 @@ def run_role(word: str, arguments: Sequence[str]) -> NoReturn:
     folder, rest = take_state(arguments)
     environment = dict(os.environ)
     if folder is not None or not (os.environ.get(IN_CONTAINER) or os.environ.get("DB_HOST")):
-        environment = process_environment(
-            command_settings(_settings(State(Path(folder or DEFAULT_STATE))), os.environ)
-        )
+        state = State(Path(folder or DEFAULT_STATE))
+        environment = process_environment(command_settings(_settings(state), os.environ))
+        environment |= _web_url(state)
     os.chdir(ROOT)
     sys.stdout.flush()
     os.execve(sys.executable, [sys.executable, "-m", "order_service.cli", word, *rest], environment)
+
+
+def _web_url(state: State) -> dict[str, str]:
+    """Where the stack's web listens, for the commands that speak to it as everybody does."""
+    ports = [p["port"] for p in state.read_processes() if p["role"] == "web"]
+    return {WEB_URL: f"http://{LOOPBACK}:{ports[0]}"} if ports else {}
 
 
 def take_state(arguments: Sequence[str]) -> tuple[str | None, list[str]]:

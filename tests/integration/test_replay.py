@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -80,10 +81,15 @@ async def test_a_live_generation_that_lags_is_overtaken(
 
 
 async def test_a_second_replay_drops_the_generation_before_the_last(
-    settings: Settings, read_side: ReadSide, orders: list[UUID]
+    settings: Settings, read_side: ReadSide, orders: list[UUID], capsys: pytest.CaptureFixture[str]
 ) -> None:
     await replayed(settings, "sales_by_day")
-    await replayed(settings, "sales_by_day")
+    capsys.readouterr()
+    await replayed(settings, "sales_by_day", "--json")
+
+    outcome = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert outcome["sales_by_day"]["live_generation"] == 3
+    assert outcome["order_view"]["live_generation"] == 1
 
     tables = [name for (name,) in await read_side.rows(TABLES) if name.startswith("sales")]
     assert tables == ["sales_by_day_2", "sales_by_day_3"]

@@ -15,9 +15,12 @@ from order_service.settings import Settings
 from projections import dead_letters, packing, status, verify
 from projections.registry import PROJECTIONS
 from projections.verify import verify_cache
+from tests.command_line import asked
 from tests.examples import CAPTURED, PAID, PLACED, USER
 from tests.given_log import POISON, RawEvent, given_order
 from tests.read_side import advance_all, rows, run, verified
+
+WAIT_S = 10
 
 
 @pytest.fixture
@@ -161,9 +164,7 @@ async def test_a_wrong_cached_order_is_found(
 
 
 async def verify_command(settings: Settings, *words: str) -> int:
-    parser = argparse.ArgumentParser()
-    verify.add_arguments(parser)
-    return await verify.run(parser.parse_args(words), settings)
+    return await asked(verify, settings, *words)
 
 
 async def test_the_command_lists_what_differs_and_mends_it(
@@ -186,7 +187,17 @@ async def test_the_command_lists_what_differs_and_mends_it(
     assert "cache: 1 rows, 1 differ" in said
 
     assert await verify_command(settings, "--repair") == 0
-    assert await verify_command(settings) == 0
+    capsys.readouterr()
+    assert await verify_command(settings, "--json") == 0
+    outcome = json.loads(capsys.readouterr().out)
+    assert set(outcome) == {*PROJECTIONS, "cache"}
+    assert outcome["customer_summary"] == {
+        "agree": True,
+        "rows": 4,
+        "differ": 0,
+        "differences": [],
+        "parked": [],
+    }
 
 
 async def test_status_tells_how_far_everything_is(
@@ -201,7 +212,7 @@ async def test_status_tells_how_far_everything_is(
     await advance_all(projector_engine, cache)
     await given_order(web_engine, PLACED, CAPTURED, partition=2)
 
-    assert await status.run(argparse.Namespace(json=True), settings) == 0
+    assert await asked(status, settings, "--json") == 0
 
     found = {(row["name"], row["partition"]): row for row in json.loads(capsys.readouterr().out)}
     assert len(found) == 16
@@ -213,6 +224,17 @@ async def test_status_tells_how_far_everything_is(
     behind = found["sales_by_day", 2]
     assert (behind["head"], behind["checkpoint"], behind["lag_events"]) == (6, 4, 2)
     assert behind["lag_s"] > 0
+
+    watching = asyncio.create_task(asked(status, settings, "--json", "--watch", "0.1"))
+    said = ""
+    async with asyncio.timeout(WAIT_S):
+        while said.count("\n") < 2:
+            await asyncio.sleep(0.02)
+            said += capsys.readouterr().out
+    watching.cancel()
+    await asyncio.wait({watching})
+    assert "events_per_s" not in said.splitlines()[0]
+    assert {row["events_per_s"] for row in json.loads(said.splitlines()[1])} == {0.0}
 
 
 async def test_dead_letters_by_command(
@@ -226,12 +248,17 @@ async def test_dead_letters_by_command(
     await advance_all(projector_engine, cache)
 
     async def command(*words: str) -> int:
-        parser = argparse.ArgumentParser()
-        dead_letters.add_arguments(parser)
-        return await dead_letters.run(parser.parse_args(words), settings)
+        return await asked(dead_letters, settings, *words)
 
     assert await command("list") == 0
     assert "3 parked." in capsys.readouterr().out
+    assert await command("list", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert {(one["name"], one["stream_id"]) for one in listed} == {
+        (name, str(bad)) for name in PROJECTIONS
+    }
+    assert await command("show", "order_view", str(bad), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["type"] == "OrderFrobnicated"
     assert await command("show", "order_view", str(bad)) == 0
     assert "type: OrderFrobnicated" in capsys.readouterr().out
     assert await command("retry", "order_view", str(bad)) == 1

@@ -1,11 +1,12 @@
 """What the stack tells its roles, and that it knows the same names as they do."""
 
 from order_service import broker
+from order_service import settings as limits
 from order_service.db import PROJECTOR, WEB
 from order_service.logins import login_of
 from order_service.settings import Settings
 from order_service.stack import up
-from order_service.stack.commands import take_state
+from order_service.stack.commands import WEB_URL, take_state
 from order_service.stack.settings import (
     SETTINGS,
     as_exports,
@@ -31,6 +32,7 @@ KEPT = {
 
 def test_the_stack_knows_every_setting_by_name() -> None:
     assert set(SETTINGS) == set(Settings.model_fields)
+    assert WEB_URL == limits.WEB_URL
 
 
 def test_the_stack_waits_for_the_queues_that_the_broker_names() -> None:

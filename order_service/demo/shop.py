@@ -1,0 +1,204 @@
+"""The demo's shop: accounts, orders, and one command after the other on those that live. May import
+the rest of demo.
+"""
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from order_service import settings as limits
+from order_service.demo.client import Client, Refused
+from order_service.demo.goods import Basket, Person, basket, person
+from order_service.demo.lives import Beginning, Life, Step, choose
+
+
+@dataclass
+class Account:
+    email: str
+    password: str
+    person: Person
+    user_id: str = ""
+    token: str = ""
+
+
+@dataclass
+class Living:
+    """An order, and what will be done to it next."""
+
+    order_id: str
+    customer: Account
+    kind: str
+    life: Life
+    step: Step
+
+
+@dataclass
+class Counts:
+    """What has come of it so far. `placed`, `ended`, `refused`: orders, by their kind of life."""
+
+    placed: Counter[str] = field(default_factory=Counter)
+    ended: Counter[str] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    problems: Counter[str] = field(default_factory=Counter)
+    commands: int = 0
+
+
+class Shop:
+    """`open` it first. Whatever it sends can be sent again: commands have keys of their own."""
+
+    def __init__(
+        self,
+        client: Client,
+        chance: Random,
+        choose_life: Callable[[Random], Beginning] = choose,
+    ) -> None:
+        self.client = client
+        self._chance = chance
+        self._choose_life = choose_life
+        self._mark = secrets.token_hex(3)
+        self._sent = 0
+        self._customers: list[Account] = []
+        self._staff: Account | None = None
+        self.living: list[Living] = []
+        self.counts = Counts()
+
+    def staff_account(self, password: str) -> Account:
+        """Whom `open` logs in as the staff: to be stored before, since nobody can register so."""
+        email = f"demo.staff.{self._mark}@example.com"
+        self._staff = Account(email, password, person(self._chance, self._mark))
+        return self._staff
+
+    def open(self, customers: int) -> None:
+        """The staff is logged in, and so many customers are registered and logged in."""
+        assert self._staff is not None
+        self._log_in(self._staff)
+        for number in range(customers):
+            somebody = person(self._chance, f"{self._mark}{number}")
+            account = Account(somebody.email, secrets.token_urlsafe(12), somebody)
+            self._register(account)
+            self._log_in(account)
+            account.user_id = self.client.send("GET", "/users/me/", None, _bearer(account))["id"]
+            self._customers.append(account)
+
+    # --- orders -----------------------------------------------------------------------------------
+
+    @property
+    def placed(self) -> int:
+        return self.counts.placed.total()
+
+    def place_many(self, orders: int) -> None:
+        """So many orders more, by the staff for the customers, some at a time."""
+        while orders > 0:
+            chosen = [self._next_order() for _ in range(min(orders, limits.DEMO_TOGETHER))]
+            asked = [
+                goods.body(customer.person) | {"user_id": customer.user_id}
+                for customer, goods, _ in chosen
+            ]
+            for result, (customer, goods, beginning) in zip(
+                self._place_together(asked), chosen, strict=True
+            ):
+                if "problem" in result:
+                    raise Refused(result["status"], result["problem"])
+                self._begin(result["id"], customer, goods, beginning)
+            orders -= len(chosen)
+
+    def _place_together(self, asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Outcomes of the orders. Some of them may find the service busy: all are sent again then,
+        under the same key, and those that were stored stay as they are."""
+        assert self._staff is not None
+        key = self._new_key()
+        for wait_s in (*limits.RECONNECT_BACKOFF_S, None):
+            answer = self._command(self._staff, "POST", "/orders/bulk/", {"orders": asked}, key)
+            results: list[dict[str, Any]] = answer["results"]
+            if wait_s is None or all(result["status"] != 503 for result in results):
+                break
+            self.client.repeated += 1
+            time.sleep(wait_s)
+        return results
+
+    def go_on(self, orders: int) -> None:
+        """One command: an order more, while there are to be more than were placed, or the next of
+        one that lives."""
+        more = self.placed < orders and len(self.living) < limits.DEMO_LIVING_MAX
+        if more and (not self.living or self._chance.random() < limits.DEMO_NEW_SHARE):
+            self.place()
+        else:
+            self.advance()
+
+    def place(self) -> None:
+        """One order more, by its customer."""
+        customer, goods, beginning = self._next_order()
+        order = self._command(customer, "POST", "/orders/", goods.body(customer.person))
+        self._begin(order["id"], customer, goods, beginning)
+
+    def advance(self) -> None:
+        """The next command on one of those that live. One that is refused, since somebody else has
+        changed the order meanwhile, ends the life."""
+        number = self._chance.randrange(len(self.living))
+        living = self.living[number]
+        step = living.step
+        who = self._staff if step.by == "staff" else living.customer
+        assert who is not None
+        path = f"/orders/{living.order_id}/{step.path}"
+        try:
+            order = self._command(who, step.method, path, step.body)
+            living.step = living.life.send(order)
+        except StopIteration:
+            self.counts.ended[living.kind] += 1
+        except Refused as refused:
+            self.counts.refused[living.kind] += 1
+            self.counts.problems[str(refused)] += 1
+        else:
+            return
+        self.living[number] = self.living[-1]
+        self.living.pop()
+
+    def _next_order(self) -> tuple[Account, Basket, Beginning]:
+        chance = self._chance
+        return chance.choice(self._customers), basket(chance), self._choose_life(chance)
+
+    def _begin(self, order_id: str, customer: Account, goods: Basket, beginning: Beginning) -> None:
+        life = beginning(goods, self._chance)
+        self.counts.placed[beginning.__name__] += 1
+        self.living.append(Living(order_id, customer, beginning.__name__, life, next(life)))
+
+    # --- requests ---------------------------------------------------------------------------------
+
+    def _new_key(self) -> str:
+        self._sent += 1
+        return f"demo-{self._mark}-{self._sent}"
+
+    def _command(
+        self, who: Account, method: str, path: str, body: object, key: str | None = None
+    ) -> Any:
+        headers = {"Idempotency-Key": key or self._new_key()}
+        try:
+            answer = self.client.send(method, path, body, headers | _bearer(who))
+        except Refused as refused:
+            if refused.status != 401:
+                raise
+            self._log_in(who)  # its token has expired: the demo has run for that long
+            answer = self.client.send(method, path, body, headers | _bearer(who))
+        self.counts.commands += 1
+        return answer
+
+    def _register(self, account: Account) -> None:
+        try:
+            self.client.send(
+                "POST", "/register/", {"email": account.email, "password": account.password}
+            )
+        except Refused as refused:
+            if refused.slug != "email-taken":  # so the answer to the first attempt was lost
+                raise
+
+    def _log_in(self, account: Account) -> None:
+        asked = {"username": account.email, "password": account.password}
+        account.token = self.client.send("POST", "/token/", asked)["access_token"]
+
+
+def _bearer(account: Account) -> dict[str, str]:
+    return {"Authorization": f"Bearer {account.token}"}

@@ -1,0 +1,125 @@
+"""The doctor: each server well, and then hurt in what it looks at."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+
+from order_service import broker
+from order_service.redis_client import connect
+from order_service.settings import Settings
+from projections.doctor import command, machine, postgres, rabbitmq, redis
+from projections.doctor.finding import Finding
+from tests.command_line import asked
+from tests.conftest import run_sql
+from tests.examples import PLACED
+from tests.given_log import POISON
+from tests.private_redis import PrivateRedis
+from tests.read_side import ReadSide
+
+
+def wrong(found: list[Finding]) -> set[str]:
+    return {one.check for one in found if one.state == "wrong"}
+
+
+async def test_postgres_well_and_hurt(
+    settings: Settings, read_side: ReadSide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    well = await postgres.check(settings)
+    await read_side.given(PLACED, POISON)
+    await read_side.advance()
+    monkeypatch.setattr("order_service.settings.DOCTOR_LAG_S", 0.0)  # the relay does not run
+    monkeypatch.setattr("order_service.settings.DOCTOR_FULL", 0.0)
+    name = settings.DB_NAME
+    await run_sql(settings, f"ALTER DATABASE {name} SET synchronous_commit = off")
+    await run_sql(settings, "UPDATE alembic_version SET version_num = '0001'", name)
+    await run_sql(settings, "UPDATE read_models SET projection_version = 99", name)
+    hurt = await postgres.check(settings)
+    nobody = await postgres.check(settings.model_copy(update={"DB_PORT": 1}))
+
+    assert wrong(well) == set()
+    assert wrong(hurt) == {
+        *("PostgreSQL connections", "PostgreSQL synchronous_commit", "schema revision"),
+        "relay lag",
+        *(f"{model} version" for model in ("order_view", "customer_summary", "sales_by_day")),
+        *(f"{m} parked streams" for m in ("order_view", "customer_summary", "sales_by_day")),
+    }
+    assert wrong(nobody) == {"PostgreSQL as order_web", "PostgreSQL as order_projector"}
+
+
+async def test_redis_well_and_hurt(tmp_path: Path) -> None:
+    server = PrivateRedis(tmp_path)
+    settings = server.settings()
+    client = connect(settings)
+    try:
+        await client.config_set("maxmemory", "64mb")
+        await client.config_set("maxmemory-policy", "allkeys-lru")
+        well = await redis.check(settings)
+        for name, value in (
+            *(("maxmemory", "0"), ("maxmemory-policy", "noeviction")),
+            *(("appendonly", "yes"), ("save", "60 1")),
+        ):
+            await client.config_set(name, value)
+        hurt = await redis.check(settings)
+        await client.execute_command("ACL", "SETUSER", "default", "-config")
+        unseen = await redis.check(settings)
+    finally:
+        await client.aclose()
+        server.kill()
+    nobody = await redis.check(settings)
+
+    assert wrong(well) == set()
+    assert wrong(hurt) == {
+        *("Redis memory", "Redis eviction", "Redis append-only file", "Redis snapshots")
+    }
+    assert [one.check for one in unseen if one.state == "unseen"] == ["Redis snapshots"]
+    assert wrong(nobody) == {"Redis"}
+
+
+async def test_rabbitmq_well_and_hurt(rabbitmq_channel: AbstractChannel) -> None:
+    settings = Settings()  # type: ignore[call-arg]
+    heard: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+    missing = await rabbitmq.check(settings)
+    hints = await broker.declare(rabbitmq_channel)
+    tasks = await rabbitmq_channel.get_queue(broker.TASK_QUEUE)
+    unread = await rabbitmq.check(settings)
+    for queue in (hints, tasks):
+        await queue.consume(heard.put)
+    well = await rabbitmq.check(settings)
+    await rabbitmq_channel.queue_delete(broker.TASK_QUEUE)
+    await rabbitmq_channel.declare_queue(broker.TASK_QUEUE, durable=False)
+    otherwise = await rabbitmq.check(settings)
+    nobody = await rabbitmq.check(settings.model_copy(update={"RABBITMQ_PORT": 1}))
+
+    hint, task = (f"queue {name}" for name in (broker.HINT_QUEUE, broker.TASK_QUEUE))
+    assert wrong(missing) == {f"exchange {broker.EVENTS_EXCHANGE}", hint, task}
+    assert wrong(unread) == {f"{hint} is read", f"{task} is read"}
+    assert wrong(well) == set()
+    assert wrong(otherwise) == {task}
+    assert "PRECONDITION_FAILED" in next(one.found for one in otherwise if one.check == task)
+    assert wrong(nobody) == {"RabbitMQ"}
+
+
+@pytest.fixture
+def rabbitmq_channel(rabbitmq: AbstractChannel) -> AbstractChannel:
+    """Under another name: the module that is tested has that one."""
+    return rabbitmq
+
+
+async def test_the_machine_is_hurt_and_the_whole_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings()  # type: ignore[call-arg]
+    monkeypatch.setattr("order_service.settings.DOCTOR_DISK_BYTES", 2**80)
+    monkeypatch.setattr("order_service.settings.CONNECTIONS_MAX", 2**40)
+    nowhere = {"DB_PORT": 1, "REDIS_PORT": 1, "RABBITMQ_PORT": 1, "FLOWER_PASSWORD": ""}
+
+    found = machine.check(settings.model_copy(update=nowhere))
+    code = await asked(command, settings.model_copy(update=nowhere), "--url", "http://127.0.0.1:1")
+
+    assert {f"disk of {Path.cwd()}", "FLOWER_PASSWORD"} <= wrong(found)
+    assert code == 1
+    said = capsys.readouterr().out
+    assert "web: See that web runs" in said
+    assert "wrong  FLOWER_PASSWORD" in said

@@ -1,0 +1,19 @@
+"""Tables at a terminal."""
+
+from order_service.columns import aligned
+
+
+def test_cells_stand_below_their_heads_and_numbers_to_the_right() -> None:
+    table = aligned(("name", "events", "lag"), [("relay", 7, None), ("order_view", 12_000, 0.5)])
+
+    assert table.splitlines() == [
+        "name        events  lag",
+        "relay            7    -",
+        "order_view   12000  0.5",
+    ]
+
+
+def test_no_cell_can_end_its_line_or_speak_to_the_terminal() -> None:
+    table = aligned(("note",), [("one\r\ntwo\x1b[2J",)])
+
+    assert table.splitlines() == ["note", r"one\r\ntwo\x1b[2J"]

@@ -1,0 +1,29 @@
+"""What the doctor makes of versions and clocks."""
+
+import pytest
+
+from projections.doctor.finding import clock, version_of
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [("7.2.4", (7, 2, 4)), ("3.10.8", (3, 10, 8)), ("17.2-alpine", (17, 2)), ("?", ())],
+)
+def test_a_version_is_the_numbers_that_it_begins_with(text: str, version: tuple[int, ...]) -> None:
+    assert version_of(text) == version
+
+
+@pytest.mark.parametrize(
+    ("theirs", "state", "found"),
+    [
+        (101.5, "ok", "0.000 s from this machine's"),  # between our two looks
+        (103.5, "wrong", "1.500 s from this machine's"),
+        (98.0, "wrong", "2.000 s from this machine's"),
+    ],
+)
+def test_what_the_question_took_is_not_held_against_a_clock(
+    theirs: float, state: str, found: str
+) -> None:
+    seen = clock("Redis", ours_before=100.0, theirs=theirs, ours_after=102.0, most_s=1.0)
+
+    assert (seen.state, seen.found) == (state, found)
