@@ -31,6 +31,8 @@ from order_service.db import PROJECTOR, create_engine, driver_connection
 from order_service.log.codec import StoredEvent
 from order_service.publishing import publish
 from order_service.settings import Settings
+from order_service.telemetry.exposition import exposed
+from order_service.telemetry.metrics import RELAY_SECONDS, RELAYED
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +79,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Publishes until `stop` is set, whatever becomes of RabbitMQ and PostgreSQL meanwhile."""
     me = uuid4()  # for all sessions: the next one need not wait for the leases of the last
     engine = create_engine(settings, PROJECTOR, application_name="relay", pool_size=1, derived=True)
+    session = partial(_session, engine, me, stop)
     try:
-        await broker.keep_connected(settings, "relay", partial(_session, engine, me, stop), stop)
+        async with exposed(settings, "relay"):
+            await broker.keep_connected(settings, "relay", session, stop)
     finally:
         await engine.dispose()
 
@@ -127,7 +131,10 @@ class Relay:
         if not rows:
             return 0
         await failpoints.reach("relay-read")
+        began = time.monotonic()
         await self._publish([StoredEvent(*row[2:]) for row in rows])
+        RELAY_SECONDS.observe(time.monotonic() - began)
+        RELAYED.add(len(rows))
         await failpoints.reach("relay-confirmed")
         await self._move(rows)
         await failpoints.reach("relay-moved")

@@ -156,6 +156,12 @@ STREAM_SEND_TIMEOUT_S = 10.0  # a client that takes nothing for so long is cut o
 STREAM_END_TIMEOUT_S = 1.0
 STREAM_TICKET_S = 30
 
+# --- metrics --------------------------------------------------------------------------------------
+METRICS_PORTS_MAX = 160  # tried by a process: as many as there may be on one machine, and some
+METRICS_CONNECTIONS_MAX = 8  # at once; one more is closed
+METRICS_HEAD_BYTES_MAX = 8 * 1024
+METRICS_TIMEOUT_S = 5.0
+
 # --- expiry of unpaid orders ----------------------------------------------------------------------
 EXPIRY_INTERVAL_S = 10.0
 EXPIRY_BATCH = 100
@@ -263,6 +269,8 @@ class Settings(BaseSettings):
     FLOWER_PORT: int = 5555
     FLOWER_USER: str = "operator"
     FLOWER_PASSWORD: Secret = ""
+    # Of the first process; each further one of this machine takes the next free port. Empty: none.
+    METRICS_ADDRESS: str = Field(default="127.0.0.1:9464", pattern=r"^(\S+:[0-9]{1,5})?$")
 
     split_transitions = field_validator("SELF_SERVICE_TRANSITIONS", mode="before")(_comma_separated)
 

@@ -22,6 +22,9 @@ from order_service import broker, failpoints
 from order_service import settings as limits
 from order_service.db import PROJECTOR, create_engine, driver_connection
 from order_service.settings import Settings
+from order_service.telemetry.exposition import exposed
+from order_service.telemetry.metrics import HINTS
+from projections import lag
 from projections.advance import Behind, behind
 from projections.registry import PROJECTIONS
 from projections.tasks import TaskSender
@@ -33,11 +36,13 @@ Arrivals = asyncio.Queue[AbstractIncomingMessage]  # bounded by the channel's pr
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Sends tasks until `stop` is set, whatever becomes of RabbitMQ and PostgreSQL meanwhile."""
-    engine = create_engine(settings, PROJECTOR, application_name="consumer", pool_size=1)
+    # One connection looks who is behind, and one whoever asks for the metrics.
+    engine = create_engine(settings, PROJECTOR, application_name="consumer", pool_size=2)
     sender = TaskSender(settings)
     try:
         session = partial(_session, engine, sender, stop)
-        await broker.keep_connected(settings, "consumer", session, stop)
+        async with exposed(settings, "consumer", partial(lag.look, engine)):
+            await broker.keep_connected(settings, "consumer", session, stop)
     finally:
         sender.close()
         await engine.dispose()
@@ -89,6 +94,7 @@ async def _forward(arrivals: Arrivals, driver: asyncpg.Connection, sender: TaskS
         await sender.send_advance({found.partition for found in sought}, request_id)
         before = now
         if message:
+            HINTS.count()
             await failpoints.reach("consumer-sent")
             await message.ack()
             # What comes meanwhile is one hint.

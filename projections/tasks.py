@@ -16,9 +16,11 @@ May import together, advance, the registry, and from order_service broker, db, c
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import groupby, product
+from time import perf_counter
 from typing import Any, TypeVar
 
 import uvloop
@@ -44,6 +46,8 @@ from order_service.cache import OrderCache
 from order_service.db import PROJECTOR, create_engine, incarnation
 from order_service.redis_client import connect
 from order_service.settings import Settings
+from order_service.telemetry.exposition import expose
+from order_service.telemetry.metrics import TASK_SECONDS, TASKS_SENT
 from projections.advance import advance as advance_projection
 from projections.registry import PROJECTIONS
 from projections.together import Together
@@ -161,34 +165,41 @@ _EXPECTED = (
 @app.task(name="advance", bind=True, throws=_EXPECTED)
 def advance(self: Task, partitions: list[int]) -> None:
     """Every projection is at the head of the partitions, or further tasks have been sent."""
-    process = _begin(self)
-    if _redelivered(self):
-        _advance_carefully(process, partitions)
-        return
-    together = Together(process.engine, process.cache, partitions)
-    something_left = process.run(together.run())
-    process.send_further([(advance_apart, pair) for pair in sorted(together.apart)])
-    logger.info("Advanced partitions %s.", partitions)
-    if something_left:
-        process.send_further([(advance, (partitions,))])
+    with _begun(self) as process:
+        if _redelivered(self):
+            _advance_carefully(process, partitions)
+            return
+        together = Together(process.engine, process.cache, partitions)
+        something_left = process.run(together.run())
+        process.send_further([(advance_apart, pair) for pair in sorted(together.apart)])
+        logger.info("Advanced partitions %s.", partitions)
+        if something_left:
+            process.send_further([(advance, (partitions,))])
 
 
 @app.task(name="advance_apart", bind=True, throws=_EXPECTED)
 def advance_apart(self: Task, projection: str, partition: int) -> None:
     """The projection is at the head of the partition, or a further task has been sent."""
-    process = _begin(self)
-    something_left = process.run(
-        advance_projection(process.engine, process.cache, projection, partition, _redelivered(self))
-    )
-    if something_left:
-        process.send_further([(advance_apart, (projection, partition))])
+    careful = _redelivered(self)
+    with _begun(self) as process:
+        something_left = process.run(
+            advance_projection(process.engine, process.cache, projection, partition, careful)
+        )
+        if something_left:
+            process.send_further([(advance_apart, (projection, partition))])
 
 
-def _begin(task: Task) -> "WorkerProcess":
+@contextmanager
+def _begun(task: Task) -> Iterator["WorkerProcess"]:
     """What the task logs, and what it sends further, bears the id of the newest request behind the
     hint that caused it (the others' rode along)."""
     logs.REQUEST_ID.set(task.request.get(REQUEST_ID))
-    return WorkerProcess.current()
+    began, outcome = perf_counter(), "failed"
+    try:
+        yield WorkerProcess.current()
+        outcome = "done"
+    finally:
+        TASK_SECONDS.observe(perf_counter() - began, task.name, outcome)
 
 
 def _advance_carefully(process: "WorkerProcess", partitions: list[int]) -> None:
@@ -244,6 +255,7 @@ class TaskSender:
         try:
             producer = self._producer or self._open()
             for task, arguments in tasks:
+                TASKS_SENT.count(task.name)
                 task.apply_async(
                     arguments,
                     producer=producer,
@@ -295,6 +307,7 @@ class WorkerProcess:
         self.sender = TaskSender(settings)
         self._redis = connect(settings)
         self._cache_ttl_s = settings.CACHE_TTL_SECONDS
+        self._metrics = self.run(expose(settings, "worker"))
         self._cache: OrderCache | None = None
 
     @classmethod
@@ -342,6 +355,8 @@ class WorkerProcess:
             self._thread.join(limits.STOP_GRACE_S)
 
     async def _close(self) -> None:
+        if self._metrics is not None:
+            self._metrics.close()
         async with asyncio.timeout(limits.STOP_GRACE_S):
             if self._cache is not None:
                 await self._cache.close()

@@ -25,6 +25,7 @@ from order_service.cache import OrderCache
 from order_service.db import driver_connection
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import fold_stored
+from order_service.telemetry.metrics import PROJECTED
 from projections.advance import pauses
 from projections.projection import Change, Projection, Rows, Target
 from projections.registry import PROJECTIONS
@@ -150,6 +151,7 @@ class Together:
             await _move(driver, spans, made)
             await failpoints.reach("advance-moved")
         await failpoints.reach("advance-committed")
+        self._count(spans)
         await self._tell(made)
         await failpoints.reach("advance-told")
         return bool(made)
@@ -187,6 +189,12 @@ class Together:
             for taken, of_it in zip(span.members, rows, strict=True):
                 made[taken.target.projection.name].append((taken.target, of_it))
         return made
+
+    def _count(self, spans: Iterable[Span]) -> None:
+        for span in spans:
+            for taken in span.members:
+                if taken.pair not in self.apart:
+                    PROJECTED.add(span.up_to - span.after, taken.target.projection.name)
 
     async def _tell(self, made: Made) -> None:
         """The cache holds nothing older than what was committed."""

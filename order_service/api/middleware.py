@@ -100,7 +100,7 @@ class Edge:
                 # the server cuts the connection, so that half an answer does not pass for a whole
                 # one
                 raise
-            answer = problems.response(problems.internal_error(), state["request_id"])
+            answer = problems.response(problems.internal_error(), state)
             await answer(scope, receive, send_with_headers)
         finally:
             _leave_work(state)
@@ -142,7 +142,7 @@ class Framing:
         if problem is not None:
             if problem.status == 413:
                 await _discard(receive)
-            await problems.response(problem, scope["state"]["request_id"])(scope, receive, send)
+            await problems.response(problem, scope["state"])(scope, receive, send)
             return
         body = _Body(receive, scope["state"], self._work, body_bytes_max)
         try:

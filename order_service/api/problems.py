@@ -71,6 +71,11 @@ class Problem(Exception):
         self.headers = dict(headers or {})
         self.members = members
 
+    @property
+    def name(self) -> str:
+        """The slug, or what a URI has for one."""
+        return self.slug.rpartition("#")[2]
+
 
 def body(problem: Problem, request_id: str) -> bytes:
     """The problem document."""
@@ -95,8 +100,10 @@ def reply(problem: Problem, request_id: str) -> Reply:
     return Reply(problem.status, headers, body(problem, request_id), MEDIA_TYPE)
 
 
-def response(problem: Problem, request_id: str) -> Response:
-    return reply(problem, request_id).response()
+def response(problem: Problem, state: dict[str, Any]) -> Response:
+    """`state`: the request's."""
+    state["problem"] = problem
+    return reply(problem, state["request_id"]).response()
 
 
 def internal_error() -> Problem:
@@ -160,7 +167,7 @@ def install(app: FastAPI) -> None:
 
 
 def answer(request: Request, problem: Problem) -> Response:
-    return response(problem, request.state.request_id)
+    return response(problem, request.scope["state"])
 
 
 async def _known(request: Request, error: Exception) -> Response:

@@ -36,6 +36,7 @@ SETTINGS = (
         "FLOWER_PORT",
         "FLOWER_USER",
         "FLOWER_PASSWORD",
+        "METRICS_ADDRESS",
     ),
 )
 FLOWER_PORT = 5555

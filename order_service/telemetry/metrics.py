@@ -44,8 +44,8 @@ APPEND_COMMANDS = Histogram(
 )
 APPENDS = Counter(
     "order_service_append_commands_total",
-    "Commands by what became of their append: won, repeated, lost (a conflict of versions), "
-    "duplicate-reference, or the code of the error.",
+    "Commands by what became of their append: stored, or the code of the error "
+    "(concurrent-update: a conflict of versions).",
     "outcome",
 )
 APPEND_QUEUE = Gauge("order_service_append_queue", "Commands that wait for their append.")
@@ -59,15 +59,12 @@ SESSIONS = Counter(
     "order_service_broker_sessions_failed_total", "Sessions that ended by an error.", "role"
 )
 HINTS = Counter("order_service_consumer_hints_total", "Messages that were turned into tasks.")
-TASKS_SENT = Counter("order_service_consumer_tasks_total", "Tasks sent to the workers.")
+TASKS_SENT = Counter("order_service_tasks_sent_total", "Tasks sent to the workers.", "task")
 TASK_SECONDS = Histogram(
     "order_service_task_seconds", "A task's time.", SECONDS, *("task", "outcome")
 )
 PROJECTED = Counter(
     "order_service_projected_events_total", "Events applied, by projection.", "projection"
-)
-PARKED = Counter(
-    "order_service_parkings_total", "Streams that were parked behind a dead letter.", "projection"
 )
 LAG_EVENTS = Gauge(
     "order_service_lag_events",

@@ -1,0 +1,44 @@
+"""Every answer of the API is counted once, with the time until it began. May import problems,
+telemetry.
+
+By route template, never by path: what is counted is bounded by what this service has. Answers that
+no route gave have names in brackets. A request whose client went away is not answered, so not
+counted.
+"""
+
+from time import perf_counter
+from typing import Any
+
+from starlette.types import Message, Scope, Send
+
+from order_service.api.problems import Problem
+from order_service.telemetry.metrics import HTTP_PROBLEMS, HTTP_SECONDS
+
+NO_ROUTE = "(none)"
+SHED = "(shed)"  # for want of room, before anything was made of it
+UNREAD = "(unread)"  # nor was it a request that could be read
+
+
+def counting(scope: Scope, send: Send) -> Send:
+    """`send`, which counts the answer as it begins."""
+    began = perf_counter()
+
+    async def send_and_count(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            route: Any = scope.get("route")
+            template = NO_ROUTE if route is None else route.path
+            HTTP_SECONDS.observe(
+                perf_counter() - began, scope["method"], template, message["status"]
+            )
+            problem: Problem | None = scope.get("state", {}).get("problem")
+            if problem is not None:
+                HTTP_PROBLEMS.count(scope["method"], template, problem.name)
+        await send(message)
+
+    return send_and_count
+
+
+def refused(method: str, route: str, problem: Problem) -> None:
+    """Before the application saw it."""
+    HTTP_SECONDS.observe(0.0, method, route, problem.status)
+    HTTP_PROBLEMS.count(method, route, problem.name)
