@@ -23,7 +23,7 @@ from order_service.accounts.refresh import RefreshTokens
 from order_service.accounts.tokens import AccessTokens
 from order_service.api import docs, health, identity, middleware, orders, problem_pages, problems
 from order_service.api.answers import RawHeader
-from order_service.api.counting import counting
+from order_service.api.counting import counting, traced
 from order_service.api.lane import FastLane, Lane
 from order_service.api.limits import Limits, address_of, admit
 from order_service.api.orders.placing import post_in_lane
@@ -40,7 +40,7 @@ from order_service.readiness import Readiness
 from order_service.redis_client import connect
 from order_service.representation import document
 from order_service.settings import Settings
-from order_service.telemetry import metrics
+from order_service.telemetry import metrics, tracing
 from order_service.telemetry.exposition import exposed
 from projections import history, streams, tickets
 from projections import routes as queries
@@ -71,6 +71,12 @@ class OrderService(FastAPI):
         return self.lane.shed(method, path, host, headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if tracing.is_on() and scope["type"] == "http":
+            await traced(self._answer, scope, receive, send)
+        else:
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not await self.lane.takes(scope, receive, send):
             await super().__call__(scope, receive, counting(scope, send))
 
@@ -138,6 +144,8 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     async with AsyncExitStack() as stack:
+        tracing.start(settings, "web")
+        stack.callback(tracing.stop)
         engine = create_engine(settings, WEB, application_name="order-service-web")
         stack.push_async_callback(engine.dispose)
         await check_role(engine, WEB)

@@ -19,6 +19,8 @@ import threading
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
+from functools import partial
 from itertools import groupby, product
 from time import perf_counter
 from typing import Any, TypeVar
@@ -46,6 +48,7 @@ from order_service.cache import OrderCache
 from order_service.db import PROJECTOR, create_engine, incarnation
 from order_service.redis_client import connect
 from order_service.settings import Settings
+from order_service.telemetry import tracing
 from order_service.telemetry.exposition import expose
 from order_service.telemetry.metrics import TASK_SECONDS, TASKS_SENT
 from projections.advance import advance as advance_projection
@@ -55,7 +58,7 @@ from projections.together import Together
 logger = logging.getLogger(__name__)
 
 Sent = tuple[Task, tuple[Any, ...]]  # with its arguments
-REQUEST_ID = "request_id"  # the header of a task's message
+REQUEST_ID, TRACEPARENT = "request_id", "traceparent"  # headers of a task's message
 SEND_ERRORS = (AMQPError, MessageNacked, KombuError, OSError)
 T = TypeVar("T")
 
@@ -194,9 +197,11 @@ def _begun(task: Task) -> Iterator["WorkerProcess"]:
     """What the task logs, and what it sends further, bears the id of the newest request behind the
     hint that caused it (the others' rode along)."""
     logs.REQUEST_ID.set(task.request.get(REQUEST_ID))
+    parent = tracing.traceparent_of(task.request.get(TRACEPARENT))
     began, outcome = perf_counter(), "failed"
     try:
-        yield WorkerProcess.current()
+        with tracing.span(f"task {task.name}", "CONSUMER", parent):
+            yield WorkerProcess.current()
         outcome = "done"
     finally:
         TASK_SECONDS.observe(perf_counter() - began, task.name, outcome)
@@ -247,7 +252,8 @@ class TaskSender:
             return
         groups = groupby(sorted(partitions), key=lambda one: one // limits.ADVANCE_PARTITIONS)
         tasks = [(advance, (list(group),)) for _, group in groups]
-        await asyncio.get_running_loop().run_in_executor(self._thread, self.send, tasks, request_id)
+        send = partial(copy_context().run, self.send, tasks, request_id)
+        await asyncio.get_running_loop().run_in_executor(self._thread, send)
 
     def send(self, tasks: Iterable[Sent], request_id: str | None = None) -> None:
         """Every task is in the queue, confirmed; else raises one of SEND_ERRORS, and all may be
@@ -259,7 +265,7 @@ class TaskSender:
                 task.apply_async(
                     arguments,
                     producer=producer,
-                    headers={REQUEST_ID: request_id},
+                    headers={REQUEST_ID: request_id, TRACEPARENT: logs.TRACEPARENT.get()},
                     retry=False,
                     mandatory=True,  # else a task for a deleted queue is confirmed and gone
                     timeout=limits.TASK_SEND_TIMEOUT_S,
@@ -308,6 +314,7 @@ class WorkerProcess:
         self._redis = connect(settings)
         self._cache_ttl_s = settings.CACHE_TTL_SECONDS
         self._metrics = self.run(expose(settings, "worker"))
+        tracing.start(settings, "worker")
         self._cache: OrderCache | None = None
 
     @classmethod
@@ -348,6 +355,7 @@ class WorkerProcess:
 
     def close(self) -> None:
         self.sender.close()
+        tracing.stop()
         try:
             self.run(self._close())
         finally:

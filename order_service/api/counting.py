@@ -9,9 +9,10 @@ counted.
 from time import perf_counter
 from typing import Any
 
-from starlette.types import Message, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from order_service.api.problems import Problem
+from order_service.telemetry import tracing
 from order_service.telemetry.metrics import HTTP_PROBLEMS, HTTP_SECONDS
 
 NO_ROUTE = "(none)"
@@ -27,15 +28,29 @@ def counting(scope: Scope, send: Send) -> Send:
         if message["type"] == "http.response.start":
             route: Any = scope.get("route")
             template = NO_ROUTE if route is None else route.path
-            HTTP_SECONDS.observe(
-                perf_counter() - began, scope["method"], template, message["status"]
-            )
+            answered(scope, template, message["status"], perf_counter() - began)
             problem: Problem | None = scope.get("state", {}).get("problem")
             if problem is not None:
                 HTTP_PROBLEMS.count(scope["method"], template, problem.name)
         await send(message)
 
     return send_and_count
+
+
+def answered(scope: Scope, route: str, status: int, seconds: float) -> None:
+    HTTP_SECONDS.observe(seconds, scope["method"], route, status)
+    if tracing.is_on():
+        tracing.answered(scope["state"]["span"], scope["method"], route, status)
+
+
+async def traced(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """What `app` answers is a span, of the client's trace if it has one."""
+    headers = dict(scope["headers"])
+    parent = tracing.traceparent_of(headers.get(b"traceparent", b"").decode("latin-1"))
+    method: str = scope["method"]
+    with tracing.span(method, "SERVER", parent, http__request__method=method) as begun:
+        scope.setdefault("state", {})["span"] = begun
+        await app(scope, receive, send)
 
 
 def refused(method: str, route: str, problem: Problem) -> None:

@@ -30,7 +30,7 @@ from order_service.api.answers import RawHeader, Reply
 from order_service.api.identity import Caller, authenticated, told
 from order_service.api.limits import UNLIMITED_PATHS, Limits, Quota, group_of, limited
 from order_service.api.work import Work, overloaded
-from order_service.telemetry.metrics import HTTP_PROBLEMS, HTTP_SECONDS
+from order_service.telemetry.metrics import HTTP_PROBLEMS
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +111,7 @@ class FastLane:
         if ordinary is None:
             return False
         began = perf_counter()
-        state = middleware.begin(scope)
+        state = middleware.begin(scope, ordinary.headers.get(b"traceparent"))
         try:
             reply = await self._reply(scope, state, receive, ordinary)
         except ClientDisconnect:
@@ -120,8 +120,7 @@ class FastLane:
         headers = reply.raw_headers()
         headers += middleware.edge_headers(scope, state)
         headers += self._cors(ordinary.headers.get(b"origin"))
-        method, route = scope["method"], ordinary.lane.route
-        HTTP_SECONDS.observe(perf_counter() - began, method, route, reply.status)
+        counting.answered(scope, ordinary.lane.route, reply.status, perf_counter() - began)
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
         return True

@@ -30,6 +30,7 @@ from order_service.api.answers import Reply
 from order_service.api.catalogue import CATALOGUE, title_of, type_of
 from order_service.db import FAILURES
 from order_service.errors import OrderServiceError
+from order_service.telemetry import tracing
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +89,8 @@ def body(problem: Problem, request_id: str) -> bytes:
         "instance": request_id,
         "request_id": request_id,
     }
+    if (trace_id := tracing.trace_id()) is not None:
+        document["trace_id"] = trace_id
     for name, value in problem.members.items():
         document[f"order_{name}" if name in _RESERVED else name] = value
     return orjson.dumps(document, default=str)

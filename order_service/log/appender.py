@@ -49,7 +49,7 @@ from order_service.log.appends import (
     recorded,
 )
 from order_service.log.fold import FoldedOrder
-from order_service.telemetry import metrics
+from order_service.telemetry import metrics, tracing
 
 logger = logging.getLogger(__name__)
 
@@ -128,8 +128,10 @@ class Appender:
         self._arrived.set()
         if self._alarm is None:
             self._alarm = loop.call_at(waiting.deadline, self._give_up)
-        # If the request is cancelled, so is this future, and nothing else.
-        return await waiting.done
+        order_id, events = str(append.stream_id), len(append.events)
+        with tracing.span("append", order__id=order_id, order__events=events):
+            # If the request is cancelled, so is this future, and nothing else.
+            return await waiting.done
 
     def _give_up(self) -> None:
         """Answers those who have waited too long.

@@ -37,6 +37,7 @@ SETTINGS = (
         "FLOWER_USER",
         "FLOWER_PASSWORD",
         "METRICS_ADDRESS",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
     ),
 )
 FLOWER_PORT = 5555
