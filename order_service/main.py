@@ -182,6 +182,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
                 "database": readiness.database(engine),
                 "broker": readiness.broker(settings),
                 "cache": readiness.cache(redis),
+                "lag": readiness.lag(engine),
             }
         )
         metrics.STREAMS_OPEN.reads(app.state.streams.count)

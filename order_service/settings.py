@@ -139,6 +139,7 @@ SHUTDOWN_GRACE_S = 10
 GC_THRESHOLDS = (10_000, 20, 20)
 VALIDATION_ERRORS_MAX = 20  # listed in one problem document
 READINESS_CHECK_TIMEOUT_S = 0.5
+READINESS_LAG_S = 30.0  # so old may be what relay or read models have not reached
 READINESS_REMEMBERED_S = 1.0  # so that probes cannot become a load
 
 # --- streams --------------------------------------------------------------------------------------
@@ -160,7 +161,7 @@ STREAM_TICKET_S = 30
 METRICS_PORTS_MAX = 160  # tried by a process: as many as there may be on one machine, and some
 METRICS_CONNECTIONS_MAX = 8  # at once; one more is closed
 METRICS_HEAD_BYTES_MAX = 8 * 1024
-METRICS_TIMEOUT_S = 5.0
+METRICS_TIMEOUT_S = 2.0
 TRACES_FLUSH_S = 2.0  # for the last of them when a process ends
 
 # --- expiry of unpaid orders ----------------------------------------------------------------------
