@@ -100,6 +100,10 @@ class OrderCache:
         if self._stale.found.is_set():
             logger.warning("Ended before Redis was told of %d changed keys.", len(self._stale))
 
+    def stale_count(self) -> int:
+        """Keys that Redis has yet to be told of."""
+        return len(self._stale)
+
     # --- orders ---
 
     async def look_up(self, order_id: UUID) -> CachedOrder | Lease | None:

@@ -17,20 +17,22 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Literal, NamedTuple, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import asyncpg
 from asyncpg import InterfaceError, PostgresError
-from sqlalchemy import URL, event, text
+from sqlalchemy import URL, Engine, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry
+from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, QueuePool
 from sqlalchemy.util import await_only
 from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty
 
 from order_service import settings as limits
 from order_service.settings import Settings
+from order_service.telemetry.instruments import Labels
+from order_service.telemetry.metrics import POOL_CONNECTIONS
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +168,24 @@ def create_engine(
     )
     if role is not None:
         _keep_to_one_incarnation(engine)
+    _ENGINES[application_name] = engine.sync_engine
     return engine
+
+
+# Of this process, by what PostgreSQL knows them as.
+_ENGINES: WeakValueDictionary[str, Engine] = WeakValueDictionary()
+
+
+def _pools() -> dict[Labels, float]:
+    found: dict[Labels, float] = {}
+    for name, engine in _ENGINES.items():
+        assert isinstance(engine.pool, QueuePool)
+        found[name, "in_use"] = engine.pool.checkedout()
+        found[name, "size"] = engine.pool.size()
+    return found
+
+
+POOL_CONNECTIONS.read = _pools
 
 
 def _keep_to_one_incarnation(engine: AsyncEngine) -> None:

@@ -30,6 +30,7 @@ from order_service.log.codec import Metadata, RecordedEvent
 from order_service.log.event_log import EventLog
 from order_service.log.fold import AnsweredCommand, FoldedOrder
 from order_service.representation import etag
+from order_service.telemetry.metrics import REPLAYS
 from order_service.timeline import recorded_as_json
 
 _VERSION = re.compile(r'(?:W/)?"([1-9][0-9]{0,9})"', re.ASCII)
@@ -287,6 +288,7 @@ async def _repeat(
     answered = order and answered_before(order, metadata, creation=creation)
     if order is None or answered is None:
         return None
+    REPLAYS.count()
     await log.refresh([order])
     if answered.version == order.version:
         return Answer(order, replayed=True)

@@ -19,6 +19,7 @@ from uuid import UUID
 CONFIGURATION = Path(str(files("order_service") / "logging.json"))
 # Of whatever runs now: set where a request or a task begins, inherited by the tasks it starts.
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+TRACEPARENT: ContextVar[str | None] = ContextVar("traceparent", default=None)  # of W3C
 USER_ID: ContextVar[UUID | None] = ContextVar("user_id", default=None)
 
 
@@ -48,6 +49,8 @@ class Line(logging.Formatter):
         for name, value in (("request_id", REQUEST_ID.get()), ("user_id", USER_ID.get())):
             if value is not None:
                 facts[name] = str(value)
+        if (traceparent := TRACEPARENT.get()) is not None:
+            facts["trace_id"] = traceparent[3:35]
         if record.exc_info:
             facts["exception"] = self.formatException(record.exc_info)
         return _for_people(facts) if self._for_people else json.dumps(facts)

@@ -23,6 +23,7 @@ from order_service.accounts.refresh import RefreshTokens
 from order_service.accounts.tokens import AccessTokens
 from order_service.api import docs, health, identity, middleware, orders, problem_pages, problems
 from order_service.api.answers import RawHeader
+from order_service.api.counting import counting, traced
 from order_service.api.lane import FastLane, Lane
 from order_service.api.limits import Limits, address_of, admit
 from order_service.api.orders.placing import post_in_lane
@@ -39,6 +40,8 @@ from order_service.readiness import Readiness
 from order_service.redis_client import connect
 from order_service.representation import document
 from order_service.settings import Settings
+from order_service.telemetry import metrics, tracing
+from order_service.telemetry.exposition import exposed
 from projections import history, streams, tickets
 from projections import routes as queries
 from projections.event_stream import Streams
@@ -50,9 +53,9 @@ from projections.tickets import Tickets
 
 # What the fast lane serves, by method and by whether the path names an order.
 LANES = {
-    ("GET", True): Lane("orders-read", get_in_lane),
-    ("PATCH", True): Lane("orders-write", patch_in_lane),
-    ("POST", False): Lane("orders-write", post_in_lane),
+    ("GET", True): Lane("orders-read", "/orders/{order_id}/", get_in_lane),
+    ("PATCH", True): Lane("orders-write", "/orders/{order_id}/", patch_in_lane),
+    ("POST", False): Lane("orders-write", "/orders/", post_in_lane),
 }
 
 
@@ -68,8 +71,14 @@ class OrderService(FastAPI):
         return self.lane.shed(method, path, host, headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if tracing.is_on() and scope["type"] == "http":
+            await traced(self._answer, scope, receive, send)
+        else:
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if not await self.lane.takes(scope, receive, send):
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, counting(scope, send))
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -135,6 +144,8 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     async with AsyncExitStack() as stack:
+        tracing.start(settings, "web")
+        stack.callback(tracing.stop)
         engine = create_engine(settings, WEB, application_name="order-service-web")
         stack.push_async_callback(engine.dispose)
         await check_role(engine, WEB)
@@ -171,8 +182,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
                 "database": readiness.database(engine),
                 "broker": readiness.broker(settings),
                 "cache": readiness.cache(redis),
+                "lag": readiness.lag(engine),
             }
         )
+        metrics.STREAMS_OPEN.reads(app.state.streams.count)
+        metrics.STALE_KEYS.reads(cache.stale_count)
+        metrics.HTTP_IN_WORK.read = app.state.work.counts
+        await stack.enter_async_context(exposed(settings, "web"))
         await stack.enter_async_context(_running(watch_incarnation(engine, log_now)))
         await stack.enter_async_context(_running(app.state.limits.share_for_ever(redis)))
         if settings.PENDING_TTL is not None:

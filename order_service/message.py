@@ -21,6 +21,7 @@ was answered by the event. `traceparent` (W3C) is there if the command had one.
 """
 
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,6 +33,7 @@ from pamqp.commands import Basic
 
 from order_service.errors import UnreadableEvent
 from order_service.log.codec import StoredEvent, decode_metadata
+from order_service.telemetry import tracing
 
 CONTENT_TYPE = "application/json"
 PERSISTENT = 2
@@ -88,6 +90,17 @@ def origin(stored: StoredEvent) -> tuple[str | None, str | None]:
         metadata = decode_metadata(stored)
         return _short(metadata.correlation_id), _short(metadata.traceparent)
     return None, None
+
+
+def trace_events(
+    name: str, kind: tracing.Kind, began: float, events: Iterable[StoredEvent]
+) -> None:
+    """What was done with each of these, from `began` to now, is a span of its command's trace."""
+    for stored in events:
+        _, trace = origin(stored)
+        if trace is not None:
+            order_id, version = str(stored.stream_id), stored.version
+            tracing.record(name, kind, trace, began, order__id=order_id, order__version=version)
 
 
 def _short(value: object) -> str | None:

@@ -21,6 +21,15 @@ Check = Callable[[], Awaitable[None]]  # returns when all is well, else raises
 # The last revision in `migrations`. Not asked of Alembic, whose import is a seventh of a web
 # process's start; a test holds it there.
 SCHEMA_REVISION = "0004"
+# What the relay or a live read model should have reached long ago: somebody does not do his work.
+# (A log in which nothing happens tells nothing of that.)
+_LATE = text(
+    "SELECT count(*) FROM checkpoints c JOIN partitions p ON p.partition = c.partition "
+    "LEFT JOIN read_models m ON m.name = c.name "
+    "JOIN events e ON e.partition = c.partition AND e.position = c.position + 1 "
+    "WHERE (c.name = 'relay' OR c.generation = m.live_generation) AND c.position < p.position "
+    "AND e.recorded_at < clock_timestamp() - make_interval(secs => :lag_s)"
+)
 _AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
 
 
@@ -68,6 +77,20 @@ async def _outcome(check: Check) -> str:
 def database(engine: AsyncEngine) -> Check:
     async def check() -> None:
         await check_migrations(engine)
+
+    return check
+
+
+class Lagging(Exception):
+    """Orders do not go all the way."""
+
+
+def lag(engine: AsyncEngine) -> Check:
+    async def check() -> None:
+        async with engine.connect() as connection:
+            found = await connection.execute(_LATE, {"lag_s": limits.READINESS_LAG_S})
+            if found.scalar_one():
+                raise Lagging
 
     return check
 

@@ -29,8 +29,12 @@ from order_service import broker, failpoints
 from order_service import settings as limits
 from order_service.db import PROJECTOR, create_engine, driver_connection
 from order_service.log.codec import StoredEvent
+from order_service.message import trace_events
 from order_service.publishing import publish
 from order_service.settings import Settings
+from order_service.telemetry import tracing
+from order_service.telemetry.exposition import exposed
+from order_service.telemetry.metrics import RELAY_SECONDS, RELAYED
 
 logger = logging.getLogger(__name__)
 
@@ -77,9 +81,13 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Publishes until `stop` is set, whatever becomes of RabbitMQ and PostgreSQL meanwhile."""
     me = uuid4()  # for all sessions: the next one need not wait for the leases of the last
     engine = create_engine(settings, PROJECTOR, application_name="relay", pool_size=1, derived=True)
+    session = partial(_session, engine, me, stop)
+    tracing.start(settings, "relay")
     try:
-        await broker.keep_connected(settings, "relay", partial(_session, engine, me, stop), stop)
+        async with exposed(settings, "relay"):
+            await broker.keep_connected(settings, "relay", session, stop)
     finally:
+        tracing.stop()
         await engine.dispose()
 
 
@@ -127,7 +135,13 @@ class Relay:
         if not rows:
             return 0
         await failpoints.reach("relay-read")
-        await self._publish([StoredEvent(*row[2:]) for row in rows])
+        window = [StoredEvent(*row[2:]) for row in rows]
+        began = time.time()
+        await self._publish(window)
+        RELAY_SECONDS.observe(time.time() - began)
+        RELAYED.add(len(rows))
+        if tracing.is_on():
+            trace_events("publish", "PRODUCER", began, window)
         await failpoints.reach("relay-confirmed")
         await self._move(rows)
         await failpoints.reach("relay-moved")

@@ -142,6 +142,7 @@ SHUTDOWN_GRACE_S = 10
 GC_THRESHOLDS = (10_000, 20, 20)
 VALIDATION_ERRORS_MAX = 20  # listed in one problem document
 READINESS_CHECK_TIMEOUT_S = 0.5
+READINESS_LAG_S = 30.0  # so old may be what relay or read models have not reached
 READINESS_REMEMBERED_S = 1.0  # so that probes cannot become a load
 
 # --- streams --------------------------------------------------------------------------------------
@@ -158,6 +159,13 @@ STREAM_LIFETIME_S = 900.0
 STREAM_SEND_TIMEOUT_S = 10.0  # a client that takes nothing for so long is cut off
 STREAM_END_TIMEOUT_S = 1.0
 STREAM_TICKET_S = 30
+
+# --- telemetry ------------------------------------------------------------------------------------
+METRICS_PORTS_MAX = 160  # tried by a process: as many as there may be on one machine, and some
+METRICS_CONNECTIONS_MAX = 8  # at once; one more is closed
+METRICS_HEAD_BYTES_MAX = 8 * 1024
+METRICS_TIMEOUT_S = 2.0
+TRACES_FLUSH_S = 2.0  # for the last of them when a process ends
 
 # --- expiry of unpaid orders ----------------------------------------------------------------------
 EXPIRY_INTERVAL_S = 10.0
@@ -288,6 +296,11 @@ class Settings(BaseSettings):
     FLOWER_PORT: int = 5555
     FLOWER_USER: str = "operator"
     FLOWER_PASSWORD: Secret = ""
+    # Of the first process; each further one of this machine takes the next free port. Empty: none.
+    METRICS_ADDRESS: str = Field(default="127.0.0.1:9464", pattern=r"^(\S+:[0-9]{1,5})?$")
+
+    # Traces go there by OTLP over HTTP, such as http://localhost:4318. Empty: none are made.
+    OTEL_EXPORTER_OTLP_ENDPOINT: str = ""
 
     split_transitions = field_validator("SELF_SERVICE_TRANSITIONS", mode="before")(_comma_separated)
 

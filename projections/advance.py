@@ -21,6 +21,7 @@ from order_service import settings as limits
 from order_service.cache import OrderCache
 from order_service.db import FAILURES
 from order_service.log.reading import read_partition
+from order_service.telemetry.metrics import PROJECTED
 from projections.projection import Projection, Rows, Target
 from projections.registry import PROJECTIONS
 from projections.step import is_data_error, park, step
@@ -223,6 +224,7 @@ async def _apply(connection: AsyncConnection, held: Held, limit: int, singly: bo
     await failpoints.reach("advance-written")
     await move(connection, held.target, up_to)
     await failpoints.reach("advance-moved")
+    PROJECTED.add(up_to - held.position, held.target.projection.name)
     return rows
 
 

@@ -22,6 +22,10 @@ from order_service import broker, failpoints
 from order_service import settings as limits
 from order_service.db import PROJECTOR, create_engine, driver_connection
 from order_service.settings import Settings
+from order_service.telemetry import tracing
+from order_service.telemetry.exposition import exposed
+from order_service.telemetry.metrics import HINTS
+from projections import lag
 from projections.advance import Behind, behind
 from projections.registry import PROJECTIONS
 from projections.tasks import TaskSender
@@ -33,12 +37,16 @@ Arrivals = asyncio.Queue[AbstractIncomingMessage]  # bounded by the channel's pr
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
     """Sends tasks until `stop` is set, whatever becomes of RabbitMQ and PostgreSQL meanwhile."""
-    engine = create_engine(settings, PROJECTOR, application_name="consumer", pool_size=1)
+    # One connection looks who is behind, and one whoever asks for the metrics.
+    engine = create_engine(settings, PROJECTOR, application_name="consumer", pool_size=2)
     sender = TaskSender(settings)
+    tracing.start(settings, "consumer")
     try:
         session = partial(_session, engine, sender, stop)
-        await broker.keep_connected(settings, "consumer", session, stop)
+        async with exposed(settings, "consumer", partial(lag.look, engine)):
+            await broker.keep_connected(settings, "consumer", session, stop)
     finally:
+        tracing.stop()
         sender.close()
         await engine.dispose()
 
@@ -86,13 +94,21 @@ async def _forward(arrivals: Arrivals, driver: asyncpg.Connection, sender: TaskS
         # Where nobody told: what stands where it stood a look ago. What moves has a worker already.
         sought = {found for found in now if found.free} if message else now & before
         request_id = message.correlation_id if message else None
-        await sender.send_advance({found.partition for found in sought}, request_id)
+        parent = _traceparent(message) if message else None
+        with tracing.span("hint", "CONSUMER", parent):
+            await sender.send_advance({found.partition for found in sought}, request_id)
         before = now
         if message:
+            HINTS.count()
             await failpoints.reach("consumer-sent")
             await message.ack()
             # What comes meanwhile is one hint.
             await asyncio.sleep(limits.HINT_INTERVAL_S)
+
+
+def _traceparent(message: AbstractIncomingMessage) -> str | None:
+    field = message.headers.get("traceparent")
+    return tracing.traceparent_of(field) if isinstance(field, str) else None
 
 
 async def _next(arrivals: Arrivals) -> AbstractIncomingMessage | None:

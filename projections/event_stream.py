@@ -22,6 +22,7 @@ from order_service.api.problem_type import QUOTA_EXCEEDED
 from order_service.api.problems import Problem
 from order_service.db import FAILURES
 from order_service.errors import Unavailable
+from order_service.telemetry.metrics import LIMITS_HIT
 from projections.feeds import Feed, Pages
 from projections.log_watch import LogWatch
 
@@ -52,12 +53,17 @@ class Streams:
         self.stop()
         await self.watch.close()
 
+    def count(self) -> int:
+        """Open now."""
+        return self._open.total()
+
     @contextmanager
     def place(self, user_id: UUID) -> Iterator[None]:
         """Counts a stream of the user's. Raises Unavailable, or Problem 429."""
-        if self._stopped or self._open.total() >= limits.STREAMS_MAX:
+        if self._stopped or self.count() >= limits.STREAMS_MAX:
             raise Unavailable("overloaded", "Too many streams are open here: try again.")
         if self._open[user_id] >= limits.STREAMS_PER_USER_MAX:
+            LIMITS_HIT.count("streams-user")
             raise Problem(
                 429,
                 QUOTA_EXCEEDED,

@@ -19,6 +19,7 @@ from order_service.api.identity import CallerDependency
 from order_service.cache import CachedList, Lease, OrderCache
 from order_service.domain.money import to_text
 from order_service.representation import time_text
+from order_service.telemetry.metrics import READS
 from projections import order_list, order_view
 from projections.access import UserPath, check_user, owner_or_staff, staff_only
 from projections.cursors import Cursors
@@ -151,6 +152,7 @@ async def list_of_user(
     found = await cache.look_up_list(user_id) if parameters == _UNFILTERED else None
     if isinstance(found, CachedList):
         if shows(found.read_at, wanted.tokens):
+            READS.count("list", "hit")
             return _list_answer(found, {"X-Cache": "hit"})
         found = None
     page, headers = await _read_list(request, user_id, parameters, wanted)
@@ -158,7 +160,9 @@ async def list_of_user(
         await check_user(request.app.state.engine, user_id)
     if isinstance(found, Lease):
         await cache.fill_list(user_id, found, page)
-    return _list_answer(page, headers | {"X-Cache": "miss" if found else "bypass"})
+    use = "miss" if found else "bypass"
+    READS.count("list", use)
+    return _list_answer(page, headers | {"X-Cache": use})
 
 
 async def _read_list(

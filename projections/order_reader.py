@@ -23,6 +23,7 @@ from order_service.log.fold import FoldedOrder, fold_stored
 from order_service.log.reading import VERSION_MAX, partition_of, read_stream
 from order_service.representation import document
 from order_service.shared_loads import SharedLoads
+from order_service.telemetry.metrics import READS
 from projections import order_view
 
 CacheUse = Literal["hit", "miss", "bypass"]
@@ -58,6 +59,7 @@ class OrderReader:
         found = await self._cache.look_up(order_id)
         if isinstance(found, CachedOrder):
             if found.version >= at_least:
+                READS.count("order", "hit")
                 return ReadOrder(found.owner, found.version, found.document), "hit"
             found = None
 
@@ -71,7 +73,9 @@ class OrderReader:
 
         async with asyncio.timeout(limits.LOAD_WAIT_S):  # with those that it waits for
             order = await self._loads.load(order_id, load)
-        return order, "bypass" if found is None else "miss"
+        use: CacheUse = "bypass" if found is None else "miss"
+        READS.count("order", use)
+        return order, use
 
     async def read_version(self, order_id: UUID, version: int) -> tuple[ReadOrder | None, int]:
         """The order as it was at `version`, and the last version up to that: a smaller number if

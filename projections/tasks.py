@@ -16,9 +16,13 @@ May import together, advance, the registry, and from order_service broker, db, c
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import copy_context
+from functools import partial
 from itertools import groupby, product
+from time import perf_counter
 from typing import Any, TypeVar
 
 import uvloop
@@ -44,6 +48,9 @@ from order_service.cache import OrderCache
 from order_service.db import PROJECTOR, create_engine, incarnation
 from order_service.redis_client import connect
 from order_service.settings import Settings
+from order_service.telemetry import tracing
+from order_service.telemetry.exposition import expose
+from order_service.telemetry.metrics import TASK_SECONDS, TASKS_SENT
 from projections.advance import advance as advance_projection
 from projections.registry import PROJECTIONS
 from projections.together import Together
@@ -51,7 +58,7 @@ from projections.together import Together
 logger = logging.getLogger(__name__)
 
 Sent = tuple[Task, tuple[Any, ...]]  # with its arguments
-REQUEST_ID = "request_id"  # the header of a task's message
+REQUEST_ID, TRACEPARENT = "request_id", "traceparent"  # headers of a task's message
 SEND_ERRORS = (AMQPError, MessageNacked, KombuError, OSError)
 T = TypeVar("T")
 
@@ -161,34 +168,43 @@ _EXPECTED = (
 @app.task(name="advance", bind=True, throws=_EXPECTED)
 def advance(self: Task, partitions: list[int]) -> None:
     """Every projection is at the head of the partitions, or further tasks have been sent."""
-    process = _begin(self)
-    if _redelivered(self):
-        _advance_carefully(process, partitions)
-        return
-    together = Together(process.engine, process.cache, partitions)
-    something_left = process.run(together.run())
-    process.send_further([(advance_apart, pair) for pair in sorted(together.apart)])
-    logger.info("Advanced partitions %s.", partitions)
-    if something_left:
-        process.send_further([(advance, (partitions,))])
+    with _begun(self) as process:
+        if _redelivered(self):
+            _advance_carefully(process, partitions)
+            return
+        together = Together(process.engine, process.cache, partitions)
+        something_left = process.run(together.run())
+        process.send_further([(advance_apart, pair) for pair in sorted(together.apart)])
+        logger.info("Advanced partitions %s.", partitions)
+        if something_left:
+            process.send_further([(advance, (partitions,))])
 
 
 @app.task(name="advance_apart", bind=True, throws=_EXPECTED)
 def advance_apart(self: Task, projection: str, partition: int) -> None:
     """The projection is at the head of the partition, or a further task has been sent."""
-    process = _begin(self)
-    something_left = process.run(
-        advance_projection(process.engine, process.cache, projection, partition, _redelivered(self))
-    )
-    if something_left:
-        process.send_further([(advance_apart, (projection, partition))])
+    careful = _redelivered(self)
+    with _begun(self) as process:
+        something_left = process.run(
+            advance_projection(process.engine, process.cache, projection, partition, careful)
+        )
+        if something_left:
+            process.send_further([(advance_apart, (projection, partition))])
 
 
-def _begin(task: Task) -> "WorkerProcess":
+@contextmanager
+def _begun(task: Task) -> Iterator["WorkerProcess"]:
     """What the task logs, and what it sends further, bears the id of the newest request behind the
     hint that caused it (the others' rode along)."""
     logs.REQUEST_ID.set(task.request.get(REQUEST_ID))
-    return WorkerProcess.current()
+    parent = tracing.traceparent_of(task.request.get(TRACEPARENT))
+    began, outcome = perf_counter(), "failed"
+    try:
+        with tracing.span(f"task {task.name}", "CONSUMER", parent):
+            yield WorkerProcess.current()
+        outcome = "done"
+    finally:
+        TASK_SECONDS.observe(perf_counter() - began, task.name, outcome)
 
 
 def _advance_carefully(process: "WorkerProcess", partitions: list[int]) -> None:
@@ -236,7 +252,8 @@ class TaskSender:
             return
         groups = groupby(sorted(partitions), key=lambda one: one // limits.ADVANCE_PARTITIONS)
         tasks = [(advance, (list(group),)) for _, group in groups]
-        await asyncio.get_running_loop().run_in_executor(self._thread, self.send, tasks, request_id)
+        send = partial(copy_context().run, self.send, tasks, request_id)
+        await asyncio.get_running_loop().run_in_executor(self._thread, send)
 
     def send(self, tasks: Iterable[Sent], request_id: str | None = None) -> None:
         """Every task is in the queue, confirmed; else raises one of SEND_ERRORS, and all may be
@@ -244,10 +261,11 @@ class TaskSender:
         try:
             producer = self._producer or self._open()
             for task, arguments in tasks:
+                TASKS_SENT.count(task.name)
                 task.apply_async(
                     arguments,
                     producer=producer,
-                    headers={REQUEST_ID: request_id},
+                    headers={REQUEST_ID: request_id, TRACEPARENT: logs.TRACEPARENT.get()},
                     retry=False,
                     mandatory=True,  # else a task for a deleted queue is confirmed and gone
                     timeout=limits.TASK_SEND_TIMEOUT_S,
@@ -295,6 +313,8 @@ class WorkerProcess:
         self.sender = TaskSender(settings)
         self._redis = connect(settings)
         self._cache_ttl_s = settings.CACHE_TTL_SECONDS
+        self._metrics = self.run(expose(settings, "worker"))
+        tracing.start(settings, "worker")
         self._cache: OrderCache | None = None
 
     @classmethod
@@ -335,6 +355,7 @@ class WorkerProcess:
 
     def close(self) -> None:
         self.sender.close()
+        tracing.stop()
         try:
             self.run(self._close())
         finally:
@@ -342,6 +363,8 @@ class WorkerProcess:
             self._thread.join(limits.STOP_GRACE_S)
 
     async def _close(self) -> None:
+        if self._metrics is not None:
+            self._metrics.close()
         async with asyncio.timeout(limits.STOP_GRACE_S):
             if self._cache is not None:
                 await self._cache.close()

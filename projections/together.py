@@ -25,6 +25,9 @@ from order_service.cache import OrderCache
 from order_service.db import driver_connection
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import fold_stored
+from order_service.message import trace_events
+from order_service.telemetry import tracing
+from order_service.telemetry.metrics import PROJECTED
 from projections.advance import pauses
 from projections.projection import Change, Projection, Rows, Target
 from projections.registry import PROJECTIONS
@@ -138,19 +141,27 @@ class Together:
     async def _pass(self, connection: AsyncConnection, driver: asyncpg.Connection) -> bool:
         """One transaction; False if it has moved nothing."""
         self._taken = []
+        began = time.time()
         async with driver.transaction():
             self._taken = self._ordinary(await driver.fetch(_TAKE, self._partitions))
             spans = list(_spans(self._taken, self._share))
             if not spans:
                 return False
-            made = self._made(spans, await _streams(driver, spans))
+            streams = await _streams(driver, spans)
+            made = self._made(spans, streams)
             for name, parts in made.items():
                 await PROJECTIONS[name].write(connection, parts)
             await failpoints.reach("advance-written")
             await _move(driver, spans, made)
             await failpoints.reach("advance-moved")
         await failpoints.reach("advance-committed")
-        await self._tell(made)
+        self._count(spans)
+        with tracing.span("refresh cache"):
+            await self._tell(made)
+        if tracing.is_on():
+            for of_it in streams.values():
+                for _, new in of_it:
+                    trace_events("project", "CONSUMER", began, new)
         await failpoints.reach("advance-told")
         return bool(made)
 
@@ -187,6 +198,12 @@ class Together:
             for taken, of_it in zip(span.members, rows, strict=True):
                 made[taken.target.projection.name].append((taken.target, of_it))
         return made
+
+    def _count(self, spans: Iterable[Span]) -> None:
+        for span in spans:
+            for taken in span.members:
+                if taken.pair not in self.apart:
+                    PROJECTED.add(span.up_to - span.after, taken.target.projection.name)
 
     async def _tell(self, made: Made) -> None:
         """The cache holds nothing older than what was committed."""

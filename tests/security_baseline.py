@@ -34,6 +34,9 @@ BASELINE: dict[str, tuple[str, ...]] = {
         f"{_WHO}::test_every_route_is_in_the_table_or_public",
         f"{_WHO}::test_everybody_is_answered_as_the_table_says",
         f"{_ACCOUNTS}::test_the_web_role_changes_nobodys_role",
+        f"{_I}test_exposition.py"
+        "::test_it_is_told_on_loopback_only_unless_the_operator_says_otherwise",
+        f"{_CONTAINERS}::test_only_the_api_is_published_beyond_loopback",
     ),
     "step order": (
         f"{_COMMANDS}::test_an_illegal_transition_says_what_is_allowed",

@@ -22,7 +22,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from order_service import settings as constants
-from order_service.api import middleware
+from order_service.api import counting, middleware
 from order_service.api.answers import RawHeader
 from order_service.api.problems import Problem
 from order_service.api.work import overloaded
@@ -159,6 +159,7 @@ class Connection(HttpToolsProtocol):
         return not self._in_head and self.cycle.more_body
 
     def _answer(self, problem: Problem) -> None:
+        counting.refused("", counting.UNREAD, problem)
         self.transport.write(middleware.whole_answer(problem))
         # Closed at once, a client that is still sending would be told of a reset, never of this.
         if self.transport.can_write_eof():

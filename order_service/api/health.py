@@ -19,7 +19,7 @@ class HealthResponse(BaseModel):
 
 class ReadyResponse(BaseModel):
     status: Literal["ready", "degraded"]
-    checks: dict[str, str] = Field(description="By server: `ok`, or the kind of error.")
+    checks: dict[str, str] = Field(description="By what is needed: `ok`, or the kind of error.")
 
 
 @router.get(
@@ -43,8 +43,8 @@ async def healthz() -> Response:
     | {503: {"model": ReadyResponse, "description": "Something is missing."}},
 )
 async def readyz(request: Request) -> Response:
-    """200 when an order can go all the way now; 503 with what is missing. Commands need the
-    database only."""
+    """200 when an order can go all the way now; 503 with what is missing, or `Lagging` where relay
+    or read models do not come along. Commands need the database only."""
     report = await request.app.state.readiness.report()
     ready = all(outcome == "ok" for outcome in report.values())
     content = {"status": "ready" if ready else "degraded", "checks": report}

@@ -16,6 +16,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -24,11 +25,12 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from order_service import settings as constants
-from order_service.api import middleware, problems
+from order_service.api import counting, middleware, problems
 from order_service.api.answers import RawHeader, Reply
 from order_service.api.identity import Caller, authenticated, told
 from order_service.api.limits import UNLIMITED_PATHS, Limits, Quota, group_of, limited
 from order_service.api.work import Work, overloaded
+from order_service.telemetry.metrics import HTTP_PROBLEMS
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ _LENGTH = re.compile(b"[1-9][0-9]{0,9}")
 _BEARER = b"Bearer "
 # What differs from one shed answer to the next; the id as long as they all are.
 _ID, _STATE = b"0123456789abcdef" * 2, b"{state}"
+_OVERLOADED = overloaded("Too many requests are at work here: try again.")
 _VARY_ORIGIN: RawHeader = (b"vary", b"Origin")
 
 
@@ -66,10 +69,11 @@ Answering = Callable[[Asked], Awaitable[Reply]]
 
 
 class Lane(NamedTuple):
-    """A route that the lane serves. `group`: whose limits count its requests; `answering` gives
-    what its route in FastAPI would answer, or raises what that would raise."""
+    """A route that the lane serves. `group`: whose limits count its requests; `route`: its path in
+    FastAPI; `answering` gives what it would answer there, or raises what that would raise."""
 
     group: str
+    route: str
     answering: Answering
 
 
@@ -106,7 +110,8 @@ class FastLane:
         ordinary = self._ordinary(scope) if scope["type"] == "http" else None
         if ordinary is None:
             return False
-        state = middleware.begin(scope)
+        began = perf_counter()
+        state = middleware.begin(scope, ordinary.headers.get(b"traceparent"))
         try:
             reply = await self._reply(scope, state, receive, ordinary)
         except ClientDisconnect:
@@ -115,6 +120,7 @@ class FastLane:
         headers = reply.raw_headers()
         headers += middleware.edge_headers(scope, state)
         headers += self._cors(ordinary.headers.get(b"origin"))
+        counting.answered(scope, ordinary.lane.route, reply.status, perf_counter() - began)
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
         return True
@@ -132,14 +138,14 @@ class FastLane:
         found = self._shed_answers.get((quota.name, allowed))
         if found is None:
             found = self._shed_answers[quota.name, allowed] = self._shed_answer(quota, allowed)
+        counting.refused(method, counting.SHED, _OVERLOADED)
         request_id = middleware.new_request_id()
         return found.replace(_ID, request_id.encode()).replace(_STATE, quota.state.encode())
 
     def _shed_answer(self, quota: Quota, origin: bytes | None) -> bytes:
         """All but what differs: made anew it would cost as much as the rest of a refusal."""
         headers = [(b"ratelimit-policy", quota.policy.encode()), (b"ratelimit", _STATE)]
-        problem = overloaded("Too many requests are at work here: try again.")
-        return middleware.whole_answer(problem, headers + self._cors(origin), _ID.decode())
+        return middleware.whole_answer(_OVERLOADED, headers + self._cors(origin), _ID.decode())
 
     def _ordinary(self, scope: Scope) -> _Ordinary | None:
         path, method = scope["path"], scope["method"]
@@ -183,6 +189,7 @@ class FastLane:
             if problem is None:
                 logger.exception("unhandled")
                 problem = problems.internal_error()
+            HTTP_PROBLEMS.count(scope["method"], lane.route, problem.name)
             return problems.reply(problem, state["request_id"])
 
     async def _at_work(self, lane: Lane, asked: Asked) -> Reply:

@@ -42,6 +42,7 @@ from order_service.api.problems import Problem
 from order_service.api.work import Work
 from order_service.redis_client import cancellable
 from order_service.settings import Settings
+from order_service.telemetry.metrics import LIMITS_HIT
 
 logger = logging.getLogger(__name__)
 
@@ -367,6 +368,7 @@ def group_of(method: str, path: str) -> str:
 
 
 def quota_exceeded(policy: str, retry_after_s: int) -> Problem:
+    LIMITS_HIT.count(policy)
     return Problem(
         429,
         QUOTA_EXCEEDED,

@@ -26,6 +26,7 @@ from order_service.api.answers import RawHeader
 from order_service.api.limits import Quota, limits_of
 from order_service.api.problems import Problem
 from order_service.api.work import InWork, Work
+from order_service.telemetry.tracing import traceparent_of
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ class Edge:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        state = begin(scope)
+        state = begin(scope, _first(scope, b"traceparent"))
         started = False
 
         async def send_with_headers(message: Message) -> None:
@@ -100,7 +101,7 @@ class Edge:
                 # the server cuts the connection, so that half an answer does not pass for a whole
                 # one
                 raise
-            answer = problems.response(problems.internal_error(), state["request_id"])
+            answer = problems.response(problems.internal_error(), state)
             await answer(scope, receive, send_with_headers)
         finally:
             _leave_work(state)
@@ -142,7 +143,7 @@ class Framing:
         if problem is not None:
             if problem.status == 413:
                 await _discard(receive)
-            await problems.response(problem, scope["state"]["request_id"])(scope, receive, send)
+            await problems.response(problem, scope["state"])(scope, receive, send)
             return
         body = _Body(receive, scope["state"], self._work, body_bytes_max)
         try:
@@ -256,20 +257,29 @@ _ALWAYS: tuple[RawHeader, ...] = (
 _STRICT_TRANSPORT = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
 
 
-def begin(scope: Scope) -> dict[str, Any]:
-    """The request's state: its id and the limits that it will be counted against."""
+def begin(scope: Scope, traceparent: bytes | None) -> dict[str, Any]:
+    """The request's state: its id and the limits that it will be counted against.
+
+    `traceparent`: the client's, whose trace it belongs to where no span of ours does."""
     state: dict[str, Any] = scope.setdefault("state", {})
     request_id = state["request_id"] = _request_id(scope)
     logs.REQUEST_ID.set(request_id)  # uvicorn runs each request in a task of its own
+    if traceparent is not None and logs.TRACEPARENT.get() is None:
+        logs.TRACEPARENT.set(traceparent_of(traceparent.decode("latin-1")))
     state["quotas"] = []
     return state
 
 
 def _request_id(scope: Scope) -> str:
+    value = _first(scope, b"x-request-id")
+    return value.decode() if value and _REQUEST_ID.fullmatch(value) else new_request_id()
+
+
+def _first(scope: Scope, wanted: bytes) -> bytes | None:
     for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            return value.decode() if _REQUEST_ID.fullmatch(value) else new_request_id()
-    return new_request_id()
+        if name == wanted:
+            return bytes(value)
+    return None
 
 
 def new_request_id() -> str:

@@ -178,6 +178,11 @@ PROBLEM_SCHEMA: dict[str, Any] = {
         "detail": {"type": "string", "description": "This very case, for a person to read."},
         "instance": {"type": "string", "format": "uri-reference"},
         "request_id": {"type": "string", "description": "As in X-Request-Id and in the logs."},
+        "trace_id": {
+            "type": "string",
+            "pattern": "^[0-9a-f]{32}$",
+            "description": "Of the trace (W3C), where there is one: the client's, or ours.",
+        },
     },
 }
 

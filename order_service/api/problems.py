@@ -30,6 +30,7 @@ from order_service.api.answers import Reply
 from order_service.api.catalogue import CATALOGUE, title_of, type_of
 from order_service.db import FAILURES
 from order_service.errors import OrderServiceError
+from order_service.telemetry import tracing
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,11 @@ class Problem(Exception):
         self.headers = dict(headers or {})
         self.members = members
 
+    @property
+    def name(self) -> str:
+        """The slug, or what a URI has for one."""
+        return self.slug.rpartition("#")[2]
+
 
 def body(problem: Problem, request_id: str) -> bytes:
     """The problem document."""
@@ -83,6 +89,8 @@ def body(problem: Problem, request_id: str) -> bytes:
         "instance": request_id,
         "request_id": request_id,
     }
+    if (trace_id := tracing.trace_id()) is not None:
+        document["trace_id"] = trace_id
     for name, value in problem.members.items():
         document[f"order_{name}" if name in _RESERVED else name] = value
     return orjson.dumps(document, default=str)
@@ -95,8 +103,10 @@ def reply(problem: Problem, request_id: str) -> Reply:
     return Reply(problem.status, headers, body(problem, request_id), MEDIA_TYPE)
 
 
-def response(problem: Problem, request_id: str) -> Response:
-    return reply(problem, request_id).response()
+def response(problem: Problem, state: dict[str, Any]) -> Response:
+    """`state`: the request's."""
+    state["problem"] = problem
+    return reply(problem, state["request_id"]).response()
 
 
 def internal_error() -> Problem:
@@ -160,7 +170,7 @@ def install(app: FastAPI) -> None:
 
 
 def answer(request: Request, problem: Problem) -> Response:
-    return response(problem, request.state.request_id)
+    return response(problem, request.scope["state"])
 
 
 async def _known(request: Request, error: Exception) -> Response:

@@ -40,6 +40,10 @@ class Work:
             found = self._groups[group] = InWork()
         return found
 
+    def counts(self) -> dict[tuple[object, ...], float]:
+        """Requests at work, by group."""
+        return {(group,): in_work.count for group, in_work in self._groups.items()}
+
     def hold(self, size: int) -> None:
         """So many bytes more of a body are kept. Raises Problem 503, and they are counted all the
         same: whoever ends the request lets all of it go."""

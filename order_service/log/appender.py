@@ -24,6 +24,7 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import asyncpg
@@ -32,7 +33,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import failpoints
 from order_service import settings as limits
-from order_service.errors import InvalidRequest, Unavailable, VersionConflict
+from order_service.errors import (
+    InvalidRequest,
+    OrderServiceError,
+    Unavailable,
+    VersionConflict,
+)
 from order_service.log.appends import (
     Append,
     Encoded,
@@ -43,6 +49,7 @@ from order_service.log.appends import (
     recorded,
 )
 from order_service.log.fold import FoldedOrder
+from order_service.telemetry import metrics, tracing
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +100,7 @@ class Appender:
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run(), name="appender")
+        metrics.APPEND_QUEUE.reads(lambda: len(self._queue))
 
     async def close(self) -> None:
         """Answers what is queued or in flight, then stops."""
@@ -120,8 +128,10 @@ class Appender:
         self._arrived.set()
         if self._alarm is None:
             self._alarm = loop.call_at(waiting.deadline, self._give_up)
-        # If the request is cancelled, so is this future, and nothing else.
-        return await waiting.done
+        order_id, events = str(append.stream_id), len(append.events)
+        with tracing.span("append", order__id=order_id, order__events=events):
+            # If the request is cancelled, so is this future, and nothing else.
+            return await waiting.done
 
     def _give_up(self) -> None:
         """Answers those who have waited too long.
@@ -167,6 +177,7 @@ class Appender:
         return batch
 
     async def _append(self, batch: list[_Waiting]) -> None:
+        metrics.APPEND_COMMANDS.observe(len(batch))
         try:
             rows = await self._send(batch)
         except _NotSentError:
@@ -222,6 +233,7 @@ class Appender:
         # arrays, where SQLAlchemy would process each element of each array in Python.
         driver: Any = raw.driver_connection
         await failpoints.reach("append-unsent")
+        began = perf_counter()
         try:
             rows: list[Any] = await driver.fetch(_APPEND, *columns)
             return rows
@@ -235,6 +247,8 @@ class Appender:
         except (OSError, TimeoutError, asyncpg.InternalClientError) as error:
             await self._disconnect()
             raise _OutcomeUnknownError from error
+        finally:
+            metrics.APPEND_SECONDS.observe(perf_counter() - began)
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -273,11 +287,12 @@ class Appender:
         for waiting, folded in won:
             self._finish(waiting, folded)
 
-    def _fail(self, batch: Iterable[_Waiting], error: Exception) -> None:
+    def _fail(self, batch: Iterable[_Waiting], error: OrderServiceError) -> None:
         for waiting in batch:
             self._finish(waiting, error)
 
-    def _finish(self, waiting: _Waiting, outcome: FoldedOrder | Exception) -> None:
+    def _finish(self, waiting: _Waiting, outcome: FoldedOrder | OrderServiceError) -> None:
+        metrics.APPENDS.count("stored" if isinstance(outcome, FoldedOrder) else outcome.code)
         self._unanswered.pop(waiting, None)
         if not self._unanswered:
             self._idle.set()
@@ -287,7 +302,7 @@ class Appender:
         _tell(waiting, outcome)
 
 
-def _lost(append: Append, outcome: str, found: int) -> Exception:
+def _lost(append: Append, outcome: str, found: int) -> OrderServiceError:
     if outcome == "lost":
         return VersionConflict(append.stream_id, append.expected_version, found)
     return duplicate_reference()

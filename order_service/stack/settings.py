@@ -37,6 +37,8 @@ SETTINGS = (
         "FLOWER_PORT",
         "FLOWER_USER",
         "FLOWER_PASSWORD",
+        "METRICS_ADDRESS",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
     ),
 )
 FLOWER_PORT = 5555

@@ -29,7 +29,6 @@ from order_service.api.orders.asking import (
     line_id_of,
     part_id,
     tags_of,
-    traceparent_of,
 )
 from order_service.api.problems import Problem
 from order_service.errors import InvalidRequest, NotFound, OrderServiceError
@@ -37,6 +36,7 @@ from order_service.ids import order_number, parse_order_number, parse_uuid
 from order_service.log.reading import VERSION_MAX
 from order_service.main import create_app
 from order_service.settings import Settings
+from order_service.telemetry.tracing import traceparent_of
 from projections.cursors import Cursors, Place
 from projections.filters import ExportParameters, StaffListParameters, conditions
 from projections.streams import _positions, _version

@@ -242,6 +242,51 @@ async def test_ready_names_what_is_missing(settings: Settings) -> None:
     assert response.json()["checks"]["cache"] != "ok"
 
 
+async def test_ready_says_where_orders_do_not_come_along(settings: Settings) -> None:
+    """Every server answers, and yet: nobody publishes or projects what is there since a minute."""
+    await run_sql(
+        settings,
+        "INSERT INTO events (partition, position, stream_id, version, event_id, type,"
+        " schema_version, data, metadata, recorded_at) SELECT 0, 1, gen_random_uuid(), 1,"
+        " gen_random_uuid(), 'OrderPlaced', 1, '{}', '[]', clock_timestamp() - interval '1 minute'",
+        settings.DB_NAME,
+    )
+    await run_sql(
+        settings, "UPDATE partitions SET position = 1 WHERE partition = 0", settings.DB_NAME
+    )
+
+    async with serving(create_app(settings)) as client:
+        response = await client.get("/readyz")
+
+    assert response.status_code == 503
+    assert response.json()["checks"] == {
+        "database": "ok",
+        "broker": "ok",
+        "cache": "ok",
+        "lag": "Lagging",
+    }
+
+
+async def test_a_clients_trace_is_named_by_problems_and_a_broken_one_is_not(
+    web: httpx.AsyncClient,
+) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    path = "/orders/00000000-0000-4000-8000-000000000000/"
+    answers = [
+        await web.get(
+            asked,
+            headers={
+                "Authorization": "Bearer none",
+                "traceparent": f"00-{sent}-b7ad6b7169203331-01",
+            },
+        )
+        for asked in (path, f"{path}events/")  # in the fast lane, and beside it
+        for sent in (trace, "0" * 32)
+    ]
+
+    assert [answer.json().get("trace_id") for answer in answers] == [trace, None, trace, None]
+
+
 async def test_a_database_that_goes_away_is_a_503_and_comes_back(settings: Settings) -> None:
     async with proxy_to(settings.DB_HOST, settings.DB_PORT) as proxy:
         proxied = {"DB_HOST": "127.0.0.1", "DB_PORT": proxy.port}

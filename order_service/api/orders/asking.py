@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service import consistency
+from order_service import consistency, logs
 from order_service.api.answers import NO_STORE, PRIVATE, Reply, json_bytes
 from order_service.api.documented import documented, raises
 from order_service.api.documents import DryRun, Order
@@ -48,7 +48,6 @@ _KEY = re.compile(r'"([\x20-\x21\x23-\x5b\x5d-\x7e]+)"|([\x21\x23-\x5b\x5d-\x7e]
 _ETAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 _ETAGS = re.compile(rf"[\t ,]*{_ETAG.pattern}([\t ]*,[\t ,]*{_ETAG.pattern})*[\t ,]*")
 _ETAGS_SYNTAX = r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'
-_TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _LINE_ID = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 
 
@@ -115,11 +114,6 @@ def tags_of(tags: str) -> Tags:
     return frozenset(f'{weak}"{opaque}"' for weak, opaque in _ETAG.findall(tags))
 
 
-def traceparent_of(field: str | None) -> str | None:
-    """The trace context, if it is one: what is not is left out, as W3C has it."""
-    return field if field and _TRACEPARENT.fullmatch(field) else None
-
-
 @dataclass(frozen=True, slots=True)
 class Asking:
     """One request for a command: who asks, how, and of what. A dry run stores nothing, and has no
@@ -130,7 +124,6 @@ class Asking:
     engine: AsyncEngine
     settings: Settings
     request_id: str
-    traceparent: str | None = None
     key: str | None = None
     dry_run: bool = False
     tags: Tags = None
@@ -146,7 +139,7 @@ class Asking:
             key=key,
             fingerprint=_fingerprint(route, body) if key else None,
             correlation_id=self.request_id,
-            traceparent=self.traceparent,
+            traceparent=logs.TRACEPARENT.get(),
         )
 
 
@@ -179,7 +172,6 @@ async def asking(
         state.engine,
         state.settings,
         request.state.request_id,
-        traceparent_of(request.headers.get("traceparent")),
         None if dry_run else key,
         dry_run,
     )
@@ -199,7 +191,6 @@ def asking_in_lane(asked: Asked, *, on_an_order: bool) -> Asking:
         state.engine,
         state.settings,
         asked.request_id,
-        traceparent_of(asked.header(b"traceparent")),
         None if key is None else key_of(key),
         tags=tags_of(tags) if on_an_order and tags is not None else None,
     )

@@ -1,0 +1,59 @@
+"""Every answer of the API is counted once, with the time until it began. May import problems,
+telemetry.
+
+By route template, never by path: what is counted is bounded by what this service has. Answers that
+no route gave have names in brackets. A request whose client went away is not answered, so not
+counted.
+"""
+
+from time import perf_counter
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from order_service.api.problems import Problem
+from order_service.telemetry import tracing
+from order_service.telemetry.metrics import HTTP_PROBLEMS, HTTP_SECONDS
+
+NO_ROUTE = "(none)"
+SHED = "(shed)"  # for want of room, before anything was made of it
+UNREAD = "(unread)"  # nor was it a request that could be read
+
+
+def counting(scope: Scope, send: Send) -> Send:
+    """`send`, which counts the answer as it begins."""
+    began = perf_counter()
+
+    async def send_and_count(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            route: Any = scope.get("route")
+            template = NO_ROUTE if route is None else route.path
+            answered(scope, template, message["status"], perf_counter() - began)
+            problem: Problem | None = scope.get("state", {}).get("problem")
+            if problem is not None:
+                HTTP_PROBLEMS.count(scope["method"], template, problem.name)
+        await send(message)
+
+    return send_and_count
+
+
+def answered(scope: Scope, route: str, status: int, seconds: float) -> None:
+    HTTP_SECONDS.observe(seconds, scope["method"], route, status)
+    if tracing.is_on():
+        tracing.answered(scope["state"]["span"], scope["method"], route, status)
+
+
+async def traced(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """What `app` answers is a span, of the client's trace if it has one."""
+    headers = dict(scope["headers"])
+    parent = tracing.traceparent_of(headers.get(b"traceparent", b"").decode("latin-1"))
+    method: str = scope["method"]
+    with tracing.span(method, "SERVER", parent, http__request__method=method) as begun:
+        scope.setdefault("state", {})["span"] = begun
+        await app(scope, receive, send)
+
+
+def refused(method: str, route: str, problem: Problem) -> None:
+    """Before the application saw it."""
+    HTTP_SECONDS.observe(0.0, method, route, problem.status)
+    HTTP_PROBLEMS.count(method, route, problem.name)

@@ -1,0 +1,173 @@
+"""Traces by OpenTelemetry: off unless OTEL_EXPORTER_OTLP_ENDPOINT is set. May import settings and
+logs.
+
+A trace goes from process to process as text, the W3C traceparent: in a request's header, the
+metadata of its events, a message's header and a task's. Inside a process it is
+`logs.TRACEPARENT`, so that log lines and problem documents have its id; a client's own goes all the
+way even while this is off. OpenTelemetry's packages, 17 MB of memory and half a second, are
+imported only where it is on; the SDK reads all else from its OTEL_* environment.
+"""
+
+import logging
+import re
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Literal
+
+from order_service import logs
+from order_service import settings as limits
+from order_service.settings import Settings
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Span, SpanKind, Tracer
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["INTERNAL", "SERVER", "PRODUCER", "CONSUMER"]
+Attribute = str | int
+_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+_OFF: AbstractContextManager[None] = nullcontext()
+_provider: "TracerProvider | None" = None
+_tracer: "Tracer | None" = None
+
+
+def traceparent_of(field: str | None) -> str | None:
+    """The header's value, if it is one of W3C Trace Context, version 00."""
+    return field if field and _TRACEPARENT.fullmatch(field) else None
+
+
+def trace_id() -> str | None:
+    """Of whatever runs now."""
+    traceparent = logs.TRACEPARENT.get()
+    return None if traceparent is None else traceparent[3:35]
+
+
+def is_on() -> bool:
+    return _tracer is not None
+
+
+def start(settings: Settings, role: str) -> None:
+    """Where tracing is wanted, this process traces from now on. After a fork, not before: the
+    exporter has a thread."""
+    global _provider, _tracer  # noqa: PLW0603  # one a process, as OpenTelemetry has it
+    if not settings.OTEL_EXPORTER_OTLP_ENDPOINT:
+        return
+    sys.modules.pop("opentelemetry.sdk.metrics", None)  # see order_service/__init__.py
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
+        OTLPSpanExporter,
+    )
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+    resource = Resource({"service.name": f"order-service-{role}", "service.role": role})
+    _provider = TracerProvider(resource=resource.merge(OTELResourceDetector().detect()))
+    _provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    _tracer = _provider.get_tracer("order_service")
+
+
+def stop() -> None:
+    """What was traced has been sent, unless nobody takes it in TRACES_FLUSH_S."""
+    global _provider, _tracer
+    provider, _provider, _tracer = _provider, None, None
+    if provider is not None:
+        # In a thread that nobody waits for at the end: a collector that is away is tried again.
+        last = threading.Thread(target=provider.shutdown, daemon=True)
+        last.start()
+        last.join(limits.TRACES_FLUSH_S)
+
+
+def span(
+    name: str, kind: Kind = "INTERNAL", parent: str | None = None, **attributes: Attribute
+) -> "AbstractContextManager[Span | None]":
+    """The block is a span of the trace of `parent`, or else of what runs now; a request alone
+    begins a trace. A keyword's `__` is a dot.
+
+    While tracing is off, a block with a parent belongs to that one's trace all the same."""
+    if _tracer is not None and (parent or kind == "SERVER" or logs.TRACEPARENT.get()):
+        return _spanning(_tracer, name, kind, parent, attributes)
+    return _OFF if parent is None else _continuing(parent)
+
+
+def answered(begun: "Span", method: str, route: str, status: int) -> None:
+    """What a request's span is called, now that it is known what it was."""
+    begun.update_name(f"{method} {route}")
+    begun.set_attribute("http.route", route)
+    begun.set_attribute("http.response.status_code", status)
+    if status >= 500:
+        _failed(begun, str(status))
+
+
+def record(name: str, kind: Kind, parent: str, began: float, **attributes: Attribute) -> None:
+    """A span that has ended just now. `began`: by `time.time`."""
+    if _tracer is not None:
+        _tracer.start_span(
+            name,
+            _context(parent),
+            _kind(kind),
+            _dotted(attributes),
+            start_time=int(began * 1e9),
+        ).end()
+
+
+@contextmanager
+def _continuing(parent: str) -> Iterator[None]:
+    before = logs.TRACEPARENT.set(parent)
+    try:
+        yield
+    finally:
+        logs.TRACEPARENT.reset(before)
+
+
+@contextmanager
+def _spanning(
+    tracer: "Tracer",
+    name: str,
+    kind: Kind,
+    parent: str | None,
+    attributes: Mapping[str, Attribute],
+) -> "Iterator[Span]":
+    context = _context(parent or logs.TRACEPARENT.get())
+    begun = tracer.start_span(name, context, _kind(kind), _dotted(attributes))
+    found = begun.get_span_context()
+    text = f"00-{found.trace_id:032x}-{found.span_id:016x}-{int(found.trace_flags):02x}"
+    try:
+        with _continuing(text):
+            yield begun
+    except Exception as error:  # by its kind: what it says may be about somebody
+        _failed(begun, type(error).__name__)
+        raise
+    finally:
+        begun.end()
+
+
+def _failed(begun: "Span", why: str) -> None:
+    from opentelemetry.trace import StatusCode  # noqa: PLC0415
+
+    begun.set_status(StatusCode.ERROR, why)
+
+
+def _context(parent: str | None) -> "Context":
+    from opentelemetry import trace  # noqa: PLC0415
+    from opentelemetry.context import Context  # noqa: PLC0415
+
+    found = _TRACEPARENT.fullmatch(parent) if parent else None
+    if found is None:
+        return Context()
+    id_, span_id, flags = (int(text, 16) for text in found.groups())
+    remote = trace.SpanContext(id_, span_id, is_remote=True, trace_flags=trace.TraceFlags(flags))
+    return trace.set_span_in_context(trace.NonRecordingSpan(remote), Context())
+
+
+def _kind(kind: Kind) -> "SpanKind":
+    from opentelemetry.trace import SpanKind  # noqa: PLC0415
+
+    return SpanKind[kind]
+
+
+def _dotted(attributes: Mapping[str, Attribute]) -> dict[str, Attribute]:
+    return {name.replace("__", "."): value for name, value in attributes.items()}

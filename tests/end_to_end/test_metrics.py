@@ -1,0 +1,106 @@
+"""What the running service tells Prometheus: the truth, from every process."""
+
+from uuid import uuid4
+
+import httpx
+
+from order_service.telemetry import metrics, process
+from tests.accounts import PASSWORD
+from tests.metrics import read_metrics, until
+from tests.orders import ITEMS
+from tests.stack import Stack
+
+ROLES = ("web", "relay", "consumer", "worker")  # of the first and the last there are two
+ORDER = "/orders/{order_id}/"
+HTTP = "order_service_http_request_seconds_count"
+PROBLEMS = "order_service_http_problems_total"
+
+
+async def log_in(client: httpx.AsyncClient) -> str:
+    """Somebody new; returns the address."""
+    email = f"{uuid4().hex[:8]}@example.com"
+    await client.post("/register/", json={"email": email, "password": PASSWORD})
+    login = await client.post("/token/", data={"username": email, "password": PASSWORD})
+    client.headers["Authorization"] = f"Bearer {login.json()['access_token']}"
+    return email
+
+
+async def test_every_process_tells_what_it_has_done(stack: Stack) -> None:
+    async with stack.client() as client:
+        email = await log_in(client)
+        before = await read_metrics(stack)
+        placing = {"json": {"items": ITEMS}, "headers": {"Idempotency-Key": uuid4().hex}}
+        order = (await client.post("/orders/", **placing)).json()  # type: ignore[arg-type]
+        await client.post("/orders/", **placing)  # type: ignore[arg-type]
+        path = f"/orders/{order['id']}/"
+        for _ in range(3):
+            await client.get(path)
+        await client.patch(path, json={"status": "PAID"}, headers={"If-Match": '"7"'})
+        await client.get(f"{path}events/")
+        await client.get("/nothing/here/")
+        await client.delete(path)
+        for _ in range(6):
+            await client.post("/token/", data={"username": email, "password": "wrong-passphrase"})
+        async with client.stream("GET", f"{path}stream") as stream:
+            assert stream.status_code == 200
+            name = "order_service_projected_events_total"
+            least = before.of(name, projection="order_view") + 1
+            found = await until(stack, name, max(1, least), projection="order_view")
+
+    def more(name: str, /, **labels: str) -> float:
+        return found.of(name, **labels) - max(0.0, before.of(name, **labels))
+
+    counted = {
+        "placed": more(HTTP, method="POST", route="/orders/", status="201"),
+        "read": more(HTTP, method="GET", route=ORDER, status="200"),
+        "stale": more(PROBLEMS, method="PATCH", route=ORDER, problem="stale-version"),
+        "timeline": more(HTTP, route="/orders/{order_id}/events/", status="200"),
+        "nowhere": more(PROBLEMS, route="(none)", problem="not-found"),
+        "not a method": more(HTTP, method="DELETE", route=ORDER, status="405"),
+        "hits": more("order_service_cache_reads_total", what="order", cache="hit"),
+        "replays": more("order_service_idempotent_replays_total"),
+        "appends": more("order_service_append_seconds_count"),
+        "commands": more("order_service_append_batch_commands_sum"),
+        "stored": more("order_service_append_commands_total", outcome="stored"),
+        "repeats": more("order_service_append_commands_total", outcome="concurrent-update"),
+        "limited": more("order_service_limits_hit_total", policy="failed-logins"),
+        "quota": more(PROBLEMS, route="/token/", problem="quota-exceeded"),
+        "streams": found.of("order_service_streams_open"),
+        "relayed": more("order_service_relay_events_total"),
+        "in the log": more("order_service_log_events_total"),
+        "projected": more("order_service_projected_events_total", projection="sales_by_day"),
+    }
+    assert counted == {
+        "placed": 2,
+        "read": 3,
+        "stale": 1,
+        "timeline": 1,
+        "nowhere": 1,
+        "not a method": 1,
+        "hits": 2,
+        "replays": 1,
+        "appends": 2,
+        "commands": 2,
+        "stored": 1,
+        "repeats": 1,
+        "limited": 1,
+        "quota": 1,
+        "streams": 1,
+        "relayed": 1,
+        "in the log": 1,
+        "projected": 1,
+    }
+    assert more("order_service_consumer_hints_total") >= 1
+    assert more("order_service_tasks_sent_total", task="advance") >= 1
+    assert more("order_service_task_seconds_count", task="advance", outcome="done") >= 1
+    assert found.of("order_service_lag_events", name="relay") == 0
+    assert found.of("order_service_dead_letters", name="order_view") == 0
+    assert found.of("order_service_database_pool_connections", state="in_use") >= 3
+    assert sorted(found.roles) == sorted((*ROLES, "web", "worker"))
+    assert found.of("process_resident_memory_bytes") > 6 * 20_000_000
+
+    names = {family.name for family in (*metrics.FAMILIES, *process.FAMILIES)}
+    only_after_a_failure = {metrics.SESSIONS.name}
+    assert found.families | only_after_a_failure == names | only_after_a_failure
+    for private in (email, order["id"], order["user_id"], order["number"]):
+        assert private not in found.text

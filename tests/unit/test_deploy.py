@@ -1,0 +1,95 @@
+"""What lies in `deploy/` against what the processes tell: PromQL by a parser, names by the code."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+
+from order_service.settings import Settings
+from order_service.telemetry import metrics, process
+from order_service.telemetry.instruments import Family
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+ALERTS: dict[str, Any] = yaml.safe_load((DEPLOY / "alerts.yml").read_text())
+DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
+PROMETHEUS: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
+FAMILIES = {family.name: family for family in (*metrics.FAMILIES, *process.FAMILIES)}
+ADDED = {"instance", "job"}  # by Prometheus
+
+RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
+PANELS = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
+QUERIES = [rule["expr"] for rule in RULES] + [
+    target["expr"] for panel in PANELS for target in panel["targets"]
+]
+
+
+def selectors(query: str) -> Iterator[tuple[Family, str, set[str]]]:
+    """Every series that it asks for: family, suffix, and the labels by which it is chosen."""
+    whole = str(promql_parser.parse(query.replace("$__rate_interval", "5m")))
+    for name, chosen in re.findall(r"((?:order_service|process)_[a-z_]+)(?:\{([^}]*)\})?", whole):
+        found = re.fullmatch(r"(.+?)(_bucket|_sum|_count)?", name)
+        assert found is not None
+        base = name if name in FAMILIES else found[1]
+        assert base in FAMILIES, f"{name}: no process tells this"
+        yield FAMILIES[base], name.removeprefix(base), set(re.findall(r"(\w+)[!=]", chosen or ""))
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_every_query_asks_for_what_there_is(query: str) -> None:
+    found = list(selectors(query))
+
+    assert found
+    labels = {"le", *ADDED}.union(*(family.names for family, _, _ in found))
+    for family, suffix, chosen in found:
+        assert (family.kind == "histogram") == bool(suffix), family.name
+        assert chosen <= {*family.names, "le"}, family.name
+    for grouping in re.findall(r"(?:by|on|group_left|without) \(([^)]*)\)", query):
+        assert set(re.split(r",\s*", grouping)) <= labels, query
+
+
+def test_a_counter_is_only_asked_for_its_rate() -> None:
+    for query in QUERIES:
+        for family, _, _ in selectors(query):
+            if family.kind != "gauge":
+                assert re.search(rf"(rate|increase)\({family.name}", query), query
+
+
+def test_every_alert_says_what_is_wrong_and_what_to_do() -> None:
+    names = [rule["alert"] for rule in RULES]
+
+    assert len(set(names)) == len(names)
+    for rule in RULES:
+        assert set(rule["annotations"]) == {"summary", "do"}, rule["alert"]
+        assert rule["labels"]["severity"] in {"page", "ticket"}
+        for label in re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"]):
+            assert re.search(rf"by \([^)]*\b{label}\b|on \([^)]*\b{label}\b", rule["expr"]), label
+
+
+def test_the_dashboard_shows_all_that_is_counted() -> None:
+    shown = {family.name for query in QUERIES for family, _, _ in selectors(query)}
+
+    assert shown == set(FAMILIES)
+    ids = [panel["id"] for panel in DASHBOARD["panels"]]
+    assert len(set(ids)) == len(ids)
+    for panel in PANELS:
+        assert panel["fieldConfig"]["defaults"]["unit"]
+
+
+def test_prometheus_asks_every_process_of_a_private_stack() -> None:
+    processes = (
+        "web",
+        "relay",
+        "consumer",
+        *["worker"] * Settings.model_fields["WORKER_PROCESSES"].default,
+    )
+    host, _, first = Settings.model_fields["METRICS_ADDRESS"].default.rpartition(":")
+    (job,) = PROMETHEUS["scrape_configs"]
+
+    expected = [f"{host}:{int(first) + place}" for place in range(len(processes))]
+    assert job["static_configs"][0]["targets"] == expected
+    assert PROMETHEUS["rule_files"] == ["alerts.yml"]
