@@ -10,7 +10,8 @@ tasks, which nothing here uses, at each start of a worker, and every hint waits 
 classic one Celery asks for a prefetch a channel (`global`), which RabbitMQ 4.3 refuses; so
 `Consumer` below asks for it a consumer, as Celery does with quorum queues.
 
-May import together, advance, the registry, and from order_service broker, db, cache, settings.
+May import together, advance, operator_work, the registry, and from order_service broker, db, cache,
+presence, settings.
 """
 
 import asyncio
@@ -46,11 +47,13 @@ from order_service import broker, logs
 from order_service import settings as limits
 from order_service.cache import OrderCache
 from order_service.db import PROJECTOR, create_engine, incarnation
+from order_service.presence import Presence
 from order_service.redis_client import connect
 from order_service.settings import Settings
 from order_service.telemetry import tracing
 from order_service.telemetry.exposition import expose
 from order_service.telemetry.metrics import TASK_SECONDS, TASKS_SENT
+from projections import operator_work
 from projections.advance import advance as advance_projection
 from projections.registry import PROJECTIONS
 from projections.together import Together
@@ -192,18 +195,28 @@ def advance_apart(self: Task, projection: str, partition: int) -> None:
             process.send_further([(advance_apart, (projection, partition))])
 
 
+@app.task(name="serve_operators", bind=True, throws=_EXPECTED)
+def serve_operators(self: Task) -> None:
+    """What operators have asked for is done, or has a process that does it."""
+    with _begun(self) as process:
+        process.run(operator_work.serve(process.engine, process.cache))
+
+
 @contextmanager
 def _begun(task: Task) -> Iterator["WorkerProcess"]:
     """What the task logs, and what it sends further, bears the id of the newest request behind the
     hint that caused it (the others' rode along)."""
     logs.REQUEST_ID.set(task.request.get(REQUEST_ID))
     parent = tracing.traceparent_of(task.request.get(TRACEPARENT))
+    process = WorkerProcess.current()
+    process.active = 1  # there is one at a time
     began, outcome = perf_counter(), "failed"
     try:
         with tracing.span(f"task {task.name}", "CONSUMER", parent):
-            yield WorkerProcess.current()
+            yield process
         outcome = "done"
     finally:
+        process.active = 0
         TASK_SECONDS.observe(perf_counter() - began, task.name, outcome)
 
 
@@ -251,7 +264,13 @@ class TaskSender:
         if not partitions:
             return
         groups = groupby(sorted(partitions), key=lambda one: one // limits.ADVANCE_PARTITIONS)
-        tasks = [(advance, (list(group),)) for _, group in groups]
+        await self._send([(advance, (list(group),)) for _, group in groups], request_id)
+
+    async def send_serve_operators(self) -> None:
+        """A task that looks what operators have asked for, as `send_advance`."""
+        await self._send([(serve_operators, ())])
+
+    async def _send(self, tasks: list[Sent], request_id: str | None = None) -> None:
         send = partial(copy_context().run, self.send, tasks, request_id)
         await asyncio.get_running_loop().run_in_executor(self._thread, send)
 
@@ -312,6 +331,9 @@ class WorkerProcess:
         )
         self.sender = TaskSender(settings)
         self._redis = connect(settings)
+        self.active = 0  # tasks
+        self._presence = Presence(self._redis, "worker", self._work_done)
+        self._saying = asyncio.run_coroutine_threadsafe(self._presence.say_for_ever(), self._loop)
         self._cache_ttl_s = settings.CACHE_TTL_SECONDS
         self._metrics = self.run(expose(settings, "worker"))
         tracing.start(settings, "worker")
@@ -339,6 +361,9 @@ class WorkerProcess:
         cache.start()
         return cache
 
+    def _work_done(self) -> dict[str, int]:
+        return {"active": self.active, "processed": TASK_SECONDS.count()}
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, from the loop; TimeoutError, and `work` cancelled, if it hangs."""
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -355,6 +380,7 @@ class WorkerProcess:
 
     def close(self) -> None:
         self.sender.close()
+        self._saying.cancel()
         tracing.stop()
         try:
             self.run(self._close())
@@ -366,6 +392,7 @@ class WorkerProcess:
         if self._metrics is not None:
             self._metrics.close()
         async with asyncio.timeout(limits.STOP_GRACE_S):
+            await self._presence.withdraw()
             if self._cache is not None:
                 await self._cache.close()
             await self._redis.aclose()
