@@ -53,6 +53,7 @@ from projections.order_reader import OrderReader
 from projections.order_routes import get_in_lane
 from projections.progress import Rates
 from projections.tickets import Tickets
+from projections.vitals import Vitals
 
 # What the fast lane serves, by method and by whether the path names an order.
 LANES = {
@@ -171,6 +172,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.freshness = Freshness(engine)
         app.state.order_reader = OrderReader(engine, cache, app.state.log.partitions)
         app.state.rates = Rates()
+        app.state.vitals = Vitals(engine, redis, app.state.rates)
         app.state.health = Health(settings, engine, redis, app.state.rates)
         await stack.enter_async_context(said(Presence(redis, "web")))
         app.state.tickets = Tickets(redis)
@@ -196,6 +198,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         metrics.STALE_KEYS.reads(cache.stale_count)
         metrics.HTTP_IN_WORK.read = app.state.work.counts
         await stack.enter_async_context(exposed(settings, "web"))
+        await stack.enter_async_context(_running(app.state.vitals.note_for_ever()))
         await stack.enter_async_context(_running(watch_incarnation(engine, log_now)))
         await stack.enter_async_context(_running(app.state.limits.share_for_ever(redis)))
         if settings.PENDING_TTL is not None:

@@ -1,5 +1,5 @@
-"""The operators' routes: read models, dead letters, health. May import progress, dead_letter_list,
-ops_health, operator_requests, api.
+"""The operators' routes: read models, dead letters, health, history. May import progress,
+dead_letter_list, ops_health, vitals, operator_requests, api.
 
 What they change a worker changes (`operator_requests`); where somebody waits for it, the answer
 says what became of it.
@@ -12,14 +12,21 @@ from fastapi import APIRouter, Depends, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from order_service import settings as limits
 from order_service.api.answers import NO_STORE, json_answer
 from order_service.api.body import json_body
 from order_service.api.documented import documented, raises
 from order_service.api.fields import Body, Words
 from order_service.api.identity import Caller, caller
-from order_service.api.ops_documents import DeadLetters, Mended, ProjectionProgress, Projections
+from order_service.api.ops_documents import (
+    DeadLetters,
+    History,
+    Mended,
+    ProjectionProgress,
+    Projections,
+)
 from order_service.api.ops_documents import Health as HealthReport
-from order_service.api.parameters import known_parameters, wrong_parameter
+from order_service.api.parameters import Whole, known_parameters, wrong_parameter
 from order_service.api.problems import RETRY_AFTER_S, Problem
 from order_service.db import query
 from order_service.ids import parse_uuid
@@ -28,6 +35,7 @@ from projections.access import staff_only
 from projections.operator_requests import Answer, Kind
 from projections.ops_health import Health
 from projections.registry import PROJECTIONS
+from projections.vitals import Vitals
 
 _GOES_ON = ("queued", "building", "comparing")
 
@@ -234,6 +242,26 @@ async def get_health(request: Request, _: OperatorDependency) -> Response:
     """Servers, processes, queues, workers, lag and clocks, as they are now."""
     health: Health = request.app.state.health
     return json_answer(await health.report(), headers=NO_STORE)
+
+
+@router.get(
+    "/history/",
+    operation_id="ops_history",
+    summary="See the last hour",
+    response_model=History,
+    responses=documented(),
+)
+async def get_history(
+    request: Request,
+    _: OperatorDependency,
+    minutes: Annotated[
+        Whole, Query(ge=1, le=limits.HISTORY_MINUTES_MAX, description="How far back.")
+    ] = limits.HISTORY_MINUTES_MAX,
+) -> Response:
+    """What all web processes did in each ten seconds, up to the last that have ended; null where
+    nothing was seen. Times are interpolated between the bounds of a histogram."""
+    vitals: Vitals = request.app.state.vitals
+    return json_answer(await vitals.read(minutes), headers=NO_STORE)
 
 
 # --- by a worker ----------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ not written to disk; and hence a task that fails is thrown away: the tick sends 
 The task queue is classic. With a quorum queue Celery declares 28 exchanges and queues for delayed
 tasks, which nothing here uses, at each start of a worker, and every hint waits for the disk. With a
 classic one Celery asks for a prefetch a channel (`global`), which RabbitMQ 4.3 refuses; so
-`Consumer` below asks for it a consumer, as Celery does with quorum queues.
+`task_consumer` asks for it a consumer, as Celery does with quorum queues.
 
 May import together, advance, operator_work, the registry, and from order_service broker, db, cache,
 presence, settings.
@@ -17,7 +17,7 @@ presence, settings.
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
+from collections.abc import Collection, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -36,7 +36,6 @@ from celery.signals import (
     worker_process_init,
     worker_process_shutdown,
 )
-from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import KombuError
@@ -64,51 +63,6 @@ Sent = tuple[Task, tuple[Any, ...]]  # with its arguments
 REQUEST_ID, TRACEPARENT = "request_id", "traceparent"  # headers of a task's message
 SEND_ERRORS = (AMQPError, MessageNacked, KombuError, OSError)
 T = TypeVar("T")
-
-
-class Consumer(CeleryConsumer):  # type: ignore[misc]  # celery ships no types
-    """Celery's own, with a prefetch a consumer instead of a channel (see the module), and which no
-    message can end."""
-
-    def connect(self) -> Connection:
-        connection: Connection = super().connect()
-        connection.transport.qos_semantics_matches_spec = lambda _connection: True
-        return connection
-
-    def connection_for_write(
-        self, url: str | None = None, heartbeat: int | None = None
-    ) -> Connection:
-        """For events, which only Flower hears: without confirms, for which the loop that hands out
-        tasks would stand still (a fifth of its time under load)."""
-        connection = self.app.connection_for_write(url, heartbeat=heartbeat)
-        options = {**connection.transport_options, "confirm_publish": False}
-        connection.transport_options = options
-        connected: Connection = self.ensure_connected(connection)
-        return connected
-
-    def create_task_handler(self, *arguments: Any) -> Callable[[Any], None]:
-        """What cannot be made a task of is thrown away. Celery's own would end the worker, and the
-        next one, to which the message would come again."""
-        handle = super().create_task_handler(*arguments)
-        of_the_connection = (*self.connection_errors, *self.channel_errors)
-
-        def handle_or_throw_away(message: Any) -> None:
-            try:
-                handle(message)
-            except of_the_connection:
-                raise
-            except Exception:
-                logger.exception("A message of which no task can be made is thrown away.")
-                if not message.acknowledged:
-                    message.reject_log_error(logger, self.connection_errors)
-
-        return handle_or_throw_away
-
-    def on_unknown_task(self, _body: object, message: Any, _error: Exception) -> None:
-        """Thrown away. Celery's own answer wants an id in its headers and ends the worker
-        without."""
-        logger.error("A message that is no task of this app is thrown away.")
-        message.reject_log_error(logger, self.connection_errors)
 
 
 def _configuration() -> dict[str, Any]:
@@ -147,7 +101,7 @@ def _configuration() -> dict[str, Any]:
         "task_reject_on_worker_lost": True,  # else a killed worker's task counts as done
         "task_acks_on_timeout": False,
         "task_time_limit": 2 * limits.TASK_TIMEOUT_S,  # for a worker whose own limit does not work
-        "worker_consumer": "projections.tasks:Consumer",
+        "worker_consumer": "projections.task_consumer:Consumer",
         "worker_prefetch_multiplier": 1,
         "worker_max_memory_per_child": limits.WORKER_MEMORY_KB_MAX,
         "worker_cancel_long_running_tasks_on_connection_loss": False,  # they are short and harmless

@@ -244,6 +244,7 @@ OPERATIONS = (
     Step("ops_dead_letter_retry", "in_vain", "staff"),
     Step("ops_dead_letter_skip", "skip", "staff", body={"reason": "Written by a mistake."}),
     Step("ops_health", "health", "staff"),
+    Step("ops_history", "last_minute", "staff", query={"minutes": "1"}),
 )
 # Last: which events come first, and so which ids, is a matter of partitions.
 STREAMS = (

@@ -1,6 +1,8 @@
 """What operators see of the read side and ask of it over HTTP, done by real workers."""
 
+import time
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -8,12 +10,17 @@ from uuid import UUID
 import httpx
 import pytest
 from aio_pika.abc import AbstractChannel
+from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import relay
+from order_service import settings as limits
+from order_service.redis_client import connect
 from order_service.settings import Settings
 from projections import consumer, replay_state
+from projections.progress import Rates
 from projections.registry import PROJECTIONS
+from projections.vitals import Vitals
 from tests.accounts import Account
 from tests.examples import CAPTURED, PAID, PLACED
 from tests.given_log import POISON
@@ -75,6 +82,7 @@ async def at_work(
     """Relay, consumer and a worker are; gives the folder that arms the worker's windows."""
     monkeypatch.setenv("FAILPOINTS", str(tmp_path))
     monkeypatch.setenv("FAILPOINTS_IN_TESTS", "yes")
+    monkeypatch.setattr("order_service.settings.TICK_S", 0.1)  # here, in the consumer
     async with (
         working(settings),
         running(relay.run, settings),
@@ -179,3 +187,37 @@ async def test_health_says_what_is_missing(desk: Desk, rabbitmq: AbstractChannel
     assert checks["processes"]["detail"] == "Not seen: relay, consumer, worker."
     assert checks["rabbitmq"]["status"] == "degraded"  # nobody has declared its queues
     assert health["status"] == "degraded"
+
+
+async def test_the_history_adds_up_what_all_web_processes_did(
+    desk: Desk, settings: Settings, web_engine: AsyncEngine, redis: Redis, read_side: ReadSide
+) -> None:
+    step = int(time.time() // limits.HISTORY_STEP_S) - 4  # no process notes that by itself now
+    processes = [Vitals(web_engine, redis, Rates()) for _ in range(2)]
+    await processes[0].note(step - 1)
+    await read_side.given(PLACED, CAPTURED)
+    for _ in range(3):
+        await desk.get(PROJECTED)
+    for process in processes:
+        await process.note(step)
+
+    found = await desk.get("/ops/history/?minutes=1")
+
+    first = datetime.fromisoformat(found["from"]).timestamp() // limits.HISTORY_STEP_S
+    at = step - int(first)
+    shown = {name: values[at] for name, values in found["series"].items()}
+    assert (shown["requests"], shown["errors"], shown["events"]) == (6, 0, 2)
+    assert shown["p50_ms"] > 0
+    assert found["series"]["requests"][at - 2] is None
+
+
+async def test_without_redis_the_history_is_empty_and_nobody_fails(
+    settings: Settings, web_engine: AsyncEngine
+) -> None:
+    away = connect(settings.model_copy(update={"REDIS_PORT": 1}))
+    vitals = Vitals(web_engine, away, Rates())
+
+    await vitals.note(1)
+
+    assert set((await vitals.read(1))["series"]["requests"]) == {None}
+    await away.aclose()

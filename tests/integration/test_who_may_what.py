@@ -73,6 +73,7 @@ ROUTES = {
     "GET /ops/projections/": STAFF_ONLY,
     "GET /ops/dead-letters/": STAFF_ONLY,
     "GET /ops/health/": STAFF_ONLY,
+    "GET /ops/history/": STAFF_ONLY,
     "POST /ops/projections/{name}/rollback/": replace(STAFF_ONLY, staff=UNSEEN),
     "POST /ops/projections/{name}/rebuild/": replace(STAFF_ONLY, staff=UNSEEN),
     "POST /ops/dead-letters/{letter_id}/retry/": replace(STAFF_ONLY, staff=UNSEEN),
