@@ -64,6 +64,11 @@ class Asked:
     stream_id: UUID | None
     reason: str | None
 
+    def __str__(self) -> str:
+        """For logs: without the reason, which is a person's own words."""
+        about = f" {self.stream_id}" if self.stream_id else ""
+        return f"{self.kind} {self.projection}{about}, request {self.request_id}"
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:

@@ -6,6 +6,7 @@ would run, as a process beside the worker. Nobody here waits for it: it says how
 (`replay_state`), and whether it still lives the database knows.
 """
 
+import logging
 import subprocess
 import sys
 import threading
@@ -18,10 +19,14 @@ from projections import dead_letters
 from projections.operator_requests import Asked, Outcome, claim, finish
 from projections.registry import PROJECTIONS
 
+logger = logging.getLogger(__name__)
+
 
 async def serve(engine: AsyncEngine, cache: OrderCache) -> None:
     """All that waited is done, or a process that does it has been started."""
     asked = await claim(engine)
+    for one in asked:
+        logger.info("An operator asks: %s", one)
     rebuilds = [one for one in asked if one.kind == "rebuild"]
     if rebuilds:  # together: one reading of the log feeds all of them
         _start_replay([*dict.fromkeys(one.projection for one in rebuilds)], rebuilds)

@@ -194,7 +194,9 @@ async def test_the_history_adds_up_what_all_web_processes_did(
 ) -> None:
     step = int(time.time() // limits.HISTORY_STEP_S) - 4  # no process notes that by itself now
     processes = [Vitals(web_engine, redis, Rates()) for _ in range(2)]
-    await processes[0].note(step - 1)
+    await desk.get(PROJECTED)
+    for process in processes:
+        await process.note(step - 1)
     await read_side.given(PLACED, CAPTURED)
     for _ in range(3):
         await desk.get(PROJECTED)
