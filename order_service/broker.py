@@ -166,6 +166,21 @@ async def _raise_when(lost: asyncio.Event) -> None:
     raise ConnectionError("the connection to RabbitMQ was closed")
 
 
+async def queues(settings: Settings) -> list[dict[str, Any]]:
+    """Name, messages and consumers of each queue of ours, by a connection of its own. Nothing is
+    declared: a queue that is gone is an error."""
+    async with _connection(settings, "health") as (connection, _):
+        channel = await connection.channel()
+        found = [
+            (await channel.declare_queue(name, passive=True)).declaration_result
+            for name in (HINT_QUEUE, TASK_QUEUE)
+        ]
+    return [
+        {"name": one.queue, "messages": one.message_count, "consumers": one.consumer_count}
+        for one in found
+    ]
+
+
 @asynccontextmanager
 async def _connection(
     settings: Settings, name: str

@@ -36,20 +36,24 @@ from order_service.errors import UnreadableEvent
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.log.reading import heads
+from order_service.presence import Presence, said
 from order_service.readiness import Readiness
 from order_service.redis_client import connect
 from order_service.representation import document
 from order_service.settings import Settings
 from order_service.telemetry import metrics, tracing
 from order_service.telemetry.exposition import exposed
-from projections import history, streams, tickets
+from projections import history, ops_routes, streams, tickets
 from projections import routes as queries
 from projections.event_stream import Streams
 from projections.expiry import expire_for_ever
 from projections.freshness import Freshness
+from projections.ops_health import Health
 from projections.order_reader import OrderReader
 from projections.order_routes import get_in_lane
+from projections.progress import Rates
 from projections.tickets import Tickets
+from projections.vitals import Vitals
 
 # What the fast lane serves, by method and by whether the path names an order.
 LANES = {
@@ -116,6 +120,7 @@ def _include_routes(app: FastAPI) -> None:
     for router in orders.ROUTERS:
         app.include_router(router)
     app.include_router(queries.router)
+    app.include_router(ops_routes.router)
     app.include_router(history.router)
     app.include_router(streams.router)
     app.include_router(tickets.router)
@@ -166,6 +171,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.log = await stack.enter_async_context(_event_log(settings, engine, cache))
         app.state.freshness = Freshness(engine)
         app.state.order_reader = OrderReader(engine, cache, app.state.log.partitions)
+        app.state.rates = Rates()
+        app.state.vitals = Vitals(engine, redis, app.state.rates)
+        app.state.health = Health(settings, engine, redis, app.state.rates)
+        await stack.enter_async_context(said(Presence(redis, "web")))
         app.state.tickets = Tickets(redis)
         app.state.streams = Streams(engine)
         stack.push_async_callback(app.state.streams.close)
@@ -189,6 +198,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         metrics.STALE_KEYS.reads(cache.stale_count)
         metrics.HTTP_IN_WORK.read = app.state.work.counts
         await stack.enter_async_context(exposed(settings, "web"))
+        await stack.enter_async_context(_running(app.state.vitals.note_for_ever()))
         await stack.enter_async_context(_running(watch_incarnation(engine, log_now)))
         await stack.enter_async_context(_running(app.state.limits.share_for_ever(redis)))
         if settings.PENDING_TTL is not None:

@@ -1,5 +1,5 @@
 """The relay: publishes the log, in order, and remembers how far. May import log, broker,
-publishing, db.
+publishing, presence, db.
 
 Read what stands after the checkpoint, publish a bounded window of it, wait until RabbitMQ has
 confirmed all of it, then move the checkpoint by compare-and-set on the position that was read.
@@ -30,6 +30,7 @@ from order_service import settings as limits
 from order_service.db import PROJECTOR, create_engine, driver_connection
 from order_service.log.codec import StoredEvent
 from order_service.message import trace_events
+from order_service.presence import present
 from order_service.publishing import publish
 from order_service.settings import Settings
 from order_service.telemetry import tracing
@@ -84,7 +85,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     session = partial(_session, engine, me, stop)
     tracing.start(settings, "relay")
     try:
-        async with exposed(settings, "relay"):
+        async with exposed(settings, "relay"), present(settings, "relay"):
             await broker.keep_connected(settings, "relay", session, stop)
     finally:
         tracing.stop()

@@ -84,6 +84,26 @@ DDL_RETRIES_MAX = 50
 STATUS_WATCH_S = 2.0
 STATUS_WATCH_MIN_S = 0.1
 
+# --- what operators ask for -----------------------------------------------------------------------
+OPERATOR_PATIENCE_S = 10  # within which a worker takes what somebody waits for, or nobody does
+OPERATOR_WAIT_S = 25.0  # for what became of it
+OPERATOR_POLL_S = 0.1
+REPLAY_MESSAGE_LENGTH_MAX = 500
+HISTORY_STEP_S = 10
+HISTORY_MINUTES_MAX = 60
+HISTORY_TTL_S = 3_700  # of a step: somewhat more than it can be asked for
+HEALTH_LOOK_TIMEOUT_S = 2.0
+HEALTH_REMEMBERED_S = 1.0
+HEALTH_LAG_MAX_S = 10.0
+CLOCK_DIFFERENCE_MAX_S = 1.0
+PRESENCE_INTERVAL_S = 5.0
+PRESENCE_TTL_S = 15
+PRESENCE_FORGOTTEN_S = 600  # more than clocks of two machines may differ
+PRESENCE_SHOWN_MAX = 500  # processes
+REPLAY_START_S = 60  # of a process that was started for a replay, until it says so
+DEAD_LETTERS_LISTED_MAX = 1_000
+RATE_LOOKS = 2  # at checkpoints, HISTORY_STEP_S apart, over which a rate is taken
+
 # --- Redis ----------------------------------------------------------------------------------------
 REDIS_TIMEOUT_S = 0.1
 REDIS_LATE_S = 0.01  # later than this, a deadline says that the process is busy: it begins again,

@@ -42,10 +42,13 @@ _SHOW = text(
 )
 _UNPARK = text(
     "DELETE FROM dead_letters WHERE name = :name AND generation = :generation "
-    "AND partition = :partition AND stream_id = :stream_id RETURNING version, last_version"
+    "AND partition = :partition AND stream_id = :stream_id "
+    "RETURNING version, last_version, attempts"
 )
-_IS_PARKED = text(
-    "SELECT count(*) FROM dead_letters WHERE name = :name AND generation = :generation "
+# At the same event once more, or at a later one for the first time.
+_COUNT_IF_PARKED = text(
+    "UPDATE dead_letters SET attempts = CASE WHEN version = :version THEN :attempts + 1 ELSE 1 END "
+    "WHERE name = :name AND generation = :generation "
     "AND partition = :partition AND stream_id = :stream_id"
 )
 _SKIP = text(
@@ -133,7 +136,8 @@ async def _apply(connection: AsyncConnection, held: Held, stream_id: UUID) -> tu
         raise NotParked(f"{held.target.projection.name} has not parked stream {stream_id}.")
     stream = await read_unskipped(connection, held.target, stream_id, held.position)
     rows = await step_singly(connection, held.target, stream, letter.last_version)
-    return rows, bool((await connection.execute(_IS_PARKED, key)).scalar_one())
+    tried = {"version": letter.version, "attempts": letter.attempts}
+    return rows, (await connection.execute(_COUNT_IF_PARKED, key | tried)).rowcount == 1
 
 
 async def _tell(cache: OrderCache, projection: Projection, rows: Rows) -> None:

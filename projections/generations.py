@@ -18,6 +18,12 @@ from order_service.log.reading import heads
 from projections.projection import Projection, Target, table_of
 
 REPLAY_LOCK = 0x7265706C6179  # "replay"; advisory locks are per database
+# The session that holds it, if there is one: pg_locks shows the lock's key in two halves.
+REPLAY_SESSION = (
+    "SELECT l.pid FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted "  # noqa: S608
+    "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+    f"AND (l.classid::bigint << 32 | l.objid::bigint) = {REPLAY_LOCK}"
+)
 _LOCK_NOT_AVAILABLE = "55P03"
 
 _LIVE = text("SELECT * FROM read_models WHERE name = :name")

@@ -8,6 +8,7 @@ one range, however long the log is. May import step and projection.
 import gc
 import logging
 import multiprocessing
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from order_service import logs
 from order_service import settings as limits
 from order_service.db import PROJECTOR, create_engine
 from order_service.log.codec import StoredEvent
@@ -70,7 +72,12 @@ def work(settings: Settings, names: Sequence[str], partitions: Sequence[int]) ->
     # time. What little there is (of exceptions) is collected between two ranges.
     gc.freeze()
     gc.disable()
-    uvloop.run(_work(settings, names, partitions))
+    logs.set_up()
+    try:
+        uvloop.run(_work(settings, names, partitions))
+    except Exception:
+        logger.exception("A process of the replay failed.")
+        sys.exit(1)
 
 
 async def _work(settings: Settings, names: Sequence[str], partitions: Sequence[int]) -> None:

@@ -1,7 +1,8 @@
 """replay: read models rebuilt beside the live ones, compared, and swapped in under traffic.
 
-May import rebuild, generations and comparison. Every step can be killed and the command run again:
-marks say how far the build is, the catalog and `read_models` the rest.
+May import rebuild, generations, comparison, replay_state, operator_requests. Every step can be
+killed and the command run again: marks say how far the build is, the catalog and `read_models` the
+rest.
 """
 
 import argparse
@@ -13,10 +14,11 @@ import os
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, nullcontext, redirect_stdout
+from contextlib import asynccontextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import asdict
 from multiprocessing.process import BaseProcess
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -25,10 +27,10 @@ from tqdm import tqdm
 
 from order_service import failpoints
 from order_service import settings as limits
-from order_service.db import PROJECTOR, check_role, create_engine
+from order_service.db import FAILURES, PROJECTOR, check_role, create_engine
 from order_service.log.reading import heads
 from order_service.settings import Settings
-from projections import generations
+from projections import generations, operator_requests, replay_state
 from projections.advance import catch_up, lock_live, move
 from projections.comparison import compare
 from projections.generations import REPLAY_LOCK, Build
@@ -39,7 +41,7 @@ from projections.step import step
 
 logger = logging.getLogger(__name__)
 
-_TRY_LOCK = text("SELECT pg_try_advisory_lock(:lock)")
+_TRY_LOCK = text("SELECT pg_try_advisory_lock(:lock), pg_backend_pid()")
 _PROGRESS = text(
     "SELECT coalesce(sum(events), 0)::bigint AS done, coalesce(sum(up_to), 0)::bigint AS total, "
     "coalesce(bool_and(finished), true) AS finished FROM rebuild_marks WHERE name = ANY (:names)"
@@ -53,6 +55,14 @@ _PARKED = text("SELECT count(*) FROM dead_letters WHERE name = :name AND generat
 
 class Refused(Exception):
     """The command cannot be carried out as asked; its text says why and what to do."""
+
+
+class AnotherRuns(Refused):
+    """Replays go one at a time."""
+
+
+class ProcessFailed(Exception):
+    """One of the processes that build has ended too early."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="what is live then, for programs; the rest on standard error",
     )
+    # Whose requests this carries out; workers say so (`tasks.serve_operators`).
+    parser.add_argument("--request", action="append", type=UUID, default=[], help=argparse.SUPPRESS)
 
 
 def _positive(value: str) -> int:
@@ -91,23 +103,29 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
     )
     try:
         await check_role(engine, PROJECTOR)
-        async with _alone(engine):
+        async with _answering(engine, args.request), _alone(engine) as session:
             with redirect_stdout(sys.stderr) if args.json else nullcontext():
-                code = await _run(args, engine, settings)
+                code = await _run(args, engine, settings, session)
             if args.json:
                 print(json.dumps(await _live_generations(engine)))
             return code
     except Refused as error:
-        print(error, file=sys.stderr)
+        if not args.request:  # else who asked for it is told, and nobody reads what is printed
+            print(error, file=sys.stderr)
         return 2
+    except ProcessFailed:
+        print("A process failed (see above). Run the same command again: it goes on.")
+        return 1
     finally:
         await engine.dispose()
 
 
-async def _run(args: argparse.Namespace, engine: AsyncEngine, settings: Settings) -> int:
+async def _run(
+    args: argparse.Namespace, engine: AsyncEngine, settings: Settings, session: int
+) -> int:
     if args.rollback:
         return await _roll_back(engine, _projection(args.rollback))
-    return await _replay(engine, settings, _chosen(args), args.workers, args.check)
+    return await _replay(engine, settings, _chosen(args), args.workers, args.check, session)
 
 
 async def _live_generations(engine: AsyncEngine) -> list[dict[str, Any]]:
@@ -129,15 +147,43 @@ def _projection(name: str) -> Projection:
 
 
 @asynccontextmanager
-async def _alone(engine: AsyncEngine) -> AsyncIterator[None]:
-    """One replay at a time. The lock lives and dies with its session; what must not be done twice
-    does not rest on it."""
+async def _answering(engine: AsyncEngine, requests: Sequence[UUID]) -> AsyncIterator[None]:
+    """Those who asked for what is done inside the block are told what became of it."""
+    outcome: operator_requests.Outcome = "failed"
+    detail = None
+    try:
+        yield
+        outcome = "done"
+    except Refused as error:
+        outcome = "replay-running" if isinstance(error, AnotherRuns) else "refused"
+        detail = str(error)
+        raise
+    except BaseException as error:
+        detail = _said(error)
+        raise
+    finally:
+        if requests:
+            with suppress(*FAILURES):  # then they wait in vain, and say so
+                await operator_requests.finish(engine, requests, outcome, detail)
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, ProcessFailed):
+        return "A process of the replay failed: its log says why. Ask again: it goes on."
+    return f"{type(error).__name__}: {error}"[: limits.REPLAY_MESSAGE_LENGTH_MAX]
+
+
+@asynccontextmanager
+async def _alone(engine: AsyncEngine) -> AsyncIterator[int]:
+    """One replay at a time; gives the process id of the session that sees to that. The lock lives
+    and dies with its session; what must not be done twice does not rest on it."""
     async with engine.connect() as pooled:
         connection = await pooled.execution_options(isolation_level="AUTOCOMMIT")
-        if not (await connection.execute(_TRY_LOCK, {"lock": REPLAY_LOCK})).scalar_one():
-            raise Refused("Another replay is running: wait until it has ended.")
+        locked, session = (await connection.execute(_TRY_LOCK, {"lock": REPLAY_LOCK})).one()
+        if not locked:
+            raise AnotherRuns("Another replay is running: wait until it has ended.")
         try:
-            yield
+            yield session
         finally:
             await pooled.invalidate()  # ends the session, and with it the lock
 
@@ -151,17 +197,34 @@ async def _replay(
     projections: Sequence[Projection],
     workers: int | None,
     check: bool,
+    session: int,
 ) -> int:
+    names = [projection.name for projection in projections]
     async with engine.begin() as connection:
         partitions = len(await heads(connection))
         builds = await generations.begin(connection, projections)
+        await replay_state.begin(connection, names, session)
+    try:
+        return await _build_and_finish(engine, settings, builds, partitions, workers, check)
+    except BaseException as error:
+        with suppress(*FAILURES):  # then it is known by the session's end
+            await replay_state.move(engine, names, "failed", _said(error))
+        raise
+
+
+async def _build_and_finish(
+    engine: AsyncEngine,
+    settings: Settings,
+    builds: Sequence[Build],
+    partitions: int,
+    workers: int | None,
+    check: bool,
+) -> int:
     for build in builds:
         await generations.drop_unused(engine, build.projection.name)
         how = "goes on" if build.resumed else "begins"
         print(f"{build.projection.name}: generation {build.generation} {how}.", flush=True)
-    if not await _build(engine, settings, builds, partitions, workers):
-        print("A process failed (see above). Run the same command again: it goes on.")
-        return 1
+    await _build(engine, settings, builds, partitions, workers)
     equal = True
     for build in builds:
         equal &= await _finish(engine, build, partitions, check)
@@ -172,7 +235,8 @@ async def _finish(engine: AsyncEngine, build: Build, partitions: int, check: boo
     """Indexed, compared, and swapped in or (`check`) dropped; True if nothing differs."""
     name = build.projection.name
     await generations.index(engine, build)
-    equal = await _compare(engine, build, partitions)
+    await replay_state.move(engine, [name], "comparing")
+    equal, said = await _compare(engine, build, partitions)
     if check:
         async with engine.begin() as connection:
             await generations.give_up(connection, name)
@@ -180,12 +244,15 @@ async def _finish(engine: AsyncEngine, build: Build, partitions: int, check: boo
         await generations.attach(engine, build)
         await failpoints.reach("replay-built")
         await _swap_in(engine, build.projection, build.generation, partitions)
+        said = f"Generation {build.generation} is live. {said}"
         print(f"{name}: generation {build.generation} is live.", flush=True)
     await generations.drop_unused(engine, name)
+    await replay_state.move(engine, [name], "done", said)
     return equal
 
 
-async def _compare(engine: AsyncEngine, build: Build, partitions: int) -> bool:
+async def _compare(engine: AsyncEngine, build: Build, partitions: int) -> tuple[bool, str]:
+    """Whether nothing differs, and what there is to say of it."""
     name = build.projection.name
     comparison = await compare(engine, build, partitions)
     for reason in comparison.uncompared:
@@ -195,8 +262,9 @@ async def _compare(engine: AsyncEngine, build: Build, partitions: int) -> bool:
     async with engine.connect() as connection:
         key = {"name": name, "generation": build.generation}
         parked = (await connection.execute(_PARKED, key)).scalar_one()
-    print(f"{name}: {comparison.rows} rows differ, {parked} streams parked.", flush=True)
-    return comparison.equal
+    said = f"{comparison.rows} rows differ, {parked} streams parked."
+    print(f"{name}: {said}", flush=True)
+    return comparison.equal, said
 
 
 # --- the processes --------------------------------------------------------------------------------
@@ -208,9 +276,8 @@ async def _build(
     builds: Sequence[Build],
     partitions: int,
     workers: int | None,
-) -> bool:
-    """Every partition is folded into every build up to its fixed position; False if a process
-    failed."""
+) -> None:
+    """Every partition is folded into every build up to its fixed position. Raises ProcessFailed."""
     names = [build.projection.name for build in builds]
     count = min(workers or os.cpu_count() or 1, partitions)
     spawn = multiprocessing.get_context("spawn")
@@ -228,7 +295,8 @@ async def _build(
             process.join()
     async with engine.connect() as connection:
         finished = (await connection.execute(_PROGRESS, {"names": names})).one().finished
-    return bool(finished)
+    if not finished:
+        raise ProcessFailed
 
 
 async def _show_progress(

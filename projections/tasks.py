@@ -8,15 +8,16 @@ not written to disk; and hence a task that fails is thrown away: the tick sends 
 The task queue is classic. With a quorum queue Celery declares 28 exchanges and queues for delayed
 tasks, which nothing here uses, at each start of a worker, and every hint waits for the disk. With a
 classic one Celery asks for a prefetch a channel (`global`), which RabbitMQ 4.3 refuses; so
-`Consumer` below asks for it a consumer, as Celery does with quorum queues.
+`task_consumer` asks for it a consumer, as Celery does with quorum queues.
 
-May import together, advance, the registry, and from order_service broker, db, cache, settings.
+May import together, advance, operator_work, the registry, and from order_service broker, db, cache,
+presence, settings.
 """
 
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
+from collections.abc import Collection, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -35,7 +36,6 @@ from celery.signals import (
     worker_process_init,
     worker_process_shutdown,
 )
-from celery.worker.consumer import Consumer as CeleryConsumer
 from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import KombuError
@@ -46,11 +46,13 @@ from order_service import broker, logs
 from order_service import settings as limits
 from order_service.cache import OrderCache
 from order_service.db import PROJECTOR, create_engine, incarnation
+from order_service.presence import Presence
 from order_service.redis_client import connect
 from order_service.settings import Settings
 from order_service.telemetry import tracing
 from order_service.telemetry.exposition import expose
 from order_service.telemetry.metrics import TASK_SECONDS, TASKS_SENT
+from projections import operator_work
 from projections.advance import advance as advance_projection
 from projections.registry import PROJECTIONS
 from projections.together import Together
@@ -61,51 +63,6 @@ Sent = tuple[Task, tuple[Any, ...]]  # with its arguments
 REQUEST_ID, TRACEPARENT = "request_id", "traceparent"  # headers of a task's message
 SEND_ERRORS = (AMQPError, MessageNacked, KombuError, OSError)
 T = TypeVar("T")
-
-
-class Consumer(CeleryConsumer):  # type: ignore[misc]  # celery ships no types
-    """Celery's own, with a prefetch a consumer instead of a channel (see the module), and which no
-    message can end."""
-
-    def connect(self) -> Connection:
-        connection: Connection = super().connect()
-        connection.transport.qos_semantics_matches_spec = lambda _connection: True
-        return connection
-
-    def connection_for_write(
-        self, url: str | None = None, heartbeat: int | None = None
-    ) -> Connection:
-        """For events, which only Flower hears: without confirms, for which the loop that hands out
-        tasks would stand still (a fifth of its time under load)."""
-        connection = self.app.connection_for_write(url, heartbeat=heartbeat)
-        options = {**connection.transport_options, "confirm_publish": False}
-        connection.transport_options = options
-        connected: Connection = self.ensure_connected(connection)
-        return connected
-
-    def create_task_handler(self, *arguments: Any) -> Callable[[Any], None]:
-        """What cannot be made a task of is thrown away. Celery's own would end the worker, and the
-        next one, to which the message would come again."""
-        handle = super().create_task_handler(*arguments)
-        of_the_connection = (*self.connection_errors, *self.channel_errors)
-
-        def handle_or_throw_away(message: Any) -> None:
-            try:
-                handle(message)
-            except of_the_connection:
-                raise
-            except Exception:
-                logger.exception("A message of which no task can be made is thrown away.")
-                if not message.acknowledged:
-                    message.reject_log_error(logger, self.connection_errors)
-
-        return handle_or_throw_away
-
-    def on_unknown_task(self, _body: object, message: Any, _error: Exception) -> None:
-        """Thrown away. Celery's own answer wants an id in its headers and ends the worker
-        without."""
-        logger.error("A message that is no task of this app is thrown away.")
-        message.reject_log_error(logger, self.connection_errors)
 
 
 def _configuration() -> dict[str, Any]:
@@ -144,7 +101,7 @@ def _configuration() -> dict[str, Any]:
         "task_reject_on_worker_lost": True,  # else a killed worker's task counts as done
         "task_acks_on_timeout": False,
         "task_time_limit": 2 * limits.TASK_TIMEOUT_S,  # for a worker whose own limit does not work
-        "worker_consumer": "projections.tasks:Consumer",
+        "worker_consumer": "projections.task_consumer:Consumer",
         "worker_prefetch_multiplier": 1,
         "worker_max_memory_per_child": limits.WORKER_MEMORY_KB_MAX,
         "worker_cancel_long_running_tasks_on_connection_loss": False,  # they are short and harmless
@@ -192,18 +149,28 @@ def advance_apart(self: Task, projection: str, partition: int) -> None:
             process.send_further([(advance_apart, (projection, partition))])
 
 
+@app.task(name="serve_operators", bind=True, throws=_EXPECTED)
+def serve_operators(self: Task) -> None:
+    """What operators have asked for is done, or has a process that does it."""
+    with _begun(self) as process:
+        process.run(operator_work.serve(process.engine, process.cache))
+
+
 @contextmanager
 def _begun(task: Task) -> Iterator["WorkerProcess"]:
     """What the task logs, and what it sends further, bears the id of the newest request behind the
     hint that caused it (the others' rode along)."""
     logs.REQUEST_ID.set(task.request.get(REQUEST_ID))
     parent = tracing.traceparent_of(task.request.get(TRACEPARENT))
+    process = WorkerProcess.current()
+    process.active = 1  # there is one at a time
     began, outcome = perf_counter(), "failed"
     try:
         with tracing.span(f"task {task.name}", "CONSUMER", parent):
-            yield WorkerProcess.current()
+            yield process
         outcome = "done"
     finally:
+        process.active = 0
         TASK_SECONDS.observe(perf_counter() - began, task.name, outcome)
 
 
@@ -251,7 +218,13 @@ class TaskSender:
         if not partitions:
             return
         groups = groupby(sorted(partitions), key=lambda one: one // limits.ADVANCE_PARTITIONS)
-        tasks = [(advance, (list(group),)) for _, group in groups]
+        await self._send([(advance, (list(group),)) for _, group in groups], request_id)
+
+    async def send_serve_operators(self) -> None:
+        """A task that looks what operators have asked for, as `send_advance`."""
+        await self._send([(serve_operators, ())])
+
+    async def _send(self, tasks: list[Sent], request_id: str | None = None) -> None:
         send = partial(copy_context().run, self.send, tasks, request_id)
         await asyncio.get_running_loop().run_in_executor(self._thread, send)
 
@@ -312,6 +285,9 @@ class WorkerProcess:
         )
         self.sender = TaskSender(settings)
         self._redis = connect(settings)
+        self.active = 0  # tasks
+        self._presence = Presence(self._redis, "worker", self._work_done)
+        self._saying = asyncio.run_coroutine_threadsafe(self._presence.say_for_ever(), self._loop)
         self._cache_ttl_s = settings.CACHE_TTL_SECONDS
         self._metrics = self.run(expose(settings, "worker"))
         tracing.start(settings, "worker")
@@ -339,6 +315,9 @@ class WorkerProcess:
         cache.start()
         return cache
 
+    def _work_done(self) -> dict[str, int]:
+        return {"active": self.active, "processed": TASK_SECONDS.count()}
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, from the loop; TimeoutError, and `work` cancelled, if it hangs."""
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -355,6 +334,7 @@ class WorkerProcess:
 
     def close(self) -> None:
         self.sender.close()
+        self._saying.cancel()
         tracing.stop()
         try:
             self.run(self._close())
@@ -366,6 +346,7 @@ class WorkerProcess:
         if self._metrics is not None:
             self._metrics.close()
         async with asyncio.timeout(limits.STOP_GRACE_S):
+            await self._presence.withdraw()
             if self._cache is not None:
                 await self._cache.close()
             await self._redis.aclose()

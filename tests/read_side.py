@@ -1,5 +1,9 @@
-"""What tests of the read side share: bring it up to the log, look at it, verify it."""
+"""What tests of the read side share: bring it up to the log, look at it, verify it, rebuild it."""
 
+import argparse
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,7 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service.cache import OrderCache
 from order_service.db import incarnation
 from order_service.domain.events import OrderEvent
+from order_service.settings import Settings
+from projections import replay
 from projections.advance import advance
+from projections.operator_requests import claim
+from projections.operator_work import mend
 from projections.registry import PROJECTIONS
 from projections.together import Together
 from projections.verify import Findings, verify_partition
@@ -59,6 +67,38 @@ async def verified(engine: AsyncEngine) -> Findings:
             everything.differences += part.differences
             everything.parked += part.parked
     return everything
+
+
+async def replayed(settings: Settings, *words: str) -> int:
+    """The command's exit code."""
+    parser = argparse.ArgumentParser()
+    replay.add_arguments(parser)
+    return await replay.run(parser.parse_args(words), settings)
+
+
+@asynccontextmanager
+async def operators_served(
+    settings: Settings, engine: AsyncEngine, cache: OrderCache
+) -> AsyncIterator[None]:
+    """What operators ask for inside the block is done in the test's own process, but for rebuilds,
+    which wait."""
+
+    async def serve() -> None:
+        while True:
+            for asked in await claim(engine):
+                if asked.kind == "rollback":
+                    words = ("--rollback", asked.projection, "--request", str(asked.request_id))
+                    await replayed(settings, *words)
+                elif asked.kind != "rebuild":
+                    await mend(engine, cache, asked)
+            await asyncio.sleep(0.02)
+
+    serving = asyncio.create_task(serve())
+    try:
+        yield
+    finally:
+        serving.cancel()
+        await asyncio.wait((serving,))
 
 
 @dataclass(frozen=True)

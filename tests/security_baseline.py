@@ -169,6 +169,8 @@ BASELINE: dict[str, tuple[str, ...]] = {
     "replay": (
         f"{_ROLES}::test_only_the_web_role_may_append_and_only_passwords_and_logins_change",
         f"{_I}test_replay.py::test_a_check_swaps_nothing_and_says_by_its_exit_code_what_it_found",
+        f"{_ROLES}::test_web_asks_for_what_operators_want_and_the_projector_answers",
+        f"{_I}test_operators.py::test_operators_see_and_mend_what_is_stuck",
     ),
     "race safety": (
         f"{_RACES}::test_what_all_ask_for_happens_once",

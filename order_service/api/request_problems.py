@@ -169,6 +169,22 @@ REQUEST_PROBLEMS: Mapping[str, ProblemType] = {
         "Reports are for staff.",
         ("required_role",),
     ),
+    # --- what operators ask for -------------------------------------------------------------------
+    "rebuild-running": ProblemType(
+        409,
+        "A rebuild of a read model is running.",
+        "One runs at a time, and what it builds must not change under it.",
+        "Wait until `GET /ops/projections/` says that it has ended.",
+        "A rebuild is running: wait until it has ended.",
+    ),
+    "rollback-impossible": ProblemType(
+        409,
+        "The read model cannot go back now.",
+        "No earlier generation is kept, another version of the code built it, or the log grows "
+        "faster than it can be caught up.",
+        "Read `detail`. A rebuild is always possible.",
+        "order_view has no generation to go back to.",
+    ),
     # --- us ---------------------------------------------------------------------------------------
     "internal-error": ProblemType(
         500,

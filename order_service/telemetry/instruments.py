@@ -79,6 +79,10 @@ class Histogram(Family):
         found[bisect_left(self.bounds, value)] += 1
         found[-1] += value
 
+    def count(self) -> int:
+        """Of all values, whatever their labels."""
+        return int(sum(sum(found[:-1]) for found in list(self.values.values())))
+
     def _nothing(self) -> list[float]:
         return [0] * (len(self.bounds) + 2)
 

@@ -9,15 +9,25 @@ from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+from aio_pika.abc import AbstractChannel
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from order_service import broker
 from order_service.api.examples import FILE
+from order_service.settings import Settings
 from tests.accounts import new_account
 from tests.conformance import Contract, known_contract
 from tests.contract.exchanges import HEADERS, Names, at, body_of, filled, written
-from tests.contract.walk import ACCOUNTS, LIFE, PLACING, READS, Step
-from tests.read_side import advance_all, order_cache
+from tests.contract.walk import ACCOUNTS, LIFE, OPERATIONS, PLACING, READS, STEPS, STREAMS, Step
+from tests.examples import PLACED
+from tests.given_log import POISON, given_order
+from tests.read_side import advance_all, operators_served, order_cache, replayed, run
+
+RELAYED = (
+    "UPDATE checkpoints c SET position = p.position FROM partitions p "
+    "WHERE c.name = 'relay' AND p.partition = c.partition"
+)
 
 
 class Walk:
@@ -32,6 +42,7 @@ class Walk:
             "staff_token": staff_token,
             "line_id": 1,
             "slug": "stale-version",
+            "name": "sales_by_day",
         }
         self._names = Names(today)
         self.exchanges: list[dict[str, Any]] = []
@@ -91,14 +102,28 @@ class Walk:
 
 
 async def test_the_examples_are_what_was_sent_and_answered(
-    web: httpx.AsyncClient, web_engine: AsyncEngine, projector_engine: AsyncEngine, redis: Redis
+    web: httpx.AsyncClient,
+    web_engine: AsyncEngine,
+    projector_engine: AsyncEngine,
+    settings: Settings,
+    redis: Redis,
+    rabbitmq: AbstractChannel,
 ) -> None:
     staff = await new_account(web, web_engine, "staff")
     walk = Walk(web, known_contract(), staff.headers["Authorization"].removeprefix("Bearer "))
 
     await walk.take(ACCOUNTS + PLACING + LIFE)
-    await advance_all(projector_engine, await order_cache(redis, projector_engine))
+    cache = await order_cache(redis, projector_engine)
+    await advance_all(projector_engine, cache)
     await walk.take(READS)
+    await given_order(web_engine, PLACED, POISON)
+    await advance_all(projector_engine, cache)
+    await run(projector_engine, RELAYED)
+    await broker.declare(rabbitmq)
+    await replayed(settings, "sales_by_day")
+    async with operators_served(settings, projector_engine, cache):
+        await walk.take(OPERATIONS)
+    await walk.take(STREAMS)
 
     recorded = json.loads(FILE.read_text())
     if os.environ.get("RECORD_EXAMPLES"):
@@ -118,6 +143,6 @@ def _without_text(exchange: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_every_operation_has_an_example() -> None:
-    sent = {step.operation for step in ACCOUNTS + PLACING + LIFE + READS}
+    sent = {step.operation for step in STEPS}
 
     assert sent == set(known_contract().operation_ids)

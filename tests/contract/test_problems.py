@@ -30,7 +30,7 @@ ONE = {"lines": [{"line_id": 1, "quantity": 1}]}
 ELSEWHERE = {
     *("dependency-unavailable", "internal-error", "order-unreadable", "outcome-unknown"),
     *("not-acceptable", "overloaded", "precondition-required", "quota-exceeded"),
-    *("header-fields-too-large", "request-timeout", "stream-gone"),
+    *("header-fields-too-large", "rebuild-running", "request-timeout", "stream-gone"),
 }
 
 
@@ -109,6 +109,7 @@ PROVOKED: dict[str, Request] = {
     "return-window-closed": Request(
         "POST", "/orders/{delivered}/returns/", ONE | {"reason": "OTHER"}, "owner"
     ),
+    "rollback-impossible": Request("POST", "/ops/projections/order_view/rollback/"),
     "shipment-delivered": Request(
         "POST", "/orders/{delivered}/shipments/{shipment}/void/", {"reason": "LOST"}
     ),

@@ -228,6 +228,27 @@ READS = (
     Step("service_health", "alive", "nobody"),
     Step("service_ready", "ready", "nobody"),
     Step("problems_explain", "stale_version", "nobody"),
+)
+
+OPERATIONS = (
+    Step("ops_projections", "all", "staff"),
+    Step("ops_rollback", "rollback", "staff"),
+    Step("ops_rebuild", "rebuild", "staff", 202),
+    Step(
+        "ops_dead_letters",
+        "of_one_read_model",
+        "staff",
+        query={"projection": "sales_by_day"},
+        keeps={"letter_id": "/items/0/id"},
+    ),
+    Step("ops_dead_letter_retry", "in_vain", "staff"),
+    Step("ops_dead_letter_skip", "skip", "staff", body={"reason": "Written by a mistake."}),
+    Step("ops_health", "health", "staff"),
+    Step("ops_history", "last_minute", "staff", query={"minutes": "1"}),
+)
+# Last: which events come first, and so which ids, is a matter of partitions.
+STREAMS = (
     Step("orders_stream", "from_the_first", query={"since": "0"}),
     Step("events_stream", "from_the_first", "staff", query={"since": "0.0.0.0"}),
 )
+STEPS = ACCOUNTS + PLACING + LIFE + READS + OPERATIONS + STREAMS

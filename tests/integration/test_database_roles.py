@@ -20,12 +20,14 @@ RIGHTS = {
         "dead_letters": READ,
         "events": READ,
         "external_references": READ,
+        "operator_requests": READ,
         "order_texts": READ,
         "partitions": READ,
         "read_models": READ,
         "rebuild_marks": READ,
         "rebuilds": READ,
         "refresh_tokens": "DELETE INSERT SELECT",
+        "replays": READ,
         "skips": READ,
         "users": "INSERT SELECT",
     },
@@ -33,14 +35,21 @@ RIGHTS = {
         "checkpoints": ALL,
         "dead_letters": ALL,
         "events": READ,
+        "operator_requests": READ,
         "partitions": READ,
         "read_models": ALL,
         "rebuild_marks": ALL,
         "rebuilds": ALL,
+        "replays": "INSERT SELECT UPDATE",
         "skips": ALL,
     },
 }
 COLUMNS = {"users": ["password_hash"], "refresh_tokens": ["revoked_at", "used_at"]}
+# Web asks, and cannot say that it was done; the projector answers, and cannot ask.
+ASKING = {
+    (WEB, "INSERT", ("actor", "kind", "projection", "reason", "request_id", "stream_id")),
+    (PROJECTOR, "UPDATE", ("claimed_at", "detail", "finished_at", "outcome")),
+}
 # What a login must not do even as its own role.
 ALTER = ("ALTER TABLE events ADD x int", "DROP TABLE partitions", "CREATE TABLE public.x ()")
 FORBIDDEN = {
@@ -108,6 +117,20 @@ async def test_only_the_web_role_may_append_and_only_passwords_and_logins_change
     assert dict(map(tuple, columns)) == COLUMNS
     assert tuple(appends) == (True, False)
     assert tuple(creates) == (False, False)
+
+
+async def test_web_asks_for_what_operators_want_and_the_projector_answers(
+    settings: Settings,
+) -> None:
+    found = await fetch(
+        settings,
+        "SELECT grantee, privilege_type, array_agg(column_name ORDER BY column_name) "
+        "FROM information_schema.column_privileges WHERE grantee = ANY ($1) "
+        "AND table_name = 'operator_requests' AND privilege_type <> 'SELECT' GROUP BY 1, 2",
+        [WEB, PROJECTOR],
+    )
+
+    assert {(role, right, tuple(columns)) for role, right, columns in found} == ASKING
 
 
 @pytest.fixture(params=[(WEB, PROJECTOR), (PROJECTOR, WEB)])

@@ -150,7 +150,7 @@ async def test_an_older_read_model_is_served_as_far_as_it_goes_until_a_replay(
     async with serving(create_app(unlimited)) as web:
         staff = await new_account(web, web_engine, role="staff")
         before = {path: await get(web, staff, path) for path in _paths(order_id)}
-        arguments = {"all": False, "workers": 1, "check": False, "rollback": None}
+        arguments = {"all": False, "workers": 1, "check": False, "rollback": None, "request": []}
         names = argparse.Namespace(names=["order_view"], **arguments)
         assert await replay.run(names, settings) == 0
         after = {path: await get(web, staff, path) for path in _paths(order_id)}

@@ -1,6 +1,5 @@
 """Rebuilding read models beside the live ones: P6, and P4 afterwards."""
 
-import argparse
 import asyncio
 import json
 import os
@@ -19,7 +18,7 @@ from projections import dead_letters, replay
 from projections.registry import PROJECTIONS
 from tests.examples import CAPTURED, DISPATCHED, PAID, PEN, PLACED, SHIPPED
 from tests.given_log import POISON
-from tests.read_side import ReadSide, rows
+from tests.read_side import ReadSide, replayed, rows
 
 ROOT = Path(__file__).parent.parent.parent
 LIVE = "SELECT name, live_generation, previous_generation FROM read_models ORDER BY name"
@@ -43,12 +42,6 @@ async def orders(read_side: ReadSide) -> list[UUID]:
         ids.append(await read_side.given(*life, partition=partition))
         ids.append(await read_side.given(PLACED_BY_OTHER, partition=partition))
     return ids
-
-
-async def replayed(settings: Settings, *words: str) -> int:
-    parser = argparse.ArgumentParser()
-    replay.add_arguments(parser)
-    return await replay.run(parser.parse_args(words), settings)
 
 
 async def skipped(read_side: ReadSide, name: str, stream_id: UUID) -> None:

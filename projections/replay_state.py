@@ -1,0 +1,118 @@
+"""How the last replay of each read model goes: written by the replay, read by whoever shows it. May
+import generations.
+
+A row cannot say that its writer was killed. So a replay goes on for as long as its session holds
+the lock of replays: one whose row says that it goes on, and whose session is gone, has failed.
+"""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any, Literal, TypedDict
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from order_service import settings as limits
+from projections.generations import REPLAY_SESSION
+
+State = Literal["queued", "building", "comparing", "done", "failed"]
+NEVER_BEGAN = "The process that was to do it never began. Ask again."
+ENDED_SILENTLY = "Its process ended without a word. Ask again: it goes on from where it stood."
+
+_BEGIN = text(
+    "INSERT INTO replays (name, pid, state, total) "
+    "SELECT :name, :pid, 'building', coalesce(sum(up_to), 0) FROM rebuild_marks WHERE name = :name "
+    "ON CONFLICT (name) DO UPDATE SET pid = excluded.pid, state = excluded.state, "
+    "total = excluded.total, started_at = clock_timestamp(), finished_at = NULL, message = NULL"
+)
+_MOVE = text(
+    "UPDATE replays SET state = :state, message = :message, finished_at = "
+    "CASE WHEN :state IN ('done', 'failed') THEN clock_timestamp() END "
+    "WHERE name = ANY (:names) AND finished_at IS NULL"
+)
+_READ = text(
+    "SELECT m.name, r.state, r.total, r.started_at, r.finished_at, r.message, "  # noqa: S608
+    f"r.pid IN ({REPLAY_SESSION}) AS alive, "
+    "(SELECT sum(k.events) FROM rebuild_marks k WHERE k.name = m.name)::bigint AS built, "
+    "q.requested_at, q.claimed_at, q.finished_at AS answered_at, q.detail, "
+    "q.claimed_at < clock_timestamp() - make_interval(secs => :start_s) AS overdue "
+    "FROM read_models m LEFT JOIN replays r ON r.name = m.name LEFT JOIN LATERAL "
+    "(SELECT * FROM operator_requests o WHERE o.projection = m.name AND o.kind = 'rebuild' "
+    "ORDER BY o.requested_at DESC LIMIT 1) q ON true"
+)
+
+
+class Rebuild(TypedDict):
+    """`done`, `total`: events."""
+
+    state: State
+    done: int
+    total: int
+    started_at: datetime | None
+    finished_at: datetime | None
+    message: str | None
+
+
+# --- written by the replay ------------------------------------------------------------------------
+
+
+async def begin(connection: AsyncConnection, names: Collection[str], pid: int) -> None:
+    """These are being built, by the session `pid`, up to the marks that stand."""
+    for name in names:
+        await connection.execute(_BEGIN, {"name": name, "pid": pid})
+
+
+async def move(
+    engine: AsyncEngine, names: Collection[str], state: State, message: str | None = None
+) -> None:
+    """So far have they come; what is done or has failed stays so."""
+    async with engine.begin() as connection:
+        parameters = {"names": list(names), "state": state, "message": message}
+        await connection.execute(_MOVE, parameters)
+
+
+# --- read -----------------------------------------------------------------------------------------
+
+
+async def read(connection: AsyncConnection) -> Mapping[str, Rebuild | None]:
+    """By read model; None: nobody has ever rebuilt it."""
+    rows = await connection.execute(_READ, {"start_s": limits.REPLAY_START_S})
+    return {row.name: _rebuild(row) for row in rows}
+
+
+def _rebuild(row: Row[Any]) -> Rebuild | None:
+    goes_on = row.state is not None and row.finished_at is None and row.alive
+    if not goes_on and _is_older_than_request(row):
+        return _asked_for(row)
+    if row.state is None:
+        return None
+    ended_silently = row.finished_at is None and not row.alive
+    state: State = "failed" if ended_silently else row.state
+    return {
+        "state": state,
+        "done": row.total if state in ("comparing", "done") else row.built or 0,
+        "total": row.total,
+        "started_at": row.started_at,
+        "finished_at": row.finished_at,
+        "message": ENDED_SILENTLY if ended_silently else row.message,
+    }
+
+
+def _is_older_than_request(row: Row[Any]) -> bool:
+    """What was asked for last has not begun."""
+    if row.requested_at is None:
+        return False
+    return row.claimed_at is None or row.state is None or row.started_at < row.claimed_at
+
+
+def _asked_for(row: Row[Any]) -> Rebuild:
+    refused = row.answered_at is not None
+    failed = refused or bool(row.overdue)
+    return {
+        "state": "failed" if failed else "queued",
+        "done": 0,
+        "total": 0,
+        "started_at": None,
+        "finished_at": row.answered_at,
+        "message": row.detail if refused else NEVER_BEGAN if failed else None,
+    }
