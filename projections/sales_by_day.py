@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import BigInteger, Date, Numeric, Row, SmallInteger, Text, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from order_service.domain import state as rules
 from order_service.log.fold import FoldedOrder
 from projections import projection as p
 
@@ -20,7 +19,7 @@ Sales = tuple[int, int, int]  # orders, revenue_minor, units
 
 def contribution(folded: FoldedOrder) -> tuple[Day, Sales]:
     order = folded.order
-    standing = rules.standing(order)
+    standing = folded.standing
     day = (folded.created_at.astimezone(UTC).date(), order.currency, standing.status)
     return day, (1, standing.total_minor, standing.units)
 

@@ -21,6 +21,7 @@ from order_service.log import reading
 from order_service.settings import Settings
 from projections import (
     advance,
+    board,
     customer_summary,
     expiry,
     freshness,
@@ -182,6 +183,11 @@ async def worker_reads(connection: AsyncConnection) -> None:
     await driver.fetch(together._OLDER, [0], [ORDER], [2])
 
 
+async def whole_board(connection: AsyncConnection) -> None:
+    """On a connection as `query` gives it."""
+    await board.read(await connection.execution_options(isolation_level="AUTOCOMMIT"))
+
+
 async def tick(connection: AsyncConnection) -> None:
     await advance.behind(await driver_of(connection))
 
@@ -211,6 +217,8 @@ LOG: dict[str, Read] = {
     "age of an event": lambda c: freshness._greatest_age(c, [(0, POSITION)]),
     "a step": lambda c: step.step(c, PROJECTION, HEAD - 500, HEAD),
     "one order's step": lambda c: step.read_unskipped(c, PROJECTION, ORDER, HEAD),
+    "the board": whole_board,
+    "what changed on the board": lambda c: board.read_changed(c, [HEAD - 100] * 4, [HEAD] * 4),
     "unpaid orders": lambda c: c.execute(
         expiry._CANDIDATES,
         {

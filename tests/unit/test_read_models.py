@@ -3,17 +3,26 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
 import pytest
 
-from order_service.domain.events import OrderCanceled, OrderEvent, OrderPlaced, RefundRequested
+from order_service.domain.events import (
+    OrderCanceled,
+    OrderEvent,
+    OrderPlaced,
+    RefundFailed,
+    RefundRequested,
+)
 from order_service.log.codec import RecordedEvent
 from order_service.log.fold import FoldedOrder, fold_recorded
-from projections import customer_summary, order_view, sales_by_day
+from projections import customer_summary, order_view, sales_by_day, sales_by_hour, sales_routes
 from projections.registry import PROJECTIONS
 from tests.examples import AT, BY_USER, CAPTURED, DISPATCHED, NEW_ID, PAID, PEN, PLACED, USER
+from tests.lives import IS_DELIVERED
 
 ORDER_ID = UUID("00000000-0000-7000-8000-000000000004")
 LATER = AT + timedelta(days=3)
@@ -115,6 +124,63 @@ def test_an_order_that_keeps_its_status_changes_nothing() -> None:
     change = (given(PLACED), given(PLACED, CAPTURED))
 
     assert sales_by_day.rows(change) == {(date(2026, 3, 1), "USD", "PENDING"): (0, 0, 0)}
+
+
+def test_the_facts_of_an_order_say_what_became_of_it_and_how_soon() -> None:
+    """Three days are 259,200 s, of which five binary digits are kept."""
+    canceled = (OrderCanceled("FRAUD", "PAID"), RefundRequested(NEW_ID, 2498, "cancel", "FRAUD"))
+
+    assert sales_by_hour.facts(given(PLACED)) == {("placed", ""): (1, 0)}
+    assert sales_by_hour.facts(given(*IS_DELIVERED)) == {
+        ("placed", ""): (1, 0),
+        ("paid", ""): (1, 2498),
+        ("place_to_pay", "253952"): (1, 0),
+        ("shipped", ""): (1, 0),
+        ("pay_to_ship", "0"): (1, 0),
+        ("delivered", ""): (1, 0),
+    }
+    assert sales_by_hour.facts(given(PLACED, CAPTURED, *canceled)) == {
+        ("placed", ""): (1, 0),
+        ("paid", ""): (0, 2498),
+        ("canceled", "FRAUD"): (1, 0),
+        ("refunded", ""): (1, 2498),
+    }
+    assert sales_by_hour.facts(given(PLACED, DISPATCHED)) == {
+        ("placed", ""): (1, 0),
+        ("shipped", ""): (1, 0),
+    }
+
+
+def test_only_what_is_otherwise_changes_an_hour_s_facts() -> None:
+    hour = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    late = AT + timedelta(minutes=59)
+    asking = (PLACED, CAPTURED, RefundRequested(NEW_ID, 500, "manual", "OTHER"))
+
+    asked = given(*asking, placed_at=late)
+    failed = given(*asking, RefundFailed(NEW_ID, 500, "closed"), placed_at=late)
+
+    assert sales_by_hour.rows((given(PLACED), given(PLACED, CAPTURED))) == {
+        (hour, "USD", "paid", ""): (0, 2498)
+    }
+    assert sales_by_hour.rows((asked, failed)) == {(hour, "USD", "refunded", ""): (-1, -500)}
+    assert sales_by_hour.rows((failed, failed)) == {}
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ([], {"p50": None, "p90": None}),
+        ([("40", 1)], {"p50": 40, "p90": 40}),
+        ([("100", 1), ("9", 5), ("20", 4)], {"p50": 9, "p90": 20}),
+        ([("100", 2), ("9", 4), ("20", 4)], {"p50": 20, "p90": 100}),
+    ],
+)
+def test_a_percentile_is_the_time_within_which_so_many_came(
+    times: list[tuple[str, int]], expected: dict[str, int | None]
+) -> None:
+    rows: list[Any] = [SimpleNamespace(detail=seconds, orders=n) for seconds, n in times]
+
+    assert sales_routes.percentiles(rows) == expected
 
 
 LIVES: Sequence[Sequence[OrderEvent]] = (
