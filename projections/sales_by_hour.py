@@ -4,50 +4,79 @@ An order counts in the hour it was placed, whenever the rest happens, so that sh
 those of the same orders.
 """
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Literal
 
 from sqlalchemy import BigInteger, Numeric, Row, SmallInteger, Text, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from order_service.domain.state import Order
 from order_service.log.fold import FoldedOrder
 from projections import projection as p
 
-Fact = tuple[str, str]  # what, and its detail
-Counted = tuple[int, int]  # orders, amount_minor
+Facts = dict[tuple[str, str], tuple[int, int]]  # what and its detail: orders, amount_minor
 By = Literal["hour", "day"]
-PLACED: Fact = ("placed", "")
-SHIPPED: Fact = ("shipped", "")
-DELIVERED: Fact = ("delivered", "")
-ONE = (1, 0)
+ONE, NONE = (1, 0), (0, 0)
 _DIGITS = 5
 _SECOND = timedelta(seconds=1)
 
 
-def facts(folded: FoldedOrder) -> dict[Fact, Counted]:
-    """What can be said of one order. `paid` counts what was captured, `refunded` what was or will
-    be paid back; `canceled` has its reason, times have their seconds for detail."""
-    order, first = folded.order, folded.milestones
-    found = {PLACED: ONE}
-    paid_at = first.get("OrderPaid")
-    if paid_at is not None or order.captured_minor:
-        found["paid", ""] = (int(paid_at is not None), order.captured_minor)
-    if paid_at is not None:
-        found["place_to_pay", _rounded(paid_at - folded.created_at)] = ONE
-    shipped_at = first.get("ShipmentDispatched")
-    if shipped_at is not None:
-        found[SHIPPED] = ONE
-        if paid_at is not None and shipped_at >= paid_at:
-            found["pay_to_ship", _rounded(shipped_at - paid_at)] = ONE
-    if "OrderDelivered" in first:
-        found[DELIVERED] = ONE
-    if order.cancel_reason is not None:
-        found["canceled", order.cancel_reason] = ONE
-    refunded = order.refunded_minor + order.refund_pending_minor
-    if refunded:
-        found["refunded", ""] = (1, refunded)
-    return found
+def rows(change: p.Change) -> p.Rows:
+    """What the change makes true of the order, or no longer so, at its hour. Most changes make
+    nothing: that is found out first."""
+    before, after = change
+    facts: Facts = {} if before else {("placed", ""): ONE}
+    reached = after.milestones
+    was_reached = before.milestones if before else {}
+    if len(reached) > len(was_reached):
+        facts |= _milestones(after, was_reached)
+    _add_money(facts, before.order if before else None, after.order)
+    if not facts:
+        return {}
+    hour = after.created_at.replace(minute=0, second=0, microsecond=0)
+    currency = after.order.currency
+    return {(hour, currency, *fact): counted for fact, counted in facts.items()}
+
+
+def _milestones(after: FoldedOrder, was_reached: Mapping[str, datetime]) -> Facts:
+    """Of the milestones that are new; times have their seconds for detail."""
+    facts: Facts = {}
+    reached = after.milestones
+    paid_at = reached.get("OrderPaid")
+    if paid_at is not None and "OrderPaid" not in was_reached:
+        facts["paid", ""] = ONE
+        facts["place_to_pay", _rounded(paid_at - after.created_at)] = ONE
+    shipped_at = reached.get("ShipmentDispatched")
+    if shipped_at is not None and "ShipmentDispatched" not in was_reached:
+        facts["shipped", ""] = ONE
+        # Not so if it was sent unpaid, which may be of the same moment where a clock went back.
+        if paid_at is not None and shipped_at > paid_at:
+            facts["pay_to_ship", _rounded(shipped_at - paid_at)] = ONE
+    if "OrderDelivered" in reached and "OrderDelivered" not in was_reached:
+        facts["delivered", ""] = ONE
+    return facts
+
+
+def _add_money(facts: Facts, before: Order | None, after: Order) -> None:
+    """`paid` has what was captured, `refunded` what was or will be paid back, `canceled` its
+    reason."""
+    captured = after.captured_minor - (before.captured_minor if before else 0)
+    if captured:
+        facts["paid", ""] = (facts.get(("paid", ""), NONE)[0], captured)
+    refunded, was_refunded = _refunded(after), _refunded(before)
+    if refunded != was_refunded:
+        orders = bool(refunded) - bool(was_refunded)
+        facts["refunded", ""] = (orders, refunded - was_refunded)
+    reason, was_reason = after.cancel_reason, before.cancel_reason if before else None
+    if reason != was_reason:
+        facts |= {("canceled", was_reason): (-1, 0)} if was_reason else {}
+        facts |= {("canceled", reason): ONE} if reason else {}
+
+
+def _refunded(order: Order | None) -> int:
+    return order.refunded_minor + order.refund_pending_minor if order else 0
 
 
 def _rounded(time: timedelta) -> str:
@@ -56,24 +85,6 @@ def _rounded(time: timedelta) -> str:
     seconds = time // _SECOND
     dropped = max(0, seconds.bit_length() - _DIGITS)
     return str(seconds >> dropped << dropped)
-
-
-def rows(change: p.Change) -> p.Rows:
-    """The facts that are new or otherwise, at the order's hour."""
-    before, after = change
-    now = facts(after)
-    was = facts(before) if before is not None else {}
-    if now == was:
-        return {}
-    hour = after.created_at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    currency = after.order.currency
-    changed: p.Rows = {}
-    for fact in {**was, **now}:
-        orders, amount = now.get(fact, (0, 0))
-        was_orders, was_amount = was.get(fact, (0, 0))
-        if (orders, amount) != (was_orders, was_amount):
-            changed[hour, currency, *fact] = (orders - was_orders, amount - was_amount)
-    return changed
 
 
 def add(row: p.Row | None, difference: p.Row) -> p.Row:

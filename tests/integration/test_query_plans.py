@@ -16,7 +16,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import relay
-from order_service.db import PROJECTOR, create_engine
+from order_service.db import PROJECTOR, WEB, create_engine
 from order_service.log import reading
 from order_service.settings import Settings
 from projections import (
@@ -183,11 +183,6 @@ async def worker_reads(connection: AsyncConnection) -> None:
     await driver.fetch(together._OLDER, [0], [ORDER], [2])
 
 
-async def whole_board(connection: AsyncConnection) -> None:
-    """On a connection as `query` gives it."""
-    await board.read(await connection.execution_options(isolation_level="AUTOCOMMIT"))
-
-
 async def tick(connection: AsyncConnection) -> None:
     await advance.behind(await driver_of(connection))
 
@@ -217,8 +212,6 @@ LOG: dict[str, Read] = {
     "age of an event": lambda c: freshness._greatest_age(c, [(0, POSITION)]),
     "a step": lambda c: step.step(c, PROJECTION, HEAD - 500, HEAD),
     "one order's step": lambda c: step.read_unskipped(c, PROJECTION, ORDER, HEAD),
-    "the board": whole_board,
-    "what changed on the board": lambda c: board.read_changed(c, [HEAD - 100] * 4, [HEAD] * 4),
     "unpaid orders": lambda c: c.execute(
         expiry._CANDIDATES,
         {
@@ -236,6 +229,30 @@ async def test_the_log_and_its_orders_are_found_by_their_indexes(
     engine: AsyncEngine, read: Read
 ) -> None:
     assert_frugal(await explained(engine, read))
+
+
+async def whole_board(connection: AsyncConnection) -> None:
+    """On a connection as `query` gives it."""
+    await board.read(await connection.execution_options(isolation_level="AUTOCOMMIT"))
+
+
+BOARD: dict[str, Read] = {
+    "whole": whole_board,
+    "what changed": lambda c: board.read_changed(c, [HEAD - 100] * 4, [HEAD] * 4),
+}
+
+
+@pytest.mark.parametrize("read", BOARD.values(), ids=BOARD)
+async def test_the_board_reads_no_order_that_is_not_on_it(filled: Settings, read: Read) -> None:
+    """By the web's role: it knows the customers' addresses."""
+    engine = create_engine(filled, WEB, application_name="test-plans", pool_size=1)
+    try:
+        plans = await explained(engine, read)
+    finally:
+        await engine.dispose()
+
+    assert plans.returned >= 300
+    assert_frugal(plans, more=2 * 400)
 
 
 SMALL: dict[str, Read] = {
@@ -276,6 +293,8 @@ RARE = {  # all that there is of them is read, then sorted
     "payment_status=REFUNDED,UNPAID": 100,
     "fulfillment_status=SHIPPED": 100,
     "has_credit_due=true": 100,
+    "return_open=true": 300,
+    "refund_failed=true&return_open=false": 300,
     "q=SKU-77": 50,
     "q=nothing": 0,
     f"q=A-{SOMEWHERE + 4}-0": 1,
