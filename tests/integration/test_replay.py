@@ -145,7 +145,7 @@ async def test_a_rollback_is_refused_where_the_code_has_moved_on(
     assert await replayed(settings, "--rollback", "order_view") == 2
     assert await replayed(settings, "--rollback", "sales_by_day") == 2
     said = capsys.readouterr().err
-    assert "was built by version 7 of its code, this is version 2" in said
+    assert "was built by version 7 of its code, this is version 3" in said
     assert "sales_by_day has no generation to go back to." in said
 
 
