@@ -20,7 +20,7 @@ Check = Callable[[], Awaitable[None]]  # returns when all is well, else raises
 
 # The last revision in `migrations`. Not asked of Alembic, whose import is a seventh of a web
 # process's start; a test holds it there.
-SCHEMA_REVISION = "0005"
+SCHEMA_REVISION = "0007"
 # What the relay or a live read model should have reached long ago: somebody does not do his work.
 # (A log in which nothing happens tells nothing of that.)
 _LATE = text(

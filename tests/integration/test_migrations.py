@@ -169,7 +169,8 @@ async def test_an_older_read_model_is_served_as_far_as_it_goes_until_a_replay(
 
 def _paths(order_id: UUID) -> list[str]:
     of_user = f"/orders/user/{PLACED.user_id}/"
-    lagging = [f"{of_user}?q=pen", f"{of_user}?has_credit_due=false", "/orders/", "/orders/export/"]
+    asking = [f"{of_user}?{asked}" for asked in ("q=pen", "has_credit_due=false")]
+    lagging = [*asking, "/orders/", "/orders/export/", "/ops/board/"]
     return [f"/orders/{order_id}/", f"{of_user}?limit=9", *lagging]
 
 
