@@ -199,6 +199,15 @@ async def query(engine: AsyncEngine, read: Callable[[AsyncConnection], Awaitable
         return await read(connection)
 
 
+@asynccontextmanager
+async def one_snapshot(connection: AsyncConnection) -> AsyncIterator[None]:
+    """What is read inside, on a connection of `query`, is all of one moment."""
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert driver is not None
+    async with driver.transaction(isolation="repeatable_read", readonly=True):
+        yield
+
+
 _AUTOCOMMITTING: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary()
 
 

@@ -135,6 +135,11 @@ READ_WAIT_MAX_S = 10
 READ_WAIT_POLL_S = 0.05
 WAITED_READS_MAX = 5  # connections of the pool that those who have waited take together
 REPORT_DAYS_MAX = 366
+BOARD_CARDS_MAX = 10_000
+BOARD_CHANGED_H = 24  # so long every order that changed is on the board, done or not
+BOARD_CARDS_TOGETHER = (
+    500  # put into words in one turn of the event loop; changed ones in a message
+)
 SHUTDOWN_GRACE_S = 10
 GC_THRESHOLDS = (10_000, 20, 20)
 VALIDATION_ERRORS_MAX = 20  # listed in one problem document
@@ -147,6 +152,7 @@ STREAMS_PER_USER_MAX = 10  # of them; one more is answered 429
 STREAM_PAGE_EVENTS = 100
 STREAM_READS_MAX = 2  # connections of the pool that all streams together take at a time
 STREAM_WATCH_S = 0.1
+BOARD_WATCH_S = 0.25  # what changes in this time is one message of the board's stream
 STREAM_WATCH_EVENTS_MAX = 5_000  # more at once are not looked at: everybody is woken
 STREAM_RETRY_S = 1.0  # after the database failed
 STREAM_RECONNECT_MS = 3_000

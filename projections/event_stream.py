@@ -1,5 +1,5 @@
 """Server-sent events, as long as a client listens: the answer, and all of them in this process. May
-import feeds, log_watch, api.problems.
+import board_feed, feeds, log_watch, api.problems.
 
 Starlette's StreamingResponse and FastAPI's generators are not used: they wait for a slow client for
 ever, and learn of the end of the process only when it is cut off.
@@ -22,6 +22,7 @@ from order_service.api.problem_type import QUOTA_EXCEEDED
 from order_service.api.problems import Problem
 from order_service.db import FAILURES
 from order_service.errors import Unavailable
+from projections.board_feed import Boards
 from projections.feeds import Feed, Pages
 from projections.log_watch import LogWatch
 
@@ -37,6 +38,7 @@ class Streams:
     def __init__(self, engine: AsyncEngine) -> None:
         self.watch = LogWatch(engine)
         self.pages = Pages(engine)
+        self.boards = Boards(engine)
         self._open: Counter[UUID] = Counter()
         self._sending: set[asyncio.Task[None]] = set()
         self._stopped = False
@@ -51,6 +53,7 @@ class Streams:
     async def close(self) -> None:
         self.stop()
         await self.watch.close()
+        await self.boards.close()
 
     @contextmanager
     def place(self, user_id: UUID) -> Iterator[None]:
@@ -125,7 +128,7 @@ class EventStream(Response):
         # The id comes first: a client that is cut off before any event must not lose its place.
         messages = [format_sse_event(id=self._feed.last_id, retry=limits.STREAM_RECONNECT_MS)]
         more, due = True, clock()
-        with self._streams.watch.listening(self._feed.order_id) as woken:
+        with self._feed.listening() as woken:
             while True:
                 if not messages and clock() >= due:
                     messages = [KEEPALIVE_COMMENT]

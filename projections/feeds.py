@@ -6,9 +6,9 @@ A feed keeps nothing but its cursor: what a client is slow to take stays in the 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
-from uuid import UUID
 
 import orjson
 from fastapi.sse import format_sse_event
@@ -39,10 +39,8 @@ Page = list[Shown]
 
 
 class Feed(Protocol):
-    """`order_id`: whose events move it on; None: any order's."""
-
-    @property
-    def order_id(self) -> UUID | None: ...
+    def listening(self) -> AbstractContextManager[asyncio.Event]:
+        """The event is set when there may be more to read."""
 
     @property
     def last_id(self) -> str:
@@ -113,14 +111,14 @@ class Pages:
 class OrderFeed:
     """One order's events after a version, as its caller may see them."""
 
-    def __init__(self, pages: Pages, seen: Seen, after_version: int) -> None:
+    def __init__(self, pages: Pages, watch: LogWatch, seen: Seen, after_version: int) -> None:
         self._pages = pages
+        self._watch = watch
         self._seen = seen
         self._version = after_version
 
-    @property
-    def order_id(self) -> UUID:
-        return self._seen.order_id
+    def listening(self) -> AbstractContextManager[asyncio.Event]:
+        return self._watch.listening(self._seen.order_id)
 
     @property
     def last_id(self) -> str:
@@ -139,12 +137,13 @@ class LogFeed:
     """All orders' events after a position in each partition, as staff see them; in order inside a
     partition."""
 
-    order_id = None
-
     def __init__(self, pages: Pages, watch: LogWatch, after: Mapping[int, int]) -> None:
         self._pages = pages
         self._watch = watch
         self._positions = dict(sorted(after.items()))
+
+    def listening(self) -> AbstractContextManager[asyncio.Event]:
+        return self._watch.listening(None)
 
     @property
     def last_id(self) -> str:

@@ -1,7 +1,10 @@
-"""Who waits for events learns that there are some: one look at the log for all. May import log."""
+"""Who waits for events learns that there are some: one look for all. May import log,
+freshness.
+"""
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from uuid import UUID
@@ -11,17 +14,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from order_service import settings as limits
 from order_service.db import FAILURES, query
 from order_service.log import reading
+from projections.freshness import read_progress
 
 logger = logging.getLogger(__name__)
 
 
-class LogWatch:
-    """One a process. `heads`: partition to its last position, as seen by the last look; empty until
-    there was one."""
+class Watch(ABC):
+    """Looks for news while anybody listens."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, interval_s: float) -> None:
         self._engine = engine
-        self.heads: Mapping[int, int] = {}
+        self._interval_s = interval_s
         self._listeners: dict[UUID | None, set[asyncio.Event]] = {}
         self._watching: asyncio.Task[None] | None = None
 
@@ -50,7 +53,7 @@ class LogWatch:
 
     async def _watch(self) -> None:
         """Until nobody listens. A failure loses nothing: the next look goes on from the last."""
-        self.heads = {}
+        self._begin()
         while self._listeners:
             try:
                 await self._look()
@@ -58,9 +61,36 @@ class LogWatch:
                 logger.warning("streams wait for the database: %s", type(error).__name__)
                 await asyncio.sleep(limits.STREAM_RETRY_S)
             except Exception:  # a mistake here must not silence all streams for good
-                logger.exception("watching the log failed")
+                logger.exception("watching for streams failed")
                 await asyncio.sleep(limits.STREAM_RETRY_S)
-            await asyncio.sleep(limits.STREAM_WATCH_S)
+            await asyncio.sleep(self._interval_s)
+
+    def _wake(self, moved: set[UUID] | None) -> None:
+        """Who listens to these orders (None: to any), and who listens to all."""
+        for order_id, listeners in self._listeners.items():
+            if order_id is None or moved is None or order_id in moved:
+                for woken in listeners:
+                    woken.set()
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """What was seen long ago is forgotten."""
+
+    @abstractmethod
+    async def _look(self) -> None:
+        """Wakes those for whom there is news."""
+
+
+class LogWatch(Watch):
+    """Of the log. One a process. `heads`: partition to its last position, as seen by the last look;
+    empty until there was one."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        super().__init__(engine, limits.STREAM_WATCH_S)
+        self.heads: Mapping[int, int] = {}
+
+    def _begin(self) -> None:
+        self.heads = {}
 
     async def _look(self) -> None:
         async def read(
@@ -73,10 +103,7 @@ class LogWatch:
         if heads == self.heads:
             return
         self.heads = heads
-        for order_id, listeners in self._listeners.items():
-            if order_id is None or moved is None or order_id in moved:
-                for woken in listeners:
-                    woken.set()
+        self._wake(moved)
 
     async def _moved(
         self, connection: AsyncConnection, heads: Mapping[int, int]
@@ -95,3 +122,22 @@ class LogWatch:
                 seen = self.heads[partition]
                 moved.update(await reading.moved_streams(connection, partition, seen, head))
         return moved
+
+
+class ViewWatch(Watch):
+    """Of a read model's live checkpoints. One a process and read model. `positions`: one a
+    partition, as seen by the last look; empty until there was one."""
+
+    def __init__(self, engine: AsyncEngine, name: str, interval_s: float) -> None:
+        super().__init__(engine, interval_s)
+        self._name = name
+        self.positions: tuple[int, ...] = ()
+
+    def _begin(self) -> None:
+        self.positions = ()
+
+    async def _look(self) -> None:
+        progress = await query(self._engine, lambda c: read_progress(c, self._name))
+        if progress.positions != self.positions:
+            self.positions = progress.positions
+            self._wake(None)

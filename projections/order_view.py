@@ -8,6 +8,7 @@ from uuid import UUID
 import orjson
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Integer,
     LargeBinary,
     Row,
@@ -50,6 +51,8 @@ def rows(change: p.Change) -> p.Rows:
             len(order.lines),
             standing.units,
             terms(order),
+            return_open(order),
+            refund_failed(order),
             folded.version,
             folded.created_at,
             folded.updated_at,
@@ -65,6 +68,17 @@ def terms(order: Order) -> list[str]:
     found |= {s.tracking_number for s in order.shipments.values() if s.tracking_number}
     found |= {order.external_reference} if order.external_reference else set()
     return sorted({term.strip().lower() for term in found} - {""})
+
+
+def return_open(order: Order) -> bool:
+    """Whether somebody waits for a return to be decided on, or to arrive."""
+    return any(each.status in ("REQUESTED", "APPROVED") for each in order.returns.values())
+
+
+def refund_failed(order: Order) -> bool:
+    """Whether the last refund has failed: money that was promised, and is not on its way."""
+    refunds = [*order.refunds.values()]
+    return bool(refunds) and refunds[-1].status == "FAILED"
 
 
 def add(_: p.Row | None, row: p.Row) -> p.Row:
@@ -126,6 +140,8 @@ _TYPES: dict[str, type[TypeEngine[Any]]] = {
     "lines": Integer,
     "units": Integer,
     "terms": Text,
+    "return_open": Boolean,
+    "refund_failed": Boolean,
     "version": Integer,
     "created_at": p.UtcTime,
     "updated_at": p.UtcTime,
@@ -135,7 +151,7 @@ _shown = itemgetter(*map(list(_TYPES).index, ("version", "user_id", "document"))
 _FIXED = {"number", "user_id", "external_reference", "currency", "created_at"}
 PROJECTION = p.Projection(
     name=NAME,
-    version=2,
+    version=3,
     key=("order_id",),
     values=tuple(_TYPES),
     one_row_per_order=True,

@@ -1,7 +1,8 @@
-"""The streams' routes: who may listen, from where on. May import event_stream, feeds, tickets, api.
+"""The streams' routes: who may listen, from where on. May import event_stream, feeds, board_feed,
+tickets, api.
 
-A stream is read from the log itself, so a client that resumes misses nothing and is told nothing
-twice, whichever process it comes back to.
+A stream is read from the log itself, or goes by it, so a client that resumes misses nothing and is
+told nothing twice, whichever process it comes back to.
 """
 
 import re
@@ -20,6 +21,9 @@ from order_service.api.problems import Problem
 from order_service.db import query
 from order_service.log import reading
 from order_service.log.codec import StoredEvent
+from projections import order_list
+from projections.access import staff_only
+from projections.board_feed import BoardFeed
 from projections.event_stream import EventStream, Streams
 from projections.feeds import LogFeed, OrderFeed
 from projections.order_log import read_seen
@@ -81,7 +85,8 @@ async def stream_order(
     if after > 0 and not last:
         raise _no_id("The order has no such version yet")
     streams: Streams = state.streams
-    return EventStream(streams, caller.user_id, OrderFeed(streams.pages, seen, after))
+    feed = OrderFeed(streams.pages, streams.watch, seen, after)
+    return EventStream(streams, caller.user_id, feed)
 
 
 @router.get(
@@ -104,18 +109,56 @@ async def stream_all(
     `id` is the last position of each partition, joined by dots. Events of one order come in their
     order; those of different orders may not.
     """
-    positions = _positions(last_event_id if last_event_id is not None else since)
-    if not caller.is_staff:
-        raise Problem(403, "forbidden", "All orders are for staff.", required_role="staff")
+    staff_only(caller)
     heads = await query(request.app.state.engine, reading.heads)
-    after = heads if positions is None else dict(zip(sorted(heads), positions, strict=False))
-    if positions is not None and len(positions) != len(heads):
-        raise _no_id(f"It must have {len(heads)} positions")
-    if any(position > heads[partition] for partition, position in after.items()):
-        raise _no_id("The log has no such position yet")
+    after = _resumed(last_event_id if last_event_id is not None else since, heads)
     streams: Streams = request.app.state.streams
     feed = LogFeed(streams.pages, streams.watch, after)
     return EventStream(streams, caller.user_id, feed)
+
+
+@router.get(
+    "/ops/board/stream",
+    operation_id="board_stream",
+    status_code=200,
+    response_class=EventStream,
+    summary="Listen to the board",
+    responses=documented(
+        "forbidden", "overloaded", "projection-lagging", says=_SAYS, content=_EVENTS
+    ),
+)
+async def stream_board(
+    request: Request,
+    caller: StreamCaller,
+    last_event_id: LastEventId = None,
+    since: Since = None,
+) -> Response:
+    """The cards of orders that have changed, from now on or from the board's `token` on; for staff.
+
+    Events are `cards`: `data` has in `cards` what has changed in about a quarter of a second, as
+    `/ops/board/` shows it, each order once. Orders that have left the board come too: whoever shows
+    it drops those that are done and were not changed for a day. `id` is the last position of each
+    partition that the read model shows, joined by dots.
+    """
+    staff_only(caller)
+    shown = await query(request.app.state.engine, lambda c: order_list.current(c, required=True))
+    positions = dict(enumerate(shown.positions))
+    after = _resumed(last_event_id if last_event_id is not None else since, positions)
+    streams: Streams = request.app.state.streams
+    return EventStream(streams, caller.user_id, BoardFeed(streams.boards, tuple(after.values())))
+
+
+def _resumed(event_id: str | None, last: dict[int, int]) -> dict[int, int]:
+    """The positions to go on from: those of the id, or the `last` ones."""
+    positions = _positions(event_id)
+    if positions is None:
+        return last
+    if len(positions) != len(last):
+        raise _no_id(f"It must have {len(last)} positions")
+    after = dict(zip(sorted(last), positions, strict=True))
+    if any(position > last[partition] for partition, position in after.items()):
+        raise _no_id("There is no such position yet")
+    return after
 
 
 def _version(event_id: str | None) -> int:

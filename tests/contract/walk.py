@@ -230,4 +230,6 @@ READS = (
     Step("problems_explain", "stale_version", "nobody"),
     Step("orders_stream", "from_the_first", query={"since": "0"}),
     Step("events_stream", "from_the_first", "staff", query={"since": "0.0.0.0"}),
+    Step("board_get", "of_the_day", "staff"),
+    Step("board_stream", "from_the_first", "staff", query={"since": "0.0.0.0"}),
 )

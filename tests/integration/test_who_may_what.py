@@ -70,6 +70,8 @@ ROUTES = {
     "GET /orders/export/": STAFF_ONLY,
     "GET /reports/sales/": replace(STAFF_ONLY, query=RANGE),
     "GET /events/stream": STAFF_ONLY,
+    "GET /ops/board/": STAFF_ONLY,
+    "GET /ops/board/stream": STAFF_ONLY,
     "POST /stream-tickets/": May(OK, OK),
     "POST /orders/": May(OK, OK, body={"items": ITEMS}),
     "POST /orders/bulk/": May(OK, OK, body={"orders": [{"items": ITEMS}]}),

@@ -54,6 +54,8 @@ def test_an_order_s_row_has_what_lists_filter_by_and_the_served_bytes() -> None:
         "lines": 2,
         "units": 3,
         "terms": ["1z99", "cart-7", "ink", "pen"],
+        "return_open": False,
+        "refund_failed": False,
         "version": 4,
         "created_at": AT,
         "updated_at": LATER,
