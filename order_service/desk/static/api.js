@@ -19,9 +19,12 @@ export function newKey() {
   return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-// The JSON of a GET.
-export async function get(path, { signal } = {}) {
-  return (await request("GET", path, { signal })).json();
+let consistency = null; // of this page's last command
+
+// The JSON of a GET. `fresh`: of a list, which then waits a moment to show this page's last command.
+export async function get(path, { signal, fresh = false } = {}) {
+  const headers = fresh && consistency ? { "Consistency-Token": consistency, Prefer: "wait=2" } : {};
+  return (await request("GET", path, { headers, signal })).json();
 }
 
 // A command: {data, version}. `version`: what the caller has seen, as If-Match; `key`: makes a repeat
@@ -32,6 +35,7 @@ export async function send(method, path, body, { version, key, dryRun = false, s
   if (key && !dryRun) headers["Idempotency-Key"] = key;
   const address = dryRun ? `${path}${path.includes("?") ? "&" : "?"}dry_run=true` : path;
   const answer = await request(method, address, { headers, body: JSON.stringify(body), signal });
+  consistency = answer.headers.get("consistency-token") ?? consistency;
   const data = await answer.json();
   return { data, version: data.version };
 }

@@ -1,0 +1,131 @@
+// The board's cards: read once, then kept up to date by the stream. Whatever comes is gathered until
+// the next frame, so that hundreds of changes a second are one render; all that is kept is bounded.
+
+import { get } from "./api.js";
+import { addAmounts } from "./format.js";
+import { openStream } from "./stream.js";
+
+export const STATUSES = ["PENDING", "PAID", "PARTIALLY_SHIPPED", "SHIPPED", "DELIVERED", "RETURNED", "CANCELED"];
+const CLOSED = new Set(["DELIVERED", "RETURNED", "CANCELED"]);
+const CARDS_MAX = 10_000;
+const SURPLUS_MAX = 500; // above it, before the oldest go: sorting all of them for each one is dear
+const GATHERED_MAX = 2_000; // a page out of sight has no frames: then they are taken in at once
+const CLOSED_KEPT_MS = 24 * 3600 * 1000;
+const TIDY_MS = 60_000;
+
+// `onChange()`: at most once a frame. Holds `cards` (id to card), `columns` (status to {count, totals}),
+// `more` (there are cards that are not here), `state` and `error` of the connection.
+export class Board {
+  constructor(onChange) {
+    Object.assign(this, { onChange, cards: new Map(), columns: new Map(), more: false, state: "connecting" });
+    this.gathered = new Map();
+    this.frame = null;
+    this.tidying = setInterval(() => this.dropOld(), TIDY_MS);
+  }
+
+  async start(signal) {
+    const board = await get("/ops/board/", { signal });
+    this.cards = new Map(board.cards.map((card) => [card.id, card]));
+    this.columns = new Map(board.columns.map(({ status, count, totals }) => [status, { count, totals: byCurrency(totals) }]));
+    this.more = board.more;
+    this.loaded = true;
+    if (signal.aborted) return;
+    this.stream = openStream("/ops/board/stream", {
+      since: board.token,
+      onMessage: ({ event, data }) => event === "cards" && this.gather(data.cards),
+      onState: (state, error) => (Object.assign(this, { state, error }), this.soon()),
+    });
+    this.soon();
+  }
+
+  stop() {
+    this.stream?.close();
+    clearInterval(this.tidying);
+    cancelAnimationFrame(this.frame);
+  }
+
+  gather(cards) {
+    for (const card of cards) this.gathered.set(card.id, card);
+    if (this.gathered.size >= GATHERED_MAX) this.takeIn();
+    this.soon();
+  }
+
+  soon() {
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = null;
+      this.takeIn();
+      this.onChange();
+    });
+  }
+
+  takeIn() {
+    const now = Date.now();
+    for (const card of this.gathered.values()) this.put(card, now);
+    this.gathered.clear();
+    if (this.cards.size > CARDS_MAX + SURPLUS_MAX) this.dropSurplus();
+  }
+
+  // What was here already in this version or a later one changes nothing: messages may come twice.
+  put(card, now) {
+    const before = this.cards.get(card.id);
+    if (before && before.version >= card.version) return;
+    // What is not here was closed long ago or never seen; only a new order is known to be in no column.
+    if (before) this.count(before, -1);
+    if (before || !this.more || card.version === 1) this.count(card, 1);
+    this.cards.set(card.id, { ...card, changedAt: now });
+  }
+
+  count({ status, currency, total_price }, sign) {
+    const column = this.columns.get(status) ?? { count: 0, totals: new Map() };
+    column.count += sign;
+    column.totals.set(currency, addAmounts(column.totals.get(currency) ?? "0", total_price, sign));
+    this.columns.set(status, column);
+  }
+
+  // A command's answer, before the stream brings it.
+  show(order) {
+    const before = this.cards.get(order.id);
+    if (!before) return;
+    const { status, payment_status, fulfillment_status, total_price, version, updated_at } = order;
+    this.gather([{ ...before, status, payment_status, fulfillment_status, total_price, version, updated_at }]);
+  }
+
+  dropOld() {
+    const until = new Date(Date.now() - CLOSED_KEPT_MS).toISOString();
+    for (const card of this.cards.values()) {
+      if (CLOSED.has(card.status) && card.updated_at < until) this.cards.delete(card.id);
+    }
+    this.soon();
+  }
+
+  dropSurplus() {
+    const worth = (card) => `${CLOSED.has(card.status) ? 0 : 1}${card.updated_at}`;
+    const sorted = [...this.cards.values()].sort((a, b) => (worth(a) < worth(b) ? -1 : 1));
+    for (const card of sorted.slice(0, this.cards.size - CARDS_MAX)) {
+      this.cards.delete(card.id);
+      this.more = true;
+    }
+  }
+}
+
+function byCurrency(totals) {
+  return new Map(totals.map(({ currency, amount }) => [currency, amount]));
+}
+
+// The cards of each status that fit, in order. `filter`: {olderThanMs, text, sort: "changed" | "waiting"}.
+export function arrange(cards, { olderThanMs, text, sort }, now) {
+  const columns = Object.fromEntries(STATUSES.map((status) => [status, []]));
+  const until = olderThanMs ? new Date(now - olderThanMs).toISOString() : null;
+  const wanted = text.trim().toLowerCase();
+  for (const card of cards.values()) {
+    if (until && card.created_at > until) continue;
+    if (wanted && !`${card.number} ${card.customer ?? ""}`.toLowerCase().includes(wanted)) continue;
+    columns[card.status]?.push(card);
+  }
+  const order =
+    sort === "waiting"
+      ? (a, b) => (a.created_at < b.created_at ? -1 : 1)
+      : (a, b) => (a.updated_at > b.updated_at ? -1 : 1);
+  for (const column of Object.values(columns)) column.sort(order);
+  return columns;
+}
