@@ -55,6 +55,12 @@ export function duration(seconds) {
   return `${Math.floor(s / DAY)} d`;
 }
 
+// A lag, of which tenths of a second matter; null where it is not known.
+export function lag(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  return seconds > 0 && seconds < 10 ? `${Math.max(0.1, seconds).toFixed(1)} s` : duration(seconds);
+}
+
 export function age(instant, now = Date.now()) {
   return duration((now - Date.parse(instant)) / 1000);
 }

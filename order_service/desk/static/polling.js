@@ -10,7 +10,7 @@ export function usePolled(load, keys, everyMs) {
   useEffect(() => {
     if (loaded.loading) return undefined;
     const again = () => document.visibilityState === "visible" && loaded.reload();
-    const timer = setTimeout(again, everyMs);
+    const timer = setTimeout(again, Math.max(everyMs, (loaded.error?.retryAfterS ?? 0) * 1000));
     document.addEventListener("visibilitychange", again);
     return () => {
       clearTimeout(timer);

@@ -3,13 +3,13 @@
 import { html } from "../vendor/preact-htm.js";
 import { get } from "../api.js";
 import { Age, Chart, Empty, ErrorBox, Loading, Table, Time } from "../components.js";
-import { count, duration, time } from "../format.js";
+import { count, lag, time } from "../format.js";
 import { usePolled } from "../polling.js";
 import { requery } from "../router.js";
 
-const SHOWN_MS = 3_000;
+const SHOWN_MS = 5_000;
 const CHARTS_MS = 10_000; // a step of the history
-const SPANS = [["15", "15 minutes"], ["60", "1 hour"]];
+const SPANS = [["15", "15 minutes"], ["60", "Hour"]];
 const rate = (value) => `${count(Math.round(value * 10) / 10)} /s`;
 const ms = (value) => `${count(Math.round(value * 10) / 10)} ms`;
 const seconds = (value) => `${count(Math.round(value * 100) / 100)} s`;
@@ -23,7 +23,7 @@ export default function Health({ query }) {
       ${data.flower_url && html`<a class="end" href=${data.flower_url} target="_blank" rel="noopener">Flower</a>`}</div>
     ${error && html`<${ErrorBox} error=${error} retry=${reload} />`}
     <div class="tiles">${data.checks.map((check) => html`<${Check} key=${check.name} of=${check} />`)}
-      <section class="tile"><h2>relay</h2><p>${count(data.relay.lag_events)} events, ${duration(data.relay.lag_s ?? 0)} behind</p></section></div>
+      <section class="tile"><h2>relay</h2><p>${count(data.relay.lag_events)} events, ${lag(data.relay.lag_s)} behind</p></section></div>
     <${History} minutes=${query.minutes ?? "60"} />
     <${Lists} of=${data} />`;
 }
@@ -42,7 +42,7 @@ function History({ minutes }) {
   if (!data) return error ? html`<${ErrorBox} error=${error} retry=${reload} />` : html`<${Loading} />`;
   const { series } = data;
   const labels = [time(data.from), time(data.to)];
-  return html`<section class="below"><div class="head"><h2>The last ${SPANS.find(([value]) => value === minutes)?.[1] ?? `${minutes} minutes`}</h2>
+  return html`<section class="below"><div class="head"><h2>The last ${minutes === "60" ? "hour" : `${minutes} minutes`}</h2>
       <span class="row end">${SPANS.map(([value, text]) => html`<button key=${value} type="button" aria-pressed=${value === minutes}
         onClick=${() => requery({ minutes: value })}>${text}</button>`)}</span></div>
     <div class="tiles charts">

@@ -2,13 +2,15 @@
 
 import { html, useState } from "../vendor/preact-htm.js";
 import { get, send } from "../api.js";
-import { Dialog, Empty, ErrorBox, Loading, Status, Table, Time, toast } from "../components.js";
-import { count, duration, eventName } from "../format.js";
+import { Dialog, Empty, ErrorBox, Loading, Table, Time, toast } from "../components.js";
+import { count, eventName, lag } from "../format.js";
 import { usePolled } from "../polling.js";
 import { link, requery } from "../router.js";
 
-const SHOWN_MS = 2_000;
-const REBUILDING_MS = 500;
+// All of it within the rate limit of one user, who may have other screens open.
+const SHOWN_MS = 3_000;
+const REBUILDING_MS = 1_000;
+const LETTERS_MS = 10_000;
 const RUNNING = ["queued", "building", "comparing"];
 
 export default function Projections({ query }) {
@@ -67,7 +69,7 @@ function Projection({ of, ask }) {
 function Lag({ of }) {
   return html`<dl class="figures">
     <div><dt>Behind</dt><dd>${count(of.lag_events)} <small>events</small></dd></div>
-    <div><dt>Lag</dt><dd>${duration(of.lag_s ?? 0)}</dd></div>
+    <div><dt>Lag</dt><dd>${lag(of.lag_s)}</dd></div>
     <div><dt>Rate</dt><dd>${of.events_per_s === null || of.events_per_s === undefined ? "–" : count(Math.round(of.events_per_s))} <small>a second</small></dd></div>
     ${of.parked !== undefined && html`<div><dt>Parked</dt><dd class=${of.parked ? "bad" : ""}>${count(of.parked)}</dd></div>`}
   </dl>`;
@@ -90,7 +92,7 @@ function Partitions({ name, partitions }) {
     { name: "partition", title: "Partition", numeric: true, cell: (p) => p.partition },
     { name: "head", title: "Head", numeric: true, cell: (p) => count(p.head) },
     { name: "checkpoint", title: "Checkpoint", numeric: true, cell: (p) => count(p.checkpoint) },
-    { name: "lag", title: "Behind", numeric: true, cell: (p) => `${count(p.lag_events)}, ${duration(p.lag_s ?? 0)}` },
+    { name: "lag", title: "Behind", numeric: true, cell: (p) => `${count(p.lag_events)}, ${lag(p.lag_s)}` },
     { name: "parked", title: "Parked", numeric: true, cell: (p) => p.parked ?? "–" },
   ];
   return html`<details><summary>Partitions</summary>
@@ -131,7 +133,7 @@ function useAction(action) {
 
 function DeadLetters({ projection, names }) {
   const path = `/ops/dead-letters/${projection ? `?projection=${encodeURIComponent(projection)}` : ""}`;
-  const { data, error, reload } = usePolled((signal) => get(path, { signal }), [path], SHOWN_MS);
+  const { data, error, reload } = usePolled((signal) => get(path, { signal }), [path], LETTERS_MS);
   const [skipping, skip] = useState(null);
   return html`<section class="below"><div class="head"><h2>Dead letters</h2>
       <label class="inline">of <select value=${projection ?? ""} onChange=${(e) => requery({ projection: e.target.value })}>
@@ -149,7 +151,7 @@ function Letters({ letters, reload, skip }) {
     { name: "order", title: "Order", cell: (l) => l.number ?? l.order_id },
     { name: "projection", title: "Projection", cell: (l) => `${l.projection}, generation ${l.generation}` },
     { name: "event", title: "Event", narrow: false, cell: (l) => `${eventName(l.event_type)}, version ${l.version}` },
-    { name: "error", title: "Error", cell: (l) => html`<${Status} of="FAILED" /> <code class="wrap">${l.error}</code>` },
+    { name: "error", title: "Error", cell: (l) => html`<code class="wrap bad">${l.error}</code>` },
     { name: "waiting", title: "Waiting behind it", numeric: true, narrow: false, cell: (l) => count(l.events_waiting) },
     { name: "attempts", title: "Attempts", numeric: true, narrow: false, cell: (l) => l.attempts },
     { name: "at", title: "Parked", narrow: false, cell: (l) => html`<${Time} at=${l.parked_at} />` },

@@ -42,16 +42,17 @@ function Currency({ of, span }) {
   const { currency, series, funnel } = of;
   const list = (filters) => link(["orders"], { currency, created_from: span.from, created_to: span.to, ...filters });
   const labels = [time(span.from), time(span.to)];
+  const digits = series[0]?.revenue.split(".")[1]?.length ?? 0;
   const revenue = series.map((step) => Number(step.revenue)); // for the picture only
   return html`<section class="below" data-currency=${currency}>
     <div class="head"><h2>${currency}</h2><a href=${list({})}>${count(funnel.placed)} orders</a></div>
     <div class="tiles charts">
       <${Chart} title=${`Revenue a${span.by === "hour" ? "n hour" : " day"}`} labels=${labels}
-        format=${(value) => money(String(value), currency)} series=${[{ name: "revenue", values: revenue, tone: "accent" }]} />
+        format=${(value) => money(value.toFixed(digits), currency)} series=${[{ name: "revenue", values: revenue, tone: "accent" }]} />
       <${Chart} title=${`Orders a${span.by === "hour" ? "n hour" : " day"}`} labels=${labels} format=${count}
         series=${[{ name: "orders", values: series.map((step) => step.orders), tone: "shipped" }]} />
     </div>
-    <div class="tiles">
+    <div class="tiles wide-tiles">
       <${Funnel} funnel=${funnel} list=${list} />
       <${Times} of=${of} />
       <${Reasons} of=${of} list=${list} />
@@ -73,8 +74,8 @@ function share(part, whole) {
 function Times({ of }) {
   const text = (seconds) => (seconds === null ? "–" : duration(seconds));
   return html`<section class="tile"><h3>How long it takes</h3><dl class="figures">
-    <div><dt>Placed to paid</dt><dd>${text(of.place_to_pay_s.p50)} <small>half</small>, ${text(of.place_to_pay_s.p90)} <small>nine of ten</small></dd></div>
-    <div><dt>Paid to shipped</dt><dd>${text(of.pay_to_ship_s.p50)} <small>half</small>, ${text(of.pay_to_ship_s.p90)} <small>nine of ten</small></dd></div>
+    ${[["Placed to paid", of.place_to_pay_s], ["Paid to shipped", of.pay_to_ship_s]].map(([name, { p50, p90 }]) => html`<div key=${name}>
+      <dt>${name}</dt><dd>${text(p50)} <small>half of them, </small>${text(p90)} <small>nine of ten</small></dd></div>`)}
   </dl></section>`;
 }
 
