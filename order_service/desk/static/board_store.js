@@ -20,15 +20,12 @@ export class Board {
     Object.assign(this, { onChange, cards: new Map(), columns: new Map(), more: false, state: "connecting" });
     this.gathered = new Map();
     this.frame = null;
-    this.tidying = setInterval(() => this.dropOld(), TIDY_MS);
+    this.tidying = setInterval(() => this.tidy(), TIDY_MS);
   }
 
   async start(signal) {
-    const board = await get("/ops/board/", { signal });
-    this.cards = new Map(board.cards.map((card) => [card.id, card]));
-    this.columns = new Map(board.columns.map(({ status, count, totals }) => [status, { count, totals: byCurrency(totals) }]));
-    this.more = board.more;
-    this.loaded = true;
+    this.signal = signal;
+    const board = await this.read();
     if (signal.aborted) return;
     this.stream = openStream("/ops/board/stream", {
       since: board.token,
@@ -36,6 +33,17 @@ export class Board {
       onState: (state, error) => (Object.assign(this, { state, error }), this.soon()),
     });
     this.soon();
+  }
+
+  async read() {
+    const board = await get("/ops/board/", { signal: this.signal });
+    this.cards = new Map(board.cards.map((card) => [card.id, newest(this.cards.get(card.id), card)]));
+    this.columns = new Map(board.columns.map(({ status, count, totals }) => [status, { count, totals: byCurrency(totals) }]));
+    this.newest = board.cards.reduce((last, card) => (card.created_at > last ? card.created_at : last), "");
+    this.more = board.more;
+    this.loaded = true;
+    this.drifted = false;
+    return board;
   }
 
   stop() {
@@ -69,9 +77,10 @@ export class Board {
   put(card, now) {
     const before = this.cards.get(card.id);
     if (before && before.version >= card.version) return;
-    // What is not here was closed long ago or never seen; only a new order is known to be in no column.
     if (before) this.count(before, -1);
-    if (before || !this.more || card.version === 1) this.count(card, 1);
+    // Of an order that is none of the cards nobody knows which column had counted it, unless it is new.
+    if (before || !this.more || card.created_at > this.newest) this.count(card, 1);
+    else this.drifted = true;
     this.cards.set(card.id, { ...card, changedAt: now });
   }
 
@@ -90,22 +99,38 @@ export class Board {
     this.gather([{ ...before, status, payment_status, fulfillment_status, total_price, version, updated_at }]);
   }
 
+  // Once a minute. Counts that went astray are read anew; if that fails, a minute later.
+  tidy() {
+    this.dropOld();
+    if (this.drifted) this.read().then(() => this.soon(), () => {});
+  }
+
   dropOld() {
     const until = new Date(Date.now() - CLOSED_KEPT_MS).toISOString();
     for (const card of this.cards.values()) {
-      if (CLOSED.has(card.status) && card.updated_at < until) this.cards.delete(card.id);
+      if (!isClosed(card) || card.updated_at >= until) continue;
+      this.cards.delete(card.id);
+      this.count(card, -1);
     }
     this.soon();
   }
 
   dropSurplus() {
-    const worth = (card) => `${CLOSED.has(card.status) ? 0 : 1}${card.updated_at}`;
+    const worth = (card) => `${isClosed(card) ? 0 : 1}${card.updated_at}`;
     const sorted = [...this.cards.values()].sort((a, b) => (worth(a) < worth(b) ? -1 : 1));
     for (const card of sorted.slice(0, this.cards.size - CARDS_MAX)) {
       this.cards.delete(card.id);
       this.more = true;
     }
   }
+}
+
+function isClosed({ status, flags }) {
+  return CLOSED.has(status) && flags.length === 0;
+}
+
+function newest(before, card) {
+  return before && before.version > card.version ? before : card;
 }
 
 function byCurrency(totals) {

@@ -26,7 +26,7 @@ function readable(pointer) {
 function Value({ value }) {
   if (value === null || value === undefined) return html`<span class="muted">–</span>`;
   if (typeof value === "object") {
-    return html`<span class="small">${Object.entries(value).filter(([, v]) => v !== null && v !== "").map(([k, v]) => `${k} ${typeof v === "object" ? JSON.stringify(v) : v}`).join(", ")}</span>`;
+    return html`<span class="small">${Object.entries(value).filter(([, v]) => v !== null && v !== "").map(([k, v]) => `${k.replaceAll("_", " ")} ${typeof v === "object" ? JSON.stringify(v) : v}`).join(", ")}</span>`;
   }
   return /^[A-Z_]+$/.test(value) && value.length > 3 ? words(value) : String(value);
 }

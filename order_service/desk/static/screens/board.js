@@ -155,10 +155,10 @@ function Card({ card, top, now, onChoose }) {
   return html`<li class="card ${fresh ? "fresh" : ""}" draggable="true" onDragStart=${drag} style=${{ transform: `translateY(${top}px)` }}>
     <a data-row data-id=${card.id} data-top=${top} draggable="false" href=${link(["orders", card.number])}>
       <span class="line"><strong>${card.number}</strong><span class="muted small"><${Age} at=${card.created_at} now=${now} /></span></span>
-      <span class="line muted small clip">${card.customer ?? card.user_id}</span>
+      <span class="line muted small"><span class="clip">${card.customer ?? card.user_id}</span>
+        ${card.flags.map((flag) => html`<b key=${flag} data-flag=${flag}>${FLAGS[flag] ?? flag}</b>`)}</span>
       <span class="line"><span>${amount(card.total_price)} <small>${card.currency}</small></span></span>
     </a>
-    <span class="flags">${card.flags.map((flag) => html`<b key=${flag} data-flag=${flag}>${FLAGS[flag] ?? flag}</b>`)}</span>
     <button type="button" class="plain more" aria-label=${`Move ${card.number}`} title="Move (m)" onClick=${() => onChoose(card)}>⋯</button>
   </li>`;
 }

@@ -70,7 +70,7 @@ function Body({ body }) {
   const shown = Object.entries(body);
   if (shown.length === 0) return null;
   return html`<dl class="pairs">${shown.map(([name, value]) => html`<dt>${name.replaceAll("_", " ")}</dt>
-    <dd>${typeof value === "object" ? JSON.stringify(value) : value}</dd>`)}</dl>`;
+    <dd>${Array.isArray(value) ? value.map((l) => `${l.quantity} of line ${l.line_id}`).join(", ") : value}</dd>`)}</dl>`;
 }
 
 function useReapply(command, loaded) {
