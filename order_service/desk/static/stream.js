@@ -22,13 +22,16 @@ class Stream {
     this.wake = () => {};
     this.onVisible = () => document.visibilityState === "visible" && this.wake();
     this.onOnline = () => this.wake();
+    this.onOffline = () => this.controller?.abort(); // a dead connection may look open for long
     addEventListener("online", this.onOnline);
+    addEventListener("offline", this.onOffline);
     document.addEventListener("visibilitychange", this.onVisible);
   }
 
   close() {
     this.closed = true;
     removeEventListener("online", this.onOnline);
+    removeEventListener("offline", this.onOffline);
     document.removeEventListener("visibilitychange", this.onVisible);
     this.controller?.abort();
     this.wake();
