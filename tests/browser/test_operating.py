@@ -6,14 +6,9 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.orders import ITEMS
+from tests.desk import place
 
 SCREENS = ("events", "projections", "health", "sales")
-
-
-def place(api: httpx.Client) -> dict[str, str]:
-    placed: dict[str, str] = api.post("/orders/", json={"items": ITEMS}).raise_for_status().json()
-    return placed
 
 
 @pytest.mark.parametrize("screen", SCREENS)

@@ -17,7 +17,7 @@ const TIDY_MS = 60_000;
 // `more` (there are cards that are not here), `state` and `error` of the connection.
 export class Board {
   constructor(onChange) {
-    Object.assign(this, { onChange, cards: new Map(), columns: new Map(), more: false, state: "connecting" });
+    Object.assign(this, { onChange, cards: new Map(), columns: new Map(), newest: "", more: false, state: "connecting" });
     this.gathered = new Map();
     this.frame = null;
     this.tidying = setInterval(() => this.tidy(), TIDY_MS);

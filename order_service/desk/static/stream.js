@@ -22,7 +22,7 @@ class Stream {
     this.wake = () => {};
     this.onVisible = () => document.visibilityState === "visible" && this.wake();
     this.onOnline = () => this.wake();
-    this.onOffline = () => this.controller?.abort(); // what is lost is told at once, not by silence
+    this.onOffline = () => this.controller?.abort(); // a dead connection may look open for long
     addEventListener("online", this.onOnline);
     addEventListener("offline", this.onOffline);
     document.addEventListener("visibilitychange", this.onVisible);

@@ -46,7 +46,7 @@ function Columns({ board, query, now }) {
   const columns = arrange(board.cards, filter, now);
   const move = (card, status) => card.status !== status && setCommand({ card, action: statusAction(card.id, status) });
   const step = (dx, dy) => setCursor((at) => stepped(columns, at, dx, dy));
-  const current = () => board.cards.get(document.activeElement?.dataset?.id);
+  const current = () => board.cards.get(document.activeElement?.dataset?.id) ?? columns[cursor?.status]?.[cursor.index];
   useKeys({
     j: ["Next card", () => step(0, 1)],
     k: ["Previous card", () => step(0, -1)],

@@ -19,14 +19,8 @@ const RELOAD_MS = 300; // several events of one command are one reload
 
 async function readOrder(number, signal) {
   const below = (rest) => get(`/orders/${encodeURIComponent(number)}/${rest}`, { signal });
-  const noAddress = (error) => {
-    if (error.status === 404) return null;
-    throw error;
-  };
-  const [order, { actions }, notes, address] = await Promise.all([
-    below(""), below("actions/"), below("notes/"), below("shipping-address/").catch(noAddress),
-  ]);
-  return { order, actions, notes, address };
+  const [order, { actions }, notes] = await Promise.all([below(""), below("actions/"), below("notes/")]);
+  return { order, actions, notes };
 }
 
 export default function Order({ params }) {
@@ -68,7 +62,7 @@ function useFollowing(id, { data, reload }) {
   }, [id]);
 }
 
-function Shown({ order, actions, notes, address, busy, onCommand }) {
+function Shown({ order, actions, notes, busy, onCommand }) {
   const groups = useMemo(() => grouped(actions, order.id), [actions, order.id]);
   const buttons = (prefix, part) => html`<${Buttons} actions=${groups.get(prefix) ?? []} part=${part} onCommand=${onCommand} />`;
   return html`<div class="head"><h1>${order.number}</h1>
@@ -85,7 +79,8 @@ function Shown({ order, actions, notes, address, busy, onCommand }) {
       </div>
       <aside class="stack" aria-label="Actions and address">
         <section class="panel actions"><h2>Do</h2><${Buttons} actions=${groups.get("")} onCommand=${onCommand} reasons /></section>
-        <${About} order=${order} address=${address} />
+        <${Address} order=${order} />
+        <${About} order=${order} />
       </aside>
     </div>`;
 }
@@ -121,12 +116,24 @@ function Action({ action, onCommand }) {
     onClick=${() => toast(detail, "bad")}>${labelOf(action)}</button>`;
 }
 
-function About({ order, address }) {
-  const lines = address && [address.name, address.company, address.line1, address.line2,
-    [address.postal_code, address.city].filter(Boolean).join(" "), address.region, address.country, address.phone];
+// Asked for only when somebody wants to see it: it is nobody else's to read over a shoulder.
+function Address({ order }) {
+  const [{ address, error }, setFound] = useState({});
+  const show = () =>
+    get(`/orders/${order.id}/shipping-address/`).then(
+      (address) => setFound({ address }),
+      (error) => setFound(error.status === 404 ? { address: {} } : { error }),
+    );
+  const { name, company, line1, line2, postal_code, city, region, country, phone } = address ?? {};
+  const lines = [name, company, line1, line2, [postal_code, city].filter(Boolean).join(" "), region, country, phone].filter(Boolean);
   return html`<section class="panel stack"><h2>Ships to</h2>
-      ${lines ? html`<address>${lines.filter(Boolean).map((one) => html`<span key=${one}>${one}<br /></span>`)}</address>` : html`<p class="muted">No address.</p>`}</section>
-    <section class="panel stack"><h2>About</h2><dl class="pairs">
+    ${!address && html`<button type="button" onClick=${show}>Show the address</button>`}
+    ${error && html`<${ErrorBox} error=${error} />`}
+    ${address && (lines.length ? html`<address>${lines.map((one) => html`<span key=${one}>${one}<br /></span>`)}</address>` : html`<p class="muted">No address.</p>`)}</section>`;
+}
+
+function About({ order }) {
+  return html`<section class="panel stack"><h2>About</h2><dl class="pairs">
       <dt>Customer</dt><dd><a href=${link(["orders"], { user_id: order.user_id })}>${order.user_id}</a></dd>
       <dt>Reference</dt><dd>${order.external_reference ?? "–"}</dd>
       <dt>Shipping</dt><dd>${order.shipping_fee}</dd><dt>Discount</dt><dd>${order.discount}</dd>
