@@ -14,7 +14,7 @@ from tests.stack import Stack
 # More cards than a board may keep, fed to it as the stream does. Answers what it kept, and how
 # often it asked to be drawn.
 FLOOD = """async () => {
-  const { Board, arrange } = await import("/desk/board_store.js");
+  const { Board } = await import("/desk/board_store.js");
   let drawn = 0;
   const board = new Board(() => { drawn += 1; });
   const card = (n) => ({
@@ -27,9 +27,10 @@ FLOOD = """async () => {
   for (let n = 0; n < 500; n += 1) board.gather([{ ...card(29999), version: n + 2 }]);
   await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
   board.stop();
-  const columns = arrange(board.cards, { olderThanMs: 0, text: "", sort: "changed" }, Date.now());
+  const { columns } = board.sorted;
+  const times = columns.PENDING.map((card) => card.updated_at);
   return { kept: board.cards.size, drawn, newest: board.cards.get("29999").version,
-    pending: columns.PENDING.length, total: board.columns.get("PENDING").totals.get("USD") };
+    pending: columns.PENDING.length, inOrder: `${times}` === `${[...times].sort().reverse()}`, total: board.columns.get("PENDING").totals.get("USD") };
 }"""
 
 
@@ -161,6 +162,7 @@ def test_a_flood_of_cards_is_bounded_and_drawn_once_a_frame(page: Page) -> None:
     assert found["kept"] <= 10_500
     assert found["pending"] > 9_000, "orders with work left stay before those without"
     assert found["newest"] == 501
+    assert found["inOrder"]
     assert found["drawn"] <= 3
     assert found["total"] == "1500.00"  # 15,000 times 0.10, also of those that are not kept
 

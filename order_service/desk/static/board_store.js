@@ -2,10 +2,10 @@
 // the next frame, so that hundreds of changes a second are one render; all that is kept is bounded.
 
 import { get } from "./api.js";
+import { SortedColumns } from "./board_columns.js";
 import { addAmounts } from "./format.js";
 import { openStream } from "./stream.js";
 
-export const STATUSES = ["PENDING", "PAID", "PARTIALLY_SHIPPED", "SHIPPED", "DELIVERED", "RETURNED", "CANCELED"];
 const CLOSED = new Set(["DELIVERED", "RETURNED", "CANCELED"]);
 const CARDS_MAX = 10_000;
 const SURPLUS_MAX = 500; // above it, before the oldest go: sorting all of them for each one is dear
@@ -19,6 +19,7 @@ export class Board {
   constructor(onChange) {
     Object.assign(this, { onChange, cards: new Map(), columns: new Map(), newest: "", more: false, state: "connecting" });
     this.gathered = new Map();
+    this.sorted = new SortedColumns();
     this.frame = null;
     this.tidying = setInterval(() => this.tidy(), TIDY_MS);
   }
@@ -40,6 +41,7 @@ export class Board {
     this.cards = new Map(board.cards.map((card) => [card.id, newest(this.cards.get(card.id), card)]));
     this.columns = new Map(board.columns.map(({ status, count, totals }) => [status, { count, totals: byCurrency(totals) }]));
     this.newest = board.cards.reduce((last, card) => (card.created_at > last ? card.created_at : last), "");
+    this.sorted.all(this.cards.values());
     this.more = board.more;
     this.loaded = true;
     this.drifted = false;
@@ -68,20 +70,25 @@ export class Board {
 
   takeIn() {
     const now = Date.now();
-    for (const card of this.gathered.values()) this.put(card, now);
+    const changed = new Map();
+    for (const card of this.gathered.values()) {
+      if (this.put(card, now)) changed.set(card.id, this.cards.get(card.id));
+    }
     this.gathered.clear();
+    if (changed.size > 0) this.sorted.merge(changed);
     if (this.cards.size > CARDS_MAX + SURPLUS_MAX) this.dropSurplus();
   }
 
   // What was here already in this version or a later one changes nothing: messages may come twice.
   put(card, now) {
     const before = this.cards.get(card.id);
-    if (before && before.version >= card.version) return;
+    if (before && before.version >= card.version) return false;
     if (before) this.count(before, -1);
     // Of an order that is none of the cards nobody knows which column had counted it, unless it is new.
     if (before || !this.more || card.created_at > this.newest) this.count(card, 1);
     else this.drifted = true;
     this.cards.set(card.id, { ...card, changedAt: now });
+    return true;
   }
 
   count({ status, currency, total_price }, sign) {
@@ -112,6 +119,7 @@ export class Board {
       this.cards.delete(card.id);
       this.count(card, -1);
     }
+    this.sorted.all(this.cards.values());
     this.soon();
   }
 
@@ -122,6 +130,7 @@ export class Board {
       this.cards.delete(card.id);
       this.more = true;
     }
+    this.sorted.all(this.cards.values());
   }
 }
 
@@ -135,22 +144,4 @@ function newest(before, card) {
 
 function byCurrency(totals) {
   return new Map(totals.map(({ currency, amount }) => [currency, amount]));
-}
-
-// The cards of each status that fit, in order. `filter`: {olderThanMs, text, sort: "changed" | "waiting"}.
-export function arrange(cards, { olderThanMs, text, sort }, now) {
-  const columns = Object.fromEntries(STATUSES.map((status) => [status, []]));
-  const until = olderThanMs ? new Date(now - olderThanMs).toISOString() : null;
-  const wanted = text.trim().toLowerCase();
-  for (const card of cards.values()) {
-    if (until && card.created_at > until) continue;
-    if (wanted && !`${card.number} ${card.customer ?? ""}`.toLowerCase().includes(wanted)) continue;
-    columns[card.status]?.push(card);
-  }
-  const order =
-    sort === "waiting"
-      ? (a, b) => (a.created_at < b.created_at ? -1 : 1)
-      : (a, b) => (a.updated_at > b.updated_at ? -1 : 1);
-  for (const column of Object.values(columns)) column.sort(order);
-  return columns;
 }

@@ -2,7 +2,8 @@
 
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact-htm.js";
 import { labelOf, statusAction } from "../actions.js";
-import { arrange, Board, STATUSES } from "../board_store.js";
+import { fitting, STATUSES } from "../board_columns.js";
+import { Board } from "../board_store.js";
 import { CommandDialog } from "../command.js";
 import { Age, Dialog, ErrorBox, Loading, Status, Time } from "../components.js";
 import { amount, count, words } from "../format.js";
@@ -42,8 +43,9 @@ function Columns({ board, query, now }) {
   const [command, setCommand] = useState(null); // {card, action}
   const [choosing, setChoosing] = useState(null);
   const [cursor, setCursor] = useState(null); // {status, index}
-  const filter = { olderThanMs: Number(query.age || 0) * HOUR_MS, text: query.text ?? "", sort: query.sort ?? "changed" };
-  const columns = arrange(board.cards, filter, now);
+  const filter = { olderThanMs: Number(query.age || 0) * HOUR_MS, text: query.text ?? "" };
+  board.sorted.sortBy(query.sort || "changed");
+  const columns = fitting(board.sorted.columns, filter, now);
   const move = (card, status) => card.status !== status && setCommand({ card, action: statusAction(card.id, status) });
   const step = (dx, dy) => setCursor((at) => stepped(columns, at, dx, dy));
   const current = () => board.cards.get(document.activeElement?.dataset?.id) ?? columns[cursor?.status]?.[cursor.index];
