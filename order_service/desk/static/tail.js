@@ -1,8 +1,8 @@
 // The newest events that somebody wants to see, of a stream that may bring more than anybody can
 // read: at most so many are kept, and the page is drawn a few times a second, not once an event.
 
-export const KEPT_MAX = 300;
-const DRAW_MS = 250;
+export const KEPT_MAX = 100;
+const DRAW_MS = 300;
 
 // `onChange()` is called when `events` (newest first) has changed.
 export class Tail {
