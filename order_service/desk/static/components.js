@@ -184,7 +184,8 @@ function line(values, x, y) {
   return values
     .map((value, index) => {
       if (value === null) return (pen = "M"), "";
-      const step = `${pen}${x(index).toFixed(1)} ${y(value).toFixed(1)}`;
+      // Half a unit more where a line begins: what stands alone between gaps is seen as well.
+      const step = `${pen}${x(index).toFixed(1)} ${y(value).toFixed(1)}${pen === "M" ? "h.5" : ""}`;
       pen = "L";
       return step;
     })

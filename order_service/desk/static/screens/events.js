@@ -2,7 +2,7 @@
 
 import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact-htm.js";
 import { get } from "../api.js";
-import { Dialog, Empty, ErrorBox, Loading, Table, Time } from "../components.js";
+import { Dialog, Empty, ErrorBox, Loading, Table, Time, toast } from "../components.js";
 import { copy, curl } from "../curl.js";
 import { count, eventName } from "../format.js";
 import { useKeys } from "../keys.js";
@@ -85,13 +85,17 @@ async function recent(signal) {
 }
 
 function useFilter(tail, { type, actor, order }) {
-  const [orderId, setOrderId] = useState(null);
+  // Events carry the id, not the number; until it is known none is dropped for its order.
+  const [orderId, setOrderId] = useState("");
   useEffect(() => {
-    setOrderId(null);
-    if (!/^A-/i.test(order ?? "")) return undefined;
+    setOrderId("");
+    if (!order) return undefined;
+    if (!/^A-/i.test(order)) return setOrderId(order.toLowerCase());
     const controller = new AbortController();
-    const path = `/orders/${encodeURIComponent(order)}/`; // events carry the id, not the number
-    get(path, controller).then(({ id }) => setOrderId(id), () => {});
+    get(`/orders/${encodeURIComponent(order)}/`, controller).then(
+      ({ id }) => setOrderId(id),
+      (error) => error.name !== "AbortError" && toast(`${order}: ${error.message}`, "bad"),
+    );
     return () => controller.abort();
   }, [order]);
   useEffect(() => {
@@ -99,9 +103,9 @@ function useFilter(tail, { type, actor, order }) {
       (event) =>
         (!type || event.type === type) &&
         (!actor || `${event.actor?.type} ${event.actor?.id ?? ""}`.includes(actor.toLowerCase())) &&
-        (!order || event.order_id.startsWith((orderId ?? order).toLowerCase())),
+        event.order_id.startsWith(orderId),
     );
-  }, [type, actor, order, orderId]);
+  }, [type, actor, orderId]);
 }
 
 function Filters({ query, seen }) {

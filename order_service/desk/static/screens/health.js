@@ -3,7 +3,7 @@
 import { html } from "../vendor/preact-htm.js";
 import { get } from "../api.js";
 import { Age, Chart, Empty, ErrorBox, Loading, Table, Time } from "../components.js";
-import { count, lag, time } from "../format.js";
+import { count, time } from "../format.js";
 import { usePolled } from "../polling.js";
 import { requery } from "../router.js";
 
@@ -22,8 +22,7 @@ export default function Health({ query }) {
       <span class="live" data-state=${data.status} role="status">${data.status}</span>
       ${data.flower_url && html`<a class="end" href=${data.flower_url} target="_blank" rel="noopener">Flower</a>`}</div>
     ${error && html`<${ErrorBox} error=${error} retry=${reload} />`}
-    <div class="tiles">${data.checks.map((check) => html`<${Check} key=${check.name} of=${check} />`)}
-      <section class="tile"><h2>relay</h2><p>${count(data.relay.lag_events)} events, ${lag(data.relay.lag_s)} behind</p></section></div>
+    <div class="tiles">${data.checks.map((check) => html`<${Check} key=${check.name} of=${check} />`)}</div>
     <${History} minutes=${query.minutes ?? "60"} />
     <${Lists} of=${data} />`;
 }

@@ -39,10 +39,11 @@ function instant(milliseconds) {
 }
 
 function Currency({ of, span }) {
-  const { currency, series, funnel } = of;
+  const { currency, funnel } = of;
+  const series = whole(of.series, span);
   const list = (filters) => link(["orders"], { currency, created_from: span.from, created_to: span.to, ...filters });
   const labels = [time(span.from), time(span.to)];
-  const digits = series[0]?.revenue.split(".")[1]?.length ?? 0;
+  const digits = of.series[0]?.revenue.split(".")[1]?.length ?? 0;
   const revenue = series.map((step) => Number(step.revenue)); // for the picture only
   return html`<section class="below" data-currency=${currency}>
     <div class="head"><h2>${currency}</h2><a href=${list({})}>${count(funnel.placed)} orders</a></div>
@@ -57,6 +58,17 @@ function Currency({ of, span }) {
       <${Times} of=${of} />
       <${Reasons} of=${of} list=${list} />
     </div></section>`;
+}
+
+// Where nothing was ordered there is no step: the picture has it all the same.
+function whole(series, { from, to, by }) {
+  const step = by === "hour" ? HOUR_MS : 24 * HOUR_MS;
+  const known = new Map(series.map((one) => [Date.parse(one.at), one]));
+  const steps = [];
+  for (let at = Math.floor(Date.parse(from) / step) * step; at < Date.parse(to); at += step) {
+    steps.push(known.get(at) ?? { orders: 0, revenue: "0" });
+  }
+  return steps;
 }
 
 function Funnel({ funnel, list }) {
