@@ -20,7 +20,7 @@ Check = Callable[[], Awaitable[None]]  # returns when all is well, else raises
 
 # The last revision in `migrations`. Not asked of Alembic, whose import is a seventh of a web
 # process's start; a test holds it there.
-SCHEMA_REVISION = "0005"
+SCHEMA_REVISION = "0006"
 _AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
 
 

@@ -135,6 +135,7 @@ READ_WAIT_MAX_S = 10
 READ_WAIT_POLL_S = 0.05
 WAITED_READS_MAX = 5  # connections of the pool that those who have waited take together
 REPORT_DAYS_MAX = 366
+SALES_POINTS_MAX = 800  # hours or days: a month, or two years
 BOARD_CARDS_MAX = 10_000
 BOARD_CHANGED_H = 24  # so long every order that changed is on the board, done or not
 BOARD_CARDS_TOGETHER = (

@@ -1,5 +1,5 @@
 """The board: a card for each order that somebody has work with or that has just changed, and what
-they add up to. May import order_list, freshness and the domain.
+they add up to. May import order_view, freshness and the domain.
 
 Everything is read from plain columns: no document is looked at.
 """
@@ -9,16 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-import orjson
 from sqlalchemy import ARRAY, BigInteger, Row, SmallInteger, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service import settings as limits
+from order_service.api.answers import json_bytes
 from order_service.db import one_snapshot
 from order_service.domain.money import to_text
 from order_service.domain.state import Status
-from order_service.representation import time_text
-from projections import order_list
+from order_service.representation import json_time, time_text
+from projections import order_view
+from projections.freshness import required_progress
 
 FLAGS = ("credit_due", "return_open", "refund_failed")
 _COLUMNS = (
@@ -82,7 +83,7 @@ async def read(connection: AsyncConnection) -> Board:
     version's."""
     changed = {"changed_h": limits.BOARD_CHANGED_H}
     async with one_snapshot(connection):
-        progress = await order_list.current(connection, required=True)
+        progress = await required_progress(connection, order_view.PROJECTION)
         limit = {"limit": limits.BOARD_CARDS_MAX + 1}
         cards = (await connection.execute(_BOARD, changed | limit)).all()
         totals = (await connection.execute(_TOTALS, changed)).all()
@@ -112,10 +113,10 @@ async def board_json(board: Board) -> bytes:
     cards = []
     for first in range(0, len(board.cards), limits.BOARD_CARDS_TOGETHER):
         shown = [card(row) for row in board.cards[first : first + limits.BOARD_CARDS_TOGETHER]]
-        cards.append(orjson.dumps(shown)[1:-1])
+        cards.append(json_bytes(shown)[1:-1])
         await asyncio.sleep(0)
     around = {"token": token(board.positions), "columns": columns(board.totals), "more": board.more}
-    return orjson.dumps(around)[:-1] + b',"cards":[' + b",".join(cards) + b"]}"
+    return json_bytes(around)[:-1] + b',"cards":[' + b",".join(cards) + b"]}"
 
 
 def token(positions: Sequence[int]) -> str:
@@ -124,20 +125,24 @@ def token(positions: Sequence[int]) -> str:
 
 
 def card(row: Row[Any]) -> dict[str, Any]:
+    """For `json_bytes`. By place: ten thousand rows' columns by name take five times as long."""
+    values: tuple[Any, ...] = tuple(row)
+    order_id, number, user_id, status, payment_status, fulfillment_status, currency = values[:7]
+    total_minor, version, created_at, updated_at, *flags, email = values[7:]
     return {
-        "id": str(row.order_id),
-        "number": row.number,
-        "user_id": str(row.user_id),
-        "customer": row.email,
-        "status": row.status,
-        "payment_status": row.payment_status,
-        "fulfillment_status": row.fulfillment_status,
-        "total_price": to_text(row.total_minor, row.currency),
-        "currency": row.currency,
-        "version": row.version,
-        "created_at": time_text(row.created_at),
-        "updated_at": time_text(row.updated_at),
-        "flags": [flag for flag in FLAGS if getattr(row, flag)],
+        "id": str(order_id),
+        "number": number,
+        "user_id": str(user_id),
+        "customer": email,
+        "status": status,
+        "payment_status": payment_status,
+        "fulfillment_status": fulfillment_status,
+        "total_price": to_text(total_minor, currency),
+        "currency": currency,
+        "version": version,
+        "created_at": json_time(created_at),
+        "updated_at": json_time(updated_at),
+        "flags": [name for name, raised in zip(FLAGS, flags, strict=True) if raised],
     }
 
 

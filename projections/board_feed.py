@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
-import orjson
 from fastapi.sse import format_sse_event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import settings as limits
+from order_service.api.answers import json_bytes
 from order_service.db import query
 from order_service.shared_loads import SharedLoads
 from projections import board, order_view
@@ -49,7 +49,7 @@ class Boards:
         async def load() -> Message:
             async with self._slots:
                 rows = await query(self._engine, lambda c: board.read_changed(c, after, up_to))
-            cards = orjson.dumps({"cards": list(map(board.card, rows))}) if rows else None
+            cards = json_bytes({"cards": list(map(board.card, rows))}) if rows else None
             return up_to, cards
 
         return await self._changes.load(after, load)

@@ -23,7 +23,7 @@ from projections import order_csv, order_list, order_view
 from projections.access import staff_only
 from projections.cursors import Place
 from projections.filters import Conditions, ExportParameters
-from projections.freshness import LAGGING, Freshness, WantedDependency
+from projections.freshness import LAGGING, Freshness, WantedDependency, required_progress
 from projections.list_routes import search
 from projections.order_list import Page, read_page
 
@@ -92,7 +92,7 @@ async def export(
 
 async def _newest(connection: AsyncConnection, where: Conditions) -> Last | None:
     """The last order to export: without an end, an export might never catch up with a busy shop."""
-    await order_list.current(connection, required=True)
+    await required_progress(connection, order_view.PROJECTION)
     newest = await read_page(connection, order_list.KEY, where, "-created_at", 1)
     return _key(newest.rows[0]) if newest.rows else None
 

@@ -121,6 +121,8 @@ class Filters(BaseModel):
     total_min: Minor | None = Field(None, description="At least; needs a currency.")
     total_max: Minor | None = Field(None, description="At most; needs a currency.")
     has_credit_due: Flag | None = Field(None, description="Whether money is owed to the customer.")
+    return_open: Flag | None = Field(None, description="Whether a return waits for somebody.")
+    refund_failed: Flag | None = Field(None, description="Whether the last refund has failed.")
     q: Search | None = Field(
         None,
         description="A number or its beginning, "
@@ -131,7 +133,8 @@ class Filters(BaseModel):
     @property
     def needs_new_columns(self) -> bool:
         """Whether they ask for what the first version of order_view did not have."""
-        return self.has_credit_due is not None or self.q is not None
+        new = (self.has_credit_due, self.return_open, self.refund_failed, self.q)
+        return any(value is not None for value in new)
 
     def text(self) -> str:
         """One for all ways to ask for the same orders in the same order; what cursors are sealed
@@ -225,6 +228,10 @@ def _of_partial_indexes(filters: Filters) -> list[str]:
             found.append(f"{column} IN ({names})")
     if filters.has_credit_due is not None:
         found.append(f"credit_due_minor {'>' if filters.has_credit_due else '<='} 0")
+    for column in ("return_open", "refund_failed"):
+        wanted = getattr(filters, column)
+        if wanted is not None:
+            found.append(column if wanted else f"NOT {column}")
     return found
 
 

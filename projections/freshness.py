@@ -26,6 +26,7 @@ from order_service.db import query
 from order_service.errors import Unavailable
 from order_service.log.event_log import EventLog
 from order_service.shared_loads import SharedLoads
+from projections.projection import Projection
 
 _PROGRESS = text(
     "SELECT m.live_generation, m.projection_version, "
@@ -82,6 +83,19 @@ async def read_progress(connection: AsyncConnection, name: str) -> Progress:
     return Progress(
         row.live_generation, row.projection_version, tuple(row.positions), tuple(row.heads)
     )
+
+
+async def required_progress(connection: AsyncConnection, projection: Projection) -> Progress:
+    """What is read after this shows at least that, in columns that this version of the projection
+    has filled. Raises `Unavailable` if the live generation is of another one."""
+    progress = await read_progress(connection, projection.name)
+    if progress.projection_version != projection.version:
+        raise Unavailable(
+            "projection-lagging",
+            f"The read model {projection.name} is of another version of this service: an operator "
+            "has to replay it.",
+        )
+    return progress
 
 
 # --- what a request wants -------------------------------------------------------------------------

@@ -29,7 +29,15 @@ from projections.filters import (
     StaffListParameters,
     conditions,
 )
-from projections.freshness import LAGGING, Freshness, Wanted, WantedDependency, shows
+from projections.freshness import (
+    LAGGING,
+    Freshness,
+    Wanted,
+    WantedDependency,
+    read_progress,
+    required_progress,
+    shows,
+)
 from projections.order_list import Page, count, read_page
 
 router = APIRouter()
@@ -63,7 +71,7 @@ async def list_all(
     where = await search(request.app.state.engine, parameters, parameters.user_id)
 
     async def read(connection: AsyncConnection) -> tuple[Page, int | None]:
-        await order_list.current(connection, required=True)
+        await required_progress(connection, order_view.PROJECTION)
         page = await read_page(
             connection, order_list.SUMMARY, where, parameters.sort, parameters.limit, place
         )
@@ -170,7 +178,10 @@ async def _read_list(
     where = await search(request.app.state.engine, parameters, user_id)
 
     async def read(connection: AsyncConnection) -> tuple[bytes, Page]:
-        progress = await order_list.current(connection, required=parameters.needs_new_columns)
+        if parameters.needs_new_columns:
+            progress = await required_progress(connection, order_view.PROJECTION)
+        else:
+            progress = await read_progress(connection, order_view.NAME)
         page = await read_page(
             connection, order_list.DOCUMENT, where, parameters.sort, parameters.limit, place
         )

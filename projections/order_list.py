@@ -1,4 +1,5 @@
-"""Pages of orders, by keyset: the queries of lists and of the export. May import order_view.
+"""Pages of orders, by keyset: the queries of lists and of the export. May import
+filters and cursors.
 
 A page's statement begins where the page before it ended, so its cost does not grow with its number,
 and orders that come or go meanwhile shift nothing.
@@ -14,11 +15,8 @@ from sqlalchemy import Row, TextClause, TextualSelect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service import settings as limits
-from order_service.errors import Unavailable
-from projections import order_view
 from projections.cursors import Place
 from projections.filters import Conditions, Sort
-from projections.freshness import Progress, read_progress
 from projections.packing import Packed
 
 KEY = "order_id, created_at"
@@ -44,22 +42,6 @@ class Page:
     rows: Sequence[Row[Any]]
     before: Place | None
     after: Place | None
-
-
-async def current(connection: AsyncConnection, *, required: bool) -> Progress:
-    """What a page that is read after this shows at least.
-
-    `required`: the page needs columns that only this version of the projection fills. Raises
-    `Unavailable` if the live generation is of another one.
-    """
-    progress = await read_progress(connection, order_view.NAME)
-    if required and progress.projection_version != order_view.PROJECTION.version:
-        raise Unavailable(
-            "projection-lagging",
-            f"The read model {order_view.NAME} is of another version of this service: an operator "
-            "has to replay it.",
-        )
-    return progress
 
 
 async def read_page(

@@ -22,7 +22,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
 from order_service.cache import Entry, OrderCache
-from order_service.domain import state as rules
 from order_service.domain.state import Order
 from order_service.representation import document
 from projections import packing
@@ -35,7 +34,7 @@ def rows(change: p.Change) -> p.Rows:
     """The order as it is after the change."""
     folded = change[1]
     order = folded.order
-    standing = rules.standing(order)
+    standing = folded.standing
     return {
         (folded.id,): (
             folded.number,
@@ -56,7 +55,7 @@ def rows(change: p.Change) -> p.Rows:
             folded.version,
             folded.created_at,
             folded.updated_at,
-            document(folded, standing),
+            document(folded),
         )
     }
 

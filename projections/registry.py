@@ -1,6 +1,6 @@
 """PROJECTIONS: the only list of them."""
 
-from projections import customer_summary, order_view, sales_by_day
+from projections import customer_summary, order_view, sales_by_day, sales_by_hour
 from projections.projection import Projection
 
 PROJECTIONS: dict[str, Projection] = {
@@ -9,5 +9,6 @@ PROJECTIONS: dict[str, Projection] = {
         order_view.PROJECTION,
         customer_summary.PROJECTION,
         sales_by_day.PROJECTION,
+        sales_by_hour.PROJECTION,
     )
 }

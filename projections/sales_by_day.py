@@ -10,7 +10,6 @@ from typing import Any
 from sqlalchemy import BigInteger, Date, Numeric, Row, SmallInteger, Text, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from order_service.domain import state as rules
 from order_service.log.fold import FoldedOrder
 from projections import projection as p
 
@@ -20,7 +19,7 @@ Sales = tuple[int, int, int]  # orders, revenue_minor, units
 
 def contribution(folded: FoldedOrder) -> tuple[Day, Sales]:
     order = folded.order
-    standing = rules.standing(order)
+    standing = folded.standing
     day = (folded.created_at.astimezone(UTC).date(), order.currency, standing.status)
     return day, (1, standing.total_minor, standing.units)
 
@@ -28,18 +27,22 @@ def contribution(folded: FoldedOrder) -> tuple[Day, Sales]:
 def rows(change: p.Change) -> p.Rows:
     """The difference: taken away where the order counted before, added where it counts now."""
     before, after = change
-    day, sales = contribution(after)
-    changed: p.Rows = {day: sales}
-    if before is not None:
-        was_day, (orders, revenue, units) = contribution(before)
-        changed[was_day] = add(changed.get(was_day), (-orders, -revenue, -units))
-    return changed
+    day, (orders, revenue, units) = contribution(after)
+    if before is None:
+        return {day: (orders, revenue, units)}
+    was_day, (was_orders, was_revenue, was_units) = contribution(before)
+    if was_day == day:
+        return {day: (orders - was_orders, revenue - was_revenue, units - was_units)}
+    return {
+        day: (orders, revenue, units),
+        was_day: (-was_orders, -was_revenue, -was_units),
+    }
 
 
 def add(row: p.Row | None, difference: p.Row) -> p.Row:
     if row is None:
         return difference
-    return tuple(a + b for a, b in zip(row, difference, strict=True))
+    return (row[0] + difference[0], row[1] + difference[1], row[2] + difference[2])
 
 
 @cache

@@ -21,11 +21,12 @@ from order_service.api.problems import Problem
 from order_service.db import query
 from order_service.log import reading
 from order_service.log.codec import StoredEvent
-from projections import order_list
+from projections import order_view
 from projections.access import staff_only
 from projections.board_feed import BoardFeed
 from projections.event_stream import EventStream, Streams
 from projections.feeds import LogFeed, OrderFeed
+from projections.freshness import required_progress
 from projections.order_log import read_seen
 from projections.tickets import StreamCaller, stream_caller
 
@@ -141,7 +142,9 @@ async def stream_board(
     partition that the read model shows, joined by dots.
     """
     staff_only(caller)
-    shown = await query(request.app.state.engine, lambda c: order_list.current(c, required=True))
+    shown = await query(
+        request.app.state.engine, lambda c: required_progress(c, order_view.PROJECTION)
+    )
     positions = dict(enumerate(shown.positions))
     after = _resumed(last_event_id if last_event_id is not None else since, positions)
     streams: Streams = request.app.state.streams

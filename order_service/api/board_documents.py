@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from order_service.api.documents import Amount, Document, Id, Instant
+from order_service.domain.events import CancelReason
 from order_service.domain.state import FulfillmentStatus, PaymentStatus, Status
 
 
@@ -44,3 +45,44 @@ class Board(Document):
     columns: list[BoardColumn] = Field(description="One a status, empty ones too.")
     cards: list[Card]
     more: bool = Field(description="There are more orders than cards.")
+
+
+class SalesPoint(Document):
+    at: Instant
+    orders: int
+    revenue: Amount = Field(description="Captured, less what is or will be refunded.")
+
+
+class Funnel(Document):
+    placed: int
+    paid: int
+    shipped: int = Field(description="At least in part.")
+    delivered: int
+    canceled: int
+
+
+class Percentiles(Document):
+    p50: int | None
+    p90: int | None
+
+
+class CancelReasonCount(Document):
+    reason: CancelReason
+    orders: int
+
+
+class SalesOfCurrency(Document):
+    currency: str
+    series: list[SalesPoint] = Field(description="Without hours or days that have no orders.")
+    funnel: Funnel
+    place_to_pay_s: Percentiles
+    pay_to_ship_s: Percentiles
+    cancel_reasons: list[CancelReasonCount] = Field(description="The most frequent first.")
+    refund_rate: float | None
+
+
+class SalesOverview(Document):
+    first: Instant = Field(alias="from")
+    end: Instant = Field(alias="to")
+    by: Literal["hour", "day"]
+    currencies: list[SalesOfCurrency]

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID
 
+from order_service.domain import state as rules
 from order_service.domain.order import evolve
-from order_service.domain.state import Order
+from order_service.domain.state import Order, Standing
 from order_service.errors import UnreadableEvent
 from order_service.ids import order_number
 from order_service.log.codec import (
@@ -21,6 +22,8 @@ from order_service.log.codec import (
 # The principal, its Idempotency-Key, and whether the target was the collection: a key that created
 # the order is free for commands on it.
 CommandKey = tuple[UUID, str, bool]
+# Events whose first time is kept: no event after them says when they were.
+_MILESTONES = frozenset(("OrderPaid", "ShipmentDispatched", "OrderDelivered"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ class AnsweredCommand:
 @dataclass(frozen=True, slots=True)
 class FoldedOrder:
     """An order's state with what its stream says around it; `version` and `position` are those of
-    the last event."""
+    the last event. `milestones`: when each of them was first recorded."""
 
     id: UUID
     number: str
@@ -45,8 +48,18 @@ class FoldedOrder:
     created_at: datetime
     updated_at: datetime
     commands: Mapping[CommandKey, AnsweredCommand] = field(default_factory=dict)
+    milestones: Mapping[str, datetime] = field(default_factory=dict)
     # The document, once `representation` has written it; not copied by `replace`.
     rendered: bytes | None = field(default=None, init=False, compare=False, repr=False)
+    _standing: Standing | None = field(default=None, init=False, compare=False, repr=False)
+
+    @property
+    def standing(self) -> Standing:
+        """What follows from the state: several read models ask for it."""
+        if self._standing is None:
+            object.__setattr__(self, "_standing", rules.standing(self.order))
+        assert self._standing is not None
+        return self._standing
 
 
 def fold_stored(
@@ -68,6 +81,7 @@ def fold_stored(
     version = folded.version if folded else 0
     order = folded.order if folded else None
     commands: Mapping[CommandKey, AnsweredCommand] = folded.commands if folded else {}
+    milestones: Mapping[str, datetime] = folded.milestones if folded else {}
     try:
         for last in stored:
             first = first or last
@@ -75,6 +89,8 @@ def fold_stored(
             _check_next(version, last.version, skipping)
             order = evolve(order, event)
             version = last.version
+            if last.type in _MILESTONES:
+                milestones = {last.type: last.recorded_at, **milestones}
             if with_commands:
                 commands = _with_command(commands, decode_metadata(last), version)
     except UnreadableEvent as error:
@@ -85,7 +101,7 @@ def fold_stored(
         raise _misfit(last, order) from error
     if first is None or last is None or order is None:
         return folded
-    return _folded(folded, first, last, order, commands, partitions)
+    return _folded(folded, first, last, order, commands, milestones, partitions)
 
 
 def _misfit(stored: StoredEvent, before: Order | None) -> UnreadableEvent:
@@ -104,16 +120,19 @@ def fold_recorded(
     where it is known already."""
     version = folded.version if folded else 0
     commands: Mapping[CommandKey, AnsweredCommand] = folded.commands if folded else {}
+    milestones: Mapping[str, datetime] = folded.milestones if folded else {}
     state = folded.order if folded else None
     for event in recorded:
         _check_next(version, event.version, skipping=False)
         version = event.version
         commands = _with_command(commands, event.metadata, version)
+        if (name := type(event.event).__name__) in _MILESTONES:
+            milestones = {name: event.recorded_at, **milestones}
         if order is None:
             state = evolve(state, event.event)
     after = order or state
     assert after is not None, "there is at least one event"
-    return _folded(folded, recorded[0], recorded[-1], after, commands, partitions)
+    return _folded(folded, recorded[0], recorded[-1], after, commands, milestones, partitions)
 
 
 def _check_next(before: int, version: int, skipping: bool) -> None:
@@ -128,6 +147,7 @@ def _folded(
     last: RecordedEvent | StoredEvent,
     order: Order,
     commands: Mapping[CommandKey, AnsweredCommand],
+    milestones: Mapping[str, datetime],
     partitions: int,
 ) -> FoldedOrder:
     """`first` is the stream's first event unless there is an order `before`."""
@@ -139,6 +159,7 @@ def _folded(
             order=order,
             updated_at=last.recorded_at,
             commands=commands,
+            milestones=milestones,
         )
     return FoldedOrder(
         id=UUID(int=first.stream_id.int),  # the driver's own UUID class is no JSON to orjson
@@ -150,6 +171,7 @@ def _folded(
         created_at=first.recorded_at,
         updated_at=last.recorded_at,
         commands=commands,
+        milestones=milestones,
     )
 
 

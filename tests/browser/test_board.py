@@ -30,7 +30,8 @@ FLOOD = """async () => {
   const { columns } = board.sorted;
   const times = columns.PENDING.map((card) => card.updated_at);
   return { kept: board.cards.size, drawn, newest: board.cards.get("29999").version,
-    pending: columns.PENDING.length, inOrder: `${times}` === `${[...times].sort().reverse()}`, total: board.columns.get("PENDING").totals.get("USD") };
+    pending: columns.PENDING.length, inOrder: `${times}` === `${[...times].sort().reverse()}`,
+    total: board.columns.get("PENDING").totals.get("USD") };
 }"""
 
 

@@ -22,6 +22,7 @@ _TEXTS: dict[str, Callable[[int], str]] = {
     r"A-\d+-\d": lambda n: f"A-{100_000 + n}-{n % 10}",
     r"eyJ[\w-]+\.[\w-]+\.[\w-]+": lambda n: f"eyJhbGciOiJIUzI1NiJ9.eyJqdGkiOiJ{n}In0.c2lnbmF0dXJl",
 }
+_SECONDS = {"p50": 416, "p90": 3_584}  # that passed between requests
 _OPAQUE = {"refresh_token", "token", "ticket", "next_cursor", "prev_cursor", "Consistency-Token"}
 
 
@@ -39,7 +40,7 @@ class Names:
         if isinstance(value, list):
             return [self.shown(inner, name) for inner in value]
         if not isinstance(value, str):
-            return value
+            return _SECONDS.get(name, value)
         if name in _OPAQUE:
             return self._named(value, "opaque", lambda n: f"b3BhcXVlIHRleHQ{n:03}")
         for pattern, text in _TEXTS.items():

@@ -231,5 +231,11 @@ READS = (
     Step("orders_stream", "from_the_first", query={"since": "0"}),
     Step("events_stream", "from_the_first", "staff", query={"since": "0.0.0.0"}),
     Step("board_get", "of_the_day", "staff"),
+    Step(
+        "sales_overview",
+        "of_the_day",
+        "staff",
+        query={"from": "{today}T00:00:00Z", "to": "{today}T23:59:59Z", "by": "day"},
+    ),
     Step("board_stream", "from_the_first", "staff", query={"since": "0.0.0.0"}),
 )

@@ -16,11 +16,12 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import relay
-from order_service.db import PROJECTOR, create_engine
+from order_service.db import PROJECTOR, WEB, create_engine
 from order_service.log import reading
 from order_service.settings import Settings
 from projections import (
     advance,
+    board,
     customer_summary,
     expiry,
     freshness,
@@ -230,6 +231,30 @@ async def test_the_log_and_its_orders_are_found_by_their_indexes(
     assert_frugal(await explained(engine, read))
 
 
+async def whole_board(connection: AsyncConnection) -> None:
+    """On a connection as `query` gives it."""
+    await board.read(await connection.execution_options(isolation_level="AUTOCOMMIT"))
+
+
+BOARD: dict[str, Read] = {
+    "whole": whole_board,
+    "what changed": lambda c: board.read_changed(c, [HEAD - 100] * 4, [HEAD] * 4),
+}
+
+
+@pytest.mark.parametrize("read", BOARD.values(), ids=BOARD)
+async def test_the_board_reads_no_order_that_is_not_on_it(filled: Settings, read: Read) -> None:
+    """By the web's role: it knows the customers' addresses."""
+    engine = create_engine(filled, WEB, application_name="test-plans", pool_size=1)
+    try:
+        plans = await explained(engine, read)
+    finally:
+        await engine.dispose()
+
+    assert plans.returned >= 300
+    assert_frugal(plans, more=2 * 400)
+
+
 SMALL: dict[str, Read] = {
     "heads": reading.heads,
     "progress": lambda c: freshness.read_progress(c, "order_view"),
@@ -268,6 +293,8 @@ RARE = {  # all that there is of them is read, then sorted
     "payment_status=REFUNDED,UNPAID": 100,
     "fulfillment_status=SHIPPED": 100,
     "has_credit_due=true": 100,
+    "return_open=true": 300,
+    "refund_failed=true&return_open=false": 300,
     "q=SKU-77": 50,
     "q=nothing": 0,
     f"q=A-{SOMEWHERE + 4}-0": 1,

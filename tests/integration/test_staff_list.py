@@ -10,12 +10,21 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import settings as limits
 from order_service.cache import OrderCache
-from order_service.domain.events import OrderCanceled, PaymentCaptured
+from order_service.domain.events import (
+    LineQuantity,
+    OrderCanceled,
+    PaymentCaptured,
+    RefundFailed,
+    RefundRequested,
+    ReturnRequested,
+)
 from tests.accounts import Account
 from tests.examples import CAPTURED, DISPATCHED, INK, NEW_ID, PAID, PEN, PLACED, SHIPPED
 from tests.given_log import given_order, given_orders
 from tests.queries import change, get, place
 from tests.read_side import advance_all
+
+RETURN_ASKED = ReturnRequested(NEW_ID, (LineQuantity(1, 1),), "OTHER")
 
 
 @dataclass(frozen=True)
@@ -46,12 +55,14 @@ async def shop(
     orders = {
         "open": (replace(placed, external_reference="Cart-7"),),
         "paid": (placed, CAPTURED, PAID),
-        "shipped": (others, CAPTURED, PAID, tracked, SHIPPED),
+        "shipped": (others, CAPTURED, PAID, tracked, SHIPPED, RETURN_ASKED),
         "canceled": (replace(others, lines=(INK,), total_minor=500), OrderCanceled("OTHER", "")),
         "overpaid": (
             replace(placed, lines=(replace(PEN, sku="Quill"), INK)),
             PaymentCaptured(NEW_ID, 5000, "provider"),
             PAID,
+            RefundRequested(NEW_ID, 500, "manual", "OTHER"),
+            RefundFailed(NEW_ID, 500, "closed"),
         ),
     }
     ids = {name: await given_order(web_engine, *events) for name, events in orders.items()}
@@ -111,6 +122,10 @@ async def test_every_filter_narrows_the_list(
         "currency=EUR&total_max=24.97": ["canceled"],
         "has_credit_due=true": ["overpaid"],
         "has_credit_due=false&currency=USD": ["open", "paid"],
+        "return_open=true": ["shipped"],
+        "return_open=false&currency=EUR": ["canceled"],
+        "refund_failed=true": ["overpaid"],
+        "refund_failed=false&currency=USD": ["open", "paid"],
         f"q={number}": ["paid"],
         f"q={number[:-1].lower()}": ["paid"],
         "q=a-": [],

@@ -72,6 +72,9 @@ ROUTES = {
     "GET /events/stream": STAFF_ONLY,
     "GET /ops/board/": STAFF_ONLY,
     "GET /ops/board/stream": STAFF_ONLY,
+    "GET /ops/sales/": replace(
+        STAFF_ONLY, query={"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
+    ),
     "POST /stream-tickets/": May(OK, OK),
     "POST /orders/": May(OK, OK, body={"items": ITEMS}),
     "POST /orders/bulk/": May(OK, OK, body={"orders": [{"items": ITEMS}]}),

@@ -32,6 +32,8 @@ OTHER = [
     {"currency": "USD", "total_max": "5"},
     {"has_credit_due": "true"},
     {"has_credit_due": "false"},
+    {"return_open": "true"},
+    {"refund_failed": "false"},
     {"q": "5"},
     {"sort": "created_at"},
 ]

@@ -3,20 +3,30 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
 import pytest
 
-from order_service.domain.events import OrderCanceled, OrderEvent, OrderPlaced, RefundRequested
+from order_service.domain.events import (
+    OrderCanceled,
+    OrderEvent,
+    OrderPlaced,
+    RefundFailed,
+    RefundRequested,
+)
 from order_service.log.codec import RecordedEvent
 from order_service.log.fold import FoldedOrder, fold_recorded
-from projections import customer_summary, order_view, sales_by_day
+from projections import customer_summary, order_view, sales_by_day, sales_by_hour, sales_routes
 from projections.registry import PROJECTIONS
 from tests.examples import AT, BY_USER, CAPTURED, DISPATCHED, NEW_ID, PAID, PEN, PLACED, USER
+from tests.lives import IS_DELIVERED, IS_RETURNED, IS_SENT_BACK, PAYMENT
 
 ORDER_ID = UUID("00000000-0000-7000-8000-000000000004")
-LATER = AT + timedelta(days=3)
+DAY = timedelta(days=1)
+LATER = AT + 3 * DAY
 
 
 def given(*events: OrderEvent, placed_at: datetime = AT) -> FoldedOrder:
@@ -60,6 +70,25 @@ def test_an_order_s_row_has_what_lists_filter_by_and_the_served_bytes() -> None:
         "created_at": AT,
         "updated_at": LATER,
     }
+
+
+def test_an_order_waits_for_somebody_while_a_return_is_open_or_its_last_refund_has_failed() -> None:
+    asked = (PLACED, CAPTURED, RefundRequested(NEW_ID, 500, "manual", "OTHER"))
+    failed = (*asked, RefundFailed(NEW_ID, 500, "closed"))
+    again = (*failed, RefundRequested(PAYMENT, 500, "manual", "OTHER"))
+
+    assert [order_view.refund_failed(given(*life).order) for life in (asked, failed, again)] == [
+        False,
+        True,
+        False,
+    ]
+    lives = (IS_DELIVERED, IS_SENT_BACK[:-1], IS_SENT_BACK, IS_RETURNED)
+    assert [order_view.return_open(given(*life).order) for life in lives] == [
+        False,
+        True,
+        True,
+        False,
+    ]
 
 
 def test_the_space_around_a_term_is_none_of_what_is_searched_for() -> None:
@@ -115,6 +144,70 @@ def test_an_order_that_keeps_its_status_changes_nothing() -> None:
     change = (given(PLACED), given(PLACED, CAPTURED))
 
     assert sales_by_day.rows(change) == {(date(2026, 3, 1), "USD", "PENDING"): (0, 0, 0)}
+
+
+HOUR = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def facts(before: FoldedOrder | None, after: FoldedOrder) -> dict[object, object]:
+    """Of orders in dollars, placed in one hour."""
+    found = sales_by_hour.rows((before, after))
+    assert {key[:2] for key in found} <= {(HOUR, "USD")}
+    return {key[2:]: counted for key, counted in found.items()}
+
+
+def test_the_facts_of_an_order_say_what_became_of_it_and_how_soon() -> None:
+    """Three days are 259,200 s, of which five binary digits are kept."""
+    canceled = (OrderCanceled("FRAUD", "PAID"), RefundRequested(NEW_ID, 2498, "cancel", "FRAUD"))
+    paid = given(PLACED, CAPTURED, PAID)
+    sent = replace(paid, milestones={"ShipmentDispatched": LATER + DAY, **paid.milestones})
+
+    assert facts(None, given(*IS_DELIVERED)) == {
+        ("placed", ""): (1, 0),
+        ("paid", ""): (1, 2498),
+        ("place_to_pay", "253952"): (1, 0),
+        ("shipped", ""): (1, 0),
+        ("delivered", ""): (1, 0),
+    }
+    assert facts(paid, sent) == {("shipped", ""): (1, 0), ("pay_to_ship", "86016"): (1, 0)}
+    assert facts(None, given(PLACED, CAPTURED, *canceled)) == {
+        ("placed", ""): (1, 0),
+        ("paid", ""): (0, 2498),
+        ("canceled", "FRAUD"): (1, 0),
+        ("refunded", ""): (1, 2498),
+    }
+    assert facts(None, given(PLACED, DISPATCHED)) == {
+        ("placed", ""): (1, 0),
+        ("shipped", ""): (1, 0),
+    }
+
+
+def test_only_what_is_otherwise_changes_the_facts_of_an_hour() -> None:
+    late = AT + timedelta(minutes=59)
+    asking = (PLACED, CAPTURED, RefundRequested(NEW_ID, 500, "manual", "OTHER"))
+    asked = given(*asking, placed_at=late)
+    failed = given(*asking, RefundFailed(NEW_ID, 500, "closed"), placed_at=late)
+
+    assert facts(given(PLACED), given(PLACED, CAPTURED)) == {("paid", ""): (0, 2498)}
+    assert facts(asked, failed) == {("refunded", ""): (-1, -500)}
+    assert facts(failed, failed) == {}
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ([], {"p50": None, "p90": None}),
+        ([("40", 1)], {"p50": 40, "p90": 40}),
+        ([("100", 1), ("9", 5), ("20", 4)], {"p50": 9, "p90": 20}),
+        ([("100", 2), ("9", 4), ("20", 4)], {"p50": 20, "p90": 100}),
+    ],
+)
+def test_a_percentile_is_the_time_within_which_so_many_came(
+    times: list[tuple[str, int]], expected: dict[str, int | None]
+) -> None:
+    rows: list[Any] = [SimpleNamespace(detail=seconds, orders=n) for seconds, n in times]
+
+    assert sales_routes.percentiles(rows) == expected
 
 
 LIVES: Sequence[Sequence[OrderEvent]] = (

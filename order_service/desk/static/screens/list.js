@@ -21,6 +21,8 @@ const SORTS = [["", "Newest first"], ["created_at", "Oldest first"], ["-updated_
 const VIEWS = {
   "to-ship": ["To ship", () => ({ status: "PAID,PARTIALLY_SHIPPED", sort: "created_at" })],
   "to-refund": ["To refund", () => ({ has_credit_due: "true" })],
+  "refund-failed": ["Refund failed", () => ({ refund_failed: "true" })],
+  returns: ["Returns", () => ({ return_open: "true" })],
   stuck: ["Stuck", (now) => ({
     status: "PENDING,PAID,PARTIALLY_SHIPPED", sort: "updated_at",
     updated_to: new Date(now - STUCK_AFTER_MS).toISOString(),

@@ -1,0 +1,185 @@
+"""sales_by_hour: what happened to the orders that were placed in each hour, and how soon.
+
+An order counts in the hour it was placed, whenever the rest happens, so that shares and times are
+those of the same orders.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Any, Literal
+
+from sqlalchemy import BigInteger, Numeric, Row, SmallInteger, Text, TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from order_service.domain.state import Order
+from order_service.log.fold import FoldedOrder
+from projections import projection as p
+
+Facts = dict[tuple[str, str], tuple[int, int]]  # what and its detail: orders, amount_minor
+By = Literal["hour", "day"]
+ONE, NONE = (1, 0), (0, 0)
+_DIGITS = 5
+_SECOND = timedelta(seconds=1)
+
+
+def rows(change: p.Change) -> p.Rows:
+    """What the change makes true of the order, or no longer so, at its hour. Most changes make
+    nothing: that is found out first."""
+    before, after = change
+    facts: Facts = {} if before else {("placed", ""): ONE}
+    reached = after.milestones
+    was_reached = before.milestones if before else {}
+    if len(reached) > len(was_reached):
+        facts |= _milestones(after, was_reached)
+    _add_money(facts, before.order if before else None, after.order)
+    if not facts:
+        return {}
+    hour = after.created_at.replace(minute=0, second=0, microsecond=0)
+    currency = after.order.currency
+    return {(hour, currency, *fact): counted for fact, counted in facts.items()}
+
+
+def _milestones(after: FoldedOrder, was_reached: Mapping[str, datetime]) -> Facts:
+    """Of the milestones that are new; times have their seconds for detail."""
+    facts: Facts = {}
+    reached = after.milestones
+    paid_at = reached.get("OrderPaid")
+    if paid_at is not None and "OrderPaid" not in was_reached:
+        facts["paid", ""] = ONE
+        facts["place_to_pay", _rounded(paid_at - after.created_at)] = ONE
+    shipped_at = reached.get("ShipmentDispatched")
+    if shipped_at is not None and "ShipmentDispatched" not in was_reached:
+        facts["shipped", ""] = ONE
+        # Not so if it was sent unpaid, which may be of the same moment where a clock went back.
+        if paid_at is not None and shipped_at > paid_at:
+            facts["pay_to_ship", _rounded(shipped_at - paid_at)] = ONE
+    if "OrderDelivered" in reached and "OrderDelivered" not in was_reached:
+        facts["delivered", ""] = ONE
+    return facts
+
+
+def _add_money(facts: Facts, before: Order | None, after: Order) -> None:
+    """`paid` has what was captured, `refunded` what was or will be paid back, `canceled` its
+    reason."""
+    captured = after.captured_minor - (before.captured_minor if before else 0)
+    if captured:
+        facts["paid", ""] = (facts.get(("paid", ""), NONE)[0], captured)
+    refunded, was_refunded = _refunded(after), _refunded(before)
+    if refunded != was_refunded:
+        orders = bool(refunded) - bool(was_refunded)
+        facts["refunded", ""] = (orders, refunded - was_refunded)
+    reason, was_reason = after.cancel_reason, before.cancel_reason if before else None
+    if reason != was_reason:
+        facts |= {("canceled", was_reason): (-1, 0)} if was_reason else {}
+        facts |= {("canceled", reason): ONE} if reason else {}
+
+
+def _refunded(order: Order | None) -> int:
+    return order.refunded_minor + order.refund_pending_minor if order else 0
+
+
+def _rounded(time: timedelta) -> str:
+    """Whole seconds, of which the first five binary digits are kept: less than 1/16 too small, and
+    few different ones."""
+    seconds = time // _SECOND
+    dropped = max(0, seconds.bit_length() - _DIGITS)
+    return str(seconds >> dropped << dropped)
+
+
+def add(row: p.Row | None, difference: p.Row) -> p.Row:
+    return difference if row is None else (row[0] + difference[0], row[1] + difference[1])
+
+
+@cache
+def _upsert(table: str) -> TextClause:
+    return p.with_arrays(
+        f"INSERT INTO {table} AS t (generation, partition, hour, currency, fact, detail, orders, "  # noqa: S608
+        "amount_minor) SELECT CAST(:generation AS integer), u.* FROM unnest(:partition, "
+        ":hour, :currency, :fact, :detail, :orders, :amount_minor) AS u "
+        "ON CONFLICT (generation, hour, currency, fact, detail, partition) DO UPDATE SET "
+        "orders = t.orders + excluded.orders, "
+        "amount_minor = t.amount_minor + excluded.amount_minor",
+        partition=SmallInteger,
+        hour=p.UtcTime,
+        currency=Text,
+        fact=Text,
+        detail=Text,
+        orders=BigInteger,
+        amount_minor=Numeric,
+    )
+
+
+@cache
+def _delete_empty(table: str) -> TextClause:
+    return p.with_arrays(
+        f"DELETE FROM {table} t USING unnest(:partition, :hour, :currency, :fact, :detail) "  # noqa: S608
+        "AS u (partition, hour, currency, fact, detail) WHERE t.generation = :generation "
+        "AND t.partition = u.partition AND t.hour = u.hour AND t.currency = u.currency "
+        "AND t.fact = u.fact AND t.detail = u.detail AND t.orders = 0 AND t.amount_minor = 0",
+        partition=SmallInteger,
+        hour=p.UtcTime,
+        currency=Text,
+        fact=Text,
+        detail=Text,
+    )
+
+
+async def write(connection: AsyncConnection, parts: p.Parts) -> None:
+    target = parts[0][0]
+    changed = [found for found in p.flat(parts) if any(found[2])]
+    if not changed:
+        return
+    generation = {"generation": target.generation}
+    columns = p.arrays(PROJECTION, changed)
+    await connection.execute(_upsert(target.table), generation | columns)
+    left = [found for found in changed if min(found[2]) < 0]
+    if left:  # a fact is no longer so, perhaps of any order
+        keys = p.arrays(PROJECTION, left)
+        parameters = generation | {name: keys[name] for name in ("partition", *PROJECTION.key)}
+        await connection.execute(_delete_empty(target.table), parameters)
+
+
+PROJECTION = p.Projection(
+    name="sales_by_hour",
+    version=1,
+    key=("hour", "currency", "fact", "detail"),
+    values=("orders", "amount_minor"),
+    one_row_per_order=False,
+    rows=rows,
+    add=add,
+    write=write,
+)
+
+_LIVE = (
+    "FROM read_models.sales_by_hour WHERE hour >= :first AND hour < :end AND generation = "
+    "(SELECT live_generation FROM read_models WHERE name = 'sales_by_hour') "
+)
+_SERIES = text(
+    "SELECT currency, date_trunc(:by, hour) AS at, "
+    "sum(orders) FILTER (WHERE fact = 'placed')::bigint AS orders, "
+    "coalesce(sum(amount_minor) FILTER (WHERE fact = 'paid'), 0) "
+    "- coalesce(sum(amount_minor) FILTER (WHERE fact = 'refunded'), 0) AS revenue_minor "
+    f"{_LIVE} AND fact IN ('placed', 'paid', 'refunded') "
+    "GROUP BY currency, at ORDER BY currency, at"
+)
+_FACTS = text(
+    "SELECT currency, fact, detail, sum(orders)::bigint AS orders, "
+    f"sum(amount_minor) AS amount_minor {_LIVE} "
+    "GROUP BY currency, fact, detail ORDER BY currency, fact, detail"
+)
+
+
+async def series(
+    connection: AsyncConnection, first: datetime, end: datetime, by: By
+) -> list[Row[Any]]:
+    """A row a currency and hour or UTC day that has orders; `end` excluded."""
+    parameters = {"first": first, "end": end, "by": by}
+    return list((await connection.execute(_SERIES, parameters)).all())
+
+
+async def summed_facts(
+    connection: AsyncConnection, first: datetime, end: datetime
+) -> list[Row[Any]]:
+    """A row a currency and fact; `end` excluded."""
+    return list((await connection.execute(_FACTS, {"first": first, "end": end})).all())
