@@ -31,6 +31,7 @@ from order_service.api.orders.status import patch_in_lane
 from order_service.api.work import Work
 from order_service.cache import Entry, OrderCache
 from order_service.db import WEB, check_role, create_engine, incarnation, watch_incarnation
+from order_service.desk import routes as desk
 from order_service.domain.money import EXPONENTS
 from order_service.errors import UnreadableEvent
 from order_service.log.event_log import EventLog
@@ -108,6 +109,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_exception_handler(UnreadableEvent, identity.unreadable)
     app.lane = FastLane(app, LANES, settings.allowed_origins)
     _include_routes(app)
+    desk.install(app)
     if settings.DOCS_ENABLED:
         docs.install(app)
     app.router.default = _other_slash(app.router.app)

@@ -205,6 +205,7 @@ RATE_KEYS_REMEMBERED_MAX = 4_096  # their names, of one limit
 RATE_SHARE_INTERVAL_S = 0.1
 RATE_SHARE_KEYS_MAX = 500  # counters told to Redis in one interval
 STRICT_RATE_DIVISOR = 10  # register, token and refresh get this part of RATE_LIMIT per address
+DESK_FILES_MAX = 64  # of one load of the page; so many times RATE_LIMIT an address may ask for them
 FAILED_LOGINS_PER_MINUTE = 5
 FAILED_LOGINS_REMEMBERED_MINUTES = 15  # over which the delay grows
 FAILED_LOGIN_DELAY_MAX_S = 60

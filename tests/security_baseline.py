@@ -119,6 +119,8 @@ BASELINE: dict[str, tuple[str, ...]] = {
     "headers": (
         f"{_EDGE}::test_security_headers_are_on_every_answer",
         f"{_I}test_lane.py::test_the_lane_answers_as_fastapi_s_routes_do",
+        f"{_I}test_desk.py::test_every_file_is_served_with_a_strict_policy",
+        f"{_I}test_desk.py::test_the_policy_allows_nothing_inline_and_nobody_else",
     ),
     # Hosts are not compared with a list: no answer is made of the Host header. Headers of proxies
     # are not read at all.

@@ -6,7 +6,6 @@ here its files come from a package that carries them, so that the page needs nob
 `unsafe-inline` script.
 """
 
-from collections.abc import Awaitable, Callable
 from functools import lru_cache
 from importlib.resources import files
 
@@ -16,10 +15,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service.api.limits import admit
+from order_service.api.limits import admitted
 from order_service.api.openapi import openapi
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -71,14 +68,4 @@ def install(app: FastAPI) -> None:
         ("/docs/{name}", file),
         ("/openapi.json", document),
     ):
-        app.add_route(path, _admitted(endpoint), include_in_schema=False)
-
-
-def _admitted(endpoint: Endpoint) -> Endpoint:
-    """Counted and limited as all others are: `add_route` knows no dependencies."""
-
-    async def admitted(request: Request) -> Response:
-        await admit(request)
-        return await endpoint(request)
-
-    return admitted
+        app.add_route(path, admitted(endpoint), include_in_schema=False)

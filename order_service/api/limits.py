@@ -17,7 +17,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from hashlib import sha256
@@ -34,6 +34,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from slowapi import Limiter
 from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
 
 from order_service import settings as constants
 from order_service.api.body import check_media_type
@@ -45,6 +46,7 @@ from order_service.settings import Settings
 from order_service.telemetry.metrics import LIMITS_HIT
 
 logger = logging.getLogger(__name__)
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 _STRICT_NAMES = {"register-address", "token-address", "refresh-address"}
 UNLIMITED_PATHS = {
@@ -195,7 +197,10 @@ class Limits:
         self._now = now
         rate = limits_package.parse(settings.RATE_LIMIT)
         strict = type(rate)(max(1, rate.amount // constants.STRICT_RATE_DIVISOR))
-        self._rate, self._strict = _remembering(rate), _remembering(strict)
+        page_loads = type(rate)(rate.amount * constants.DESK_FILES_MAX, rate.multiples)
+        self._rate = _remembering(rate)
+        self._others = dict.fromkeys(_STRICT_NAMES, _remembering(strict))
+        self._others["desk-address"] = _remembering(page_loads)
         self.failed_logins = FailedLogins(self.windows, now)
 
     def hit(self, connection: HTTPConnection, scope: str, key: str) -> None:
@@ -223,7 +228,7 @@ class Limits:
         return self._quota(item, name, stats.remaining)
 
     def _item(self, name: str) -> limits_package.RateLimitItem:
-        return self._strict if name in _STRICT_NAMES else self._rate
+        return self._others.get(name, self._rate)
 
     async def share_for_ever(self, redis: Redis) -> None:
         """The background task; ends by cancellation only."""
@@ -318,6 +323,16 @@ async def admit(request: Request) -> None:
     request.scope["state"]["in_work"] = in_work
 
 
+def admitted(endpoint: Endpoint) -> Endpoint:
+    """For `add_route`, which knows no dependencies: counted and limited as all others are."""
+
+    async def admitting(request: Request) -> Response:
+        await admit(request)
+        return await endpoint(request)
+
+    return admitting
+
+
 def admit_user(connection: HTTPConnection, user_id: UUID) -> None:
     limits_of(connection).hit(connection, "user", str(user_id))
 
@@ -363,6 +378,8 @@ def group_of(method: str, path: str) -> str:
             return "orders-read" if method in ("GET", "HEAD") else "orders-write"
         case "users" | "reports" | "events":
             return "reads"
+        case "desk":
+            return first
         case _:
             return "other"
 

@@ -65,6 +65,12 @@ DOCS_CONTENT_SECURITY_POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     b"img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
 )
+# The operator's page is made of our own files only, and sends its forms by script only.
+DESK_CONTENT_SECURITY_POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    b"connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_POLICIES = {"docs": DOCS_CONTENT_SECURITY_POLICY, "desk": DESK_CONTENT_SECURITY_POLICY}
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{8,128}")
 _DIGITS = re.compile(b"[0-9]{1,18}")
 
@@ -310,9 +316,8 @@ def whole_answer(
 
 def edge_headers(scope: Scope, state: Mapping[str, Any]) -> list[RawHeader]:
     """Raw headers, since each answer gets them."""
-    path = scope["path"]
-    docs = path == "/docs" or path.startswith("/docs/")
-    policy = DOCS_CONTENT_SECURITY_POLICY if docs else CONTENT_SECURITY_POLICY
+    first = scope["path"][1:].partition("/")[0]
+    policy = _POLICIES.get(first, CONTENT_SECURITY_POLICY)
     quotas = state["quotas"] or [_peeked(scope)]
     headers = [
         *safe_headers(state["request_id"], policy),

@@ -59,7 +59,9 @@ def unpack(package: str, folder: Path) -> Path:
 
 def libraries(folder: Path) -> list[Path]:
     """The folders of shared libraries inside an unpacked one."""
-    return sorted({library.parent for library in folder.glob("usr/lib/*-linux-*/*.so*")})
+    patterns = ("usr/lib/*-linux-*", "lib/*-linux-*", "usr/lib/*-linux-*/pulseaudio")
+    found = (library for pattern in patterns for library in folder.glob(f"{pattern}/*.so*"))
+    return sorted({library.parent for library in found})
 
 
 def _download(package: str, folder: Path) -> None:

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from projections.registry import PROJECTIONS
 from tests.benchmarks import made_up
 from tests.benchmarks.cases import CASES, Prepared, Wanted, post
+from tests.benchmarks.desk import desk
 from tests.benchmarks.figures import Figure, paired, percentile
 from tests.benchmarks.lag import Trial, highest_rate, trial
 from tests.benchmarks.overload import overload, slow_clients
@@ -195,4 +196,5 @@ MEASURES: dict[str, Measure] = {
     "disk": disk,
     "overload": overload,
     "slow-clients": slow_clients,
+    "desk": desk,
 }

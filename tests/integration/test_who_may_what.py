@@ -129,6 +129,7 @@ PUBLIC = {
     *("POST /register/", "POST /token/", "POST /token/refresh/", "POST /token/revoke/"),
     *("GET /problems/{slug}", "GET /healthz", "GET /readyz"),
     *("GET /docs", "GET /docs/start.js", "GET /docs/{name}", "GET /openapi.json"),
+    *("GET /desk", "GET /desk/{name:path}"),
 }
 PARTS = {
     "line_id": 1,

@@ -1,0 +1,1 @@
+"""The operator's desk: the page at /desk."""

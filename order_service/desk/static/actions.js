@@ -1,0 +1,137 @@
+// What can be done with an order, as forms: which fields a command has, and the body that they make.
+// Whether it may be done is never decided here: `/actions/` and dry runs say so.
+
+import { words } from "./format.js";
+
+const CANCEL_REASONS = ["CUSTOMER_REQUEST", "PAYMENT_DECLINED", "FRAUD", "OUT_OF_STOCK", "STAFF_ERROR", "DUPLICATE", "OTHER"];
+const RETURN_REASONS = ["DAMAGED", "WRONG_ITEM", "NOT_AS_DESCRIBED", "NO_LONGER_NEEDED", "OTHER"];
+const REFUND_REASONS = ["CUSTOMER_REQUEST", "DAMAGED", "WRONG_ITEM", "NOT_AS_DESCRIBED", "LATE_DELIVERY", "OVERPAYMENT", "GOODWILL", "STAFF_ERROR", "OTHER"];
+const VOID_REASONS = ["NOT_HANDED_OVER", "LOST", "WRONG_LABEL", "STAFF_ERROR", "OTHER"];
+const UNRESERVE_REASONS = ["CUSTOMER_REQUEST", "EXPIRED", "STAFF_ERROR", "OTHER"];
+
+// --- fields ---------------------------------------------------------------------------------------
+
+const text = (name, label, more) => ({ name, label, kind: "text", ...more });
+const choice = (name, label, options, value = options[0]) => ({ name, label, kind: "choice", options, value });
+const amount = (hint) => ({ name: "amount", label: "Amount", kind: "text", hint, numeric: true });
+const reason = (options) => choice("reason", "Reason", options);
+const note = { name: "note", label: "Note", kind: "note" };
+const tracking = [text("carrier", "Carrier"), text("tracking_number", "Tracking number")];
+const whole = (name, label, value) => ({ name, label, kind: "text", numeric: true, required: true, value: String(value), integer: true });
+const reference = text("provider_reference", "Provider's reference");
+
+function unitsOf(order, most, label) {
+  const lines = order.items?.map((item) => ({ ...item, most: most(item) })).filter((item) => item.most > 0);
+  return { name: "lines", label, kind: "units", lines: lines ?? [] };
+}
+
+const outstanding = (item) => item.quantity - item.canceled - item.shipped;
+
+// By the operation's name in the API; `part`: what of the order the action is about, if any.
+const FORMS = {
+  orders_change_status: (order, action) =>
+    ({
+      SHIPPED: [text("tracking_number", "Tracking number")],
+      CANCELED: [choice("reason", "Reason", CANCEL_REASONS), note],
+    })[action.body.status] ?? [],
+  orders_cancel: () => [reason(CANCEL_REASONS), note],
+  orders_change_shipping_address: () => [
+    text("name", "Name", { required: true }), text("company", "Company"),
+    text("line1", "Street", { required: true }), text("line2", "Second line"),
+    text("postal_code", "Postal code"), text("city", "City", { required: true }),
+    text("region", "Region"), text("country", "Country (two letters)", { required: true }), text("phone", "Phone"),
+  ],
+  notes_add: () => [
+    { name: "text", label: "Note", kind: "note", required: true },
+    choice("visibility", "Who may read it", ["internal", "public"]),
+  ],
+  lines_add: () => [
+    text("sku", "SKU", { required: true }), text("name", "Name"), whole("quantity", "Units", 1),
+    text("unit_price", "Price a unit", { numeric: true, required: true }),
+  ],
+  lines_change_quantity: (order, action, part) => [whole("quantity", "Units", part.quantity)],
+  lines_cancel_units: (order, action, part) => [whole("quantity", "Units", outstanding(part)), reason(CANCEL_REASONS), note],
+  payments_add: (order, action) => [
+    amount(`Empty: all that is due, ${order.amount_due} ${order.currency}.`),
+    ...(action.body.kind === "authorization" ? [text("method", "Method")] : []),
+    reference,
+  ],
+  payments_capture: (order, action, part) => [amount(`Empty: all that is open, ${part.open} ${order.currency}.`)],
+  payments_void: () => [reason(UNRESERVE_REASONS)],
+  payments_fail: () => [text("code", "The provider's code", { required: true })],
+  shipments_dispatch: (order) => [unitsOf(order, outstanding, "Units"), ...tracking],
+  shipments_update_tracking: () => tracking,
+  shipments_void: () => [reason(VOID_REASONS), note],
+  refunds_request: () => [amount("Empty: all that can be given back."), reason(REFUND_REASONS), note],
+  refunds_settle: () => [reference],
+  refunds_fail: () => [text("code", "The provider's code", { required: true })],
+  returns_request: (order) => [unitsOf(order, (item) => item.delivered - item.returned, "Units"), reason(RETURN_REASONS), note],
+  returns_reject: () => [note],
+};
+
+export function fieldsOf(order, action, part) {
+  return FORMS[action.name]?.(order, action, part) ?? [];
+}
+
+// --- the body -------------------------------------------------------------------------------------
+
+export function initialValues(fields) {
+  const unitsValues = (field) => Object.fromEntries(field.lines.map((l) => [l.line_id, String(l.most)]));
+  return Object.fromEntries(fields.map((f) => [f.name, f.kind === "units" ? unitsValues(f) : (f.value ?? "")]));
+}
+
+// What is left empty is left out.
+export function bodyOf(action, fields, values) {
+  const body = { ...action.body };
+  for (const field of fields) {
+    const value = values[field.name];
+    if (field.kind === "units") body.lines = unitsBody(field, value);
+    else if (value.trim() !== "") body[field.name] = field.integer ? toInteger(value) : value.trim();
+  }
+  return body;
+}
+
+function unitsBody(field, values) {
+  return field.lines
+    .map(({ line_id }) => ({ line_id, quantity: toInteger(values[line_id] || "0") }))
+    .filter(({ quantity }) => quantity !== 0);
+}
+
+// A text that is no number goes as it is: the service says what is wrong with it.
+function toInteger(value) {
+  const number = Number(value);
+  return Number.isInteger(number) ? number : value;
+}
+
+export function isComplete(fields, values) {
+  return fields.every((f) => !f.required || values[f.name].trim() !== "");
+}
+
+// --- words ----------------------------------------------------------------------------------------
+
+const LABELS = {
+  orders_cancel: "Cancel the order", orders_change_shipping_address: "Change the address", notes_add: "Add a note",
+  lines_add: "Add a line", lines_change_quantity: "Change units", lines_remove: "Remove", lines_cancel_units: "Cancel units",
+  payments_capture: "Capture", payments_void: "Void", payments_fail: "Record failure",
+  shipments_dispatch: "Ship units", shipments_update_tracking: "Tracking", shipments_void: "Take back",
+  shipments_confirm_delivery: "Delivered", refunds_request: "Request a refund", refunds_settle: "Settle",
+  refunds_fail: "Record failure", returns_request: "Request a return", returns_approve: "Approve",
+  returns_reject: "Reject", returns_cancel: "Call off", returns_receive: "Received",
+};
+const STATUS_LABELS = { PAID: "Mark as paid", SHIPPED: "Ship everything", DELIVERED: "Mark as delivered", CANCELED: "Cancel" };
+const PAYMENT_LABELS = { authorization: "Record an authorization", capture: "Record a payment" };
+
+export function labelOf({ name, body }) {
+  if (name === "orders_change_status") return STATUS_LABELS[body.status] ?? `Move to ${words(body.status)}`;
+  if (name === "payments_add") return PAYMENT_LABELS[body.kind];
+  return LABELS[name] ?? words(name);
+}
+
+export function isDangerous({ name, body }) {
+  return name === "orders_cancel" || body?.status === "CANCELED" || name.endsWith("_void") || name === "lines_remove";
+}
+
+// The command that sets a status, as `/actions/` would list it.
+export function statusAction(id, status) {
+  return { name: "orders_change_status", method: "PATCH", path: `/orders/${id}/`, body: { status } };
+}

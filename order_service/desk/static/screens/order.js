@@ -1,0 +1,151 @@
+// Order: what it is now, and what may be done with it. Follows its own stream, so that nobody decides
+// on what is past.
+
+import { html, useEffect, useMemo, useState } from "../vendor/preact-htm.js";
+import { isDangerous, labelOf } from "../actions.js";
+import { get } from "../api.js";
+import { CommandDialog } from "../command.js";
+import { Age, ErrorBox, Loading, Time, toast } from "../components.js";
+import { useKeys } from "../keys.js";
+import { Lines, MoneyBox, Payments, Refunds, Returns, Shipments, Statuses } from "../order_parts.js";
+import { link, navigate } from "../router.js";
+import { actorName } from "../sentences.js";
+import { session } from "../session.js";
+import { useLoad } from "../store.js";
+import { openStream } from "../stream.js";
+import { words } from "../format.js";
+
+const RELOAD_MS = 300; // several events of one command are one reload
+
+async function readOrder(number, signal) {
+  const below = (rest) => get(`/orders/${encodeURIComponent(number)}/${rest}`, { signal });
+  const [order, { actions }, notes] = await Promise.all([below(""), below("actions/"), below("notes/")]);
+  return { order, actions, notes };
+}
+
+export default function Order({ params }) {
+  const { number } = params;
+  const loaded = useLoad((signal) => readOrder(number, signal), [number]);
+  const [command, setCommand] = useState(null);
+  const id = loaded.data?.order.id;
+  useFollowing(id, loaded);
+  useKeys({
+    t: ["Timeline", () => navigate(["orders", number, "timeline"])],
+    r: ["Read again", loaded.reload],
+  });
+  if (loaded.error && !loaded.data) return html`<${ErrorBox} error=${loaded.error} retry=${loaded.reload} />`;
+  if (!loaded.data) return html`<${Loading} what=${`Reading ${number}`} />`;
+  const { order } = loaded.data;
+  const onDone = (changed) => {
+    setCommand(null);
+    loaded.set({ ...loaded.data, order: changed });
+    loaded.reload();
+  };
+  return html`<${Shown} ...${loaded.data} busy=${loaded.loading} onCommand=${(action, part) => setCommand({ action, part })} />
+    ${loaded.error && html`<${ErrorBox} error=${loaded.error} retry=${loaded.reload} />`}
+    ${command && html`<${CommandDialog} order=${order} ...${command} onDone=${onDone} onClose=${() => setCommand(null)} />`}`;
+}
+
+// Reads the order again when something happens to it.
+function useFollowing(id, { data, reload }) {
+  useEffect(() => {
+    if (!id) return undefined;
+    let timer;
+    const stream = openStream(`/orders/${id}/stream`, {
+      since: String(data.order.version),
+      onMessage: () => {
+        clearTimeout(timer);
+        timer = setTimeout(reload, RELOAD_MS);
+      },
+    });
+    return () => (clearTimeout(timer), stream.close());
+  }, [id]);
+}
+
+function Shown({ order, actions, notes, busy, onCommand }) {
+  const groups = useMemo(() => grouped(actions, order.id), [actions, order.id]);
+  const buttons = (prefix, part) => html`<${Buttons} actions=${groups.get(prefix) ?? []} part=${part} onCommand=${onCommand} />`;
+  return html`<div class="head"><h1>${order.number}</h1>
+      <span class="muted" aria-busy=${busy}>version ${order.version} · placed <${Time} at=${order.created_at} /> · changed <${Age} at=${order.updated_at} /> ago</span>
+      <span class="row end"><a class="button" href=${link(["orders", order.number, "timeline"])}>Timeline</a></span></div>
+    <div class="order">
+      <div class="stack">
+        <section class="panel"><${Statuses} order=${order} /></section>
+        <section class="panel"><h2 class="hidden">Money</h2><${MoneyBox} order=${order} /></section>
+        <${Lines} order=${order} buttons=${buttons} />
+        <div class="parts"><${Payments} order=${order} buttons=${buttons} /><${Shipments} order=${order} buttons=${buttons} />
+          <${Refunds} order=${order} buttons=${buttons} /><${Returns} order=${order} buttons=${buttons} /></div>
+        <${Notes} notes=${notes} />
+      </div>
+      <aside class="stack" aria-label="Actions and address">
+        <section class="panel actions"><h2>Do</h2><${Buttons} actions=${groups.get("")} onCommand=${onCommand} reasons /></section>
+        <${Address} order=${order} />
+        <${About} order=${order} />
+      </aside>
+    </div>`;
+}
+
+// By what they are about: "" is the order itself. Setting CANCELED is the same as canceling, with less
+// to say, so it is not shown twice.
+function grouped(actions, id) {
+  const groups = new Map([["", []]]);
+  for (const action of actions) {
+    if (action.body?.status === "CANCELED") continue;
+    const rest = action.path.slice(`/orders/${id}/`.length);
+    const prefix = rest.match(/^(lines|payments|shipments|refunds|returns)\/[^/]+\//)?.[0] ?? "";
+    groups.set(prefix, [...(groups.get(prefix) ?? []), action]);
+  }
+  return groups;
+}
+
+// `reasons`: why something may not be done stands beside it; else it is told when pointed at.
+function Buttons({ actions, part, onCommand, reasons = false }) {
+  const sorted = [...actions].sort((a, b) => Number(b.allowed) - Number(a.allowed));
+  return html`<div class=${reasons ? "stack" : "row tight"}>${sorted.map((action) => html`<div key=${`${action.name} ${JSON.stringify(action.body)}`}>
+    <${Action} action=${action} onCommand=${() => onCommand(action, part)} />
+    ${reasons && !action.allowed && html`<p class="small muted">${action.reason.detail}</p>`}
+    ${action.until && html`<p class="small muted">until <${Time} at=${action.until} /></p>`}</div>`)}</div>`;
+}
+
+// One that is refused can still be reached and asked why: a disabled button could not.
+function Action({ action, onCommand }) {
+  const tone = isDangerous(action) ? "danger" : "";
+  if (action.allowed) return html`<button type="button" class=${tone} onClick=${onCommand}>${labelOf(action)}</button>`;
+  const { detail } = action.reason;
+  return html`<button type="button" aria-disabled="true" title=${detail} aria-label=${`${labelOf(action)}, not possible: ${detail}`}
+    onClick=${() => toast(detail, "bad")}>${labelOf(action)}</button>`;
+}
+
+// Asked for only when somebody wants to see it: it is nobody else's to read over a shoulder.
+function Address({ order }) {
+  const [{ address, error }, setFound] = useState({});
+  const show = () =>
+    get(`/orders/${order.id}/shipping-address/`).then(
+      (address) => setFound({ address }),
+      (error) => setFound(error.status === 404 ? { address: {} } : { error }),
+    );
+  const { name, company, line1, line2, postal_code, city, region, country, phone } = address ?? {};
+  const lines = [name, company, line1, line2, [postal_code, city].filter(Boolean).join(" "), region, country, phone].filter(Boolean);
+  return html`<section class="panel stack"><h2>Ships to</h2>
+    ${!address && html`<button type="button" onClick=${show}>Show the address</button>`}
+    ${error && html`<${ErrorBox} error=${error} />`}
+    ${address && (lines.length ? html`<address>${lines.map((one) => html`<span key=${one}>${one}<br /></span>`)}</address>` : html`<p class="muted">No address.</p>`)}</section>`;
+}
+
+function About({ order }) {
+  return html`<section class="panel stack"><h2>About</h2><dl class="pairs">
+      <dt>Customer</dt><dd><a href=${link(["orders"], { user_id: order.user_id })}>${order.user_id}</a></dd>
+      <dt>Reference</dt><dd>${order.external_reference ?? "–"}</dd>
+      <dt>Shipping</dt><dd>${order.shipping_fee}</dd><dt>Discount</dt><dd>${order.discount}</dd>
+      ${order.cancel_reason && html`<dt>Canceled</dt><dd>${words(order.cancel_reason)}</dd>`}
+      <dt>Id</dt><dd><code>${order.id}</code></dd></dl></section>`;
+}
+
+function Notes({ notes }) {
+  const mine = session.get().user.id;
+  return html`<section class="part"><h2>Notes</h2>
+    ${notes.length === 0 ? html`<p class="muted">None.</p>` : html`<ul>${notes.map((note) => html`<li key=${note.id} class="note" data-visibility=${note.visibility}>
+      <p>${note.text ?? html`<em class="muted">erased</em>`}</p>
+      <p class="small muted">${note.visibility}${note.kind && note.kind !== "note" ? `, ${words(note.kind).toLowerCase()}` : ""} · ${actorName(note.actor, mine)} · <${Time} at=${note.at} /></p></li>`)}</ul>`}
+  </section>`;
+}

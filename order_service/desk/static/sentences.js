@@ -1,0 +1,64 @@
+// What happened, as a person would say it: one sentence an event.
+
+import { eventName, money, words } from "./format.js";
+
+// `data`: the event's, as the API shows it; `currency`: the order's.
+export function sentence(type, data, currency) {
+  if (!data) return `${eventName(type)}: this version of the service cannot read it.`;
+  const say = SENTENCES[type];
+  return say ? say(data, (text) => money(text, currency)) : eventName(type);
+}
+
+// "staff", "the customer", "you" ... of an event's actor; `mine`: the viewer's user id.
+export function actorName(actor, mine) {
+  if (!actor) return "unknown";
+  if (actor.id && actor.id === mine) return "you";
+  if (actor.type === "system") return "the service itself";
+  const who = actor.type === "user" ? "the customer" : actor.type;
+  return actor.id ? `${who} ${actor.id.slice(-8)}` : who;
+}
+
+function units(lines) {
+  const all = lines.reduce((sum, line) => sum + line.quantity, 0);
+  return `${all} ${all === 1 ? "unit" : "units"} (${lines.map((l) => `${l.quantity} of line ${l.line_id}`).join(", ")})`;
+}
+
+function because(reason) {
+  return reason ? `: ${words(reason).toLowerCase()}` : "";
+}
+
+function by({ carrier, tracking_number: number }) {
+  return `${carrier ? ` by ${carrier}` : ""}${number ? `, tracking ${number}` : ""}`;
+}
+
+const SENTENCES = {
+  OrderPlaced: (d, m) =>
+    `Placed: ${d.lines.map((l) => `${l.quantity} × ${l.name ?? l.sku}`).slice(0, 5).join(", ")}${d.lines.length > 5 ? ", …" : ""} for ${m(d.total)}.`,
+  OrderLineAdded: (d, m) => `Line ${d.line.line_id} added: ${d.line.quantity} × ${d.line.name ?? d.line.sku}. Total now ${m(d.total)}.`,
+  OrderLineQuantityChanged: (d, m) => `Line ${d.line_id} changed from ${d.from_quantity} to ${d.to_quantity} units. Total now ${m(d.total)}.`,
+  OrderLineRemoved: (d, m) => `Line ${d.line_id} removed. Total now ${m(d.total)}.`,
+  ShippingAddressChanged: () => "The shipping address was changed.",
+  OrderNoteAdded: (d) => `${d.visibility === "internal" ? "An internal" : "A"} note was added.`,
+  PaymentAuthorized: (d, m) => `${m(d.amount)} reserved${d.method ? ` by ${d.method}` : ""}.`,
+  PaymentAuthorizationVoided: (d) => `An authorization was given up${because(d.reason)}.`,
+  PaymentCaptured: (d, m) => `${m(d.amount)} came in${d.source === "provider" ? ", reported by the provider" : ", recorded by hand"}.`,
+  PaymentFailed: (d) => `A payment failed: ${d.code}.`,
+  OrderPaid: (d, m) => `Paid: ${m(d.captured)} of ${m(d.total)} are there.`,
+  ShipmentDispatched: (d) => `${units(d.lines)} left${by(d)}.`,
+  ShipmentTrackingUpdated: (d) => `Tracking of a shipment is now${by(d) || " unknown"}.`,
+  ShipmentVoided: (d) => `A shipment was taken back${because(d.reason)}.`,
+  OrderShipped: () => "Everything is on its way.",
+  ShipmentDelivered: () => "A shipment arrived.",
+  OrderDelivered: () => "Everything has arrived.",
+  OrderUnitsCanceled: (d, m) => `${d.quantity} of line ${d.line_id} canceled${because(d.reason)}. Total now ${m(d.total)}.`,
+  OrderCanceled: (d) => `Canceled${because(d.reason)}.`,
+  RefundRequested: (d, m) => `${m(d.amount)} to be given back${because(d.reason)}.`,
+  RefundCompleted: (d, m) => `${m(d.amount)} given back.`,
+  RefundFailed: (d, m) => `Giving back ${m(d.amount)} failed: ${d.code}.`,
+  ReturnRequested: (d) => `${units(d.lines)} to come back${because(d.reason)}.`,
+  ReturnApproved: () => "A return was approved.",
+  ReturnRejected: () => "A return was rejected.",
+  ReturnCanceled: () => "A return was called off.",
+  ReturnReceived: (d) => `${units(d.lines)} came back.`,
+  OrderReturned: () => "Everything has come back.",
+};

@@ -1,0 +1,129 @@
+"""One order: what may be done with it, what became of it, and what if somebody else was faster."""
+
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.desk import change, place, status_of
+
+
+def open_order(page: Page, order: dict[str, Any], below: str = "") -> None:
+    page.goto(f"/desk#/orders/{order['number']}{below}")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(order["number"])
+
+
+def test_only_what_may_be_done_is_offered_and_the_rest_says_why(
+    page: Page, api: httpx.Client
+) -> None:
+    order = place(api)
+    open_order(page, order)
+    actions = page.get_by_label("Actions and address")
+    refused = actions.get_by_role("button", name="Ship everything")
+    expect(refused).to_have_attribute("aria-disabled", "true")
+    expect(actions).to_contain_text("not paid")
+
+    actions.get_by_role("button", name="Record a payment").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Amount").fill("1.00")
+    expect(dialog.get_by_label("What would happen")).to_contain_text("1.00 USD came in")
+    dialog.get_by_role("button", name="Record a payment").click()
+
+    expect(page.locator("[data-axis=payment]")).to_have_text("Partially paid")
+
+
+def test_what_others_do_is_shown_at_once(page: Page, api: httpx.Client) -> None:
+    order = place(api)
+    open_order(page, order)
+    expect(page.locator("[data-axis=status]")).to_have_text("Pending")
+
+    change(api, order, "PAID")
+
+    expect(page.locator("[data-axis=status]")).to_have_text("Paid")
+    expect(page.get_by_role("button", name="Ship everything")).not_to_have_attribute(
+        "aria-disabled", "true"
+    )
+
+
+@pytest.mark.parametrize("answer", ["Apply it to version 4", "Discard it"])
+def test_who_was_faster_is_told_and_nothing_is_typed_again(
+    page: Page, api: httpx.Client, expected: list[str], answer: str
+) -> None:
+    expected.append("412 (Precondition Failed)")
+    order = place(api)
+    change(api, order, "PAID")  # two events: version 3
+    open_order(page, order)
+    page.get_by_role("button", name="Ship units").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Tracking number").fill("T-4711")
+    expect(dialog.get_by_label("What would happen")).to_contain_text("T-4711")
+    note = {"text": "Please ring twice.", "visibility": "internal"}
+    api.post(f"/orders/{order['id']}/notes/", json=note).raise_for_status()
+
+    dialog.get_by_role("button", name="Ship units").click()
+
+    expect(page.get_by_role("heading", level=1)).to_contain_text("changed since you opened it")
+    expect(page.locator(".events")).to_contain_text("An internal note was added.")
+    expect(page.locator(".events")).to_contain_text("you")
+    page.get_by_role("button", name=answer).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(order["number"])
+    shipped = answer.startswith("Apply")
+    assert status_of(api, order) == ("SHIPPED" if shipped else "PAID")
+    expect(page.get_by_text("T-4711")).to_have_count(1 if shipped else 0)
+
+
+def test_one_travels_in_time(page: Page, api: httpx.Client) -> None:
+    order = place(api)
+    for status in ("PAID", "SHIPPED", "DELIVERED"):
+        change(api, order, status)
+    open_order(page, order, "/timeline")
+    then = page.locator("section[data-version]")
+    expect(then.locator("[data-axis=status]")).to_have_text("Delivered")
+
+    page.get_by_label("Version", exact=True).fill("1")
+    expect(then.locator("[data-axis=status]")).to_have_text("Pending")
+    page.keyboard.press("Tab")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    expect(then.locator("[data-axis=status]")).to_have_text("Paid")
+    assert "at=3" in page.url
+    page.get_by_label("Compare with version").select_option("1")
+
+    expect(page.locator(".changes")).to_contain_text("Captured")
+    page.reload()
+    expect(page.locator(".changes")).to_contain_text("Captured")
+    page.get_by_text("JSON", exact=True).click()
+    expect(page.locator("pre")).to_contain_text('"type": "OrderPaid"')
+    event = api.get(f"/orders/{order['id']}/events/").json()["events"][2]
+    expect(page.locator(".details")).to_contain_text(event["correlation_id"])
+
+
+@pytest.mark.parametrize("below", ["", "/timeline?at=2", "/conflict?from=1"])
+def test_an_order_can_be_read_by_everybody(
+    page: Page, api: httpx.Client, audit: Callable[[Page], list[str]], below: str
+) -> None:
+    order = place(api)
+    change(api, order, "PAID")
+
+    open_order(page, order, below)
+    page.locator("[data-axis=status], .changes").first.wait_for()
+
+    assert audit(page) == []
+    page.emulate_media(color_scheme="dark")
+    assert audit(page) == []
+    page.set_viewport_size({"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_keys_are_listed(page: Page, api: httpx.Client) -> None:
+    order = place(api)
+    open_order(page, order)
+
+    page.keyboard.press("?")
+
+    expect(page.get_by_role("dialog", name="Keyboard")).to_contain_text("Timeline")
+    page.keyboard.press("Escape")
+    page.keyboard.press("t")
+    expect(page.get_by_label("Version", exact=True)).to_be_visible()
