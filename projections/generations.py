@@ -6,8 +6,9 @@ saves work: each step proves itself (a mark or `read_models` row that moved sinc
 """
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
@@ -100,6 +101,11 @@ class Build:
 
 async def live(connection: AsyncConnection, name: str) -> Live:
     return Live(*(await connection.execute(_LIVE, {"name": name})).one())
+
+
+async def all_live(engine: AsyncEngine, names: Iterable[str]) -> list[dict[str, Any]]:
+    async with engine.connect() as connection:
+        return [asdict(await live(connection, name)) for name in names]
 
 
 async def begin(connection: AsyncConnection, projections: Sequence[Projection]) -> list[Build]:

@@ -28,9 +28,10 @@ from order_service.log.fold import fold_stored
 from order_service.representation import document
 from order_service.settings import Settings
 from order_service.timeline import origin_of, recorded_as_json
-from projections import order_list, orders_shown
+from projections import order_list, order_view, orders_shown
 from projections.diff import changes
 from projections.filters import Filters, StaffListParameters
+from projections.freshness import required_progress
 from projections.list_routes import search, summary
 
 Document = dict[str, Any]
@@ -112,7 +113,7 @@ async def _list(args: argparse.Namespace, engine: AsyncEngine) -> list[Document]
     found: list[Document] = []
     place = None
     async with _reading(engine) as connection:
-        await order_list.current(connection, required=True)
+        await required_progress(connection, order_view.PROJECTION)
         while len(found) < args.limit:
             size = min(limits.LIST_LIMIT_MAX, args.limit - len(found))
             page = await order_list.read_page(

@@ -15,9 +15,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext, redirect_stdout, suppress
-from dataclasses import asdict
 from multiprocessing.process import BaseProcess
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
@@ -107,7 +105,7 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
             with redirect_stdout(sys.stderr) if args.json else nullcontext():
                 code = await _run(args, engine, settings, session)
             if args.json:
-                print(json.dumps(await _live_generations(engine)))
+                print(json.dumps(await generations.all_live(engine, PROJECTIONS)))
             return code
     except Refused as error:
         if not args.request:  # else who asked for it is told, and nobody reads what is printed
@@ -126,11 +124,6 @@ async def _run(
     if args.rollback:
         return await _roll_back(engine, _projection(args.rollback))
     return await _replay(engine, settings, _chosen(args), args.workers, args.check, session)
-
-
-async def _live_generations(engine: AsyncEngine) -> list[dict[str, Any]]:
-    async with engine.connect() as connection:
-        return [asdict(await generations.live(connection, name)) for name in PROJECTIONS]
 
 
 def _chosen(args: argparse.Namespace) -> list[Projection]:

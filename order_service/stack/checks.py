@@ -27,6 +27,9 @@ STATIC_CHECKS = (
 # room for the servers' folders, they are there. What tests durability has servers of its own.
 IN_MEMORY = Path("/dev/shm")  # noqa: S108  # a folder of our own in it, made by tempfile
 IN_MEMORY_BYTES_MIN = 8 * 1024**3
+# Half of their time tests wait: two at a time take two thirds of the time of one. Which may not run
+# at once tests/conftest.py says.
+TWO_AT_A_TIME = ("--numprocesses", "2", "--dist", "loadgroup")
 STOPPED = 130  # what a shell says of a program that Ctrl-C ended
 
 
@@ -82,7 +85,7 @@ def _pytest(arguments: Sequence[str]) -> int:
         try:
             with Supervisor(state) as supervisor:
                 wait_for(supervisor, start_servers(supervisor, state, frozenset(ADDRESSES)))
-                pytest = [sys.executable, "-m", "pytest", *arguments]
+                pytest = [sys.executable, "-m", "pytest", *(arguments or TWO_AT_A_TIME)]
                 done = subprocess.run(pytest, cwd=ROOT, env=_environment(state), check=False)
                 return done.returncode
         except Stopped:
