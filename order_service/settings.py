@@ -85,8 +85,8 @@ STATUS_WATCH_S = 2.0
 STATUS_WATCH_MIN_S = 0.1
 
 # --- what operators ask for -----------------------------------------------------------------------
-OPERATOR_PATIENCE_S = 10  # within which a worker takes what somebody waits for, or nobody does
-OPERATOR_WAIT_S = 25.0  # for what became of it
+OPERATOR_PATIENCE_S = 3  # within which a worker takes what somebody waits for, or nobody does
+OPERATOR_WAIT_S = 10.0  # for what became of it
 OPERATOR_POLL_S = 0.1
 REPLAY_MESSAGE_LENGTH_MAX = 500
 HISTORY_STEP_S = 10

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
+from pydantic import Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -57,6 +58,12 @@ router = APIRouter(
 
 
 NamePath = Annotated[str, Path(description="The read model's name.")]
+Minutes = Annotated[
+    Whole,
+    Field(ge=1, le=limits.HISTORY_MINUTES_MAX),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": limits.HISTORY_MINUTES_MAX}),
+    Query(description="How far back."),
+]
 LetterPath = Annotated[str, Path(description="The dead letter's `id`.")]
 
 
@@ -254,9 +261,7 @@ async def get_health(request: Request, _: OperatorDependency) -> Response:
 async def get_history(
     request: Request,
     _: OperatorDependency,
-    minutes: Annotated[
-        Whole, Query(ge=1, le=limits.HISTORY_MINUTES_MAX, description="How far back.")
-    ] = limits.HISTORY_MINUTES_MAX,
+    minutes: Minutes = limits.HISTORY_MINUTES_MAX,
 ) -> Response:
     """What all web processes did in each ten seconds, up to the last that have ended; null where
     nothing was seen. Times are interpolated between the bounds of a histogram."""

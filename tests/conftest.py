@@ -35,26 +35,6 @@ from tests.faults.running import bench, stack
 __all__ = ["bench", "stack"]  # found here by every folder of tests, and started once
 
 ROOT = Path(__file__).parent.parent
-# What several tests share that is there only once: those that ask for it run in one process.
-SHARED = {"rabbitmq": "broker", "bench": "stack", "stack": "stack"}
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Where tests run in several processes, each has a Redis database of its own."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0")
-    os.environ["REDIS_DB"] = str(int(os.environ.get("REDIS_DB", "0")) + int(worker[2:]))
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A file's tests run in one process, and so do all files that share a server."""
-    groups: dict[Path, str] = {}
-    for item in items:
-        groups.setdefault(item.path, str(item.path))
-        for name in SHARED.keys() & set(getattr(item, "fixturenames", ())):
-            groups[item.path] = SHARED[name]
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[item.path]))
 
 
 async def run_sql(settings: Settings, statement: str, database: str = "postgres") -> None:

@@ -27,9 +27,15 @@ STATIC_CHECKS = (
 # room for the servers' folders, they are there. What tests durability has servers of its own.
 IN_MEMORY = Path("/dev/shm")  # noqa: S108  # a folder of our own in it, made by tempfile
 IN_MEMORY_BYTES_MIN = 8 * 1024**3
-# Half of their time tests wait: two at a time take two thirds of the time of one. Which may not run
-# at once tests/conftest.py says.
-TWO_AT_A_TIME = ("--numprocesses", "2", "--dist", "loadgroup")
+# Tests wait for half of their time: so those that need the whole service run beside all the others,
+# each half on servers of its own.
+WITH_STACK = (
+    "tests/browser",
+    "tests/end_to_end",
+    "tests/faults",
+    "tests/integration/test_backups.py",
+)
+OTHERS = ("tests", *(f"--ignore={path}" for path in WITH_STACK))
 STOPPED = 130  # what a shell says of a program that Ctrl-C ended
 
 
@@ -38,11 +44,24 @@ def test(arguments: Sequence[str]) -> int:
     static check failed.
     """
     require_linux()
-    failed = [] if arguments else [" ".join(c) for c in STATIC_CHECKS if not _passes(c)]
-    code = _pytest(arguments)
+    return _pytest(arguments) if arguments else _everything()
+
+
+def _everything() -> int:
+    """As `test`. One half of the tests is shown as it goes, the other when both have ended."""
+    with tempfile.TemporaryFile("w+") as output:
+        words = [sys.executable, "-m", "order_service.stack", "test", *OTHERS]
+        others = subprocess.Popen(words, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+        failed = [" ".join(check) for check in STATIC_CHECKS if not _passes(check)]
+        code = _pytest(WITH_STACK)
+        if code == STOPPED:
+            others.terminate()
+        others_code = others.wait()
+        output.seek(0)
+        say(output.read())
     if failed:
         say(f"failed before the tests: {', '.join(failed)}")
-    return code or bool(failed)
+    return code or others_code or bool(failed)
 
 
 def bench(arguments: Sequence[str]) -> NoReturn:
@@ -85,7 +104,7 @@ def _pytest(arguments: Sequence[str]) -> int:
         try:
             with Supervisor(state) as supervisor:
                 wait_for(supervisor, start_servers(supervisor, state, frozenset(ADDRESSES)))
-                pytest = [sys.executable, "-m", "pytest", *(arguments or TWO_AT_A_TIME)]
+                pytest = [sys.executable, "-m", "pytest", *arguments]
                 done = subprocess.run(pytest, cwd=ROOT, env=_environment(state), check=False)
                 return done.returncode
         except Stopped:

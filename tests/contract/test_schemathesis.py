@@ -13,10 +13,13 @@ import sys
 from pathlib import Path
 
 import httpx
+from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from order_service.settings import Settings
 from tests.accounts import new_account
 from tests.conformance import known_contract
+from tests.read_side import operators_served, order_cache
 
 HERE = Path(__file__).parent
 SECONDS_MAX = 35
@@ -32,7 +35,12 @@ RUNS = (
 
 
 async def test_the_service_keeps_its_openapi_document(
-    web: httpx.AsyncClient, web_engine: AsyncEngine, tmp_path: Path
+    web: httpx.AsyncClient,
+    web_engine: AsyncEngine,
+    projector_engine: AsyncEngine,
+    settings: Settings,
+    redis: Redis,
+    tmp_path: Path,
 ) -> None:
     identities = []
     for name, role in USERS.items():
@@ -41,7 +49,9 @@ async def test_the_service_keeps_its_openapi_document(
         identities.append({"name": name, "fixedHeaders": headers})
     (tmp_path / "auth.json").write_text(json.dumps({"auth": identities}))
 
-    outcomes = await asyncio.gather(*(_run(web, tmp_path, *run) for run in RUNS))
+    cache = await order_cache(redis, projector_engine)
+    async with operators_served(settings, projector_engine, cache):
+        outcomes = await asyncio.gather(*(_run(web, tmp_path, *run) for run in RUNS))
 
     failed = [output for code, output in outcomes if code]
     assert not failed, "\n".join(failed)

@@ -1,7 +1,6 @@
 """F49: clocks that are wrong and that jump. W10: order, uniqueness and concurrency never go by one;
 tokens of a wrong clock are not good; nothing waits for an hour that will not come."""
 
-import argparse
 import asyncio
 import json
 import os
@@ -30,6 +29,7 @@ from order_service.stack import packages, programs
 from projections import status
 from projections.worker import argv as argv_of_worker
 from tests.accounts import PASSWORD, Account, new_account
+from tests.command_line import asked
 from tests.conftest import ROOT, own_database, run_sql, serving_with
 from tests.faults import forked
 from tests.faults.house import empty
@@ -225,7 +225,7 @@ async def test_the_log_goes_on_where_the_servers_clock_was_set_back(
             f"/orders/user/{customer.user_id}/",
             headers={**customer.headers, "Consistency-Token": token, "Prefer": "wait=0"},
         )
-    assert await status.run(argparse.Namespace(json=True), settings) == 0
+    assert await asked(status, settings, "--json") == 0
 
     assert order.json()["created_at"] == canceled.json()["updated_at"] > str(datetime.now(UTC))
     assert int(listed.headers["projection-lag-ms"]) >= 0
