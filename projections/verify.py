@@ -327,12 +327,9 @@ async def _verify_all(
 
 async def _rebuild(names: list[str], settings: Settings) -> None:
     if names:
-        await replay.run(
-            argparse.Namespace(
-                names=names, all=False, workers=None, check=False, rollback=None, json=False
-            ),
-            settings,
-        )
+        parser = argparse.ArgumentParser()
+        replay.add_arguments(parser)
+        await replay.run(parser.parse_args(names), settings)
 
 
 def _verify_read_models(settings: Settings, partitions: int) -> dict[str, Findings]:

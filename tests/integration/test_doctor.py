@@ -11,6 +11,7 @@ from order_service.redis_client import connect
 from order_service.settings import Settings
 from projections.doctor import command, machine, postgres, rabbitmq, redis
 from projections.doctor.finding import Finding
+from projections.registry import PROJECTIONS
 from tests.command_line import asked
 from tests.conftest import run_sql
 from tests.examples import PLACED
@@ -42,8 +43,8 @@ async def test_postgres_well_and_hurt(
     assert wrong(hurt) == {
         *("PostgreSQL connections", "PostgreSQL synchronous_commit", "schema revision"),
         "relay lag",
-        *(f"{model} version" for model in ("order_view", "customer_summary", "sales_by_day")),
-        *(f"{m} parked streams" for m in ("order_view", "customer_summary", "sales_by_day")),
+        *(f"{model} version" for model in PROJECTIONS),
+        *(f"{model} parked streams" for model in PROJECTIONS),
     }
     assert wrong(nobody) == {"PostgreSQL as order_web", "PostgreSQL as order_projector"}
 

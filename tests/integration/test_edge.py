@@ -295,6 +295,9 @@ async def test_a_database_that_goes_away_is_a_503_and_comes_back(settings: Setti
             proxy.cut()
             lost = await client.post("/token/refresh/", json=body)
             async with asyncio.timeout(10):
+                while lost.status_code == 401:  # the process itself has noticed it before
+                    proxy.cut()
+                    lost = await client.post("/token/refresh/", json=body)
                 while (await client.post("/token/refresh/", json=body)).status_code != 401:
                     await asyncio.sleep(0.1)
 

@@ -1,6 +1,5 @@
 """Migrations go down to nothing and up again."""
 
-import argparse
 import os
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from order_service.main import create_app
 from order_service.settings import Settings
 from projections import order_view, packing, replay
 from tests.accounts import new_account
+from tests.command_line import asked
 from tests.conftest import ROOT, serving
 from tests.examples import PLACED
 from tests.given_log import given_order
@@ -150,9 +150,7 @@ async def test_an_older_read_model_is_served_as_far_as_it_goes_until_a_replay(
     async with serving(create_app(unlimited)) as web:
         staff = await new_account(web, web_engine, role="staff")
         before = {path: await get(web, staff, path) for path in _paths(order_id)}
-        arguments = {"all": False, "workers": 1, "check": False, "rollback": None, "request": []}
-        names = argparse.Namespace(names=["order_view"], **arguments)
-        assert await replay.run(names, settings) == 0
+        assert await asked(replay, settings, "order_view", "--workers", "1") == 0
         after = {path: await get(web, staff, path) for path in _paths(order_id)}
 
     order, plain, *lagging = before.values()

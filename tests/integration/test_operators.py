@@ -160,7 +160,11 @@ async def _health(desk: Desk) -> None:
         health = await desk.get("/ops/health/")
         wanting = {one["name"] for one in health["checks"] if one["status"] != "ok"}
         roles = {one["role"] for one in health["processes"]}
-        return wanting == {"read models"} and roles == {"web", "relay", "consumer", "worker"}
+        return (
+            wanting == {"read models"}
+            and roles == {"web", "relay", "consumer", "worker"}
+            and any(one["processed"] for one in health["workers"])
+        )
 
     await eventually(all_seen_and_well)
     assert health["status"] == "degraded"
