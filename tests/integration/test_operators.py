@@ -199,7 +199,7 @@ async def test_health_says_what_is_missing(desk: Desk, rabbitmq: AbstractChannel
 async def test_the_history_adds_up_what_all_web_processes_did(
     desk: Desk, settings: Settings, web_engine: AsyncEngine, redis: Redis, read_side: ReadSide
 ) -> None:
-    step = int(time.time() // limits.HISTORY_STEP_S) - 4  # no process notes that by itself now
+    step = int(time.time() // limits.HISTORY_STEP_S) - 3  # no process notes that by itself now
     processes = [Vitals(web_engine, redis, Rates()) for _ in range(2)]
     await desk.get(PROJECTED)
     for process in processes:
