@@ -107,6 +107,7 @@ class Turns(AsyncAdaptedQueue[ConnectionPoolEntry]):
 
 
 class _Pool(AsyncAdaptedQueuePool):
+    __module__ = AsyncAdaptedQueuePool.__module__  # and its logger: no news of each pool
     _queue_class = Turns
 
 
