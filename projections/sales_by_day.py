@@ -4,14 +4,14 @@ An order counts on the day it was placed, in the status it has now.
 """
 
 from datetime import UTC, date
-from functools import cache
 from typing import Any
 
-from sqlalchemy import BigInteger, Date, Numeric, Row, SmallInteger, Text, TextClause, text
+from sqlalchemy import BigInteger, Date, Numeric, Row, Text, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.log.fold import FoldedOrder
 from projections import projection as p
+from projections.summed import summed
 
 Day = tuple[date, str, str]  # day, currency, status
 Sales = tuple[int, int, int]  # orders, revenue_minor, units
@@ -39,71 +39,12 @@ def rows(change: p.Change) -> p.Rows:
     }
 
 
-def add(row: p.Row | None, difference: p.Row) -> p.Row:
-    if row is None:
-        return difference
-    return (row[0] + difference[0], row[1] + difference[1], row[2] + difference[2])
-
-
-@cache
-def _upsert(table: str) -> TextClause:
-    return p.with_arrays(
-        f"INSERT INTO {table} AS t (generation, partition, day, currency, status, orders, "  # noqa: S608
-        "revenue_minor, units) "
-        "SELECT CAST(:generation AS integer), u.* FROM unnest(:partition, "
-        ":day, :currency, :status, :orders, :revenue_minor, :units) AS u "
-        "ON CONFLICT (generation, day, currency, status, partition) DO UPDATE SET "
-        "orders = t.orders + excluded.orders, "
-        "revenue_minor = t.revenue_minor + excluded.revenue_minor, "
-        "units = t.units + excluded.units",
-        partition=SmallInteger,
-        day=Date,
-        currency=Text,
-        status=Text,
-        orders=BigInteger,
-        revenue_minor=Numeric,
-        units=BigInteger,
-    )
-
-
-@cache
-def _delete_empty(table: str) -> TextClause:
-    return p.with_arrays(
-        f"DELETE FROM {table} t USING unnest(:partition, :day, :currency, :status) "  # noqa: S608
-        "AS u (partition, day, currency, status) WHERE t.generation = :generation "
-        "AND t.partition = u.partition AND t.day = u.day AND t.currency = u.currency "
-        "AND t.status = u.status AND t.orders = 0",
-        partition=SmallInteger,
-        day=Date,
-        currency=Text,
-        status=Text,
-    )
-
-
-async def write(connection: AsyncConnection, parts: p.Parts) -> None:
-    target = parts[0][0]
-    changed = [found for found in p.flat(parts) if any(found[2])]
-    if not changed:
-        return
-    generation = {"generation": target.generation}
-    columns = p.arrays(PROJECTION, changed)
-    await connection.execute(_upsert(target.table), generation | columns)
-    left = [found for found in changed if found[2][0] < 0]
-    if left:  # orders have left these rows, perhaps the last ones
-        keys = p.arrays(PROJECTION, left)
-        parameters = generation | {name: keys[name] for name in ("partition", *PROJECTION.key)}
-        await connection.execute(_delete_empty(target.table), parameters)
-
-
-PROJECTION = p.Projection(
-    name="sales_by_day",
+PROJECTION = summed(
+    "sales_by_day",
     version=1,
-    key=("day", "currency", "status"),
-    values=("orders", "revenue_minor", "units"),
-    one_row_per_order=False,
+    key={"day": Date, "currency": Text, "status": Text},
+    sums={"orders": BigInteger, "revenue_minor": Numeric, "units": BigInteger},
     rows=rows,
-    add=add,
-    write=write,
 )
 
 _REPORT = text(

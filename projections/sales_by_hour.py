@@ -6,15 +6,15 @@ those of the same orders.
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import BigInteger, Numeric, Row, SmallInteger, Text, TextClause, text
+from sqlalchemy import BigInteger, Numeric, Row, Text, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.domain.state import Order
 from order_service.log.fold import FoldedOrder
 from projections import projection as p
+from projections.summed import summed
 
 Facts = dict[tuple[str, str], tuple[int, int]]  # what and its detail: orders, amount_minor
 By = Literal["hour", "day"]
@@ -87,68 +87,12 @@ def _rounded(time: timedelta) -> str:
     return str(seconds >> dropped << dropped)
 
 
-def add(row: p.Row | None, difference: p.Row) -> p.Row:
-    return difference if row is None else (row[0] + difference[0], row[1] + difference[1])
-
-
-@cache
-def _upsert(table: str) -> TextClause:
-    return p.with_arrays(
-        f"INSERT INTO {table} AS t (generation, partition, hour, currency, fact, detail, orders, "  # noqa: S608
-        "amount_minor) SELECT CAST(:generation AS integer), u.* FROM unnest(:partition, "
-        ":hour, :currency, :fact, :detail, :orders, :amount_minor) AS u "
-        "ON CONFLICT (generation, hour, currency, fact, detail, partition) DO UPDATE SET "
-        "orders = t.orders + excluded.orders, "
-        "amount_minor = t.amount_minor + excluded.amount_minor",
-        partition=SmallInteger,
-        hour=p.UtcTime,
-        currency=Text,
-        fact=Text,
-        detail=Text,
-        orders=BigInteger,
-        amount_minor=Numeric,
-    )
-
-
-@cache
-def _delete_empty(table: str) -> TextClause:
-    return p.with_arrays(
-        f"DELETE FROM {table} t USING unnest(:partition, :hour, :currency, :fact, :detail) "  # noqa: S608
-        "AS u (partition, hour, currency, fact, detail) WHERE t.generation = :generation "
-        "AND t.partition = u.partition AND t.hour = u.hour AND t.currency = u.currency "
-        "AND t.fact = u.fact AND t.detail = u.detail AND t.orders = 0 AND t.amount_minor = 0",
-        partition=SmallInteger,
-        hour=p.UtcTime,
-        currency=Text,
-        fact=Text,
-        detail=Text,
-    )
-
-
-async def write(connection: AsyncConnection, parts: p.Parts) -> None:
-    target = parts[0][0]
-    changed = [found for found in p.flat(parts) if any(found[2])]
-    if not changed:
-        return
-    generation = {"generation": target.generation}
-    columns = p.arrays(PROJECTION, changed)
-    await connection.execute(_upsert(target.table), generation | columns)
-    left = [found for found in changed if min(found[2]) < 0]
-    if left:  # a fact is no longer so, perhaps of any order
-        keys = p.arrays(PROJECTION, left)
-        parameters = generation | {name: keys[name] for name in ("partition", *PROJECTION.key)}
-        await connection.execute(_delete_empty(target.table), parameters)
-
-
-PROJECTION = p.Projection(
-    name="sales_by_hour",
+PROJECTION = summed(
+    "sales_by_hour",
     version=1,
-    key=("hour", "currency", "fact", "detail"),
-    values=("orders", "amount_minor"),
-    one_row_per_order=False,
+    key={"hour": p.UtcTime, "currency": Text, "fact": Text, "detail": Text},
+    sums={"orders": BigInteger, "amount_minor": Numeric},
     rows=rows,
-    add=add,
-    write=write,
 )
 
 _LIVE = (
