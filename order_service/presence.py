@@ -1,5 +1,6 @@
 """Which processes there are: each says so in Redis every few seconds, under a key that goes when it
-does not. May import redis_client, settings.
+does not. May import redis_client,
+settings, telemetry.
 
 For people who look; nothing else goes by it. Without Redis nobody waits and nothing fails: then
 nobody is seen.
@@ -7,12 +8,10 @@ nobody is seen.
 
 import asyncio
 import os
-import resource
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, cast
 
 import orjson
@@ -21,10 +20,10 @@ from redis.asyncio import Redis
 from order_service import settings as limits
 from order_service.redis_client import RedisAway, RedisGate, connect
 from order_service.settings import Settings
+from order_service.telemetry.process import memory_bytes
 
 # The keys by when each was written last, so that they are found without a look at all of Redis.
 _INDEX = "processes"
-_PAGE_BYTES = resource.getpagesize()
 
 
 def _nothing() -> dict[str, Any]:
@@ -64,7 +63,8 @@ class Presence:
 
     async def _say(self) -> None:
         now = datetime.now(UTC)
-        said = {**self._said, "seen_at": now, "memory_mb": _memory_mb(), **self._more()}
+        memory_mb = round(memory_bytes() / 1_000_000, 1)
+        said = {**self._said, "seen_at": now, "memory_mb": memory_mb, **self._more()}
         pipeline = self._redis.pipeline(transaction=False)
         pipeline.set(
             self._key, orjson.dumps(said, option=orjson.OPT_UTC_Z), ex=limits.PRESENCE_TTL_S
@@ -103,8 +103,3 @@ async def seen(redis: Redis) -> list[dict[str, Any]]:
     values = await redis.mget(cast(list[bytes], newest)) if newest else ()
     found = [orjson.loads(value) for value in values if value is not None]
     return sorted(found, key=lambda one: (one["role"], one["host"], one["pid"]))
-
-
-def _memory_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return round(pages * _PAGE_BYTES / 1_000_000, 1)

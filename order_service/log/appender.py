@@ -128,8 +128,8 @@ class Appender:
         self._arrived.set()
         if self._alarm is None:
             self._alarm = loop.call_at(waiting.deadline, self._give_up)
-        order_id, events = str(append.stream_id), len(append.events)
-        with tracing.span("append", order__id=order_id, order__events=events):
+        events = len(append.events)
+        with tracing.span("append", order__id=append.stream_id, order__events=events):
             # If the request is cancelled, so is this future, and nothing else.
             return await waiting.done
 

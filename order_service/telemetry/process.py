@@ -24,9 +24,14 @@ def tell_of(role: str) -> None:
     started = time.time()  # to the second or so: a process says this as it begins
     PROCESS.read = lambda: {(role,): 1}
     STARTED.reads(lambda: started)
-    MEMORY.reads(lambda: int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE)
+    MEMORY.reads(memory_bytes)
     DESCRIPTORS.reads(lambda: len(os.listdir("/proc/self/fd")))
     DESCRIPTORS_MAX.reads(lambda: resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def memory_bytes() -> int:
+    """Resident, of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
 
 
 def look() -> None:

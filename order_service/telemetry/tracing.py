@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal
+from uuid import UUID
 
 from order_service import logs
 from order_service import settings as limits
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Kind = Literal["INTERNAL", "SERVER", "PRODUCER", "CONSUMER"]
-Attribute = str | int
+Attribute = str | int | UUID
 _TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
 _OFF: AbstractContextManager[None] = nullcontext()
 _provider: "TracerProvider | None" = None
@@ -169,5 +170,8 @@ def _kind(kind: Kind) -> "SpanKind":
     return SpanKind[kind]
 
 
-def _dotted(attributes: Mapping[str, Attribute]) -> dict[str, Attribute]:
-    return {name.replace("__", "."): value for name, value in attributes.items()}
+def _dotted(attributes: Mapping[str, Attribute]) -> dict[str, str | int]:
+    return {
+        name.replace("__", "."): str(value) if isinstance(value, UUID) else value
+        for name, value in attributes.items()
+    }
