@@ -26,7 +26,7 @@ async def serve(engine: AsyncEngine, cache: OrderCache) -> None:
     """All that waited is done, or a process that does it has been started."""
     asked = await claim(engine)
     for one in asked:
-        logger.info("An operator asks: %s", one)
+        logger.info("An operator asks: %s of %s, %s", one.kind, one.projection, one.request_id)
     rebuilds = [one for one in asked if one.kind == "rebuild"]
     if rebuilds:  # together: one reading of the log feeds all of them
         _start_replay([*dict.fromkeys(one.projection for one in rebuilds)], rebuilds)
