@@ -67,7 +67,7 @@ class Incarnation(NamedTuple):
         return f"{self.copy}.{self.timeline}"
 
 
-class Turns(AsyncAdaptedQueue[ConnectionPoolEntry]):
+class FairQueue(AsyncAdaptedQueue[ConnectionPoolEntry]):
     """A pool's free connections: whoever has waited longest is served first.
 
     asyncio.Queue gives what a waiter was woken for to anybody who asks before he runs, and he
@@ -108,7 +108,7 @@ class Turns(AsyncAdaptedQueue[ConnectionPoolEntry]):
 
 class _Pool(AsyncAdaptedQueuePool):
     __module__ = AsyncAdaptedQueuePool.__module__  # and its logger: no news of each pool
-    _queue_class = Turns
+    _queue_class = FairQueue
 
 
 def database_url(settings: Settings) -> URL:

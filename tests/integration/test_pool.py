@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import greenlet_spawn
 
-from order_service.db import WEB, Turns, create_engine, query
+from order_service.db import WEB, FairQueue, create_engine, query
 from order_service.settings import Settings
 
 CLIENTS, CONNECTIONS, TIMES = 24, 4, 20
@@ -37,7 +37,7 @@ async def test_nobody_waits_longer_than_all_others_take(settings: Settings) -> N
 
 
 async def test_what_is_given_to_somebody_who_has_just_given_up_goes_to_the_next() -> None:
-    turns, connection = Turns(1), ConnectionPoolEntry()
+    turns, connection = FairQueue(1), ConnectionPoolEntry()
     waiting = asyncio.create_task(greenlet_spawn(turns.get, True, 5))
     await asyncio.sleep(0)  # it waits
     turns.put_nowait(connection)  # it is his now, but he has not run since
