@@ -86,7 +86,8 @@ class Client:
                 if status not in (429, 503):
                     raise Refused(status, found)
                 failure = f"{status} {found.get('detail', '')}"
-                after_s = None if wait_s is None else float(told.get("retry-after", wait_s))
+                told_s = min(float(told.get("retry-after", 0)), limits.DEMO_WAIT_MAX_S)
+                after_s = wait_s and max(wait_s, told_s)
             if after_s is None:
                 break
             self.repeated += 1
