@@ -17,7 +17,7 @@ const FRESH_MS = 1_500;
 const HOUR_MS = 3600 * 1000;
 const AGES = [["", "Any age"], ["1", "Older than 1 h"], ["4", "Older than 4 h"], ["24", "Older than 1 day"], ["72", "Older than 3 days"]];
 const SETTABLE = ["PAID", "SHIPPED", "DELIVERED", "CANCELED"];
-const FLAGS = { credit_due: "credit due", return_open: "return open", refund_failed: "refund failed" };
+const FLAGS = { credit_due: ["credit", "Credit due"], return_open: ["return", "Return open"], refund_failed: ["refund!", "Refund failed"] };
 const STATES = { connecting: "Connecting …", live: "Live", offline: "Reconnecting …", refused: "Not live" };
 
 export default function BoardScreen({ query }) {
@@ -157,12 +157,17 @@ function Card({ card, top, now, onChoose }) {
   return html`<li class="card ${fresh ? "fresh" : ""}" draggable="true" onDragStart=${drag} style=${{ transform: `translateY(${top}px)` }}>
     <a data-row data-id=${card.id} data-top=${top} draggable="false" href=${link(["orders", card.number])}>
       <span class="line"><strong>${card.number}</strong><span class="muted small"><${Age} at=${card.created_at} now=${now} /></span></span>
-      <span class="line muted small"><span class="clip">${card.customer ?? card.user_id}</span>
-        ${card.flags.map((flag) => html`<b key=${flag} data-flag=${flag}>${FLAGS[flag] ?? flag}</b>`)}</span>
-      <span class="line"><span>${amount(card.total_price)} <small>${card.currency}</small></span></span>
+      <span class="line muted small"><span class="clip">${card.customer ?? card.user_id}</span></span>
+      <span class="line flags"><span>${amount(card.total_price)} <small>${card.currency}</small></span>
+        ${card.flags.map((flag) => html`<${Flag} key=${flag} flag=${flag} />`)}</span>
     </a>
     <button type="button" class="plain more" aria-label=${`Move ${card.number}`} title="Move (m)" onClick=${() => onChoose(card)}>⋯</button>
   </li>`;
+}
+
+function Flag({ flag }) {
+  const [text, title] = FLAGS[flag] ?? [flag, flag];
+  return html`<b data-flag=${flag} title=${title}><span aria-hidden="true">${text}</span><span class="hidden">${title}</span></b>`;
 }
 
 function Choice({ card, onChoice, onClose }) {
