@@ -57,7 +57,7 @@ async def test_every_process_tells_what_it_has_done(stack: Stack) -> None:
         "timeline": more(HTTP, route="/orders/{order_id}/events/", status="200"),
         "nowhere": more(PROBLEMS, route="(none)", problem="not-found"),
         "not a method": more(HTTP, method="DELETE", route=ORDER, status="405"),
-        "hits": more("order_service_cache_reads_total", what="order", cache="hit"),
+        "looked up": more("order_service_cache_reads_total", what="order"),
         "replays": more("order_service_idempotent_replays_total"),
         "appends": more("order_service_append_seconds_count"),
         "commands": more("order_service_append_batch_commands_sum"),
@@ -77,7 +77,7 @@ async def test_every_process_tells_what_it_has_done(stack: Stack) -> None:
         "timeline": 1,
         "nowhere": 1,
         "not a method": 1,
-        "hits": 2,
+        "looked up": 3,
         "replays": 1,
         "appends": 2,
         "commands": 2,
@@ -90,6 +90,8 @@ async def test_every_process_tells_what_it_has_done(stack: Stack) -> None:
         "in the log": 1,
         "projected": 1,
     }
+    # The worker's refresh may take the first read its lease, so that the second misses as well.
+    assert more("order_service_cache_reads_total", what="order", cache="hit") >= 1
     assert more("order_service_consumer_hints_total") >= 1
     assert more("order_service_tasks_sent_total", task="advance") >= 1
     assert more("order_service_task_seconds_count", task="advance", outcome="done") >= 1
