@@ -4,17 +4,23 @@ Playwright keeps an event loop in its thread for as long as it runs, which pytes
 would meet: so it lives as long as one file of tests, and these hold no asynchronous ones.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, expect
 
+from order_service.stack.state import State
+from tests.accounts import PASSWORD
 from tests.chromium import SIZE, WAIT_MS, complaints, log_in, running_browser
-from tests.stack import Stack
+from tests.stack import Stack, database_arguments
 
 AUDIT = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "resultTypes": ["violations"]}
 
@@ -23,6 +29,14 @@ AUDIT = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "resultTypes":
 class Staff:
     email: str
     password: str
+
+
+@dataclass(frozen=True)
+class Customer:
+    """`client`: what curl can do, as they."""
+
+    id: str
+    client: httpx.Client
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +54,18 @@ def api(stack: Stack, staff: Staff) -> Iterator[httpx.Client]:
         token = client.post("/token/", data=asked).raise_for_status().json()["access_token"]
         client.headers["Authorization"] = f"Bearer {token}"
         yield client
+
+
+@pytest.fixture
+def customer(stack: Stack, api: httpx.Client) -> Iterator[Customer]:
+    """Somebody new."""
+    account = {"email": f"{uuid4().hex}@example.com", "password": PASSWORD}
+    made = api.post("/register/", json=account).raise_for_status().json()
+    login = {"username": account["email"], "password": PASSWORD}
+    token = api.post("/token/", data=login).raise_for_status().json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=stack.url, headers=headers, timeout=15) as client:
+        yield Customer(made["id"], client)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +93,35 @@ def page(context: BrowserContext, expected: list[str]) -> Iterator[Page]:
     page.close()
     context.set_offline(False)
     assert [text for text in found if not any(part in text for part in expected)] == []
+
+
+@pytest.fixture
+def refusing(stack: Stack) -> Callable[[str], AbstractContextManager[None]]:
+    """Inside `refusing(user_id)` nothing can be added to that customer's summary."""
+    settings = State(stack.state).read()["settings"]
+
+    def run(statement: str) -> None:
+        """In a thread without a loop: Playwright's turns in this one."""
+
+        async def work() -> None:
+            connection = await asyncpg.connect(**database_arguments(settings))
+            try:
+                await connection.execute(f"ALTER TABLE read_models.customer_summary {statement}")
+            finally:
+                await connection.close()
+
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, work()).result()
+
+    @contextmanager
+    def refusing(user_id: str) -> Iterator[None]:
+        run(f"ADD CONSTRAINT refused CHECK (user_id <> '{user_id}') NOT VALID")
+        try:
+            yield
+        finally:
+            run("DROP CONSTRAINT refused")
+
+    return refusing
 
 
 @pytest.fixture

@@ -1,14 +1,21 @@
 """The screens of those who run the service."""
 
+import shlex
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
+from tests.browser.conftest import Customer
 from tests.desk import place
+from tests.stack import Stack
 
+Refusing = Callable[[str], AbstractContextManager[None]]
 REBUILT_MS = 30_000
+PARKED_MS = 20_000  # the page looks every ten seconds
 SCREENS = ("events", "projections", "health", "sales")
 
 
@@ -43,6 +50,27 @@ def test_the_log_is_followed_filtered_and_leads_to_the_order(page: Page, api: ht
     expect(page.locator("dialog pre")).to_contain_text(order["id"])
     page.get_by_role("link", name="Open the order").click()
     expect(page.locator("main[data-screen=order]")).to_be_visible()
+
+
+def test_what_the_page_reads_curl_can_read(
+    page: Page, context: BrowserContext, api: httpx.Client
+) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    order = place(api)
+    page.goto("/desk#/events")
+    page.get_by_role("row").filter(has_text=order["id"][:13]).get_by_role("button").click()
+
+    page.get_by_role("dialog").get_by_role("button", name="Copy as curl").click()
+    expect(page.get_by_text("Copied. ")).to_be_visible()
+
+    copied = page.evaluate("navigator.clipboard.readText()")
+    token = api.headers["Authorization"].removeprefix("Bearer ")
+    assert token not in copied
+    curl, _, header, url = shlex.split(copied.replace("$TOKEN", token))
+    name, value = header.split(": ")
+    [event] = httpx.get(url, headers={name: value}).raise_for_status().json()["events"]
+    assert (curl, event["type"], event["version"]) == ("curl", "OrderPlaced", 1)
+    assert order["id"] in url
 
 
 def test_the_log_goes_on_without_a_hole_after_the_network_was_away(
@@ -92,6 +120,44 @@ def test_a_read_model_is_rebuilt_while_one_looks_on_and_rolled_back(
     tile.get_by_role("button", name="Roll back").click()
     page.get_by_role("dialog").get_by_role("button", name="Roll back").click()
     expect(generation).to_have_attribute("data-generation", before)
+
+
+def test_a_dead_letter_is_tried_again_until_it_can_be_applied(
+    page: Page, customer: Customer, refusing: Refusing
+) -> None:
+    with refusing(customer.id):
+        letter = open_dead_letter(page, place(customer.client))
+        letter.get_by_role("button", name="Retry").click()
+        expect(page.get_by_text("Not applied: ")).to_be_visible()
+        expect(letter).to_have_count(1)
+
+    letter.get_by_role("button", name="Retry").click()
+
+    expect(page.get_by_text("Applied", exact=True)).to_be_visible()
+    expect(letter).to_have_count(0)
+
+
+def test_a_dead_letter_is_skipped_with_a_reason(
+    page: Page, customer: Customer, refusing: Refusing, stack: Stack
+) -> None:
+    with refusing(customer.id):
+        letter = open_dead_letter(page, place(customer.client))
+        letter.get_by_role("button", name="Skip").click()
+        expect(page.get_by_role("button", name="Skip it")).to_be_disabled()
+        page.get_by_label("Reason").fill("The summary is made anew tonight")
+        page.get_by_role("button", name="Skip it").click()
+
+        expect(page.get_by_text("Skipped", exact=True)).to_be_visible()
+        expect(letter).to_have_count(0)
+    assert stack.run("replay", "customer_summary").returncode == 0
+
+
+def open_dead_letter(page: Page, order: dict[str, Any]) -> Locator:
+    """The row of the order's dead letter, which comes soon."""
+    page.goto("/desk#/projections?projection=customer_summary")
+    letter = page.locator("tbody tr").filter(has_text=order["number"])
+    expect(letter).to_have_count(1, timeout=PARKED_MS)
+    return letter
 
 
 def test_health_names_what_runs(page: Page) -> None:
