@@ -28,6 +28,7 @@ from projections import (
     order_list,
     order_view,
     sales_by_day,
+    sales_by_hour,
     step,
     together,
 )
@@ -255,6 +256,7 @@ async def test_the_board_reads_no_order_that_is_not_on_it(filled: Settings, read
     assert_frugal(plans, more=2 * 400)
 
 
+YEAR = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
 SMALL: dict[str, Read] = {
     "heads": reading.heads,
     "progress": lambda c: freshness.read_progress(c, "order_view"),
@@ -262,6 +264,8 @@ SMALL: dict[str, Read] = {
     "turn": lambda c: c.execute(advance._TAKE_IF_FREE, {"name": "order_view", "partition": 0}),
     "customer": lambda c: customer_summary.summary(c, OWNER),
     "sales": lambda c: sales_by_day.report(c, date(2026, 1, 1), date(2026, 12, 31)),
+    "sales by the hour": lambda c: sales_by_hour.series(c, *YEAR, "hour"),
+    "what became of sales": lambda c: sales_by_hour.summed_facts(c, *YEAR),
 }
 
 
