@@ -169,7 +169,7 @@ function Nowhere() {
 function Help() {
   if (!useStore(helpOpen)) return null;
   return html`<${Dialog} title="Keyboard" onClose=${() => helpOpen.set(false)}>
-    <dl class="keys">${knownKeys().flat().map(([key, text]) => html`<div key=${key}>
+    <dl class="keys">${knownKeys().map(([key, text]) => html`<div key=${key}>
       <dt>${key.split(" ").map((one) => html`<${Key}>${one}<//> `)}</dt><dd>${text}</dd></div>`)}</dl>
     <p class="muted small">Every link and button is reached by Tab as well.</p>
   <//>`;

@@ -19,10 +19,10 @@ export function useKeys(keys) {
   }, []);
 }
 
+// [key, what it does], where the component mounted last has its way.
 export function knownKeys() {
-  return [...layers].map((layer) =>
-    Object.entries(layer.current).map(([key, [text]]) => [key, text]),
-  );
+  const known = Object.assign({}, ...[...layers].map((layer) => layer.current));
+  return Object.entries(known).map(([key, [text]]) => [key, text]);
 }
 
 function isTyping(target) {

@@ -143,7 +143,7 @@ function Summary({ status, cards, summary, complete, now }) {
   const oldest = useMemo(() => cards.reduce((least, c) => (least && least < c.created_at ? least : c.created_at), null), [cards]);
   return html`<header>
     <h2><${Status} of=${status} /> <span class="count">${count(summary?.count ?? 0)}</span></h2>
-    <p class="small muted">${totals.slice(0, 3).map(([currency, total]) => html`<span key=${currency}>${amount(total)} ${currency} </span>`)}</p>
+    <p class="small muted">${totals.slice(0, 3).map(([currency, total]) => html`<span key=${currency} class="sum">${amount(total)} ${currency}</span> `)}</p>
     <p class="small muted">${oldest ? html`oldest ${complete ? "" : "here "}<${Age} at=${oldest} now=${now} />` : "none"}</p>
   </header>`;
 }
@@ -157,9 +157,9 @@ function Card({ card, top, now, onChoose }) {
   return html`<li class="card ${fresh ? "fresh" : ""}" draggable="true" onDragStart=${drag} style=${{ transform: `translateY(${top}px)` }}>
     <a data-row data-id=${card.id} data-top=${top} draggable="false" href=${link(["orders", card.number])}>
       <span class="line"><strong>${card.number}</strong><span class="muted small"><${Age} at=${card.created_at} now=${now} /></span></span>
-      <span class="line muted small"><span class="clip">${card.customer ?? card.user_id}</span></span>
-      <span class="line flags"><span>${amount(card.total_price)} <small>${card.currency}</small></span>
+      <span class="line flags muted small"><span class="clip">${card.customer ?? card.user_id}</span>
         ${card.flags.map((flag) => html`<${Flag} key=${flag} flag=${flag} />`)}</span>
+      <span class="line"><span>${amount(card.total_price)} <small>${card.currency}</small></span></span>
     </a>
     <button type="button" class="plain more" aria-label=${`Move ${card.number}`} title="Move (m)" onClick=${() => onChoose(card)}>⋯</button>
   </li>`;
