@@ -77,8 +77,9 @@ def _serve(listener: socket.socket) -> None:
     config = uvicorn.Config(
         "order_service.main:create_app",
         factory=True,
-        loop="uvloop",
-        http="httptools",
+        loop="order_service.api.accepting:Loop",
+        http="order_service.api.connection:Connection",
+        ws="none",
         proxy_headers=False,
         server_header=False,
         access_log=False,
