@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 import asyncpg
-from asyncpg import InterfaceError, PostgresError
+from asyncpg import InterfaceError, InternalClientError, PostgresError
 from sqlalchemy import URL, Engine, event, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -44,7 +44,8 @@ PROJECTOR: Role = (
     "order_projector"  # reads events, owns checkpoints and read models; relay, workers, replay
 )
 # Whatever a query may raise: SQLAlchemy does not wrap all that the driver raises while it connects.
-FAILURES = (SQLAlchemyError, PostgresError, InterfaceError, OSError)
+# The driver's internal error: the server ended a session in the middle of something.
+FAILURES = (SQLAlchemyError, PostgresError, InterfaceError, InternalClientError, OSError)
 T = TypeVar("T")
 
 # A restored database has other numbers for its tables or is on another server; one that went back

@@ -28,7 +28,6 @@ from typing import Any, TypeVar
 
 import uvloop
 from amqp.exceptions import AMQPError, MessageNacked
-from asyncpg import InterfaceError, InternalClientError, PostgresError
 from celery import Celery, Task
 from celery.signals import (
     celeryd_init,
@@ -40,12 +39,11 @@ from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import KombuError
 from kombu.messaging import Producer
-from sqlalchemy.exc import SQLAlchemyError
 
 from order_service import broker, logs
 from order_service import settings as limits
 from order_service.cache import OrderCache
-from order_service.db import PROJECTOR, create_engine, incarnation
+from order_service.db import FAILURES, PROJECTOR, create_engine, incarnation
 from order_service.presence import Presence
 from order_service.redis_client import connect
 from order_service.settings import Settings
@@ -116,10 +114,7 @@ app.add_defaults(_configuration)
 
 
 # Expected when a server is away: one line in the log instead of a traceback.
-_EXPECTED = (
-    *(SQLAlchemyError, PostgresError, InterfaceError, InternalClientError),
-    *(OSError, TimeoutError),
-)
+_EXPECTED = (*FAILURES, TimeoutError)
 
 
 @app.task(name="advance", bind=True, throws=_EXPECTED)

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import orjson
-from asyncpg import InterfaceError, PostgresError
+from asyncpg import InterfaceError, InternalClientError, PostgresError
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
@@ -43,6 +43,8 @@ _RESERVED = {"type", "title", "status", "detail", "instance"}
 # rollback (serialization, deadlock), resources, object in use (lock timeout), operator intervention
 # (statement timeout, shutdown), system error.
 _NOT_NOW = ("08", "25", "40", "53", "55", "57", "58")
+# What the driver raises when its session has gone.
+_LOST = (OSError, InterfaceError, InternalClientError)
 
 
 # Who is not let in, who may not do that, who asks too often; and for orders that are not there, or
@@ -207,10 +209,10 @@ def _not_now(error: Exception) -> bool:
             return True
         cause = error.orig
         state = getattr(cause, "sqlstate", None)
-        return state[:2] in _NOT_NOW if state else isinstance(cause, OSError | InterfaceError)
+        return state[:2] in _NOT_NOW if state else isinstance(cause, _LOST)
     if isinstance(error, PostgresError):
         return str(error.sqlstate)[:2] in _NOT_NOW
-    return isinstance(error, PoolTimeout | OSError | InterfaceError)
+    return isinstance(error, (PoolTimeout, *_LOST))
 
 
 def _allowed_methods(request: Request) -> list[str]:

@@ -5,7 +5,6 @@ from contextlib import suppress
 
 import httpx
 from aiormq.exceptions import AMQPError
-from asyncpg import InternalClientError
 from redis.exceptions import RedisError
 
 from order_service.db import FAILURES
@@ -13,7 +12,7 @@ from order_service.db import FAILURES
 # What drivers say of a server that is being hurt. RuntimeError: aiormq's and asyncpg's transports,
 # of a connection that is closing.
 AWAY: tuple[type[Exception], ...] = (
-    *FAILURES, InternalClientError, RedisError, AMQPError, httpx.TransportError, RuntimeError,
+    *FAILURES, RedisError, AMQPError, httpx.TransportError, RuntimeError,
 )  # fmt: skip
 
 
