@@ -7,7 +7,8 @@ the lock go, so what the first was told about is not forgotten.
 
 import logging
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,11 +60,12 @@ _SUSPECT = text(
     "UPDATE checkpoints SET suspect_position = :suspect, suspect_tries = :tries "
     "WHERE name = :name AND generation = :generation AND partition = :partition"
 )
-# Nothing where the checkpoint, or the next worker's suspicion, has gone on meanwhile.
+_TRY_ALONE = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, :partition))")
+# One's own try, whoever has noted another one meanwhile; nothing where the checkpoint has gone on.
 _SURVIVED = text(
     "UPDATE checkpoints SET suspect_tries = suspect_tries - 1 "
     "WHERE name = :name AND generation = :generation AND partition = :partition "
-    "AND suspect_position = :suspect AND suspect_tries = :tries"
+    "AND suspect_position = :suspect AND suspect_tries > 0"
 )
 # xmax: the last transaction that has locked this version of the row; is it still at work? Then it
 # is among those that the snapshot names, or younger than all that it knows. (When transaction ids
@@ -191,29 +193,44 @@ async def _batch(
     """Rows for the cache; None if the checkpoint is not ours to move."""
     singly = False
     noted: Noted | None = None
-    while True:  # at most three times: to note a suspect, in one piece, and event by event
-        try:
-            async with engine.begin() as connection:
-                held = await _take_if_free(connection, projection, partition)
-                if held is None:
-                    return None
-                if held.head <= held.position:
-                    return {}
-                one = careful or held.suspect_position is not None
-                if one and noted is None:
-                    # Committed before the event is tried: if that kills us, the count stands.
-                    noted = await _note_suspect(connection, held)
+    async with AsyncExitStack() as exits:
+        while True:  # at most three times: to note a suspect, in one piece, and event by event
+            try:
+                async with engine.begin() as connection:
+                    held = await _take_if_free(connection, projection, partition)
+                    if held is None:
+                        return None
+                    if held.head <= held.position:
+                        return {}
+                    one = careful or held.suspect_position is not None
+                    if one and noted is None:
+                        if not await exits.enter_async_context(_alone(engine, held.target)):
+                            return None
+                        # Committed before the event is tried: if that kills us, the count stands.
+                        noted = await _note_suspect(connection, held)
+                        continue
+                    limit = 1 if one else limits.ADVANCE_BATCH_EVENTS
+                    return await _apply(connection, held, limit, singly)
+            except BaseException as error:
+                if isinstance(error, DBAPIError) and not singly and is_data_error(error):
+                    singly = True
                     continue
-                limit = 1 if one else limits.ADVANCE_BATCH_EVENTS
-                return await _apply(connection, held, limit, singly)
-        except BaseException as error:
-            if isinstance(error, DBAPIError) and not singly and is_data_error(error):
-                singly = True
-                continue
-            # A MemoryError may well be the event's own.
-            if noted is not None and not isinstance(error, MemoryError):
-                await _note_survival(engine, noted)
-            raise
+                # A MemoryError may well be the event's own.
+                if noted is not None and not isinstance(error, MemoryError):
+                    await _note_survival(engine, noted)
+                raise
+
+
+@asynccontextmanager
+async def _alone(engine: AsyncEngine, target: Target) -> AsyncIterator[bool]:
+    """Whether nobody else is at an event of which a worker may have died, from its note to its
+    outcome. Else those who meet there would take each other's tries for deaths.
+
+    The lock ends with its session, so with its holder; that of one who is only paused ends by
+    idle_in_transaction_session_timeout.
+    """
+    async with engine.connect() as connection:
+        yield bool((await connection.execute(_TRY_ALONE, target.identity)).scalar_one())
 
 
 async def _apply(connection: AsyncConnection, held: Held, limit: int, singly: bool) -> Rows:

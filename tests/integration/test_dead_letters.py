@@ -1,5 +1,6 @@
 """Events that a read model cannot apply: parked with their streams, retried or skipped: P8."""
 
+import asyncio
 import signal
 import subprocess
 import sys
@@ -185,6 +186,27 @@ async def test_an_event_is_not_to_blame_for_a_read_model_that_cannot_be_written(
 
     assert await rows(web_engine, PARKED) == []
     assert await rows(web_engine, ORDERS) == [(order_id, "PENDING", 1)]
+
+
+async def test_workers_that_meet_on_an_event_each_take_back_their_own_try(
+    web_engine: AsyncEngine,
+    projector_engine: AsyncEngine,
+    cache: OrderCache,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("order_service.settings.ADVANCE_BACKOFF_S", (0.0,))
+    await given_order(web_engine, PLACED)
+    await run(projector_engine, "ALTER TABLE read_models.order_view_1 RENAME TO away")
+
+    for _ in range(5):
+        workers = (
+            advance(projector_engine, cache, "order_view", 0, redelivered=True) for _ in range(4)
+        )
+        await asyncio.gather(*workers, return_exceptions=True)
+
+    assert await rows(web_engine, PARKED) == []
+    tries = "SELECT sum(suspect_tries) FROM checkpoints WHERE name = 'order_view'"
+    assert await rows(web_engine, tries) == [(0,)]
 
 
 # --- retry and skip -------------------------------------------------------------------------------
