@@ -7,6 +7,7 @@ on all that was asked being heeded.
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -30,15 +31,23 @@ _FLAGS = {"true": True, "false": False}
 
 
 def _instant(value: Any) -> datetime:
-    try:
+    with suppress(ValueError):
         if isinstance(value, str) and _INSTANT.fullmatch(value):
-            return datetime.fromisoformat(value.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        pass
+            return _in_utc(datetime.fromisoformat(value.upper()))
     raise PydanticCustomError(
         "instant",
         "Expected a time with its offset, such as 2026-03-01T12:00:00Z (a + is written %2B)",
     )
+
+
+def _in_utc(at: datetime) -> datetime:
+    """What in UTC would lie before the year 1, or after 9999, is the first or last time there is:
+    nothing happened beyond."""
+    try:
+        return at.astimezone(UTC)
+    except OverflowError:
+        first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+        return first if at.year == 1 else last
 
 
 def _whole(value: Any) -> int:

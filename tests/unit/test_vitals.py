@@ -4,9 +4,9 @@ from projections.vitals import percentile_ms, series
 
 
 def test_a_percentile_lies_between_the_bounds_of_its_requests() -> None:
-    step = {"le0": 90, "le3": 9, "le13": 1}  # up to 1 ms, 5 to 10 ms, above 10 s
+    step = {"le2": 90, "le5": 9, "le15": 1}  # 0.5 to 1 ms, 5 to 10 ms, above 10 s
 
-    assert percentile_ms(step, 0.45) == 0.5
+    assert percentile_ms(step, 0.45) == 0.75
     assert percentile_ms(step, 0.99) == 10.0
     assert percentile_ms(step, 1.0) == 10_000.0
     assert percentile_ms({}, 0.5) is None
