@@ -42,8 +42,7 @@ _PARAMETERS = gets(
     *(f"{_LIST}?total_min=1", f"{_LIST}?has_credit_due=1", f"{_LIST}?has_credit_due=TRUE"),
     *(f"{_LIST}?created_from={t}" for t in ("", "now", "2026-13-01T00:00:00Z", "1772366400")),
     *(f"{_LIST}?created_from={t}" for t in ("2026-01-01", "2026-01-01T00:00:00", "infinity")),
-    *(f"{_LIST}?created_to={t}" for t in ("0000-01-01T00:00:00Z", "0001-01-01T00:00:00%2B23:59")),
-    *(f"{_LIST}?updated_to={t}" for t in ("9999-12-31T23:59:60Z", "9999-12-31T23:59:59-23:59")),
+    *(f"{_LIST}?created_to=0000-01-01T00:00:00Z", f"{_LIST}?updated_to=9999-12-31T23:59:60Z"),
     *(f"{_LIST}?updated_from={t}" for t in ("2026-02-30T00:00:00Z", "2026-01-01T00:00:00%2B99:99")),
     *(f"{_LIST}?q={q}" for q in ("", "%00", "a%1bb", "x" * 300)),
     *(f"{_LIST}?user_id={u}" for u in ("", "x", "1", "%00", "{USER}%00")),
@@ -122,6 +121,9 @@ _HARMLESS = gets(
     200,
     *(f"{_LIST}?q={q}" for q in ("%ed%a0%80", "%25", "_", "%27%20OR%201=1", "A-%25-", "\\", "*")),
     *(f"{_LIST}?{a}" for a in ("", "&&&", "limit=1&", "created_to=0001-01-01T00:00:00Z")),
+    # Times, though UTC has no year for them.
+    f"{_LIST}?created_to=0001-01-01T00:00:00%2B23:59",
+    f"{_LIST}?updated_to=9999-12-31T23:59:59-23:59",
     *("/orders//", "/orders/export/?q=%27", "/orders/user/{USER}/?q=..%2f"),
 )
 
