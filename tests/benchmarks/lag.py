@@ -30,10 +30,10 @@ OVERLOADED = 503
 POLL_S = 0.001
 PAUSE_S = 0.02  # of a sampler, after each order
 VISIBLE_LIMIT_S = 60.0
-# What keeping up means, with the orders that were acknowledged: those may be fewer than were asked
-# for, since the clients wait for their answers.
+# What keeping up means.
 LAG_P99_MS_MAX = 1_000.0
 DRAIN_S_MAX = 1.0
+RATE_SHARE_MIN = 0.97  # of the rate that was asked for
 # The search for the rate: halving what lies between the last that did and the last that did not.
 TRIAL_S = 6.0
 TRIALS = 5
@@ -65,8 +65,11 @@ class Trial:
 
     @property
     def keeps_up(self) -> bool:
-        late_ms = percentile(self.lags.view_ms, 99)
-        return late_ms <= LAG_P99_MS_MAX and self.drain_s <= DRAIN_S_MAX
+        return (
+            self.answers.rate >= self.rate * RATE_SHARE_MIN
+            and percentile(self.lags.view_ms, 99) <= LAG_P99_MS_MAX
+            and self.drain_s <= DRAIN_S_MAX
+        )
 
     def __str__(self) -> str:
         p50, p99 = (percentile(self.lags.view_ms, p) for p in (50, 99))
@@ -105,9 +108,8 @@ async def highest_rate(prepared: Prepared) -> float:
     for number in range(TRIALS):
         # The unlimited rate is what nothing may keep up with, but is worth the first trial.
         rate = too_high if number == 0 else (kept + too_high) / 2
-        found = await trial(prepared, rate, TRIAL_S)
-        if found.keeps_up:
-            kept = found.answers.rate
+        if (await trial(prepared, rate, TRIAL_S)).keeps_up:
+            kept = rate
             if number == 0:
                 break
         else:
