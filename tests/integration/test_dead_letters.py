@@ -167,14 +167,17 @@ async def test_a_redelivered_task_for_harmless_events_leaves_no_suspicion(
     assert await rows(web_engine, POSITIONS) == [(3,), (0,), (0,), (0,)]
 
 
+@pytest.fixture
+def unpausing(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition that fails is tried again at once."""
+    monkeypatch.setattr("order_service.settings.ADVANCE_BACKOFF_S", (0.0,))
+
+
+@pytest.mark.usefixtures("unpausing")
 async def test_an_event_is_not_to_blame_for_a_read_model_that_cannot_be_written(
-    web_engine: AsyncEngine,
-    projector_engine: AsyncEngine,
-    cache: OrderCache,
-    monkeypatch: pytest.MonkeyPatch,
+    web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
     """F17, F42: however often its task is delivered again, since nobody has died of it."""
-    monkeypatch.setattr("order_service.settings.ADVANCE_BACKOFF_S", (0.0,))
     order_id = await given_order(web_engine, PLACED)
     await run(projector_engine, "ALTER TABLE read_models.order_view_1 RENAME TO away")
     for _ in range(SUSPECT_TRIES_MAX + 2):
@@ -188,13 +191,10 @@ async def test_an_event_is_not_to_blame_for_a_read_model_that_cannot_be_written(
     assert await rows(web_engine, ORDERS) == [(order_id, "PENDING", 1)]
 
 
+@pytest.mark.usefixtures("unpausing")
 async def test_workers_that_meet_on_an_event_each_take_back_their_own_try(
-    web_engine: AsyncEngine,
-    projector_engine: AsyncEngine,
-    cache: OrderCache,
-    monkeypatch: pytest.MonkeyPatch,
+    web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
-    monkeypatch.setattr("order_service.settings.ADVANCE_BACKOFF_S", (0.0,))
     await given_order(web_engine, PLACED)
     await run(projector_engine, "ALTER TABLE read_models.order_view_1 RENAME TO away")
 
