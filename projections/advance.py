@@ -199,7 +199,7 @@ async def _batch(
                 async with engine.begin() as connection:
                     held = await _take_if_free(connection, projection, partition)
                     if held is None:
-                        return None
+                        break
                     if held.head <= held.position:
                         return {}
                     one = careful or held.suspect_position is not None
@@ -219,6 +219,9 @@ async def _batch(
                 if noted is not None and not isinstance(error, MemoryError):
                     await _note_survival(engine, noted)
                 raise
+        if noted is not None:  # whoever only looked had the checkpoint: nothing was tried
+            await _note_survival(engine, noted)
+        return None
 
 
 @asynccontextmanager
