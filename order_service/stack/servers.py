@@ -18,7 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from order_service.stack import programs
-from order_service.stack.processes import MARK, Account, Command, as_account, server_account
+from order_service.stack.processes import (
+    BACKGROUND_NICENESS,
+    MARK,
+    Account,
+    Command,
+    as_account,
+    server_account,
+)
 from order_service.stack.programs import Programs
 from order_service.stack.state import StackError, State
 
@@ -263,7 +270,10 @@ def rabbitmq(
     }
     mapper = Command("epmd", (f"{erlang}/epmd",), env, place.folder, ports["epmd"], place.account)
     argv = (found.path("rabbitmq-server"),)
-    node = Command("rabbitmq", argv, env, place.folder, ports["rabbitmq"], place.account)
+    node = Command(
+        *("rabbitmq", argv, env, place.folder, ports["rabbitmq"], place.account),
+        niceness=BACKGROUND_NICENESS,
+    )
     # A broker greets with its first frame (type 1) only when it is ready to talk; a mapper just has
     # to listen.
     return (

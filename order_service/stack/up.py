@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from order_service.stack import programs, servers
-from order_service.stack.processes import MARK, Command, end_leftovers
+from order_service.stack.processes import BACKGROUND_NICENESS, MARK, Command, end_leftovers
 from order_service.stack.servers import Server
 from order_service.stack.settings import (
     FLOWER_PORT,
@@ -28,9 +28,7 @@ FED_QUEUES = (
     "orders.tasks",
 )  # an order goes all the way once both have a consumer
 READY_TIMEOUT_S = 2.0
-# Where cores are scarce, answers come first, and read models catch up.
 ANSWERING = ("web", "migrate")
-BACKGROUND_NICENESS = 19
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,26 @@ def test_all_of_them_listen_on_loopback_only(state: State, running: dict[str, Se
     assert "0100007F" in addresses
 
 
+def test_the_broker_lets_those_who_answer_go_first(
+    state: State, running: dict[str, Server]
+) -> None:
+    niceness = {name: server.command.niceness for name, server in running.items()}
+    assert niceness == {"rabbitmq": 19, "epmd": 0, "redis": 0, "postgres": 0}
+
+    nodes = [
+        pid
+        for pid in marked(state.read()["instance"])
+        if b"beam" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+
+    assert nodes
+    for pid in nodes:
+        assert os.getpriority(os.PRIO_PROCESS, pid) == 19
+        session = Path(f"/proc/{pid}/autogroup")
+        # Without this one the line above is of no effect, where the kernel groups by session.
+        assert not session.exists() or session.read_text().endswith(" nice 19\n")
+
+
 def test_passwords_are_in_no_argument_list(state: State, running: dict[str, Server]) -> None:
     secrets = [s.encode() for s in state.read()["secrets"].values()]
 

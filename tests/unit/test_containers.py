@@ -132,6 +132,13 @@ def test_services_restart_and_wait_for_the_migrations() -> None:
         assert {"db", "redis", "rabbitmq"} <= set(waits)
 
 
+def test_what_stands_behind_the_answers_lets_them_go_first() -> None:
+    shares = {name: service.get("cpu_shares") for name, service in SERVICES.items()}
+
+    background = dict.fromkeys(("relay", "consumer", "celery_worker", "flower", "rabbitmq"), 16)
+    assert shares == dict.fromkeys(("web", "migrate", "db", "redis")) | background
+
+
 def test_only_the_api_is_published_beyond_loopback() -> None:
     published = {n: s["ports"] for n, s in SERVICES.items() if "ports" in s}
 
