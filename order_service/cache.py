@@ -44,10 +44,12 @@ from order_service.stale_keys import StaleKeys
 __all__ = ["CachedList", "CachedOrder", "Entry", "Lease", "OrderCache"]
 
 logger = logging.getLogger(__name__)
+K = TypeVar("K")
 T = TypeVar("T")
 # A place, the version that it must not fall short of (None: newer than any), and the value for it,
 # if at hand.
 News = tuple[Place, int | None, bytes | None]
+_Asked = tuple[Place, Callable[[Place, bytes], Any]]  # what is looked up, and how it is decoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +76,11 @@ class OrderCache:
         self._places = Places(incarnation)
         self._gate = RedisGate(redis)
         # A call of redis-py costs 120 us of CPU, one key more in an MGET 2 us: with 64 requests at
-        # once that is what makes a cached order cheaper than the route that serves it.
-        self._reads: Gathering[str, bytes | None] = Gathering(
-            self._read,
-            together_max=limits.REDIS_TOGETHER_MAX,
-            waiting_max=limits.REDIS_WAITING_MAX,
-            overflow=lambda: RedisAway("too many calls at once"),
-        )
+        # once that is what makes a cached order cheaper than the route that serves it. And a miss
+        # takes three calls.
+        self._reads: Gathering[str, bytes | None] = _together(self._read)
+        self._leases: Gathering[_Asked, Any] = _together(self._lease)
+        self._fills: Gathering[scripts.Call, Any] = _together(self._fill)
         self._ttl_s = ttl_s
         self._stale = StaleKeys()
         self._retrying: asyncio.Task[None] | None = None
@@ -93,7 +93,8 @@ class OrderCache:
         if self._retrying is not None:
             self._retrying.cancel()
             await asyncio.wait((self._retrying,))
-        await self._reads.close()
+        for gathering in (self._reads, self._leases, self._fills):
+            await gathering.close()
         with suppress(RedisAway, TimeoutError):
             async with asyncio.timeout(limits.CACHE_CLOSE_TIMEOUT_S):
                 await self.retry_stale()
@@ -116,7 +117,7 @@ class OrderCache:
         """Keeps what was read after `lease` was given, if nothing has changed since."""
         place = self._places.order(order_id)
         value = encode_order(place, CachedOrder(owner, version, document))
-        await self._fill(place, lease, version, self._ttl_s, value)
+        await self._keep(place, lease, version, self._ttl_s, value)
 
     async def refresh(self, entries: Sequence[Entry]) -> None:
         """No look-up gives an older version any more. Replaces, never fills, never raises.
@@ -142,7 +143,7 @@ class OrderCache:
     async def fill_list(self, user_id: UUID, lease: Lease, cached: CachedList) -> None:
         """As `fill`; for LIST_CACHE_TTL_S."""
         place = self._places.list_of(user_id)
-        await self._fill(place, lease, 0, limits.LIST_CACHE_TTL_S, encode_list(place, cached))
+        await self._keep(place, lease, 0, limits.LIST_CACHE_TTL_S, encode_list(place, cached))
 
     async def drop_lists(self, user_ids: Iterable[UUID]) -> None:
         """No look-up gives a page read before now any more. As `refresh`."""
@@ -233,24 +234,44 @@ class OrderCache:
             return None
 
         try:
-            # While Redis does not answer one call at a time tries it: the others go on without.
-            if self._gate.is_open:
-                value = await self._reads.get(place.entry)
-            else:
-                (value,) = await self._read([place.entry])
+            value = await self._gathered(self._reads, self._read, place.entry)
             if value is not None:
                 with suppress(ValueError):  # garbage: the script has it deleted
                     return decode(place, value)
-            # A burst had better wait for a Redis that answers than go to PostgreSQL. If it does not
-            # answer, all who wait here are let go within one time-out.
-            return await self._gate.run(
-                partial(self._leased, place, decode), queue_s=limits.REDIS_QUEUE_S
+            found: T | Lease | None = await self._gathered(
+                self._leases, self._lease, (place, decode)
             )
+            return found
         except RedisAway:
             return None
 
+    async def _keep(
+        self, place: Place, lease: Lease, version: int, ttl_s: int, value: bytes
+    ) -> None:
+        call = (place, (place.prefix, lease.token, version, ttl_s, value))
+        with suppress(RedisAway):
+            await self._gathered(self._fills, self._fill, call)
+
+    async def _gathered(
+        self, gathering: Gathering[K, T], fetch: Callable[[list[K]], Awaitable[list[T]]], key: K
+    ) -> T:
+        """While Redis does not answer one call at a time tries it: the others go on without."""
+        if self._gate.is_open:
+            return await gathering.get(key)
+        (answer,) = await fetch([key])
+        return answer
+
+    # A burst had better wait for a Redis that answers than go to PostgreSQL. If it does not answer,
+    # all who wait for these are let go within one time-out.
+
     async def _read(self, keys: list[str]) -> list[bytes | None]:
         return await self._gate.run(partial(self._strings, keys), queue_s=limits.REDIS_QUEUE_S)
+
+    async def _lease(self, asked: list[_Asked]) -> list[Any]:
+        return await self._gate.run(partial(self._leased, asked), queue_s=limits.REDIS_QUEUE_S)
+
+    async def _fill(self, calls: list[scripts.Call]) -> list[Any]:
+        return await self._gate.run(partial(self._replies, scripts.FILL, calls))
 
     async def _strings(self, keys: list[str]) -> list[bytes | None]:
         values: Any = await self._redis.mget(keys)
@@ -258,11 +279,30 @@ class OrderCache:
             raise InvalidResponse("the reply to another command")  # this connection is done with
         return values
 
-    async def _leased(self, place: Place, decode: Callable[[Place, bytes], T]) -> T | Lease | None:
-        """A miss, most likely; atomically."""
-        arguments = (place.prefix, os.urandom(8), limits.CACHE_LEASE_MS)
-        reply = await scripts.run(self._redis, scripts.LOOK_UP, place, arguments)
-        return self._understood(place, reply, decode)
+    async def _leased(self, asked: list[_Asked]) -> list[Any]:
+        """Misses, most likely; each atomically."""
+        calls: list[scripts.Call] = [
+            (place, (place.prefix, os.urandom(8), limits.CACHE_LEASE_MS)) for place, _ in asked
+        ]
+        replies = await self._replies(scripts.LOOK_UP, calls)
+        found, wrong = [], None
+        for (place, decode), reply in zip(asked, replies, strict=True):
+            try:
+                found.append(self._understood(place, reply, decode))
+            except InvalidResponse as error:
+                wrong = error
+        if wrong is not None:
+            raise wrong
+        return found
+
+    async def _replies(self, script: scripts.Script, calls: Sequence[scripts.Call]) -> list[Any]:
+        """Of a script that does the same for each of the calls: what Redis refuses one, it refuses
+        all."""
+        replies = await scripts.run_many(self._redis, script, calls)
+        for reply in replies:
+            if isinstance(reply, RedisError):
+                raise reply
+        return replies
 
     def _understood(
         self, place: Place, reply: Any, decode: Callable[[Place, bytes], T]
@@ -282,13 +322,6 @@ class OrderCache:
             logger.error("Wrong value for %s: %s.", place.entry, error)
             self._stale.add(place, None)
             raise InvalidResponse(str(error)) from error
-
-    async def _fill(
-        self, place: Place, lease: Lease, version: int, ttl_s: int, value: bytes
-    ) -> None:
-        arguments = (place.prefix, lease.token, version, ttl_s, value)
-        with suppress(RedisAway):
-            await self._gate.run(lambda: scripts.run(self._redis, scripts.FILL, place, arguments))
 
     async def _tell(self, news: Sequence[News], *, insist: bool = False) -> None:
         """Raises RedisAway if some of it could not be told; that is then remembered as stale."""
@@ -310,6 +343,15 @@ class OrderCache:
     def _superseding(self, place: Place, version: int | None, value: bytes | None) -> Sequence[Any]:
         arguments = (place.prefix, "" if version is None else version)
         return arguments if value is None else (*arguments, self._ttl_s, value)
+
+
+def _together(fetch: Callable[[list[K]], Awaitable[list[T]]]) -> Gathering[K, T]:
+    return Gathering(
+        fetch,
+        together_max=limits.REDIS_TOGETHER_MAX,
+        waiting_max=limits.REDIS_WAITING_MAX,
+        overflow=lambda: RedisAway("too many calls at once"),
+    )
 
 
 async def _or_unavailable(command: Callable[[], Awaitable[T]]) -> T:

@@ -85,21 +85,10 @@ return 1
 """)
 
 
-Arguments = Sequence[Any]
+Call = tuple[Place, Sequence[Any]]  # keys and further arguments of a script
 
 
-async def run(redis: Redis, script: Script, place: Place, arguments: Arguments) -> Any:
-    """The reply, in one round trip; two if Redis lost its scripts (restart, SCRIPT FLUSH)."""
-    keys_and_arguments = (place.entry, place.lease, *arguments)
-    try:
-        return await redis.evalsha(script.sha, 2, *keys_and_arguments)
-    except NoScriptError:
-        return await redis.eval(script.source, 2, *keys_and_arguments)
-
-
-async def run_many(
-    redis: Redis, script: Script, calls: Sequence[tuple[Place, Arguments]]
-) -> list[Any]:
+async def run_many(redis: Redis, script: Script, calls: Sequence[Call]) -> list[Any]:
     """A reply or an exception for each of the calls, which go in one pipeline.
 
     A pipeline and not one script over all keys, so that Redis serves others between two of them.
@@ -111,9 +100,7 @@ async def run_many(
     return replies
 
 
-async def _pipelined(
-    redis: Redis, script: Script, calls: Sequence[tuple[Place, Arguments]]
-) -> list[Any]:
+async def _pipelined(redis: Redis, script: Script, calls: Sequence[Call]) -> list[Any]:
     pipeline = redis.pipeline(transaction=False)
     for place, arguments in calls:
         pipeline.execute_command("EVALSHA", script.sha, 2, place.entry, place.lease, *arguments)

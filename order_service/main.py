@@ -173,6 +173,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.log = await stack.enter_async_context(_event_log(settings, engine, cache))
         app.state.freshness = Freshness(engine)
         app.state.order_reader = OrderReader(engine, cache, app.state.log.partitions)
+        stack.push_async_callback(app.state.order_reader.close)
         app.state.rates = Rates()
         app.state.vitals = Vitals(engine, redis, app.state.rates)
         app.state.health = Health(settings, engine, redis, app.state.rates)

@@ -29,6 +29,8 @@ EVENT_BYTES_MAX = 64 * 1024
 ORDER_EVENTS_MAX = 2_000  # every command and projection may have to fold them all
 ORDER_EVENTS_OWNER_MAX = 1_000  # what an owner has filled staff can still bring to its end
 STREAMS_TOGETHER_MAX = 32  # read in one statement, for commands on as many orders
+ORDERS_TOGETHER_MAX = 64  # rows of the read model, for queries
+ORDERS_WAITING_MAX = 4_096  # queries waiting for such a statement; one more is answered 503
 FOLDED_ORDERS_MAX = 1_000  # kept in the memory of one web process; the largest takes 210 KB
 
 # --- PostgreSQL -----------------------------------------------------------------------------------
@@ -110,8 +112,8 @@ REDIS_LATE_S = 0.01  # later than this, a deadline says that the process is busy
 REDIS_LATE_MAX = 10  # so many times
 REDIS_SOCKET_TIMEOUT_S = 2.0  # of redis-py itself, for what goes round the gate
 REDIS_POOL_SIZE = 32
-REDIS_TOGETHER_MAX = 64  # keys read in one round trip
-REDIS_WAITING_MAX = 4_096  # requests waiting for such a read; one more goes on without the cache
+REDIS_TOGETHER_MAX = 64  # keys in one round trip
+REDIS_WAITING_MAX = 4_096  # requests waiting for one; one more goes on without the cache
 REDIS_QUEUE_S = 1.0  # how long a look-up waits for a connection while Redis answers
 REDIS_BREAKER_S = 1.0  # how long Redis is left alone after it failed
 CACHE_LEASE_MS = 2_000

@@ -7,17 +7,19 @@ order's stream; if not, the stream itself. May import order_view, the log and th
 import asyncio
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import failpoints
 from order_service import settings as limits
 from order_service.cache import OrderCache
 from order_service.cache_entries import CachedOrder
 from order_service.db import query
-from order_service.errors import UnreadableEvent
+from order_service.errors import Unavailable, UnreadableEvent
+from order_service.gathering import Gathering
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import FoldedOrder, fold_stored
 from order_service.log.reading import VERSION_MAX, partition_of, read_stream
@@ -25,6 +27,7 @@ from order_service.representation import document
 from order_service.shared_loads import SharedLoads
 from order_service.telemetry.metrics import READS
 from projections import order_view
+from projections.packing import unpack
 
 CacheUse = Literal["hit", "miss", "bypass"]
 
@@ -48,6 +51,16 @@ class OrderReader:
         self._cache = cache
         self._partitions = partitions
         self._loads: SharedLoads[UUID, ReadOrder | None] = SharedLoads()
+        # A statement takes 200 us of CPU here, one order more in it 15.
+        self._rows: Gathering[UUID, Row[Any]] = Gathering(
+            self._find,
+            together_max=limits.ORDERS_TOGETHER_MAX,
+            waiting_max=limits.ORDERS_WAITING_MAX,
+            overflow=lambda: Unavailable("overloaded", "Too many orders are read here: try again."),
+        )
+
+    async def close(self) -> None:
+        await self._rows.close()
 
     async def read(self, order_id: UUID, at_least: int = 0) -> tuple[ReadOrder | None, CacheUse]:
         """The order as it is now. None: there is no such order. Raises UnreadableEvent if not even
@@ -65,7 +78,7 @@ class OrderReader:
 
         async def load() -> ReadOrder | None:
             await failpoints.reach("query-missed")
-            order = await query(self._engine, lambda c: self._load(c, order_id))
+            order = await self._load(order_id)
             await failpoints.reach("query-read")
             if found is not None and order is not None and not order.stale:
                 await self._cache.fill(order_id, found, order.version, order.owner, order.document)
@@ -97,14 +110,19 @@ class OrderReader:
             lambda c: read_stream(c, order_id, partition, up_to_version=up_to_version),
         )
 
-    async def _load(self, connection: AsyncConnection, order_id: UUID) -> ReadOrder | None:
-        partition = partition_of(order_id, self._partitions)
-        row = await order_view.find_order(connection, order_id, partition)
+    async def _load(self, order_id: UUID) -> ReadOrder | None:
+        row = await self._rows.get(order_id)
         if row.head is None:
             return None
         if row.version == row.head and not row.skipped:
-            return ReadOrder(UUID(int=row.user_id.int), row.version, row.document)
-        return self._read(await read_stream(connection, order_id, partition))
+            # Unpacked here and not with the others' rows: a damaged one is this reader's alone.
+            return ReadOrder(UUID(int=row.user_id.int), row.version, unpack(row.document))
+        return self._read(await self._stream(order_id))
+
+    async def _find(self, order_ids: list[UUID]) -> list[Row[Any]]:
+        return await query(
+            self._engine, lambda c: order_view.find_orders(c, order_ids, self._partitions)
+        )
 
     def _read(self, stream: list[StoredEvent]) -> ReadOrder:
         folded, whole = self._fold(stream)

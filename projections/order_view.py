@@ -1,5 +1,6 @@
 """order_view: one row an order, with what lists filter and sort by, and the bytes served."""
 
+from collections.abc import Sequence
 from functools import cache
 from operator import itemgetter
 from typing import Any
@@ -16,13 +17,13 @@ from sqlalchemy import (
     Text,
     TextClause,
     Uuid,
-    text,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
 from order_service.cache import Entry, OrderCache
 from order_service.domain.state import Order
+from order_service.log.reading import partition_of
 from order_service.representation import document
 from projections import packing
 from projections import projection as p
@@ -167,25 +168,34 @@ PROJECTION = p.Projection(
 
 # One statement, so one snapshot: `head` and `document` belong together, and an acknowledged write
 # is in both or the document is seen to be behind. What another version of the projection has
-# written may look otherwise: it is not served.
-_ORDER = text(
-    "SELECT h.version AS head, v.version, v.user_id, v.document, "
-    "EXISTS (SELECT FROM skips s WHERE s.name = 'order_view' AND s.partition = :partition "
-    "AND s.stream_id = :order_id) AS skipped "
-    "FROM (SELECT max(version) AS version FROM events WHERE partition = :partition "
-    "AND stream_id = :order_id) h LEFT JOIN read_models.order_view v "
-    "ON v.generation = (SELECT live_generation FROM read_models WHERE name = 'order_view' "
+# written may look otherwise: it is not served. OFFSET 0 keeps each row a look-up by its key,
+# whatever the planner thinks of their number.
+_ORDERS = p.with_arrays(
+    "SELECT o.order_id, h.version AS head, v.version, v.user_id, v.document, "
+    "EXISTS (SELECT FROM skips s WHERE s.name = 'order_view' AND s.partition = o.partition "
+    "AND s.stream_id = o.order_id) AS skipped "
+    "FROM unnest(:partitions, :orders) AS o (partition, order_id) "
+    "CROSS JOIN LATERAL (SELECT max(version) AS version FROM events "
+    "WHERE partition = o.partition AND stream_id = o.order_id) h "
+    "LEFT JOIN LATERAL (SELECT version, user_id, document FROM read_models.order_view "
+    "WHERE generation = (SELECT live_generation FROM read_models WHERE name = 'order_view' "
     "AND projection_version = :projection_version) "
-    "AND v.partition = :partition AND v.order_id = :order_id"
-).columns(document=packing.Packed)
+    "AND partition = o.partition AND order_id = o.order_id OFFSET 0) v ON true",
+    partitions=SmallInteger,
+    orders=Uuid,
+)
 
 
-async def find_order(connection: AsyncConnection, order_id: UUID, partition: int) -> Row[Any]:
-    """The order's row beside its stream's head; `head` None: no such order, `version` None: no row
-    yet."""
+async def find_orders(
+    connection: AsyncConnection, order_ids: Sequence[UUID], partitions: int
+) -> list[Row[Any]]:
+    """For each of the orders its row beside its stream's head, the document as it is stored; `head`
+    None: no such order, `version` None: no row yet."""
+    wanted = dict.fromkeys(order_ids)
     parameters = {
-        "order_id": order_id,
-        "partition": partition,
+        "partitions": [partition_of(order_id, partitions) for order_id in wanted],
+        "orders": [*wanted],
         "projection_version": PROJECTION.version,
     }
-    return (await connection.execute(_ORDER, parameters)).one()
+    found = {row.order_id: row for row in await connection.execute(_ORDERS, parameters)}
+    return [found[order_id] for order_id in order_ids]

@@ -198,7 +198,7 @@ def assert_frugal(plans: Plans, more: int = 150) -> None:
 PROJECTION = Target(order_view.PROJECTION, 1, 0, 4)
 HEAD = ORDERS // 4
 LOG: dict[str, Read] = {
-    "an order": lambda c: order_view.find_order(c, ORDER, 0),
+    "an order": lambda c: order_view.find_orders(c, [ORDER, uuid4()], 4),
     "a stream": lambda c: reading.read_stream(c, ORDER, 0),
     "a part of the log": lambda c: reading.read_partition(c, 0, POSITION, 256),
     "first events": lambda c: reading.read_first_events(c, 0, [ORDER, uuid4()]),

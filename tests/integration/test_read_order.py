@@ -162,6 +162,32 @@ async def test_an_order_s_number_is_as_good_as_its_id(
     assert len({answer.json()["detail"] for answer in answers}) == 1
 
 
+async def test_orders_that_are_read_together_are_each_reader_s_own(
+    web: httpx.AsyncClient,
+    owner: Account,
+    projector_engine: AsyncEngine,
+    cache: OrderCache,
+    redis: Redis,
+) -> None:
+    """They share statements and calls of Redis: with what is in no read model yet, too, and what
+    does not exist."""
+    placed = [await place(web, owner) for _ in range(20)]
+    await advance_all(projector_engine, cache)
+    placed += [await place(web, owner) for _ in range(4)]
+    await redis.flushdb()
+    paths = [f"/orders/{order['id']}/" for order in placed]
+
+    *found, missing = await asyncio.gather(
+        *(get(web, owner, path) for path in [*paths, f"/orders/{uuid4()}/"])
+    )
+    again = await asyncio.gather(*(get(web, owner, path) for path in paths))
+
+    assert [answer.json() for answer in found] == placed
+    assert [answer.json() for answer in again] == placed
+    assert {answer.headers["x-cache"] for answer in again} == {"hit"}
+    assert missing.status_code == 404
+
+
 async def test_a_burst_of_readers_costs_few_loads(
     web: httpx.AsyncClient, owner: Account, web_engine: AsyncEngine
 ) -> None:
