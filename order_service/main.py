@@ -22,7 +22,6 @@ from order_service.accounts.passwords import Passwords
 from order_service.accounts.refresh import RefreshTokens
 from order_service.accounts.tokens import AccessTokens
 from order_service.api import docs, health, identity, middleware, orders, problem_pages, problems
-from order_service.api.answers import RawHeader
 from order_service.api.counting import counting, traced
 from order_service.api.lane import FastLane, Lane
 from order_service.api.limits import Limits, address_of, admit
@@ -65,25 +64,16 @@ LANES = {
 
 
 class OrderService(FastAPI):
-    """FastAPI, and before it the fast lane."""
+    """FastAPI, and what `connection.Connection` asks before it: the fast lane."""
 
     lane: FastLane
 
-    def shed(
-        self, method: str, path: str, host: str | None, headers: list[RawHeader]
-    ) -> bytes | None:
-        """For `connection.Connection`."""
-        return self.lane.shed(method, path, host, headers)
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        counted = counting(scope, send)
         if tracing.is_on() and scope["type"] == "http":
-            await traced(self._answer, scope, receive, send)
+            await traced(super().__call__, scope, receive, counted)
         else:
-            await self._answer(scope, receive, send)
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not await self.lane.takes(scope, receive, send):
-            await super().__call__(scope, receive, counting(scope, send))
+            await super().__call__(scope, receive, counted)
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:

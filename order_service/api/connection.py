@@ -5,7 +5,7 @@ uvicorn takes a request's head of any size, for as long as a client likes to sen
 answer that nobody fetches for ever; and answers what it cannot read in words of its own, in the
 midst of an earlier answer. Here a head has its limits and its deadline, an answer that is not
 fetched is dropped, and every refusal is a problem document. What a body may cost is the
-application's business (`middleware.Framing`, `lane`).
+application's business (`middleware.Framing`); of what the fast lane takes it is ours.
 
 An application that has too much to do sheds requests here, before anything is made of them: or what
 it says no to would cost it a good part of what it could do. Then the connection is not listened to
@@ -16,23 +16,55 @@ import asyncio
 import resource
 import socket
 import struct
-from collections.abc import Callable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from order_service import settings as constants
 from order_service.api import counting, middleware
-from order_service.api.answers import RawHeader
+from order_service.api.lane import Begun, FastLane
 from order_service.api.problems import Problem
 from order_service.api.work import overloaded
 
 # Seconds that a client may take for something, and a number that tells it from the next such thing.
 _Awaited = tuple[float, int]
-# What an application says at once when it has too much to do, by method, path, host of the client
-# and headers alone.
-Shed = Callable[[str, str, str | None, list[RawHeader]], bytes | None]
 _RESET = struct.pack("ii", 1, 0)  # linger, for no second
+
+
+class _Nobody:
+    """Who waits for news of a request that the lane has taken."""
+
+    def set(self) -> None:
+        pass
+
+
+class _Taken:
+    """A request that the lane has taken: as much of a `RequestResponseCycle` as uvicorn knows of
+    the one at work."""
+
+    message_event = _Nobody()
+
+    def __init__(self, lane: FastLane, begun: Begun, keep_alive: bool) -> None:
+        self.lane = lane
+        self.begun = begun
+        self.keep_alive = keep_alive
+        self.body = bytearray()
+        self.more_body = True
+        self.response_started = False
+        self.response_complete = False
+        self.disconnected = False
+
+    def hold(self, piece: bytes) -> None:
+        """Raises Problem 503."""
+        self.body += piece
+        self.lane.work.hold(len(piece))
+
+    def let_go(self) -> None:
+        self.lane.work.body_bytes -= len(self.body)
 
 
 class Connection(HttpToolsProtocol):
@@ -50,8 +82,9 @@ class Connection(HttpToolsProtocol):
         self._awaited_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._pause: asyncio.TimerHandle | None = None
-        self._at_work: RequestResponseCycle | None = None
-        self._shed: Shed | None = getattr(self.app, "shed", None)
+        self._at_work: RequestResponseCycle | _Taken | None = None
+        self._lane: FastLane | None = getattr(self.app, "lane", None)
+        self._arriving: _Taken | None = None  # its body has yet to come, or more of it
 
     # --- what the server calls --------------------------------------------------------------------
 
@@ -70,6 +103,7 @@ class Connection(HttpToolsProtocol):
         for timer in (self._timer, self._pause):
             if timer is not None:
                 timer.cancel()
+        self._nothing_arrives()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -99,12 +133,42 @@ class Connection(HttpToolsProtocol):
             raise ValueError(self._problem.detail)  # ends the parser, which ends in what is next
         shed = self._shed_answer()
         if shed is None:
-            super().on_headers_complete()
+            taken = self._taken()
+            if taken is None:
+                super().on_headers_complete()
+            else:
+                self._take(taken)
         else:
             self.transport.write(shed)
             self.on_response_complete()
             self.flow.pause_reading()
             self._pause = self.loop.call_later(constants.SHED_PAUSE_S, self.flow.resume_reading)
+
+    def on_body(self, body: bytes) -> None:
+        if self._arriving is None:
+            super().on_body(body)
+            return
+        try:
+            self._arriving.hold(body)
+        except Problem as problem:
+            self._refuse(problem)
+
+    def on_message_complete(self) -> None:
+        taken = self._arriving
+        super().on_message_complete()
+        if taken is not None:
+            self._nothing_arrives()
+            self._answer_in_lane(taken)
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, but for its timer, of which each request would make and end one: `_look`
+        closes connections that are idle."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(self._problem or _unreadable())
@@ -125,17 +189,66 @@ class Connection(HttpToolsProtocol):
     def _shed_answer(self) -> bytes | None:
         """None: the application is to see the request. It does see the first one of a connection,
         behind which there is nobody yet who would take a body."""
-        if self._shed is None or self.cycle is None or not self.cycle.response_complete:
+        if self._lane is None or self.cycle is None or not self.cycle.response_complete:
             return None
         if self.expect_100_continue:  # and would now be sent, or not: nobody could tell
             return None
         path = self.url.partition(b"?")[0].decode("latin-1")
         host = self.client[0] if self.client else None
-        return self._shed(self.parser.get_method().decode(), path, host, self.headers)
+        return self._lane.shed(self.parser.get_method().decode(), path, host, self.headers)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._at_work = cycle
         super()._start_asgi_task(cycle, app)
+
+    # --- the fast lane ----------------------------------------------------------------------------
+
+    def _taken(self) -> _Taken | None:
+        """The request, if the lane takes it. None where it is left to the application, as is what
+        comes before the answer to the last one has been sent."""
+        lane, busy = self._lane, self.cycle is not None and not self.cycle.response_complete
+        if lane is None or busy or self.flow.write_paused or self.scheme != "http":
+            return None
+        if self.parser.get_http_version() != "1.1":
+            return None
+        host = self.client[0] if self.client else None
+        begun = lane.begin(self.parser.get_method().decode(), self.url, host, self.headers)
+        return None if begun is None else _Taken(lane, begun, self.parser.should_keep_alive())
+
+    def _take(self, taken: _Taken) -> None:
+        self.cycle = taken  # type: ignore[assignment]  # see there
+        if taken.begun.refusal is None and taken.begun.method != "GET":
+            self._arriving = taken
+        else:
+            self._answer_in_lane(taken)
+
+    def _nothing_arrives(self) -> None:
+        if self._arriving is not None:
+            self._arriving.let_go()
+            self._arriving = None
+
+    def _answer_in_lane(self, taken: _Taken) -> None:
+        self._at_work = taken
+        task = self.loop.create_task(self._answered_in_lane(taken))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    async def _answered_in_lane(self, taken: _Taken) -> None:
+        try:
+            status, rest = await taken.lane.answer(taken.begun, bytes(taken.body))
+        except BaseException:  # nobody may wait for an answer that does not come
+            self.transport.abort()
+            raise
+        if taken.disconnected:
+            return
+        taken.response_started = taken.response_complete = True
+        lines = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
+        if not taken.keep_alive:
+            lines.append(b"connection: close\r\n")
+        self.transport.write(b"".join((STATUS_LINE[status], *lines, rest)))
+        if not taken.keep_alive:
+            self.transport.close()
+        self.on_response_complete()
 
     # --- what is done about it --------------------------------------------------------------------
 
@@ -143,6 +256,7 @@ class Connection(HttpToolsProtocol):
         """Nothing more is read, and this is the last answer; unless an earlier request is at work:
         then its answer is, which nobody must take for another's."""
         self._deaf = True
+        self._nothing_arrives()
         cycle = self.cycle
         if cycle is None or (cycle.response_complete and not self._in_answered_body()):
             self._answer(problem)
@@ -192,6 +306,8 @@ class Connection(HttpToolsProtocol):
             return constants.ANSWER_TAKE_TIMEOUT_S, unsent
         if self.cycle is None or self.cycle.response_complete:
             return constants.HEAD_RECEIVE_TIMEOUT_S, -self._messages
+        if self._arriving is not None:
+            return constants.BODY_RECEIVE_TIMEOUT_S, -self._messages
         return None
 
     def _give_up(self) -> None:
@@ -203,6 +319,8 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
         elif self._in_head:
             self._refuse(_head_too_slow())
+        elif self._arriving is not None:
+            self._refuse(middleware.too_slow())
         else:
             self.transport.close()
 

@@ -6,6 +6,7 @@ no route gave have names in brackets. A request whose client went away is not an
 counted.
 """
 
+from contextlib import AbstractContextManager
 from time import perf_counter
 from typing import Any
 
@@ -28,7 +29,10 @@ def counting(scope: Scope, send: Send) -> Send:
         if message["type"] == "http.response.start":
             route: Any = scope.get("route")
             template = NO_ROUTE if route is None else route.path
-            answered(scope, template, message["status"], perf_counter() - began)
+            answered(scope["method"], template, message["status"], began)
+            if tracing.is_on():
+                span = scope["state"]["span"]
+                tracing.answered(span, scope["method"], template, message["status"])
             problem: Problem | None = scope.get("state", {}).get("problem")
             if problem is not None:
                 HTTP_PROBLEMS.count(scope["method"], template, problem.name)
@@ -37,20 +41,23 @@ def counting(scope: Scope, send: Send) -> Send:
     return send_and_count
 
 
-def answered(scope: Scope, route: str, status: int, seconds: float) -> None:
-    HTTP_SECONDS.observe(seconds, scope["method"], route, status)
-    if tracing.is_on():
-        tracing.answered(scope["state"]["span"], scope["method"], route, status)
+def answered(method: str, route: str, status: int, began: float) -> None:
+    """`began`: by `perf_counter`."""
+    HTTP_SECONDS.observe(perf_counter() - began, method, route, status)
 
 
 async def traced(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     """What `app` answers is a span, of the client's trace if it has one."""
     headers = dict(scope["headers"])
     parent = tracing.traceparent_of(headers.get(b"traceparent", b"").decode("latin-1"))
-    method: str = scope["method"]
-    with tracing.span(method, "SERVER", parent, http__request__method=method) as begun:
+    with request_span(scope["method"], parent) as begun:
         scope.setdefault("state", {})["span"] = begun
         await app(scope, receive, send)
+
+
+def request_span(method: str, parent: str | None) -> AbstractContextManager[Any]:
+    """The block is the answering of a request, in a trace."""
+    return tracing.span(method, "SERVER", parent, http__request__method=method)
 
 
 def refused(method: str, route: str, problem: Problem) -> None:

@@ -1,51 +1,57 @@
-"""The fast lane: ordinary requests on the busiest routes, answered without FastAPI's machinery. May
-import middleware, identity, limits, work, problems.
+"""The fast lane: ordinary requests on the busiest routes, answered without FastAPI's machinery, and
+without ASGI's. May import middleware, identity, limits, work, problems.
 
 Routing, dependencies and layers of middleware took four fifths of the time that FastAPI spent on
-such a request: a cached order came to 0.13 of a bare FastAPI route's rate, and comes to 1.12 of it
-here (`bench get-hit`). So the application asks here first. A request that is ordinary in every
-respect is counted, authenticated and answered by the same functions as FastAPI's route for it, in
-the same order, with the same headers. Whatever is not (a query string, a preference, a header given
-twice, another media type) goes to FastAPI, which also documents the routes. The decision is made on
-the request's head alone, before anything is counted or read; tests/integration/test_lane.py holds
-both ways against each other.
+such a request, and of what was left when the lane stood behind ASGI, uvicorn's scope, messages and
+two writes an answer took a quarter. So a connection asks here as soon as it has read a head. A
+request that is ordinary in every respect is counted, authenticated and answered by the same
+functions as FastAPI's route for it, in the same order, with the same headers. Whatever is not (a
+query string, a preference, a header given twice, another media type, one request behind another)
+goes to FastAPI, which also documents the routes. The decision is made on the request's head alone,
+before anything is counted or read; tests/integration/test_lane.py holds both ways against each
+other.
 """
 
-import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import UUID
 
 from fastapi import FastAPI
-from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
 
+from order_service import logs
 from order_service import settings as constants
+from order_service.accounts.tokens import AccessTokens
 from order_service.api import counting, middleware, problems
 from order_service.api.answers import RawHeader, Reply
 from order_service.api.identity import Caller, authenticated, told
 from order_service.api.limits import UNLIMITED_PATHS, Limits, Quota, group_of, limited
 from order_service.api.work import Work, overloaded
+from order_service.telemetry import tracing
 from order_service.telemetry.metrics import HTTP_PROBLEMS
 
 logger = logging.getLogger(__name__)
 
 # Headers of which the lane knows nothing although they may change the answer.
-_UNUSUAL = frozenset((b"consistency-token", b"content-encoding", b"prefer", b"transfer-encoding"))
-_ORDER = re.compile(
-    "/orders/([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{12})/"
+_UNUSUAL = frozenset(
+    (
+        *(b"consistency-token", b"content-encoding", b"expect", b"prefer"),
+        *(b"transfer-encoding", b"upgrade"),
+    )
 )
-_ORDERS = "/orders/"
+_ORDER = re.compile(
+    b"/orders/([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{12})/"
+)
+_ORDERS = b"/orders/"
 _LENGTH = re.compile(b"[1-9][0-9]{0,9}")
 _BEARER = b"Bearer "
 # What differs from one shed answer to the next; the id as long as they all are.
 _ID, _STATE = b"0123456789abcdef" * 2, b"{state}"
 _OVERLOADED = overloaded("Too many requests are at work here: try again.")
-_VARY_ORIGIN: RawHeader = (b"vary", b"Origin")
+_VARY_ORIGIN = "vary: Origin\r\n"
 
 
 @dataclass(slots=True)
@@ -77,12 +83,20 @@ class Lane(NamedTuple):
     answering: Answering
 
 
-class _Ordinary(NamedTuple):
-    """What the head of an ordinary request says."""
+@dataclass(slots=True)
+class Begun:
+    """An ordinary request whose head has been read. `refusal`: what it met with before its body is
+    of interest; else its `caller` is known."""
 
     lane: Lane
+    method: str
     order_id: UUID | None
     headers: dict[bytes, bytes]
+    request_id: str
+    began: float
+    quotas: list[Quota]
+    caller: Caller | None = None
+    refusal: Exception | None = None
 
 
 class FastLane:
@@ -98,43 +112,139 @@ class FastLane:
         allowed_origins: tuple[str, ...],
     ) -> None:
         self._app = app
-        self._work: Work = app.state.work
+        self.work: Work = app.state.work
+        self._limits: Limits = app.state.limits
+        self._tokens: AccessTokens = app.state.access_tokens
         self._lanes = lanes
         self._origins = {origin.encode() for origin in allowed_origins}
         # By quota and origin: a handful of the one, and those of the settings of the other.
         self._shed_answers: dict[tuple[str, bytes | None], bytes] = {}
-        self._exposed = ", ".join(middleware.CORS_EXPOSED_HEADERS).encode()
+        self._exposed = ", ".join(middleware.CORS_EXPOSED_HEADERS)
 
-    async def takes(self, scope: Scope, receive: Receive, send: Send) -> bool:
-        """Whether the request was ordinary, and has been answered."""
-        ordinary = self._ordinary(scope) if scope["type"] == "http" else None
-        if ordinary is None:
-            return False
+    # --- a head -----------------------------------------------------------------------------------
+
+    def begin(
+        self, method: str, url: bytes, host: str | None, fields: Sequence[RawHeader]
+    ) -> Begun | None:
+        """What is ordinary, counted and with its caller; None for all else, of which nothing has
+        been counted. `host`: the client's; `fields`: names in lower case."""
+        order = _ORDER.fullmatch(url)
+        lane = self._lanes.get((method, order is not None))
+        if lane is None or (order is None and url != _ORDERS):
+            return None
+        headers = dict(fields)
+        if len(headers) != len(fields) or not self._is_ordinary(method, headers):
+            return None
         began = perf_counter()
-        state = middleware.begin(scope, ordinary.headers.get(b"traceparent"))
+        order_id = UUID(int=int(b"".join(order.groups()), 16)) if order else None
+        request_id = middleware.request_id_of(headers.get(b"x-request-id"))
+        begun = Begun(lane, method, order_id, headers, request_id, began, [])
         try:
-            reply = await self._reply(scope, state, receive, ordinary)
-        except ClientDisconnect:
-            logger.info("client went away")
-            return True
-        headers = reply.raw_headers()
-        headers += middleware.edge_headers(scope, state)
-        headers += self._cors(ordinary.headers.get(b"origin"))
-        counting.answered(scope, ordinary.lane.route, reply.status, perf_counter() - began)
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body})
-        return True
+            self._admit(begun, host)
+        except Exception as error:  # answered as soon as it can be said in the request's own name
+            begun.refusal = error
+        return begun
+
+    def _is_ordinary(self, method: str, headers: Mapping[bytes, bytes]) -> bool:
+        return (
+            b"host" in headers
+            and headers.get(b"authorization", b"").startswith(_BEARER)
+            and _UNUSUAL.isdisjoint(headers)
+            and (b"origin" not in headers or headers[b"origin"] in self._origins)
+            and (_is_whole_json(headers) if method != "GET" else b"content-length" not in headers)
+        )
+
+    def _admit(self, begun: Begun, host: str | None) -> None:
+        """Raises Problem 401, 429, 503."""
+        group = begun.lane.group
+        self._limits.count(begun.quotas, f"{group}-address", limited(host))
+        self.work.of(group).check()
+        token = begun.headers[b"authorization"][len(_BEARER) :].decode("latin-1").strip()
+        begun.caller = authenticated(self._tokens, token)
+        self._limits.count(begun.quotas, f"{group}-user", str(begun.caller.user_id))
+
+    # --- an answer --------------------------------------------------------------------------------
+
+    async def answer(self, begun: Begun, body: bytes) -> tuple[int, bytes]:
+        """The status, and all that follows its line. To be run in a task of its own, which is from
+        then on about this request. Never raises."""
+        logs.REQUEST_ID.set(begun.request_id)
+        if begun.caller is not None:
+            logs.USER_ID.set(begun.caller.user_id)
+        field = begun.headers.get(b"traceparent")
+        traceparent = tracing.traceparent_of(field.decode("latin-1")) if field else None
+        if tracing.is_on():
+            reply = await self._traced(begun, body, traceparent)
+        else:
+            logs.TRACEPARENT.set(traceparent)
+            reply = await self._reply(begun, body)
+        counting.answered(begun.method, begun.lane.route, reply.status, begun.began)
+        return reply.status, self._written(begun, reply)
+
+    async def _traced(self, begun: Begun, body: bytes, parent: str | None) -> Reply:
+        with counting.request_span(begun.method, parent) as span:
+            reply = await self._reply(begun, body)
+            tracing.answered(span, begun.method, begun.lane.route, reply.status)
+            return reply
+
+    async def _reply(self, begun: Begun, body: bytes) -> Reply:
+        lane, caller = begun.lane, begun.caller
+        try:
+            if begun.refusal is not None:
+                raise begun.refusal
+            assert caller is not None, "who is not refused is known"
+            asked = Asked(self._app, begun.request_id, caller, begun.order_id, begun.headers, body)
+            return await self._at_work(lane, asked)
+        except Exception as error:
+            problem = problems.of_exception(told(caller, error) if caller else error)
+            if problem is None:
+                logger.exception("unhandled")
+                problem = problems.internal_error()
+            HTTP_PROBLEMS.count(begun.method, lane.route, problem.name)
+            return problems.reply(problem, begun.request_id)
+
+    async def _at_work(self, lane: Lane, asked: Asked) -> Reply:
+        in_work = self.work.of(lane.group)
+        in_work.enter()
+        try:
+            return await lane.answering(asked)
+        finally:
+            in_work.leave()
+
+    def _written(self, begun: Begun, reply: Reply) -> bytes:
+        """As `Edge` and the CORS middleware would send it, in one piece: header by header through
+        uvicorn it took 9 us more, and a second write to the socket."""
+        quotas = begun.quotas
+        head = (
+            reply.lines()
+            + middleware.safe_lines(begun.request_id)
+            + f"ratelimit-policy: {', '.join([quota.policy for quota in quotas])}\r\n"
+            f"ratelimit: {', '.join([quota.state for quota in quotas])}\r\n"
+            + self._cors(begun.headers.get(b"origin"))
+            + "\r\n"
+        )
+        return head.encode("latin-1") + reply.body
+
+    def _cors(self, origin: bytes | None) -> str:
+        if origin is None:
+            return _VARY_ORIGIN
+        return (
+            f"access-control-allow-origin: {origin.decode('latin-1')}\r\n"
+            f"access-control-expose-headers: {self._exposed}\r\n{_VARY_ORIGIN}"
+        )
+
+    # --- no answer --------------------------------------------------------------------------------
 
     def shed(
-        self, method: str, path: str, host: str | None, headers: Iterable[RawHeader]
+        self, method: str, path: str, host: str | None, fields: Iterable[RawHeader]
     ) -> bytes | None:
         """The whole answer where there is no room for such a request, known without anything of
         it but its head; None where there is room. `host`: the client's."""
-        if path in UNLIMITED_PATHS or self._work.has_room(group_of(method, path)):
+        if path in UNLIMITED_PATHS or self.work.has_room(group_of(method, path)):
             return None
-        origin = next((value for name, value in headers if name == b"origin"), None)
+        origin = next((value for name, value in fields if name == b"origin"), None)
         allowed = origin if origin in self._origins else None
-        quota = self._app.state.limits.peek(method, path, host)
+        quota = self._limits.peek(method, path, host)
         found = self._shed_answers.get((quota.name, allowed))
         if found is None:
             found = self._shed_answers[quota.name, allowed] = self._shed_answer(quota, allowed)
@@ -144,83 +254,8 @@ class FastLane:
 
     def _shed_answer(self, quota: Quota, origin: bytes | None) -> bytes:
         """All but what differs: made anew it would cost as much as the rest of a refusal."""
-        headers = [(b"ratelimit-policy", quota.policy.encode()), (b"ratelimit", _STATE)]
-        return middleware.whole_answer(_OVERLOADED, headers + self._cors(origin), _ID.decode())
-
-    def _ordinary(self, scope: Scope) -> _Ordinary | None:
-        path, method = scope["path"], scope["method"]
-        order = _ORDER.fullmatch(path)
-        lane = self._lanes.get((method, order is not None))
-        if lane is None or (order is None and path != _ORDERS) or scope["query_string"]:
-            return None
-        headers: dict[bytes, bytes] = {}
-        for name, value in scope["headers"]:
-            if name in headers or name in _UNUSUAL:
-                return None
-            headers[name] = value
-        if not self._is_ordinary(method, headers):
-            return None
-        return _Ordinary(
-            lane, UUID(int=int("".join(order.groups()), 16)) if order else None, headers
-        )
-
-    def _is_ordinary(self, method: str, headers: Mapping[bytes, bytes]) -> bool:
-        return (
-            b"host" in headers
-            and headers.get(b"authorization", b"").startswith(_BEARER)
-            and (b"origin" not in headers or headers[b"origin"] in self._origins)
-            and (_is_whole_json(headers) if method != "GET" else b"content-length" not in headers)
-        )
-
-    async def _reply(
-        self, scope: Scope, state: dict[str, Any], receive: Receive, ordinary: _Ordinary
-    ) -> Reply:
-        caller = None
-        lane, order_id, headers = ordinary
-        try:
-            caller = self._admitted(scope, state, lane.group, headers[b"authorization"])
-            body = b"" if scope["method"] == "GET" else await _body(receive, self._work)
-            asked = Asked(self._app, state["request_id"], caller, order_id, headers, body)
-            return await self._at_work(lane, asked)
-        except ClientDisconnect:
-            raise
-        except Exception as error:
-            problem = problems.of_exception(told(caller, error) if caller else error)
-            if problem is None:
-                logger.exception("unhandled")
-                problem = problems.internal_error()
-            HTTP_PROBLEMS.count(scope["method"], lane.route, problem.name)
-            return problems.reply(problem, state["request_id"])
-
-    async def _at_work(self, lane: Lane, asked: Asked) -> Reply:
-        in_work = self._work.of(lane.group)
-        in_work.enter()
-        try:
-            return await lane.answering(asked)
-        finally:
-            in_work.leave()
-
-    def _admitted(
-        self, scope: Scope, state: dict[str, Any], group: str, authorization: bytes
-    ) -> Caller:
-        """Raises Problem 401, 429, 503."""
-        limits: Limits = self._app.state.limits
-        client = scope["client"]
-        limits.count(state["quotas"], f"{group}-address", limited(client[0] if client else None))
-        self._work.of(group).check()
-        token = authorization[len(_BEARER) :].decode("latin-1").strip()
-        caller = authenticated(self._app.state.access_tokens, token)
-        limits.count(state["quotas"], f"{group}-user", str(caller.user_id))
-        return caller
-
-    def _cors(self, origin: bytes | None) -> list[RawHeader]:
-        if origin is None:
-            return [_VARY_ORIGIN]
-        return [
-            (b"access-control-allow-origin", origin),
-            (b"access-control-expose-headers", self._exposed),
-            _VARY_ORIGIN,
-        ]
+        lines = f"ratelimit-policy: {quota.policy}\r\nratelimit: {_STATE.decode()}\r\n"
+        return middleware.whole_answer(_OVERLOADED, lines + self._cors(origin), _ID.decode())
 
 
 def _is_whole_json(headers: Mapping[bytes, bytes]) -> bool:
@@ -231,25 +266,3 @@ def _is_whole_json(headers: Mapping[bytes, bytes]) -> bool:
         and _LENGTH.fullmatch(length) is not None
         and int(length) <= constants.BODY_BYTES_MAX
     )
-
-
-async def _body(receive: Receive, work: Work) -> bytes:
-    """The server counts its bytes: they are as many as Content-Length says. Raises Problem 408,
-    503."""
-    chunks: list[bytes] = []
-    held = 0
-    try:
-        async with asyncio.timeout(constants.BODY_RECEIVE_TIMEOUT_S):
-            message = await receive()
-            while message["type"] == "http.request" and message.get("more_body", False):
-                chunks.append(message["body"])
-                held += len(message["body"])
-                work.hold(len(message["body"]))
-                message = await receive()
-    except TimeoutError:
-        raise middleware.too_slow() from None
-    finally:
-        work.body_bytes -= held
-    if message["type"] == "http.disconnect":
-        raise ClientDisconnect
-    return b"".join((*chunks, message["body"]))

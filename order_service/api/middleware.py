@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from secrets import token_hex
@@ -268,7 +268,7 @@ def begin(scope: Scope, traceparent: bytes | None) -> dict[str, Any]:
 
     `traceparent`: the client's, whose trace it belongs to where no span of ours does."""
     state: dict[str, Any] = scope.setdefault("state", {})
-    request_id = state["request_id"] = _request_id(scope)
+    request_id = state["request_id"] = request_id_of(_first(scope, b"x-request-id"))
     logs.REQUEST_ID.set(request_id)  # uvicorn runs each request in a task of its own
     if traceparent is not None and logs.TRACEPARENT.get() is None:
         logs.TRACEPARENT.set(traceparent_of(traceparent.decode("latin-1")))
@@ -276,8 +276,8 @@ def begin(scope: Scope, traceparent: bytes | None) -> dict[str, Any]:
     return state
 
 
-def _request_id(scope: Scope) -> str:
-    value = _first(scope, b"x-request-id")
+def request_id_of(value: bytes | None) -> str:
+    """The client's, if it may be one; else a new one."""
     return value.decode() if value and _REQUEST_ID.fullmatch(value) else new_request_id()
 
 
@@ -300,18 +300,21 @@ def safe_headers(request_id: str, policy: bytes = CONTENT_SECURITY_POLICY) -> tu
     )
 
 
-def whole_answer(
-    problem: Problem, headers: Iterable[RawHeader] = (), request_id: str | None = None
-) -> bytes:
-    """What is on the wire, for a request that no application has seen."""
+def safe_lines(request_id: str) -> str:
+    """`safe_headers` as they are on the wire."""
+    return f"x-request-id: {request_id}\r\n{_SAFE_LINES}"
+
+
+_SAFE_LINES = "".join(f"{k.decode()}: {v.decode()}\r\n" for k, v in safe_headers("")[1:])
+
+
+def whole_answer(problem: Problem, lines: str = "", request_id: str | None = None) -> bytes:
+    """What is on the wire, for a request that no application has seen. `lines`: more headers."""
     request_id = request_id or new_request_id()
     reply = problems.reply(problem, request_id)
-    lines = [
-        b"%b: %b\r\n" % header
-        for header in (*reply.raw_headers(), *safe_headers(request_id), *headers)
-    ]
     status_line = f"HTTP/1.1 {reply.status} {HTTPStatus(reply.status).phrase}\r\n"
-    return b"".join((status_line.encode(), *lines, b"\r\n", reply.body))
+    head = f"{status_line}{reply.lines()}{safe_lines(request_id)}{lines}\r\n"
+    return head.encode("latin-1") + reply.body
 
 
 def edge_headers(scope: Scope, state: Mapping[str, Any]) -> list[RawHeader]:

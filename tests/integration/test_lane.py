@@ -1,5 +1,7 @@
 """The fast lane: what it takes, and that it answers as FastAPI's routes do."""
 
+import asyncio
+import json
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -11,13 +13,14 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
-from starlette.types import Message
 
+from order_service.api.lane import Begun
 from order_service.main import OrderService, create_app
 from order_service.settings import Settings
 from tests.accounts import Account, new_account
 from tests.conftest import serving
 from tests.queries import change, place
+from tests.raw_http import wire
 
 # The lane knows nothing of preferences, so a request that has one goes to FastAPI.
 UNUSUAL = {"Prefer": "respond-async"}
@@ -70,15 +73,15 @@ def _without_volatile(value: Any) -> Any:
 async def ways(settings: Settings, redis: Redis, web_engine: AsyncEngine) -> AsyncIterator[Ways]:
     app = create_app(settings.model_copy(update={"RATE_LIMIT": "1000000/minute"}))
     taken: list[str] = []
-    takes = app.lane.takes
+    begin = app.lane.begin
 
-    async def noted(scope: Any, receive: Any, send: Any) -> bool:
-        found = await takes(scope, receive, send)
-        if found:
-            taken.append(scope["path"])
+    def noted(method: str, url: bytes, *head: Any) -> Begun | None:
+        found = begin(method, url, *head)
+        if found is not None:
+            taken.append(url.decode())
         return found
 
-    app.lane.takes = noted  # type: ignore[method-assign]  # listens, and changes nothing
+    app.lane.begin = noted  # type: ignore[method-assign]  # listens, and changes nothing
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(serving(app))
         people = [await new_account(client, web_engine) for _ in range(2)]
@@ -230,6 +233,8 @@ async def test_the_lane_answers_as_fastapi_s_routes_do(ways: Ways) -> None:
         ("GET", "/orders/{}", ()),
         ("GET", "/orders/", ()),
         ("GET", "/orders/A-1-8/", ()),
+        ("GET", "/orders/{}/?version=1", ()),
+        ("GET", "/%6frders/{}/", ()),
         ("HEAD", "/orders/{}/", ()),
         ("DELETE", "/orders/{}/", ()),
         ("GET", "/orders/{}/", ((b"host", b"twice"),)),
@@ -238,6 +243,7 @@ async def test_the_lane_answers_as_fastapi_s_routes_do(ways: Ways) -> None:
         ("GET", "/orders/{}/", ((b"consistency-token", b"A" * 36),)),
         ("GET", "/orders/{}/", ((b"origin", b"https://elsewhere.example"),)),
         ("GET", "/orders/{}/", ((b"content-length", b"2"),)),
+        ("GET", "/orders/{}/", ((b"upgrade", b"h2c"),)),
         ("POST", "/orders/", ()),
         ("POST", "/orders/", ((b"content-type", b"application/json"),)),
         ("POST", "/orders/", ((b"content-type", b"text/plain"), (b"content-length", b"2"))),
@@ -253,28 +259,15 @@ async def test_the_lane_answers_as_fastapi_s_routes_do(ways: Ways) -> None:
         ),
     ],
 )
-async def test_what_is_not_ordinary_is_left_to_fastapi_untouched(
+def test_what_is_not_ordinary_is_left_to_fastapi_uncounted(
     method: str, path: str, headers: tuple[tuple[bytes, bytes], ...]
 ) -> None:
     app = create_app(Settings())  # type: ignore[call-arg]
     known = ((b"host", b"shop.example"), (b"authorization", b"Bearer a.b.c"))
-    scope = {
-        "type": "http",
-        "method": method,
-        "path": path.format(uuid4()),
-        "query_string": b"",
-        "headers": [*known, *headers],
-    }
-    before = dict(scope)
+    url = path.format(uuid4()).encode()
 
-    async def receive() -> Message:
-        raise AssertionError("nothing of the body is read")
-
-    async def send(_: Message) -> None:
-        raise AssertionError("nothing is answered")
-
-    assert not await app.lane.takes(scope, receive, send)
-    assert scope == before
+    assert app.lane.begin(method, url, "127.0.0.1", [*known, *headers]) is None
+    assert app.state.limits.windows.counted.total == 0
 
 
 async def test_a_limit_that_is_reached_in_the_lane_is_reached_beside_it(
@@ -295,3 +288,75 @@ async def test_a_limit_that_is_reached_in_the_lane_is_reached_beside_it(
     assert refused.status_code == 429
     assert refused.json()["violated-policies"] == ["orders-read-address"]
     assert int(refused.headers["retry-after"]) >= 1
+
+
+# --- on the wire ----------------------------------------------------------------------------------
+
+
+def _request(ways: Ways, method: str, path: str, body: bytes = b"", more: str = "") -> bytes:
+    fields = {"Host": "x", **ways.owner.headers}
+    if body:
+        fields |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"{method} {path} HTTP/1.1\r\n{lines}{more}\r\n".encode() + body
+
+
+async def test_requests_behind_one_another_are_answered_in_their_order(ways: Ways) -> None:
+    paths = [await _placed(ways) for _ in range(4)]
+    async with wire(ways.client) as wired:
+        wired.send(b"".join(_request(ways, "GET", path) for path in paths))
+        bodies = [json.loads((await wired.answer()).body) for _ in paths]
+
+    assert [f"/orders/{body['id']}/" for body in bodies] == paths
+    assert ways.taken == paths[:1]
+
+
+async def test_a_body_may_come_in_pieces_and_the_connection_goes_on(ways: Ways) -> None:
+    whole = _request(ways, "POST", "/orders/", json.dumps(LINES).encode())
+    async with wire(ways.client) as wired:
+        statuses = []
+        for _ in range(2):
+            for at in range(0, len(whole), 40):
+                wired.send(whole[at : at + 40])
+                await wired.writer.drain()
+                await asyncio.sleep(0)
+            statuses.append((await wired.answer()).status)
+
+    assert statuses == [201, 201]
+    assert ways.taken == ["/orders/", "/orders/"]
+    assert ways.app.state.work.body_bytes == 0
+
+
+async def test_who_asks_for_it_has_the_connection_closed(ways: Ways) -> None:
+    path = await _placed(ways)
+    async with wire(ways.client) as wired:
+        wired.send(_request(ways, "GET", path, more="Connection: close\r\n"))
+        answer = await wired.answer()
+        assert await wired.rest() == b""
+
+    assert (answer.status, answer.headers["connection"]) == (200, "close")
+    assert "date" in answer.headers
+    assert ways.taken == [path]
+
+
+async def test_what_is_refused_is_told_before_the_body_comes(ways: Ways) -> None:
+    stranger = _request(ways, "POST", "/orders/", b"{}").replace(b"Bearer ", b"Bearer x")
+    async with wire(ways.client) as wired:
+        wired.send(stranger.removesuffix(b"{}"))
+        refused = await wired.answer()
+        wired.send(b"{}" + _request(ways, "POST", "/orders/", json.dumps(LINES).encode()))
+        placed = await wired.answer()
+
+    assert (refused.status, placed.status) == (401, 201)
+
+
+async def test_who_goes_away_in_the_midst_of_a_body_leaves_nothing_held(ways: Ways) -> None:
+    async with wire(ways.client) as wired:
+        wired.send(_request(ways, "POST", "/orders/", b"{" * 1_000).removesuffix(b"{"))
+        async with asyncio.timeout(10):
+            while ways.app.state.work.body_bytes != 999:
+                await asyncio.sleep(0.005)
+
+    async with asyncio.timeout(10):
+        while ways.app.state.work.body_bytes:
+            await asyncio.sleep(0.005)
