@@ -161,7 +161,7 @@ class FastLane:
         self.work.of(group).check()
         token = begun.headers[b"authorization"][len(_BEARER) :].decode("latin-1").strip()
         begun.caller = authenticated(self._tokens, token)
-        self._limits.count(begun.quotas, f"{group}-user", str(begun.caller.user_id))
+        self._limits.count(begun.quotas, f"{group}-user", begun.caller.user_id.hex)
 
     # --- an answer --------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from importlib.resources import files
 from ipaddress import IPv6Address, ip_address
 from itertools import islice
 from math import ceil
-from typing import cast
+from typing import NamedTuple, cast
 from uuid import UUID
 
 import limits as limits_package
@@ -157,8 +157,7 @@ class SharedWindows(Storage):
                 window.others = max(0, total - window.told)
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(NamedTuple):
     """What a response says about one limit. `window_s`, `reset_s` in seconds."""
 
     name: str
@@ -214,7 +213,10 @@ class Limits:
         item = self._item(name)
         admitted = self._limiter.hit(item, name, key)
         # Not asked by `get_window_stats`, which would look it all up again.
-        quota = self._quota(item, name, item.amount - self.windows.counted.total)
+        window = self.windows.counted
+        left, length_s = max(0, item.amount - window.total), int(window.ends_at - window.begins_at)
+        reset_s = max(1, ceil(window.ends_at - self._now()))
+        quota = Quota(name, item.amount, length_s, left, reset_s)
         quotas.append(quota)
         if not admitted:
             raise quota_exceeded(name, quota.reset_s)
@@ -224,8 +226,10 @@ class Limits:
         counted."""
         name = f"{group_of(method, path)}-address"
         item = self._item(name)
-        stats = self._limiter.get_window_stats(item, name, limited(host))
-        return self._quota(item, name, stats.remaining)
+        remaining = self._limiter.get_window_stats(item, name, limited(host)).remaining
+        window_s = item.get_expiry()
+        reset_s = ceil(window_s - self._now() % window_s)
+        return Quota(name, item.amount, window_s, max(0, remaining), reset_s)
 
     def _item(self, name: str) -> limits_package.RateLimitItem:
         return self._others.get(name, self._rate)
@@ -242,11 +246,6 @@ class Limits:
             except Exception:  # a mistake here must not end the sharing for good
                 logger.exception("sharing the rate limits failed")
                 await asyncio.sleep(constants.REDIS_BREAKER_S)
-
-    def _quota(self, item: limits_package.RateLimitItem, name: str, remaining: int) -> Quota:
-        window_s = item.get_expiry()
-        reset_s = ceil(window_s - self._now() % window_s)
-        return Quota(name, item.amount, window_s, max(0, remaining), reset_s)
 
 
 def _remembering(rate: limits_package.RateLimitItem) -> limits_package.RateLimitItem:
@@ -334,7 +333,7 @@ def admitted(endpoint: Endpoint) -> Endpoint:
 
 
 def admit_user(connection: HTTPConnection, user_id: UUID) -> None:
-    limits_of(connection).hit(connection, "user", str(user_id))
+    limits_of(connection).hit(connection, "user", user_id.hex)
 
 
 def limits_of(connection: HTTPConnection) -> Limits:

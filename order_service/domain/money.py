@@ -48,14 +48,12 @@ def to_minor(amount: Decimal, currency: str) -> int:
     """Exact minor units of `amount`; `InvalidRequest` if it has more digits than the currency or is
     too large."""
     digits = exponent(currency)
-    scaled = amount.scaleb(digits, _EXACT)
-    minor = int(scaled)
     written = amount.as_tuple().exponent
-    if minor != scaled or not isinstance(written, int) or written < -digits:
+    if not isinstance(written, int) or written < -digits:
         raise InvalidRequest(
             "validation", f"An amount in {currency} has at most {digits} digits after the point."
         )
-    return within_bounds(minor)
+    return within_bounds(int(amount.scaleb(digits, _EXACT)))
 
 
 def within_bounds(minor: int) -> int:

@@ -48,10 +48,10 @@ def place(command: PlaceOrder) -> tuple[OrderEvent, ...]:
 def _total_to_place(command: PlaceOrder) -> int:
     assert 1 <= len(command.lines) <= LINES_MAX
     prices = [line.unit_price_minor for line in command.lines]
-    if all(price is None for price in prices):
+    if None in prices:
+        if any(price is not None for price in prices):
+            raise InvalidRequest("validation", "Give all items a price, or none of them.")
         return _agreed_total(command)
-    if any(price is None for price in prices):
-        raise InvalidRequest("validation", "Give all items a price, or none of them.")
     goods = sum((line.unit_price_minor or 0) * line.quantity for line in command.lines)
     total = _checked_total(goods + command.shipping_fee_minor - command.discount_minor)
     if command.total_price_minor not in (None, total):

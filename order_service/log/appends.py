@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from order_service import settings as limits
 from order_service.domain.events import OrderEvent
 from order_service.domain.state import Order
 from order_service.errors import InvalidRequest, RuleViolation
+from order_service.ids import uuid4
 from order_service.log import codec, reading
 from order_service.log.codec import Metadata, RecordedEvent
 from order_service.log.fold import FoldedOrder, fold_recorded
