@@ -8,7 +8,6 @@ no-op, a stale precondition, a preview) is decided on a freshly read stream: mem
 
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -16,6 +15,7 @@ from uuid import UUID
 from order_service import settings as limits
 from order_service.domain.commands import OrderCommand, PlaceOrder
 from order_service.domain.events import OrderEvent
+from order_service.domain.immutable import immutable
 from order_service.domain.order import decide
 from order_service.domain.refusals import violation
 from order_service.errors import (
@@ -61,7 +61,7 @@ class PreconditionRequired(OrderServiceError):
         )
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Precondition:
     """The versions that a client insists on.
 
@@ -90,7 +90,7 @@ class Precondition:
         return max((version for version in named if version < order.version), default=order.version)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Change:
     """A command on an order, and what has to hold before its rules are asked.
 
@@ -125,7 +125,7 @@ class Change:
             raise violation(order.order, "order-full", detail)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Creation:
     """An order to be placed. `command` raises what refuses it: only then is a repeat looked up."""
 
@@ -142,7 +142,7 @@ class Creation:
         return Append(self.order_id, None, events, self.metadata, claim, self.texts)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Answer:
     """`order` as of the command's last version; `replayed`: a repeat, nothing was appended."""
 
@@ -150,7 +150,7 @@ class Answer:
     replayed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Preview:
     """What a command would make of an order; nothing of it is stored."""
 

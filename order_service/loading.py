@@ -6,12 +6,12 @@ the appender puts the appends of all who load at the same time into one batch.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from uuid import UUID
 
 from order_service import settings as limits
 from order_service.domain.commands import OrderCommand, PlaceOrder
 from order_service.domain.events import OrderEvent
+from order_service.domain.immutable import immutable
 from order_service.domain.order import decide, evolve
 from order_service.errors import InvalidRequest, RuleViolation, VersionConflict
 from order_service.handle import answered_before
@@ -21,7 +21,7 @@ from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Step:
     """A command of a life. Its key and fingerprint prove that it was carried out before."""
 

@@ -1,11 +1,12 @@
 """Answers, as JSON. May import starlette and orjson."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from starlette.responses import Response
+
+from order_service.domain.immutable import immutable
 
 NO_STORE = {"Cache-Control": "no-store"}
 PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
@@ -14,7 +15,7 @@ PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
 RawHeader = tuple[bytes, bytes]
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Reply:
     """An answer's parts, for whoever sends it. `media_type`: of the body; None: there is none."""
 

@@ -1,7 +1,6 @@
 """Who is calling: from the access token, without a database query; and what only some callers are
 told. May import accounts.tokens, documented, errors, limits, problems."""
 
-from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
@@ -15,6 +14,7 @@ from order_service.accounts.tokens import AccessTokens, Role, TokenExpired, Toke
 from order_service.api.documented import raises
 from order_service.api.limits import admit_user
 from order_service.api.problems import Problem, answer, of_exception
+from order_service.domain.immutable import immutable
 from order_service.errors import OrderNotFound, UnreadableEvent
 
 # In the OpenAPI document this is what makes Swagger's Authorize ask for a password and fetch a
@@ -22,7 +22,7 @@ from order_service.errors import OrderNotFound, UnreadableEvent
 bearer = OAuth2PasswordBearer(tokenUrl="/token/", refreshUrl="/token/refresh/", auto_error=False)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Caller:
     user_id: UUID
     role: Role

@@ -6,7 +6,7 @@ units of the order's currency.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
@@ -23,13 +23,14 @@ from order_service.domain.events import (
     ReturnReason,
     ShipmentVoidReason,
 )
+from order_service.domain.immutable import immutable
 
 TargetStatus = Literal["PENDING", "PAID", "SHIPPED", "DELIVERED", "CANCELED"]
 
 # --- placing and editing --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class PlaceOrder:
     """Either every line has a price, or none has and `total_price_minor` is the agreed total."""
 
@@ -43,7 +44,7 @@ class PlaceOrder:
     address_ref: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class AddLine:
     sku: str
     name: str | None
@@ -52,23 +53,23 @@ class AddLine:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ChangeLineQuantity:
     line_id: int
     quantity: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class RemoveLine:
     line_id: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ChangeShippingAddress:
     address_ref: UUID
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class AddNote:
     note_id: UUID
     visibility: NoteVisibility
@@ -78,7 +79,7 @@ class AddNote:
 # --- payments -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class AuthorizePayment:
     """`amount_minor` None: whatever is due."""
 
@@ -89,7 +90,7 @@ class AuthorizePayment:
     expires_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class RecordPayment:
     """`amount_minor` None: whatever is due, or was authorized under the reference."""
 
@@ -100,7 +101,7 @@ class RecordPayment:
     provider_reference: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class CapturePayment:
     """`amount_minor` None: whatever is open of the authorization."""
 
@@ -109,13 +110,13 @@ class CapturePayment:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class VoidAuthorization:
     payment_id: UUID
     reason: AuthorizationVoidReason
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class RecordPaymentFailure:
     payment_id: UUID
     code: str
@@ -124,7 +125,7 @@ class RecordPaymentFailure:
 # --- shipments ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Ship:
     """`lines` None: everything outstanding. `allow_unpaid`: the shop ships before it is paid."""
 
@@ -136,7 +137,7 @@ class Ship:
     allow_unpaid: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class UpdateTracking:
     """None leaves what is known."""
 
@@ -145,14 +146,14 @@ class UpdateTracking:
     tracking_number: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class VoidShipment:
     shipment_id: UUID
     reason: ShipmentVoidReason
     text_ref: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ConfirmDelivery:
     """`shipment_id` None: every shipment on its way. `delivered_at` None: now."""
 
@@ -164,7 +165,7 @@ class ConfirmDelivery:
 # --- cancellations and refunds --------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class CancelUnits:
     line_id: int
     quantity: int
@@ -173,19 +174,19 @@ class CancelUnits:
     text_ref: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class CancelOrder:
     reason: CancelReason
     refund_id: UUID
     text_ref: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ExpireOrder:
     """Asked by a timer; by the time it is decided, somebody may have paid."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class RequestRefund:
     """`amount_minor` None: whatever can be given back."""
 
@@ -195,13 +196,13 @@ class RequestRefund:
     text_ref: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class SettleRefund:
     refund_id: UUID
     provider_reference: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class FailRefund:
     refund_id: UUID
     code: str
@@ -210,7 +211,7 @@ class FailRefund:
 # --- returns --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class RequestReturn:
     """`window`: how long after its delivery a unit may be sent back; None for staff, who may always
     take it."""
@@ -223,23 +224,23 @@ class RequestReturn:
     text_ref: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ApproveReturn:
     return_id: UUID
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class RejectReturn:
     return_id: UUID
     text_ref: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class CancelReturn:
     return_id: UUID
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ReceiveReturn:
     """`lines` None: everything approved and not yet here, sellable."""
 
@@ -251,7 +252,7 @@ class ReceiveReturn:
 # --- the shorthand --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ChangeStatus:
     """The shorthand of `PATCH /orders/{id}/`: the one command that leads from the present status to
     `to`.

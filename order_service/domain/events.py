@@ -6,10 +6,12 @@ Amounts are minor units of the order's currency.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import ClassVar, Literal
 from uuid import UUID
+
+from order_service.domain.immutable import immutable
 
 CancelReason = Literal[
     "CUSTOMER_REQUEST",
@@ -44,7 +46,7 @@ NoteVisibility = Literal["public", "internal"]
 ReturnCondition = Literal["SELLABLE", "DAMAGED"]
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class OrderLine:
     """`unit_price_minor` is None on every line of an order with an agreed total."""
 
@@ -56,13 +58,13 @@ class OrderLine:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class LineQuantity:
     line_id: int
     quantity: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ReceivedQuantity:
     line_id: int
     quantity: int
@@ -72,7 +74,7 @@ class ReceivedQuantity:
 # --- placing and editing --------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class OrderPlaced:
     SCHEMA_VERSION: ClassVar[int] = 1
     user_id: UUID
@@ -85,7 +87,7 @@ class OrderPlaced:
     address_ref: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class OrderLineAdded:
     """`total_minor`, here and below: the order's total after the event."""
 
@@ -94,7 +96,7 @@ class OrderLineAdded:
     total_minor: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class OrderLineQuantityChanged:
     SCHEMA_VERSION: ClassVar[int] = 1
     line_id: int
@@ -103,20 +105,20 @@ class OrderLineQuantityChanged:
     total_minor: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class OrderLineRemoved:
     SCHEMA_VERSION: ClassVar[int] = 1
     line_id: int
     total_minor: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ShippingAddressChanged:
     SCHEMA_VERSION: ClassVar[int] = 1
     address_ref: UUID
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class OrderNoteAdded:
     SCHEMA_VERSION: ClassVar[int] = 1
     note_id: UUID
@@ -127,7 +129,7 @@ class OrderNoteAdded:
 # --- payments -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class PaymentAuthorized:
     SCHEMA_VERSION: ClassVar[int] = 1
     payment_id: UUID
@@ -137,7 +139,7 @@ class PaymentAuthorized:
     expires_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class PaymentAuthorizationVoided:
     """What was still open of the authorization is given up."""
 
@@ -146,7 +148,7 @@ class PaymentAuthorizationVoided:
     reason: AuthorizationVoidReason
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class PaymentCaptured:
     """`payment_id`: a new payment, or the authorization of which this is a part."""
 
@@ -157,7 +159,7 @@ class PaymentCaptured:
     provider_reference: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class PaymentFailed:
     """`code`: the provider's, for machines."""
 
@@ -166,7 +168,7 @@ class PaymentFailed:
     code: str
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class OrderPaid:
     SCHEMA_VERSION: ClassVar[int] = 1
     total_minor: int
@@ -176,7 +178,7 @@ class OrderPaid:
 # --- shipments ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ShipmentDispatched:
     SCHEMA_VERSION: ClassVar[int] = 1
     shipment_id: UUID
@@ -186,7 +188,7 @@ class ShipmentDispatched:
     tracking_number: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ShipmentTrackingUpdated:
     SCHEMA_VERSION: ClassVar[int] = 1
     shipment_id: UUID
@@ -194,7 +196,7 @@ class ShipmentTrackingUpdated:
     tracking_number: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ShipmentVoided:
     """It never left, or will not arrive: its units are outstanding again."""
 
@@ -204,20 +206,20 @@ class ShipmentVoided:
     text_ref: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class OrderShipped:
     SCHEMA_VERSION: ClassVar[int] = 1
     shipment_id: UUID
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ShipmentDelivered:
     SCHEMA_VERSION: ClassVar[int] = 1
     shipment_id: UUID
     delivered_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class OrderDelivered:
     SCHEMA_VERSION: ClassVar[int] = 1
 
@@ -225,7 +227,7 @@ class OrderDelivered:
 # --- cancellations and refunds --------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class OrderUnitsCanceled:
     SCHEMA_VERSION: ClassVar[int] = 1
     line_id: int
@@ -235,7 +237,7 @@ class OrderUnitsCanceled:
     text_ref: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class OrderCanceled:
     SCHEMA_VERSION: ClassVar[int] = 1
     reason: CancelReason
@@ -243,7 +245,7 @@ class OrderCanceled:
     text_ref: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class RefundRequested:
     """`payment_id`: the payment to give back, where only one can be meant."""
 
@@ -256,7 +258,7 @@ class RefundRequested:
     text_ref: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class RefundCompleted:
     SCHEMA_VERSION: ClassVar[int] = 1
     refund_id: UUID
@@ -264,7 +266,7 @@ class RefundCompleted:
     provider_reference: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class RefundFailed:
     """`code`: the provider's, for machines."""
 
@@ -277,7 +279,7 @@ class RefundFailed:
 # --- returns --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ReturnRequested:
     SCHEMA_VERSION: ClassVar[int] = 1
     return_id: UUID
@@ -286,33 +288,33 @@ class ReturnRequested:
     text_ref: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ReturnApproved:
     SCHEMA_VERSION: ClassVar[int] = 1
     return_id: UUID
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ReturnRejected:
     SCHEMA_VERSION: ClassVar[int] = 1
     return_id: UUID
     text_ref: UUID | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ReturnCanceled:
     SCHEMA_VERSION: ClassVar[int] = 1
     return_id: UUID
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ReturnReceived:
     SCHEMA_VERSION: ClassVar[int] = 1
     return_id: UUID
     lines: tuple[ReceivedQuantity, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class OrderReturned:
     SCHEMA_VERSION: ClassVar[int] = 1
 

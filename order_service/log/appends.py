@@ -9,6 +9,7 @@ from uuid import UUID
 
 from order_service import settings as limits
 from order_service.domain.events import OrderEvent
+from order_service.domain.immutable import immutable
 from order_service.domain.state import Order
 from order_service.errors import InvalidRequest, RuleViolation
 from order_service.ids import uuid4
@@ -17,7 +18,7 @@ from order_service.log.codec import Metadata, RecordedEvent
 from order_service.log.fold import FoldedOrder, fold_recorded
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class OrderText:
     """Free text beside the events, which only point at it."""
 
@@ -26,7 +27,7 @@ class OrderText:
     body: str
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Append:
     """One command's outcome, or that of many, to be recorded if the order still stands at `before`.
 

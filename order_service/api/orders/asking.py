@@ -7,7 +7,7 @@ import hashlib
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
@@ -29,6 +29,7 @@ from order_service.api.orders.permissions import may_command, visible_to
 from order_service.api.parameters import Flag, known_parameters
 from order_service.api.problems import Problem
 from order_service.domain.commands import OrderCommand
+from order_service.domain.immutable import immutable
 from order_service.errors import NotFound
 from order_service.handle import Answer, Change, Precondition, Preview, change_order, preview_change
 from order_service.ids import now, parse_uuid
@@ -114,7 +115,7 @@ def tags_of(tags: str) -> Tags:
     return frozenset(f'{weak}"{opaque}"' for weak, opaque in _ETAG.findall(tags))
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Asking:
     """One request for a command: who asks, how, and of what. A dry run stores nothing, and has no
     key to hold. Without a request of any framework: whoever has parsed one can ask."""
@@ -143,7 +144,7 @@ class Asking:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class AskingByRequest:
     """What came through FastAPI, and the request itself."""
 
@@ -226,7 +227,7 @@ async def carry_out(
     return answer(await change_order(log, order_id, change))
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class AskingChange(AskingByRequest):
     """One request for a command on an order that exists."""
 
