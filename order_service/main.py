@@ -6,10 +6,12 @@ import gc
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from types import FrameType
+from types import FrameType, SimpleNamespace
+from typing import cast
 
 from fastapi import Depends, FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -91,6 +93,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         dependencies=[Depends(admit)],
     )
+    # Starlette's own looks every name up in a dictionary of it, in Python: 0.3 us each.
+    app.state = cast(State, SimpleNamespace())
     app.state.settings = settings
     app.state.access_tokens = AccessTokens(settings)
     app.state.limits = Limits(settings)
