@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.conftest import Staff
-from tests.desk import change, place, status_of
+from tests.desk import change, place, place_many, status_of
 from tests.stack import Stack
 
 # More cards than a board may keep, fed to it as the stream does. Answers what it kept, and how
@@ -169,9 +169,7 @@ def test_a_flood_of_cards_is_bounded_and_drawn_once_a_frame(page: Page) -> None:
 
 
 def test_only_cards_in_sight_are_in_the_page(page: Page, api: httpx.Client) -> None:
-    key = uuid4().hex
-    body = {"orders": [{"items": [{"sku": key, "quantity": 1, "unit_price": "1.00"}]}] * 200}
-    api.post("/orders/bulk/", json=body).raise_for_status()
+    place_many(api, 200, uuid4().hex)
     open_board(page)
     cards = column(page, "PENDING").locator(".card")
     expect(cards.first).to_be_visible()
@@ -216,8 +214,7 @@ def test_orders_are_found_and_paid_together_with_an_outcome_each(
 
 def test_a_saved_view_is_paged_and_exported(page: Page, api: httpx.Client) -> None:
     sku = uuid4().hex
-    body = {"orders": [{"items": [{"sku": sku, "quantity": 1, "unit_price": "1.00"}]}] * 60}
-    api.post("/orders/bulk/", json=body).raise_for_status()
+    place_many(api, 60, sku)
     page.goto(f"/desk#/orders?q={sku}")
     expect(page.locator("tbody tr")).to_have_count(50)
     expect(page.get_by_role("status").first).to_have_text("60")
