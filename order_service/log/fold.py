@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from order_service.domain import state as rules
+from order_service.domain.immutable import immutable
 from order_service.domain.order import evolve
 from order_service.domain.state import Order, Standing
 from order_service.errors import UnreadableEvent
@@ -34,7 +35,7 @@ class AnsweredCommand:
     version: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class FoldedOrder:
     """An order's state with what its stream says around it; `version` and `position` are those of
     the last event. `milestones`: when each of them was first recorded."""
