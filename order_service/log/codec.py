@@ -5,6 +5,7 @@ nothing to register.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, get_args
@@ -69,8 +70,8 @@ class RecordedEvent:
 
 # msgspec reads into dataclasses and checks their types as strictly as pydantic does, in a third of
 # its time: 3.3 us instead of 9.9 for an order of nine lines.
-_DECODERS: dict[str, tuple[type[Any], Decoder[Any]]] = {
-    cls.__name__: (cls, Decoder(cls)) for cls in get_args(OrderEvent)
+_DECODERS: dict[str, tuple[type[Any], Callable[[str | bytes], Any]]] = {
+    cls.__name__: (cls, Decoder(cls).decode) for cls in get_args(OrderEvent)
 }
 
 
@@ -129,10 +130,10 @@ def decode_event(stored: StoredEvent) -> OrderEvent:
     found = _DECODERS.get(stored.type)
     if found is None:
         raise unreadable(stored, "is unknown: add it to domain/events.py or log/upcasters.py")
-    cls, decoder = found
+    cls, read = found
     try:
         current = stored.schema_version == cls.SCHEMA_VERSION
-        event: OrderEvent = decoder.decode(stored.data if current else _upcast(stored, cls))
+        event: OrderEvent = read(stored.data if current else _upcast(stored, cls))
     except UnreadableEvent:
         raise
     except Exception as error:  # upcasters meet payloads that they were not written for
