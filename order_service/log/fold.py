@@ -7,7 +7,7 @@ from uuid import UUID
 
 from order_service.domain import state as rules
 from order_service.domain.immutable import immutable
-from order_service.domain.order import evolve
+from order_service.domain.order import evolve, evolve_own, own
 from order_service.domain.state import Order, Standing
 from order_service.errors import UnreadableEvent
 from order_service.ids import order_number
@@ -80,15 +80,16 @@ def fold_stored(
     """
     first = last = None
     version = folded.version if folded else 0
-    order = folded.order if folded else None
+    order = own(folded.order) if folded else None
     commands: Mapping[CommandKey, AnsweredCommand] = folded.commands if folded else {}
     milestones: Mapping[str, datetime] = folded.milestones if folded else {}
     try:
         for last in stored:
-            first = first or last
+            if first is None:
+                first = last
             event = decode_event(last)
             _check_next(version, last.version, skipping)
-            order = evolve(order, event)
+            order = evolve_own(order, event)
             version = last.version
             if last.type in _MILESTONES:
                 milestones = {last.type: last.recorded_at, **milestones}
