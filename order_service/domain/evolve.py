@@ -58,8 +58,8 @@ def _but(whole: T, **fields: Any) -> T:
     return copy
 
 
-def _change(own: object, fields: Fields) -> None:
-    attributes = vars(own)
+def _change(whole: object, fields: Fields) -> None:
+    attributes = vars(whole)
     count = len(attributes)
     attributes.update(fields)
     assert len(attributes) == count, "no field is new"
@@ -142,7 +142,7 @@ def _changes(order: Order, event: OrderEvent) -> Fields:
         case ReturnReceived():
             return _return_received(order, event)
         case OrderPlaced():
-            raise AssertionError("an order is placed once")
+            raise AssertionError("an order is placed by the first event only")
         case _:
             assert_never(event)
 
