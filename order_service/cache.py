@@ -15,7 +15,6 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
@@ -36,6 +35,7 @@ from order_service.cache_entries import (
     encode_list,
     encode_order,
 )
+from order_service.domain.immutable import immutable
 from order_service.errors import Unavailable
 from order_service.gathering import Gathering
 from order_service.redis_client import RedisAway, RedisGate
@@ -52,14 +52,14 @@ News = tuple[Place, int | None, bytes | None]
 _Asked = tuple[Place, Callable[[Place, bytes], Any]]  # what is looked up, and how it is decoded
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Lease:
     """A miss, and the right to fill it with what is read from PostgreSQL from now on."""
 
     token: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Entry:
     order_id: UUID
     version: int

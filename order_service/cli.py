@@ -43,6 +43,8 @@ SERVING = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["replay"]:
+        _prepare_replay()
     arguments = _parser(*words[:1]).parse_args(words)
     logs.set_up()
     try:
@@ -61,6 +63,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
+
+
+def _prepare_replay() -> None:
+    """What its processes need is imported beside us, before we import as much ourselves."""
+    from projections import processes
+
+    processes.prepare()
 
 
 def whole_parser() -> argparse.ArgumentParser:

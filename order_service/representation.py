@@ -7,22 +7,35 @@ and clock, so that ETag, cache, repeats and rebuilt read models agree byte for b
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, overload
+from uuid import UUID
 
 import orjson
 from msgspec import Struct
 from msgspec.json import Encoder
 
 from order_service.domain import state as rules
+from order_service.domain.events import LineQuantity
 from order_service.domain.money import to_text
-from order_service.domain.state import Order, Payment, Refund, Return, Shipment, Standing
+from order_service.domain.state import (
+    FulfillmentStatus,
+    Order,
+    Payment,
+    PaymentStatus,
+    Refund,
+    Return,
+    Shipment,
+    Standing,
+    Status,
+)
 from order_service.log.fold import FoldedOrder
 
 _encode = Encoder().encode
 
 
 class _Item(Struct):
-    """A line as it is shown. A struct of msgspec, since a rebuild makes ten of them an order: made
-    and written in half of the time of a dictionary (0.35 us instead of 0.7)."""
+    """A line as it is shown. Structs of msgspec, since a rebuild makes six of them an order: given
+    by place they are made and written in three quarters of the time that dictionaries take (4.5 us
+    instead of 5.7 for an order of three lines that was delivered)."""
 
     line_id: int
     sku: str
@@ -36,10 +49,63 @@ class _Item(Struct):
     attributes: Mapping[str, str]
 
 
+class _Payment(Struct):
+    id: UUID
+    kind: str
+    authorized: str
+    open: str
+    captured: str
+    source: str | None
+    method: str | None
+    provider_reference: str | None
+    expires_at: datetime | str | None
+    failure_code: str | None
+
+
+class _Shipment(Struct):
+    id: UUID
+    lines: tuple[LineQuantity, ...]
+    carrier: str | None
+    tracking_number: str | None
+    dispatched_at: datetime | str | None
+    delivered_at: datetime | str | None
+    voided: bool
+
+
+class _Document(Struct):
+    id: UUID
+    number: str
+    user_id: UUID
+    status: Status
+    payment_status: PaymentStatus
+    fulfillment_status: FulfillmentStatus
+    allowed_transitions: tuple[Status, ...]
+    currency: str
+    total_price: str
+    shipping_fee: str
+    discount: str
+    authorized: str
+    captured: str
+    refunded: str
+    refund_pending: str
+    amount_due: str
+    credit_due: str
+    items: list[_Item]
+    payments: list[_Payment]
+    shipments: list[_Shipment]
+    refunds: list[dict[str, Any]]
+    returns: list[dict[str, Any]]
+    external_reference: str | None
+    cancel_reason: str | None
+    version: int
+    created_at: datetime | str | None
+    updated_at: datetime | str | None
+
+
 def document(folded: FoldedOrder) -> bytes:
     """Written once and kept with the order: a command's answer and its cache refresh share it."""
     if folded.rendered is None:
-        rendered = _encode(_fields(folded, folded.standing))
+        rendered = _encode(_document(folded, folded.standing))
         object.__setattr__(folded, "rendered", rendered)
     assert folded.rendered is not None
     return folded.rendered
@@ -56,38 +122,38 @@ def etag(folded: FoldedOrder) -> str:
     return f'"{folded.version}"'
 
 
-def _fields(folded: FoldedOrder, stands: Standing) -> dict[str, Any]:
+def _document(folded: FoldedOrder, stands: Standing) -> _Document:
     order = folded.order
     currency = order.currency
-    return {
-        "id": folded.id,
-        "number": folded.number,
-        "user_id": order.user_id,
-        "status": stands.status,
-        "payment_status": stands.payment_status,
-        "fulfillment_status": stands.fulfillment_status,
-        "allowed_transitions": rules.TRANSITIONS[stands.status],
-        "currency": currency,
-        "total_price": to_text(stands.total_minor, currency),
-        "shipping_fee": to_text(order.shipping_fee_minor, currency),
-        "discount": to_text(order.discount_minor, currency),
-        "authorized": to_text(stands.authorized_minor, currency),
-        "captured": to_text(order.captured_minor, currency),
-        "refunded": to_text(order.refunded_minor, currency),
-        "refund_pending": to_text(order.refund_pending_minor, currency),
-        "amount_due": to_text(stands.amount_due_minor, currency),
-        "credit_due": to_text(stands.credit_due_minor, currency),
-        "items": _items(order),
-        "payments": [_payment(payment, currency) for payment in order.payments.values()],
-        "shipments": [_shipment(shipment) for shipment in order.shipments.values()],
-        "refunds": [_refund(refund, currency) for refund in order.refunds.values()],
-        "returns": [_return(returned) for returned in order.returns.values()],
-        "external_reference": order.external_reference,
-        "cancel_reason": order.cancel_reason,
-        "version": folded.version,
-        "created_at": json_time(folded.created_at),
-        "updated_at": json_time(folded.updated_at),
-    }
+    return _Document(
+        folded.id,
+        folded.number,
+        order.user_id,
+        stands.status,
+        stands.payment_status,
+        stands.fulfillment_status,
+        rules.TRANSITIONS[stands.status],
+        currency,
+        to_text(stands.total_minor, currency),
+        to_text(order.shipping_fee_minor, currency),
+        to_text(order.discount_minor, currency),
+        to_text(stands.authorized_minor, currency),
+        to_text(order.captured_minor, currency),
+        to_text(order.refunded_minor, currency),
+        to_text(order.refund_pending_minor, currency),
+        to_text(stands.amount_due_minor, currency),
+        to_text(stands.credit_due_minor, currency),
+        _items(order),
+        [_payment(payment, currency) for payment in order.payments.values()],
+        [_shipment(shipment) for shipment in order.shipments.values()],
+        [_refund(refund, currency) for refund in order.refunds.values()],
+        [_return(returned) for returned in order.returns.values()],
+        order.external_reference,
+        order.cancel_reason,
+        folded.version,
+        json_time(folded.created_at),
+        json_time(folded.updated_at),
+    )
 
 
 def _items(order: Order) -> list[_Item]:
@@ -110,31 +176,31 @@ def _items(order: Order) -> list[_Item]:
     ]
 
 
-def _payment(payment: Payment, currency: str) -> dict[str, Any]:
-    return {
-        "id": payment.payment_id,
-        "kind": "authorization" if payment.authorized_minor else "capture",
-        "authorized": to_text(payment.authorized_minor, currency),
-        "open": to_text(payment.open_minor, currency),
-        "captured": to_text(payment.captured_minor, currency),
-        "source": payment.source,
-        "method": payment.method,
-        "provider_reference": payment.provider_reference,
-        "expires_at": json_time(payment.expires_at),
-        "failure_code": payment.failure_code,
-    }
+def _payment(payment: Payment, currency: str) -> _Payment:
+    return _Payment(
+        payment.payment_id,
+        "authorization" if payment.authorized_minor else "capture",
+        to_text(payment.authorized_minor, currency),
+        to_text(payment.open_minor, currency),
+        to_text(payment.captured_minor, currency),
+        payment.source,
+        payment.method,
+        payment.provider_reference,
+        json_time(payment.expires_at),
+        payment.failure_code,
+    )
 
 
-def _shipment(shipment: Shipment) -> dict[str, Any]:
-    return {
-        "id": shipment.shipment_id,
-        "lines": shipment.lines,
-        "carrier": shipment.carrier,
-        "tracking_number": shipment.tracking_number,
-        "dispatched_at": json_time(shipment.dispatched_at),
-        "delivered_at": json_time(shipment.delivered_at),
-        "voided": shipment.voided,
-    }
+def _shipment(shipment: Shipment) -> _Shipment:
+    return _Shipment(
+        shipment.shipment_id,
+        shipment.lines,
+        shipment.carrier,
+        shipment.tracking_number,
+        json_time(shipment.dispatched_at),
+        json_time(shipment.delivered_at),
+        shipment.voided,
+    )
 
 
 def _refund(refund: Refund, currency: str) -> dict[str, Any]:

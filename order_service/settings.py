@@ -75,6 +75,7 @@ REBUILD_INDEXES_AT_ONCE = 2
 REPLAY_STATEMENT_TIMEOUT_MS = 3_600_000  # building an index, comparing two generations
 SWAP_ATTEMPTS_MAX = 10
 SWAP_DELTA_EVENTS_MAX = 1_000  # what a swap may apply while it holds the live checkpoints
+COMPARE_PARTITIONS_AT_ONCE = 2
 COMPARE_LAG_EVENTS_MAX = 20_000  # by which a live generation may lie behind what replaces it
 DIFFERENCES_SHOWN = 10
 VERIFY_RANGE_ROWS = 5_000

@@ -5,6 +5,7 @@ live checkpoint is held, which takes moments; the comparison itself reads a snap
 holds nobody up.
 """
 
+import asyncio
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,9 +63,13 @@ class Comparison:
 async def compare(engine: AsyncEngine, build: Build, partitions: int) -> Comparison:
     """The live generation beside the build."""
     result = Comparison(0, [], [])
-    for partition in range(partitions):
-        target = build.target(partition, partitions)
-        await _compare_partition(engine, target, result)
+    waiting = iter(range(partitions))
+
+    async def lane() -> None:
+        for partition in waiting:
+            await _compare_partition(engine, build.target(partition, partitions), result)
+
+    await asyncio.gather(*(lane() for _ in range(limits.COMPARE_PARTITIONS_AT_ONCE)))
     return result
 
 

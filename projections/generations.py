@@ -139,7 +139,11 @@ async def _begin(
 async def _create_table(
     connection: AsyncConnection, projection: Projection, generation: int
 ) -> None:
-    """A table that can be attached without being read through: its CHECK says what it holds."""
+    """A table that can be attached without being read through: its CHECK says what it holds.
+
+    No autovacuum while it is built: the first index would wait for it, until PostgreSQL ends it
+    after a second (`deadlock_timeout`).
+    """
     parent, table = f"read_models.{projection.name}", table_of(projection.name, generation)
     # An update of an aggregate changes no index and stays on its page, given room there; an order's
     # always changes one.
@@ -149,13 +153,15 @@ async def _create_table(
         text(
             f"CREATE TABLE {table} (LIKE {parent} INCLUDING DEFAULTS INCLUDING STORAGE, "
             f"CHECK (generation = {generation}), {primary_key}) "
-            f"WITH (fillfactor = {fillfactor}, autovacuum_vacuum_scale_factor = 0.05)"
+            f"WITH (fillfactor = {fillfactor}, autovacuum_vacuum_scale_factor = 0.05, "
+            "autovacuum_enabled = false)"
         )
     )
 
 
 async def index(engine: AsyncEngine, build: Build) -> None:
-    """The build's table has every index of its parent, so that attaching it builds none."""
+    """The build's table has every index of its parent, so that attaching it builds none; autovacuum
+    looks after it from now on."""
     name = build.projection.name
     tables = {"parent": f"read_models.{name}", "child": table_of(name, build.generation)}
     async with engine.connect() as connection:
@@ -172,6 +178,7 @@ async def index(engine: AsyncEngine, build: Build) -> None:
     await asyncio.gather(*(lane() for _ in range(limits.REBUILD_INDEXES_AT_ONCE)))
     async with engine.begin() as connection:
         await connection.execute(text(f"ANALYZE {tables['child']}"))
+        await connection.execute(text(f"ALTER TABLE {tables['child']} RESET (autovacuum_enabled)"))
 
 
 def _takes_long(using: str) -> bool:

@@ -5,7 +5,6 @@ order's stream; if not, the stream itself. May import order_view, the log and th
 """
 
 import asyncio
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -18,6 +17,7 @@ from order_service import settings as limits
 from order_service.cache import OrderCache
 from order_service.cache_entries import CachedOrder
 from order_service.db import query
+from order_service.domain.immutable import immutable
 from order_service.errors import Unavailable, UnreadableEvent
 from order_service.gathering import Gathering
 from order_service.log.codec import StoredEvent
@@ -32,7 +32,7 @@ from projections.packing import unpack
 CacheUse = Literal["hit", "miss", "bypass"]
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ReadOrder:
     """`stale`: today's code cannot read the order's last events; this is the version before
     them."""

@@ -64,15 +64,16 @@ def rows(change: p.Change) -> p.Rows:
 def terms(order: Order) -> list[str]:
     """What a search finds the order by, whole but for case and the space around it: SKUs, tracking
     numbers, the external reference."""
-    found = {line.line.sku for line in order.lines.values()}
-    found |= {s.tracking_number for s in order.shipments.values() if s.tracking_number}
-    found |= {order.external_reference} if order.external_reference else set()
+    found = [line.line.sku for line in order.lines.values()]
+    found += [s.tracking_number for s in order.shipments.values() if s.tracking_number]
+    found += [order.external_reference] if order.external_reference else []
     return sorted({term.strip().lower() for term in found} - {""})
 
 
 def return_open(order: Order) -> bool:
     """Whether somebody waits for a return to be decided on, or to arrive."""
-    return any(each.status in ("REQUESTED", "APPROVED") for each in order.returns.values())
+    statuses = [each.status for each in order.returns.values()]
+    return "REQUESTED" in statuses or "APPROVED" in statuses
 
 
 def refund_failed(order: Order) -> bool:

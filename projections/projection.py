@@ -5,7 +5,6 @@ how they are written. Everything else is the loop's: reading, folding, counting 
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ARRAY, TIMESTAMP, TextClause, bindparam, text
@@ -13,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import TypeEngine
 
 from order_service.cache import OrderCache
+from order_service.domain.immutable import immutable
 from order_service.log.fold import FoldedOrder
 
 Change = tuple[FoldedOrder | None, FoldedOrder]  # an order before and after some of its events
@@ -20,7 +20,7 @@ Row = tuple[Any, ...]
 Rows = dict[Row, Row]  # key columns to value columns
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Projection:
     """`version`: raise it when the same log would make other rows; a replay must follow.
 
@@ -52,7 +52,7 @@ class Projection:
             into[key] = self.add(into.get(key), values)
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Target:
     """One partition of one generation: what a checkpoint stands for."""
 

@@ -1,20 +1,20 @@
 """replay: read models rebuilt beside the live ones, compared, and swapped in under traffic.
 
-May import rebuild, generations, comparison, replay_state, operator_requests. Every step can be
-killed and the command run again: marks say how far the build is, the catalog and `read_models` the
-rest.
+May import rebuild, processes, generations, comparison, replay_state, operator_requests. Every step
+can be killed and the command run again: marks say how far the build is, the catalog and
+`read_models` the rest.
 """
 
 import argparse
 import asyncio
 import json
 import logging
-import multiprocessing
 import os
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext, redirect_stdout, suppress
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from uuid import UUID
 
@@ -32,6 +32,7 @@ from projections import generations, operator_requests, replay_state
 from projections.advance import catch_up, lock_live, move
 from projections.comparison import compare
 from projections.generations import REPLAY_LOCK, Build
+from projections.processes import PROCESSES
 from projections.projection import Projection, Target
 from projections.rebuild import work
 from projections.registry import PROJECTIONS
@@ -273,10 +274,10 @@ async def _build(
     """Every partition is folded into every build up to its fixed position. Raises ProcessFailed."""
     names = [build.projection.name for build in builds]
     count = min(workers or os.cpu_count() or 1, partitions)
-    spawn = multiprocessing.get_context("spawn")
+    shares = [range(i, partitions, count) for i in range(count)]
     processes = [
-        spawn.Process(target=work, args=(settings, names, range(i, partitions, count)), daemon=True)
-        for i in range(count)
+        PROCESSES.Process(target=work, args=(settings, names, share), daemon=True)
+        for share in shares
     ]
     for process in processes:
         process.start()
@@ -308,7 +309,9 @@ async def _show_progress(
         bar.show(done, last=ended)
         if ended:
             return
-        await asyncio.sleep(limits.PROGRESS_INTERVAL_S)
+        # Woken by the end of a process: a whole interval is a twentieth of a short replay.
+        going = [process.sentinel for process in processes if process.exitcode is None]
+        await asyncio.to_thread(wait, going, limits.PROGRESS_INTERVAL_S)
 
 
 class Progress:

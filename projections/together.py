@@ -12,7 +12,6 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from uuid import UUID
 
@@ -23,6 +22,7 @@ from order_service import failpoints
 from order_service import settings as limits
 from order_service.cache import OrderCache
 from order_service.db import driver_connection
+from order_service.domain.immutable import immutable
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import fold_stored
 from order_service.message import trace_events
@@ -77,7 +77,7 @@ _MOVE = """
 """
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Taken:
     """A checkpoint whose row this transaction has locked, behind the log's head of that time."""
 
@@ -90,7 +90,7 @@ class Taken:
         return self.target.projection.name, self.target.partition
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Span:
     """Checkpoints of one partition that stand at the same position, and how far they will go."""
 

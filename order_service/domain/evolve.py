@@ -3,7 +3,7 @@
 What is recorded has happened, so nothing is refused here.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeVar, assert_never
 
@@ -46,49 +46,71 @@ initial: Order | None = None
 
 
 T = TypeVar("T", Order, Payment, Shipment, Refund, Return)
+Fields = Mapping[str, Any]  # of an order, those that change
 
 
 def _but(whole: T, **fields: Any) -> T:
-    """As `dataclasses.replace`, in an eighth of its time (0.5 us an order instead of 4.4): it fills
-    the copy's dictionary at once, where `__init__` sets a frozen object's fields one by one."""
+    """As `dataclasses.replace`, in a fifth of its time (0.4 us an order instead of 1.9): what does
+    not change is copied at once, not field by field."""
     copy = object.__new__(type(whole))
-    attributes = vars(copy)
-    attributes.update(vars(whole))
+    copy.__dict__ = vars(whole).copy()
+    _change(copy, fields)
+    return copy
+
+
+def _change(whole: object, fields: Fields) -> None:
+    attributes = vars(whole)
     count = len(attributes)
     attributes.update(fields)
     assert len(attributes) == count, "no field is new"
-    return copy
 
 
 def evolve(order: Order | None, event: OrderEvent) -> Order:
     """The order after `event`. Never refuses: what is recorded has happened."""
+    return evolve_own(order and own(order), event)
+
+
+def own(order: Order) -> Order:
+    """An equal one that nobody else has."""
+    return _but(order)
+
+
+def evolve_own(order: Order | None, event: OrderEvent) -> Order:
+    """As `evolve`, but `order` is nobody else's and is changed itself: a fold has no use for the
+    orders on its way, and each takes 0.4 us to make."""
     if isinstance(event, OrderPlaced):
         assert order is None, "an order is placed once, as the first event of its stream"
         return _placed(event)
     assert order is not None, "the first event of a stream is OrderPlaced"
+    _change(order, _changes(order, event))
+    return order
+
+
+def _changes(order: Order, event: OrderEvent) -> Fields:
+    """What the event makes of the order's fields."""
     match event:  # what happens to every order stands first: a rebuild comes here for each event
         case PaymentCaptured():
             return _captured(order, event)
         case OrderPaid():
-            return _but(order, was_paid=True)
+            return {"was_paid": True}
         case ShipmentDispatched():
             return _dispatched(order, event)
         case OrderShipped() | OrderDelivered() | OrderReturned() | OrderNoteAdded():
-            return order  # milestones only tell what quantities say; notes are beside the order
+            return {}  # milestones only tell what quantities say; notes are beside the order
         case ShipmentDelivered():
             return _delivered(order, event)
         case OrderCanceled():
-            return _but(order, cancel_reason=event.reason)
+            return {"cancel_reason": event.reason}
         case OrderLineAdded():
             lines = {**order.lines, event.line.line_id: LineState(event.line)}
-            return _but(order, lines=lines, last_line_id=event.line.line_id)
+            return {"lines": lines, "last_line_id": event.line.line_id}
         case OrderLineQuantityChanged():
             return _quantity_changed(order, event)
         case OrderLineRemoved():
             lines = {i: line for i, line in order.lines.items() if i != event.line_id}
-            return _but(order, lines=lines)
+            return {"lines": lines}
         case ShippingAddressChanged():
-            return _but(order, address_ref=event.address_ref)
+            return {"address_ref": event.address_ref}
         case PaymentAuthorized():
             return _with_payment(order, _authorized(event))
         case PaymentAuthorizationVoided():
@@ -119,17 +141,20 @@ def evolve(order: Order | None, event: OrderEvent) -> Order:
             return _with_return(order, _but(order.returns[event.return_id], status="CANCELED"))
         case ReturnReceived():
             return _return_received(order, event)
+        case OrderPlaced():
+            raise AssertionError("an order is placed by the first event only")
         case _:
             assert_never(event)
 
 
 def _placed(event: OrderPlaced) -> Order:
-    agreed = any(line.unit_price_minor is None for line in event.lines)
+    agreed = None in [line.unit_price_minor for line in event.lines]
+    lines = {line.line_id: LineState(line) for line in event.lines}
     return Order(
         user_id=event.user_id,
         currency=event.currency,
-        lines={line.line_id: LineState(line) for line in event.lines},
-        last_line_id=max(line.line_id for line in event.lines),
+        lines=lines,
+        last_line_id=max(lines),
         shipping_fee_minor=event.shipping_fee_minor,
         discount_minor=event.discount_minor,
         agreed_total_minor=event.total_minor if agreed else None,
@@ -138,16 +163,16 @@ def _placed(event: OrderPlaced) -> Order:
     )
 
 
-def _quantity_changed(order: Order, event: OrderLineQuantityChanged) -> Order:
+def _quantity_changed(order: Order, event: OrderLineQuantityChanged) -> Fields:
     line, *units = order.lines[event.line_id]
     changed = LineState(replace(line, quantity=event.to_quantity), *units)
-    return _but(order, lines={**order.lines, event.line_id: changed})
+    return {"lines": {**order.lines, event.line_id: changed}}
 
 
-def _units_canceled(order: Order, event: OrderUnitsCanceled) -> Order:
+def _units_canceled(order: Order, event: OrderUnitsCanceled) -> Fields:
     state = order.lines[event.line_id]
     changed = state._replace(canceled=state.canceled + event.quantity)
-    return _but(order, lines={**order.lines, event.line_id: changed})
+    return {"lines": {**order.lines, event.line_id: changed}}
 
 
 def _lines_with(
@@ -175,8 +200,8 @@ def _lines_with(
 # --- payments and refunds -------------------------------------------------------------------------
 
 
-def _with_payment(order: Order, payment: Payment) -> Order:
-    return _but(order, payments={**order.payments, payment.payment_id: payment})
+def _with_payment(order: Order, payment: Payment) -> Fields:
+    return {"payments": {**order.payments, payment.payment_id: payment}}
 
 
 def _authorized(event: PaymentAuthorized) -> Payment:
@@ -191,7 +216,7 @@ def _authorized(event: PaymentAuthorized) -> Payment:
     )
 
 
-def _captured(order: Order, event: PaymentCaptured) -> Order:
+def _captured(order: Order, event: PaymentCaptured) -> Fields:
     payment = order.payments.get(event.payment_id)
     if payment is None:
         reference = event.provider_reference
@@ -203,37 +228,35 @@ def _captured(order: Order, event: PaymentCaptured) -> Order:
             captured_minor=payment.captured_minor + event.amount_minor,
             source=event.source,
         )
-    return _but(
-        order,
-        payments={**order.payments, payment.payment_id: payment},
-        captured_minor=order.captured_minor + event.amount_minor,
-    )
+    return {
+        "payments": {**order.payments, payment.payment_id: payment},
+        "captured_minor": order.captured_minor + event.amount_minor,
+    }
 
 
-def _with_refund(order: Order, refund: Refund, pending: int, refunded: int = 0) -> Order:
-    return _but(
-        order,
-        refunds={**order.refunds, refund.refund_id: refund},
-        refund_pending_minor=order.refund_pending_minor + pending,
-        refunded_minor=order.refunded_minor + refunded,
-    )
+def _with_refund(order: Order, refund: Refund, pending: int, refunded: int = 0) -> Fields:
+    return {
+        "refunds": {**order.refunds, refund.refund_id: refund},
+        "refund_pending_minor": order.refund_pending_minor + pending,
+        "refunded_minor": order.refunded_minor + refunded,
+    }
 
 
-def _refund_requested(order: Order, event: RefundRequested) -> Order:
+def _refund_requested(order: Order, event: RefundRequested) -> Fields:
     refund = Refund(
         event.refund_id, event.amount_minor, event.cause, event.reason, event.payment_id
     )
     return _with_refund(order, refund, event.amount_minor)
 
 
-def _refund_completed(order: Order, event: RefundCompleted) -> Order:
+def _refund_completed(order: Order, event: RefundCompleted) -> Fields:
     refund = order.refunds[event.refund_id]
     reference = event.provider_reference
     completed = _but(refund, status="COMPLETED", provider_reference=reference)
     return _with_refund(order, completed, -refund.amount_minor, refund.amount_minor)
 
 
-def _refund_failed(order: Order, event: RefundFailed) -> Order:
+def _refund_failed(order: Order, event: RefundFailed) -> Fields:
     refund = order.refunds[event.refund_id]
     failed = _but(refund, status="FAILED", failure_code=event.code)
     return _with_refund(order, failed, -refund.amount_minor)
@@ -242,40 +265,40 @@ def _refund_failed(order: Order, event: RefundFailed) -> Order:
 # --- shipments and returns ------------------------------------------------------------------------
 
 
-def _with_shipment(order: Order, shipment: Shipment, **fields: Any) -> Order:
-    return _but(order, shipments={**order.shipments, shipment.shipment_id: shipment}, **fields)
+def _with_shipment(order: Order, shipment: Shipment, **fields: Any) -> Fields:
+    return {"shipments": {**order.shipments, shipment.shipment_id: shipment}, **fields}
 
 
-def _dispatched(order: Order, event: ShipmentDispatched) -> Order:
+def _dispatched(order: Order, event: ShipmentDispatched) -> Fields:
     shipment = Shipment(
         event.shipment_id, event.lines, event.dispatched_at, event.carrier, event.tracking_number
     )
     return _with_shipment(order, shipment, lines=_lines_with(order, event.lines, shipped=1))
 
 
-def _tracking_updated(order: Order, event: ShipmentTrackingUpdated) -> Order:
+def _tracking_updated(order: Order, event: ShipmentTrackingUpdated) -> Fields:
     shipment = order.shipments[event.shipment_id]
     carrier, number = event.carrier, event.tracking_number
     return _with_shipment(order, _but(shipment, carrier=carrier, tracking_number=number))
 
 
-def _shipment_voided(order: Order, event: ShipmentVoided) -> Order:
+def _shipment_voided(order: Order, event: ShipmentVoided) -> Fields:
     shipment = order.shipments[event.shipment_id]
     lines = _lines_with(order, shipment.lines, shipped=-1)
     return _with_shipment(order, _but(shipment, voided=True), lines=lines)
 
 
-def _delivered(order: Order, event: ShipmentDelivered) -> Order:
+def _delivered(order: Order, event: ShipmentDelivered) -> Fields:
     shipment = order.shipments[event.shipment_id]
     lines = _lines_with(order, shipment.lines, delivered=1)
     return _with_shipment(order, _but(shipment, delivered_at=event.delivered_at), lines=lines)
 
 
-def _with_return(order: Order, returned: Return, **fields: Any) -> Order:
-    return _but(order, returns={**order.returns, returned.return_id: returned}, **fields)
+def _with_return(order: Order, returned: Return, **fields: Any) -> Fields:
+    return {"returns": {**order.returns, returned.return_id: returned}, **fields}
 
 
-def _return_received(order: Order, event: ReturnReceived) -> Order:
+def _return_received(order: Order, event: ReturnReceived) -> Fields:
     before = order.returns[event.return_id]
     received = dict(before.received)
     for part in event.lines:

@@ -11,7 +11,7 @@ def immutable(cls: type[T]) -> type[T]:
     """A dataclass whose fields mypy lets nobody assign, as if it were frozen.
 
     At run time it is not: a frozen one sets its fields through `object.__setattr__`, one by one,
-    and takes five times as long to make (1.7 us instead of 0.3 for an order). A rebuild makes one
-    for every event, and frozen ones took a tenth of the time that the web process has for a POST.
+    and takes five times as long to make (1.7 us instead of 0.3 for an order). A rebuild makes
+    several of every order, and frozen ones took a tenth of the time of a POST.
     """
     return dataclass(unsafe_hash=True)(cls)

@@ -5,7 +5,7 @@ nothing to register.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple, get_args
 from uuid import UUID
@@ -14,12 +14,13 @@ import orjson
 from msgspec.json import Decoder
 
 from order_service.domain.events import OrderEvent, OrderPlaced
+from order_service.domain.immutable import immutable
 from order_service.domain.money import EXPONENTS
 from order_service.errors import UnreadableEvent
 from order_service.log.upcasters import UPCASTERS
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Metadata:
     """Who asked, and under which key. `actor_type`: user, staff or system.
 
@@ -53,7 +54,7 @@ class StoredEvent(NamedTuple):
     recorded_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class RecordedEvent:
     """An event of the domain with its place in the log."""
 
@@ -69,8 +70,8 @@ class RecordedEvent:
 
 # msgspec reads into dataclasses and checks their types as strictly as pydantic does, in a third of
 # its time: 3.3 us instead of 9.9 for an order of nine lines.
-_DECODERS: dict[str, tuple[type[Any], Decoder[Any]]] = {
-    cls.__name__: (cls, Decoder(cls)) for cls in get_args(OrderEvent)
+_DECODERS: dict[str, tuple[type[Any], Callable[[str | bytes], Any]]] = {
+    cls.__name__: (cls, Decoder(cls).decode) for cls in get_args(OrderEvent)
 }
 
 
@@ -129,10 +130,10 @@ def decode_event(stored: StoredEvent) -> OrderEvent:
     found = _DECODERS.get(stored.type)
     if found is None:
         raise unreadable(stored, "is unknown: add it to domain/events.py or log/upcasters.py")
-    cls, decoder = found
+    cls, read = found
     try:
         current = stored.schema_version == cls.SCHEMA_VERSION
-        event: OrderEvent = decoder.decode(stored.data if current else _upcast(stored, cls))
+        event: OrderEvent = read(stored.data if current else _upcast(stored, cls))
     except UnreadableEvent:
         raise
     except Exception as error:  # upcasters meet payloads that they were not written for

@@ -1,12 +1,13 @@
 """Streams folded into orders: the one place where events are. May import the domain, codec, ids."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from uuid import UUID
 
 from order_service.domain import state as rules
-from order_service.domain.order import evolve
+from order_service.domain.immutable import immutable
+from order_service.domain.order import evolve, evolve_own, own
 from order_service.domain.state import Order, Standing
 from order_service.errors import UnreadableEvent
 from order_service.ids import order_number
@@ -26,7 +27,7 @@ CommandKey = tuple[UUID, str, bool]
 _MILESTONES = frozenset(("OrderPaid", "ShipmentDispatched", "OrderDelivered"))
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class AnsweredCommand:
     """A command that this stream proves: what was asked, and the last version that it made."""
 
@@ -34,7 +35,7 @@ class AnsweredCommand:
     version: int
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class FoldedOrder:
     """An order's state with what its stream says around it; `version` and `position` are those of
     the last event. `milestones`: when each of them was first recorded."""
@@ -79,15 +80,16 @@ def fold_stored(
     """
     first = last = None
     version = folded.version if folded else 0
-    order = folded.order if folded else None
+    order = own(folded.order) if folded else None
     commands: Mapping[CommandKey, AnsweredCommand] = folded.commands if folded else {}
     milestones: Mapping[str, datetime] = folded.milestones if folded else {}
     try:
         for last in stored:
-            first = first or last
+            if first is None:
+                first = last
             event = decode_event(last)
             _check_next(version, last.version, skipping)
-            order = evolve(order, event)
+            order = evolve_own(order, event)
             version = last.version
             if last.type in _MILESTONES:
                 milestones = {last.type: last.recorded_at, **milestones}

@@ -64,6 +64,18 @@ async def test_every_read_model_is_rebuilt_and_equals_the_log(
     assert "40 of 40 events" in said
 
 
+async def test_autovacuum_looks_after_what_was_built(
+    settings: Settings, read_side: ReadSide, orders: list[UUID]
+) -> None:
+    """While it was built it did not: the first index would have waited for it."""
+    await replayed(settings, "order_view")
+
+    built = "SELECT reloptions FROM pg_class WHERE relname = 'order_view_2'"
+    assert await read_side.rows(built) == [
+        (["fillfactor=100", "autovacuum_vacuum_scale_factor=0.05"],)
+    ]
+
+
 async def test_a_live_generation_that_lags_is_overtaken(
     settings: Settings, read_side: ReadSide, orders: list[UUID]
 ) -> None:

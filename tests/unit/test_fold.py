@@ -52,6 +52,15 @@ def test_no_events_are_no_order() -> None:
     assert fold_stored([], 4) is None
 
 
+def test_more_events_leave_the_order_before_them_as_it_was() -> None:
+    """A projection takes the difference of the two."""
+    before = fold_stored(stream(PLACED), 4)
+    after = fold_stored(stream(CAPTURED, PAID, DISPATCHED, first_version=2), 4, before)
+
+    assert before == fold_stored(stream(PLACED), 4)
+    assert after == fold_stored(stream(PLACED, CAPTURED, PAID, DISPATCHED), 4)
+
+
 def test_an_order_knows_its_number_version_and_times() -> None:
     folded = fold_stored(stream(*LIFE), 4)
 
