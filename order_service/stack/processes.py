@@ -23,9 +23,8 @@ from order_service.stack.state import StackError
 MARK = "ORDER_SERVICE_INSTANCE"
 POLL_S = 0.02
 LEFTOVER_GRACE_S = 5.0
-# Where cores are scarce, answers come first; the roles behind them and their broker get a tenth. At
-# 19 they got a sixtieth: orders were placed no faster, and read models fell behind by seconds.
-BACKGROUND_NICENESS = 10
+# Where cores are scarce, answers come first: the roles behind them and their broker catch up.
+BACKGROUND_NICENESS = 19
 AUTOGROUP_ATTEMPTS_MAX = 10
 AUTOGROUP_RETRY_S = 0.05
 _PR_SET_PDEATHSIG = 1

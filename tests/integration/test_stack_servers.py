@@ -95,7 +95,7 @@ def test_the_broker_lets_those_who_answer_go_first(
     state: State, running: dict[str, Server]
 ) -> None:
     niceness = {name: server.command.niceness for name, server in running.items()}
-    assert niceness == {"rabbitmq": 10, "epmd": 0, "redis": 0, "postgres": 0}
+    assert niceness == {"rabbitmq": 19, "epmd": 0, "redis": 0, "postgres": 0}
 
     nodes = [
         pid
@@ -105,10 +105,10 @@ def test_the_broker_lets_those_who_answer_go_first(
 
     assert nodes
     for pid in nodes:
-        assert os.getpriority(os.PRIO_PROCESS, pid) == 10
+        assert os.getpriority(os.PRIO_PROCESS, pid) == 19
         session = Path(f"/proc/{pid}/autogroup")
         # Without this one the line above is of no effect, where the kernel groups by session.
-        assert not session.exists() or session.read_text().endswith(" nice 10\n")
+        assert not session.exists() or session.read_text().endswith(" nice 19\n")
 
 
 def test_passwords_are_in_no_argument_list(state: State, running: dict[str, Server]) -> None:

@@ -135,7 +135,7 @@ def test_services_restart_and_wait_for_the_migrations() -> None:
 def test_what_stands_behind_the_answers_lets_them_go_first() -> None:
     shares = {name: service.get("cpu_shares") for name, service in SERVICES.items()}
 
-    background = dict.fromkeys(("relay", "consumer", "celery_worker", "flower", "rabbitmq"), 110)
+    background = dict.fromkeys(("relay", "consumer", "celery_worker", "flower", "rabbitmq"), 16)
     assert shares == dict.fromkeys(("web", "migrate", "db", "redis")) | background
 
 
