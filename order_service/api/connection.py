@@ -122,27 +122,38 @@ class Connection(HttpToolsProtocol):
     # --- what the parser calls --------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
+        """As uvicorn's, which would make a scope: the lane needs none."""
         self._messages += 1
         self._in_head = True
-        super().on_message_begin()
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._problem = self._objection()
         if self._problem is not None:
             raise ValueError(self._problem.detail)  # ends the parser, which ends in what is next
-        shed = self._shed_answer()
-        if shed is None:
-            taken = self._taken()
-            if taken is None:
-                super().on_headers_complete()
-            else:
-                self._take(taken)
-        else:
+        method = self.parser.get_method().decode()
+        host = self.client[0] if self.client else None
+        shed = self._shed_answer(method, host)
+        taken = self._taken(method, host) if shed is None else None
+        if shed is not None:
             self.transport.write(shed)
             self.on_response_complete()
             self.flow.pause_reading()
             self._pause = self.loop.call_later(constants.SHED_PAUSE_S, self.flow.resume_reading)
+        elif taken is not None:
+            self._take(taken)
+        else:
+            self._leave_to_application()
+
+    def _leave_to_application(self) -> None:
+        url, fields, continues = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()  # which makes the scope, around a list of headers
+        self.url, self.expect_100_continue = url, continues
+        self.headers += fields
+        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         if self._arriving is None:
@@ -186,7 +197,7 @@ class Connection(HttpToolsProtocol):
             return _refused("No other protocol is spoken here: send a body without Upgrade.")
         return None
 
-    def _shed_answer(self) -> bytes | None:
+    def _shed_answer(self, method: str, host: str | None) -> bytes | None:
         """None: the application is to see the request. It does see the first one of a connection,
         behind which there is nobody yet who would take a body."""
         if self._lane is None or self.cycle is None or not self.cycle.response_complete:
@@ -194,8 +205,7 @@ class Connection(HttpToolsProtocol):
         if self.expect_100_continue:  # and would now be sent, or not: nobody could tell
             return None
         path = self.url.partition(b"?")[0].decode("latin-1")
-        host = self.client[0] if self.client else None
-        return self._lane.shed(self.parser.get_method().decode(), path, host, self.headers)
+        return self._lane.shed(method, path, host, self.headers)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._at_work = cycle
@@ -203,7 +213,7 @@ class Connection(HttpToolsProtocol):
 
     # --- the fast lane ----------------------------------------------------------------------------
 
-    def _taken(self) -> _Taken | None:
+    def _taken(self, method: str, host: str | None) -> _Taken | None:
         """The request, if the lane takes it. None where it is left to the application, as is what
         comes before the answer to the last one has been sent."""
         lane, busy = self._lane, self.cycle is not None and not self.cycle.response_complete
@@ -211,8 +221,7 @@ class Connection(HttpToolsProtocol):
             return None
         if self.parser.get_http_version() != "1.1":
             return None
-        host = self.client[0] if self.client else None
-        begun = lane.begin(self.parser.get_method().decode(), self.url, host, self.headers)
+        begun = lane.begin(method, self.url, host, self.headers)
         return None if begun is None else _Taken(lane, begun, self.parser.should_keep_alive())
 
     def _take(self, taken: _Taken) -> None:

@@ -128,7 +128,7 @@ class FastLane:
     ) -> Begun | None:
         """What is ordinary, counted and with its caller; None for all else, of which nothing has
         been counted. `host`: the client's; `fields`: names in lower case."""
-        order = _ORDER.fullmatch(url)
+        order = None if url == _ORDERS else _ORDER.fullmatch(url)
         lane = self._lanes.get((method, order is not None))
         if lane is None or (order is None and url != _ORDERS):
             return None
@@ -194,7 +194,12 @@ class FastLane:
                 raise begun.refusal
             assert caller is not None, "who is not refused is known"
             asked = Asked(self._app, begun.request_id, caller, begun.order_id, begun.headers, body)
-            return await self._at_work(lane, asked)
+            in_work = self.work.of(lane.group)
+            in_work.enter()
+            try:
+                return await lane.answering(asked)
+            finally:
+                in_work.leave()
         except Exception as error:
             problem = problems.of_exception(told(caller, error) if caller else error)
             if problem is None:
@@ -202,14 +207,6 @@ class FastLane:
                 problem = problems.internal_error()
             HTTP_PROBLEMS.count(begun.method, lane.route, problem.name)
             return problems.reply(problem, begun.request_id)
-
-    async def _at_work(self, lane: Lane, asked: Asked) -> Reply:
-        in_work = self.work.of(lane.group)
-        in_work.enter()
-        try:
-            return await lane.answering(asked)
-        finally:
-            in_work.leave()
 
     def _written(self, begun: Begun, reply: Reply) -> bytes:
         """As `Edge` and the CORS middleware would send it, in one piece: header by header through

@@ -19,25 +19,26 @@ class Turns:
     """One a process."""
 
     def __init__(self) -> None:
-        # Who waits behind the one whose turn it is; None: nobody has come yet.
-        self._behind: dict[UUID, deque[asyncio.Future[None]] | None] = {}
+        # By the number that an id is, which is found in a fifth of the time of a UUID: who waits
+        # behind the one whose turn it is; None: nobody has come yet.
+        self._behind: dict[int, deque[asyncio.Future[None]] | None] = {}
         self._in_hand = 0
 
-    async def take(self, stream_id: UUID) -> None:
+    async def take(self, stream: int) -> None:
         """Raises `Unavailable` when those before take too long, or too many wait in the process."""
         if self._in_hand >= limits.APPEND_QUEUE_MAX:
             raise Unavailable("overloaded", "Too many commands are waiting here: try again.")
-        if stream_id in self._behind:
-            await self._wait(stream_id)
+        if stream in self._behind:
+            await self._wait(stream)
         else:
-            self._behind[stream_id] = None
+            self._behind[stream] = None
             self._in_hand += 1
 
-    async def _wait(self, stream_id: UUID) -> None:
+    async def _wait(self, stream: int) -> None:
         given: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        behind = self._behind[stream_id]
+        behind = self._behind[stream]
         if behind is None:
-            behind = self._behind[stream_id] = deque()
+            behind = self._behind[stream] = deque()
         behind.append(given)
         self._in_hand += 1
         try:
@@ -46,37 +47,37 @@ class Turns:
         except BaseException as error:
             self._in_hand -= 1
             if given.done() and not given.cancelled():  # given just as its taker went away
-                self._pass_on(stream_id)
+                self._pass_on(stream)
             if isinstance(error, TimeoutError):
                 detail = "Others change this order for too long: retry."
                 raise Unavailable("overloaded", detail) from None
             raise
 
-    def give_back(self, stream_id: UUID) -> None:
+    def give_back(self, stream: int) -> None:
         self._in_hand -= 1
-        self._pass_on(stream_id)
+        self._pass_on(stream)
 
-    def _pass_on(self, stream_id: UUID) -> None:
-        behind = self._behind[stream_id]
+    def _pass_on(self, stream: int) -> None:
+        behind = self._behind[stream]
         while behind:
             given = behind.popleft()
             if not given.done():
                 given.set_result(None)
                 return
-        del self._behind[stream_id]
+        del self._behind[stream]
 
 
 class Turn:
     """`async with Turn(turns, stream_id):` holds the stream's turn inside the block."""
 
-    __slots__ = ("_stream_id", "_turns")
+    __slots__ = ("_stream", "_turns")
 
     def __init__(self, turns: Turns, stream_id: UUID) -> None:
         self._turns = turns
-        self._stream_id = stream_id
+        self._stream = stream_id.int
 
     async def __aenter__(self) -> None:
-        await self._turns.take(self._stream_id)
+        await self._turns.take(self._stream)
 
     async def __aexit__(
         self,
@@ -84,4 +85,4 @@ class Turn:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._turns.give_back(self._stream_id)
+        self._turns.give_back(self._stream)
