@@ -84,6 +84,7 @@ PROGRESS_INTERVAL_S = 0.5
 PROGRESS_LINE_S = 5.0  # where standard error is no terminal
 DDL_LOCK_TIMEOUT_MS = 100
 DDL_RETRIES_MAX = 50
+AUTOVACUUM_STOP_TIMEOUT_MS = 2_000  # longer than PostgreSQL's deadlock_timeout
 STATUS_WATCH_S = 2.0
 STATUS_WATCH_MIN_S = 0.1
 

@@ -7,6 +7,7 @@ saves work: each step proves itself (a mark or `read_models` row that moved sinc
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -160,8 +161,7 @@ async def _create_table(
 
 
 async def index(engine: AsyncEngine, build: Build) -> None:
-    """The build's table has every index of its parent, so that attaching it builds none; autovacuum
-    looks after it from now on."""
+    """The build's table has every index of its parent, so that attaching it builds none."""
     name = build.projection.name
     tables = {"parent": f"read_models.{name}", "child": table_of(name, build.generation)}
     async with engine.connect() as connection:
@@ -178,7 +178,6 @@ async def index(engine: AsyncEngine, build: Build) -> None:
     await asyncio.gather(*(lane() for _ in range(limits.REBUILD_INDEXES_AT_ONCE)))
     async with engine.begin() as connection:
         await connection.execute(text(f"ANALYZE {tables['child']}"))
-        await connection.execute(text(f"ALTER TABLE {tables['child']} RESET (autovacuum_enabled)"))
 
 
 def _takes_long(using: str) -> bool:
@@ -187,17 +186,17 @@ def _takes_long(using: str) -> bool:
 
 
 async def attach(engine: AsyncEngine, build: Build) -> None:
-    """Queries of the parent can reach the build; none does before the swap."""
+    """Queries of the parent can reach the build; none does before the swap. Autovacuum looks after
+    it from now on: before, it might have held the table for minutes."""
     name, generation = build.projection.name, build.generation
+    child = table_of(name, generation)
     async with engine.connect() as connection:
         tables = (await connection.execute(_TABLES, {"name": name})).all()
-    if any(t.relname == f"{name}_{generation}" and t.attached for t in tables):
-        return
-    await _patiently(
-        engine,
-        f"ALTER TABLE read_models.{name} ATTACH PARTITION {table_of(name, generation)} "
-        f"FOR VALUES IN ({generation})",
-    )
+    if not any(t.relname == f"{name}_{generation}" and t.attached for t in tables):
+        attach = f"ALTER TABLE read_models.{name} ATTACH PARTITION {child}"
+        await _patiently(engine, child, f"{attach} FOR VALUES IN ({generation})")
+    async with engine.begin() as connection:
+        await connection.execute(text(f"ALTER TABLE {child} RESET (autovacuum_enabled)"))
 
 
 async def swap(
@@ -237,27 +236,31 @@ async def drop_unused(engine: AsyncEngine, name: str) -> None:
         if table.attached:
             how = "FINALIZE" if table.detaching else "CONCURRENTLY"
             await _detach(engine, name, table.relname, how)
-        await _patiently(engine, f"DROP TABLE read_models.{table.relname}")
+        child = f"read_models.{table.relname}"
+        await _patiently(engine, child, f"DROP TABLE {child}")
 
 
 async def _detach(engine: AsyncEngine, name: str, child: str, how: str) -> None:
     """CONCURRENTLY, so that no query waits; if it is stopped in the middle, FINALIZE ends it."""
-    detach = f"ALTER TABLE read_models.{name} DETACH PARTITION read_models.{child}"
+    table = f"read_models.{child}"
+    detach = f"ALTER TABLE read_models.{name} DETACH PARTITION {table}"
+    attempts = 1 if how == "CONCURRENTLY" else limits.DDL_RETRIES_MAX
     try:
-        await _patiently(engine, f"{detach} {how}", attempts=1 if how == "CONCURRENTLY" else None)
+        await _patiently(engine, table, f"{detach} {how}", attempts)
     except DBAPIError:
         if how == "FINALIZE":
             raise
         async with engine.connect() as connection:
             tables = (await connection.execute(_TABLES, {"name": name})).all()
         pending = any(t.relname == child and t.detaching for t in tables)
-        await _patiently(engine, f"{detach} {'FINALIZE' if pending else 'CONCURRENTLY'}")
+        await _patiently(engine, table, f"{detach} {'FINALIZE' if pending else 'CONCURRENTLY'}")
 
 
-async def _patiently(engine: AsyncEngine, statement: str, attempts: int | None = None) -> None:
-    """DDL that never makes queries queue behind it: it waits DDL_LOCK_TIMEOUT_MS for its lock,
-    steps back, and tries again."""
-    attempts = attempts or limits.DDL_RETRIES_MAX
+async def _patiently(
+    engine: AsyncEngine, table: str, statement: str, attempts: int = limits.DDL_RETRIES_MAX
+) -> None:
+    """DDL that never makes queries queue behind it: it waits DDL_LOCK_TIMEOUT_MS for its lock on
+    the table, steps back, and tries again."""
     async with engine.connect() as pooled:
         connection = await pooled.execution_options(isolation_level="AUTOCOMMIT")
         await connection.execute(text(f"SET lock_timeout = {limits.DDL_LOCK_TIMEOUT_MS}"))
@@ -270,6 +273,20 @@ async def _patiently(engine: AsyncEngine, statement: str, attempts: int | None =
                     busy = getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE
                     if not busy or attempt == attempts:
                         raise
+                await _stop_autovacuum(engine, table)
                 await asyncio.sleep(limits.DDL_LOCK_TIMEOUT_MS / 1000)
         finally:
             await connection.execute(text("RESET lock_timeout"))
+
+
+async def _stop_autovacuum(engine: AsyncEngine, table: str) -> None:
+    """It works on the table no more, if it did: of a large one it can for minutes.
+
+    It gives way to whoever has waited for a second (`deadlock_timeout`), as none of our DDL does.
+    This does, for a lock that readers and writers of the table do not notice.
+    """
+    with suppress(DBAPIError):  # somebody else has it; or there is no such table any more
+        async with engine.begin() as connection:
+            timeout = f"SET LOCAL lock_timeout = {limits.AUTOVACUUM_STOP_TIMEOUT_MS}"
+            await connection.execute(text(timeout))
+            await connection.execute(text(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE"))
