@@ -5,6 +5,8 @@ import json
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
@@ -12,6 +14,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
+from order_service.db import create_engine
 from order_service.domain.events import OrderPlaced
 from order_service.settings import Settings
 from projections import dead_letters, replay
@@ -74,6 +77,49 @@ async def test_autovacuum_looks_after_what_was_built(
     assert await read_side.rows(built) == [
         (["fillfactor=100", "autovacuum_vacuum_scale_factor=0.05"],)
     ]
+
+
+@asynccontextmanager
+async def autovacuum_at(settings: Settings, table: str) -> AsyncIterator[None]:
+    """As of a large table: it is at work on it inside the block, and would be for minutes."""
+    owner = create_engine(settings, None, application_name="test-owner", pool_size=1)
+    slowly = "autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1"
+    at_once = "autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0"
+    try:
+        async with owner.connect() as pooled:
+            session = await pooled.execution_options(isolation_level="AUTOCOMMIT")
+            for _ in range(200):
+                await session.execute(text(f"UPDATE {table} SET version = version"))
+            await session.execute(text(f"ALTER TABLE {table} SET ({slowly}, {at_once})"))
+            await session.execute(text("ALTER SYSTEM SET autovacuum_naptime = 1"))
+            await session.execute(text("SELECT pg_reload_conf()"))
+            at_work = text(
+                f"SELECT 1 FROM pg_stat_progress_vacuum WHERE relid = '{table}'::regclass"
+            )
+            async with asyncio.timeout(60):
+                while not (await session.execute(at_work)).all():
+                    await asyncio.sleep(0.1)
+            try:
+                yield
+            finally:
+                await session.execute(text("ALTER SYSTEM RESET autovacuum_naptime"))
+                await session.execute(text("SELECT pg_reload_conf()"))
+    finally:
+        await owner.dispose()
+
+
+async def test_autovacuum_keeps_no_old_table(
+    settings: Settings, read_side: ReadSide, orders: list[UUID]
+) -> None:
+    """It gives way only to whoever waits longer than our DDL does."""
+    await read_side.advance()
+    assert await replayed(settings, "order_view") == 0
+
+    async with autovacuum_at(settings, "read_models.order_view_1"):
+        assert await replayed(settings, "order_view") == 0
+
+    left = [table for (table,) in await read_side.rows(TABLES) if table.startswith("order_view_")]
+    assert left == ["order_view_2", "order_view_3"]
 
 
 async def test_a_live_generation_that_lags_is_overtaken(
