@@ -7,10 +7,10 @@ import httpx
 from tests.orders import ITEMS
 
 
-def place(api: httpx.Client, **more: Any) -> dict[str, Any]:
-    """An order of the staff's own."""
+def place(api: httpx.Client, *, listed: bool = False, **more: Any) -> dict[str, Any]:
+    """An order of one's own. `listed`: staff's, which every list has."""
     answer = api.post("/orders/", json={"items": ITEMS, **more}).raise_for_status()
-    placed: dict[str, Any] = answer.json()
+    placed: dict[str, Any] = (_listed(api, answer) if listed else answer).json()
     return placed
 
 

@@ -188,7 +188,7 @@ def test_orders_are_found_and_paid_together_with_an_outcome_each(
     expected += ["409 (Conflict)", "412 (Precondition Failed)"]
     sku = uuid4().hex
     items = [{"sku": sku, "quantity": 1, "unit_price": "5.00"}]
-    orders = [place(api, items=items) for _ in range(3)]
+    orders = [place(api, listed=True, items=items) for _ in range(3)]
     change(api, orders[0], "CANCELED")
     page.goto("/desk#/orders")
     page.locator("tbody").wait_for()
@@ -238,7 +238,7 @@ def test_a_saved_view_is_paged_and_exported(page: Page, api: httpx.Client) -> No
 def test_many_orders_can_be_read_by_everybody(
     page: Page, api: httpx.Client, audit: Callable[[Page], list[str]], address: str
 ) -> None:
-    order = place(api)
+    order = place(api, listed=True)
 
     page.goto(f"/desk#/{address}{order['number']}")
     page.locator(".card, tbody tr").first.wait_for()

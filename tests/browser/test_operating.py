@@ -172,7 +172,7 @@ def test_health_names_what_runs(page: Page) -> None:
 
 
 def test_sales_lead_to_the_orders_behind_them(page: Page, api: httpx.Client) -> None:
-    place(api)
+    place(api, listed=True)
     page.goto("/desk#/sales")
 
     page.locator("[data-currency=USD]").get_by_role("link", name="orders").click()
