@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from http import HTTPStatus
+from secrets import token_hex
 from types import MappingProxyType
 from typing import Any
 
@@ -25,7 +26,6 @@ from order_service.api.answers import RawHeader
 from order_service.api.limits import Quota, limits_of
 from order_service.api.problems import Problem
 from order_service.api.work import InWork, Work
-from order_service.ids import request_id
 from order_service.telemetry.tracing import traceparent_of
 
 logger = logging.getLogger(__name__)
@@ -289,7 +289,7 @@ def _first(scope: Scope, wanted: bytes) -> bytes | None:
 
 
 def new_request_id() -> str:
-    return request_id()
+    return token_hex(16)
 
 
 def safe_headers(request_id: str, policy: bytes = CONTENT_SECURITY_POLICY) -> tuple[RawHeader, ...]:

@@ -99,7 +99,6 @@ class Appender:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._run(), name="appender")
         metrics.APPEND_QUEUE.reads(lambda: len(self._queue))
 
@@ -121,7 +120,7 @@ class Appender:
         taken, `InvalidRequest` when the database refuses the data, `Unavailable` else.
         """
         encoded = encode(append, self._partitions)
-        loop = self._loop
+        loop = asyncio.get_running_loop()
         waiting = _Waiting(encoded, loop.create_future(), loop.time() + limits.APPEND_WAIT_S)
         self._unanswered[waiting] = None
         self._idle.clear()

@@ -19,26 +19,25 @@ class Turns:
     """One a process."""
 
     def __init__(self) -> None:
-        # By the number that an id is, which is found in a fifth of the time of a UUID: who waits
-        # behind the one whose turn it is; None: nobody has come yet.
-        self._behind: dict[int, deque[asyncio.Future[None]] | None] = {}
+        # Who waits behind the one whose turn it is; None: nobody has come yet.
+        self._behind: dict[UUID, deque[asyncio.Future[None]] | None] = {}
         self._in_hand = 0
 
-    async def take(self, stream: int) -> None:
+    async def take(self, stream_id: UUID) -> None:
         """Raises `Unavailable` when those before take too long, or too many wait in the process."""
         if self._in_hand >= limits.APPEND_QUEUE_MAX:
             raise Unavailable("overloaded", "Too many commands are waiting here: try again.")
-        if stream in self._behind:
-            await self._wait(stream)
+        if stream_id in self._behind:
+            await self._wait(stream_id)
         else:
-            self._behind[stream] = None
+            self._behind[stream_id] = None
             self._in_hand += 1
 
-    async def _wait(self, stream: int) -> None:
+    async def _wait(self, stream_id: UUID) -> None:
         given: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        behind = self._behind[stream]
+        behind = self._behind[stream_id]
         if behind is None:
-            behind = self._behind[stream] = deque()
+            behind = self._behind[stream_id] = deque()
         behind.append(given)
         self._in_hand += 1
         try:
@@ -47,37 +46,37 @@ class Turns:
         except BaseException as error:
             self._in_hand -= 1
             if given.done() and not given.cancelled():  # given just as its taker went away
-                self._pass_on(stream)
+                self._pass_on(stream_id)
             if isinstance(error, TimeoutError):
                 detail = "Others change this order for too long: retry."
                 raise Unavailable("overloaded", detail) from None
             raise
 
-    def give_back(self, stream: int) -> None:
+    def give_back(self, stream_id: UUID) -> None:
         self._in_hand -= 1
-        self._pass_on(stream)
+        self._pass_on(stream_id)
 
-    def _pass_on(self, stream: int) -> None:
-        behind = self._behind[stream]
+    def _pass_on(self, stream_id: UUID) -> None:
+        behind = self._behind[stream_id]
         while behind:
             given = behind.popleft()
             if not given.done():
                 given.set_result(None)
                 return
-        del self._behind[stream]
+        del self._behind[stream_id]
 
 
 class Turn:
     """`async with Turn(turns, stream_id):` holds the stream's turn inside the block."""
 
-    __slots__ = ("_stream", "_turns")
+    __slots__ = ("_stream_id", "_turns")
 
     def __init__(self, turns: Turns, stream_id: UUID) -> None:
         self._turns = turns
-        self._stream = stream_id.int
+        self._stream_id = stream_id
 
     async def __aenter__(self) -> None:
-        await self._turns.take(self._stream)
+        await self._turns.take(self._stream_id)
 
     async def __aexit__(
         self,
@@ -85,4 +84,4 @@ class Turn:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._turns.give_back(self._stream)
+        self._turns.give_back(self._stream_id)
