@@ -51,7 +51,8 @@ class OrderReader:
         self._cache = cache
         self._partitions = partitions
         self._loads: SharedLoads[UUID, ReadOrder | None] = SharedLoads()
-        # A statement takes 200 us of CPU here, one order more in it 15.
+        # With leases and fills that go together (`OrderCache`), a miss takes 0.23 ms of CPU of all
+        # roles instead of 0.54 (`bench get-miss`).
         self._rows: Gathering[UUID, Row[Any]] = Gathering(
             self._find,
             together_max=limits.ORDERS_TOGETHER_MAX,

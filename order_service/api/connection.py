@@ -1,5 +1,5 @@
 """One client's connection to a web process: uvicorn's, bounded in size and time. May import
-middleware, problems, work, settings.
+lane, middleware, problems, work, settings.
 
 uvicorn takes a request's head of any size, for as long as a client likes to send it; keeps an
 answer that nobody fetches for ever; and answers what it cannot read in words of its own, in the
@@ -225,7 +225,7 @@ class Connection(HttpToolsProtocol):
         return None if begun is None else _Taken(lane, begun, self.parser.should_keep_alive())
 
     def _take(self, taken: _Taken) -> None:
-        self.cycle = taken  # type: ignore[assignment]  # see there
+        self.cycle = taken  # type: ignore[assignment]  # all of one that uvicorn looks at
         if taken.begun.refusal is None and taken.begun.method != "GET":
             self._arriving = taken
         else:
