@@ -90,7 +90,8 @@ CREATE TABLE checkpoints (
 # t_command point into c_* (from 1). The counters are locked first and in order, so that two batches never wait for each
 # other in a ring; each statement after that takes a snapshot younger than the lock (VOLATILE, READ COMMITTED), so what
 # it reads of these partitions is final. Joins are avoided on purpose: subscripts into arrays keep the time under the
-# lock linear in the batch.
+# lock linear in the batch. Where every command finds its stream as it expects, as nearly all do, nothing else is asked:
+# judging them all in one statement took a third of an append.
 APPEND = """
 CREATE FUNCTION append(
     c_partition smallint[], c_stream uuid[], c_expected integer[], c_events integer[], c_first_event uuid[],
@@ -106,76 +107,87 @@ SET plan_cache_mode = force_generic_plan
 AS $$
 #variable_conflict use_column
 DECLARE
-    now_ timestamptz;
-    outcomes text[];    -- won | repeated | lost | duplicate-reference
+    counter record;
+    heads bigint[];     -- by partition, the last position given out
+    now_ timestamptz;   -- the clock, or the youngest event of these partitions if that is ahead of it
     founds integer[];   -- the stream's version before this batch
+    outcomes text[];    -- won | repeated | lost | duplicate-reference
     firsts bigint[];    -- position of the command's first event; 0 where it lost
     times timestamptz[];
 BEGIN
-    PERFORM 1 FROM partitions p WHERE p.partition = ANY (c_partition) ORDER BY p.partition
-        FOR NO KEY UPDATE;  -- excludes other appends, not the key checks of tables that refer to partitions
-    now_ := clock_timestamp();
+    -- NO KEY: excludes other appends, not the key checks of tables that refer to partitions
+    FOR counter IN SELECT p.partition, p.position, p.recorded_at FROM partitions p WHERE p.partition = ANY (c_partition)
+        ORDER BY p.partition FOR NO KEY UPDATE
+    LOOP
+        heads[counter.partition] := counter.position;
+        now_ := greatest(now_, counter.recorded_at);
+    END LOOP;
+    now_ := greatest(now_, clock_timestamp());
 
-    WITH command AS (
-        SELECT c.*, (SELECT coalesce(max(e.version), 0) FROM events e
-                     WHERE e.partition = c.partition AND e.stream_id = c.stream) AS found
-        FROM unnest(c_partition, c_stream, c_expected, c_events, c_first_event, c_user, c_reference)
-             WITH ORDINALITY AS c (partition, stream, expected, events, first_event, user_id, reference, ord)
-    ), judged AS (
-        SELECT c.*, r.position AS repeat_position, r.recorded_at AS repeat_at,
-               c.found = c.expected AND row_number() OVER (
-                   PARTITION BY c.stream, c.found = c.expected ORDER BY c.ord) = 1 AS fits
-        FROM command c
-        LEFT JOIN LATERAL (
-            SELECT e.position, e.recorded_at FROM events e
-            WHERE c.found > c.expected AND e.partition = c.partition AND e.stream_id = c.stream
-              AND e.version = c.expected + 1 AND e.event_id = c.first_event) r ON true
-    ), claimed AS (
-        INSERT INTO external_references (user_id, reference, order_id)
-        SELECT DISTINCT ON (j.user_id, j.reference) j.user_id, j.reference, j.stream
-        FROM judged j WHERE j.fits AND j.reference IS NOT NULL
-        ORDER BY j.user_id, j.reference, j.ord
-        ON CONFLICT DO NOTHING
-        RETURNING order_id
-    ), won AS (
-        SELECT j.*, j.fits AND (j.reference IS NULL OR j.stream IN (SELECT order_id FROM claimed)) AS wins
-        FROM judged j
-    ), placed AS (
-        SELECT w.*, p.position + 1 - w.events + sum(CASE WHEN w.wins THEN w.events ELSE 0 END) OVER (
-                   PARTITION BY w.partition ORDER BY w.ord) AS first_position,
-               greatest(now_, p.recorded_at) AS now_at
-        FROM won w JOIN partitions p ON p.partition = w.partition
-    )
-    SELECT array_agg(CASE WHEN wins THEN 'won' WHEN repeat_position IS NOT NULL THEN 'repeated'
-                          WHEN fits THEN 'duplicate-reference' ELSE 'lost' END ORDER BY ord),
-           array_agg(found ORDER BY ord),
-           array_agg(CASE WHEN wins THEN first_position ELSE coalesce(repeat_position, 0) END ORDER BY ord),
-           array_agg(coalesce(repeat_at, now_at) ORDER BY ord)
-    INTO outcomes, founds, firsts, times FROM placed;
-    IF cardinality(outcomes) IS DISTINCT FROM cardinality(c_stream) THEN
-        RAISE EXCEPTION 'append: unknown partition among %', c_partition;
+    founds := ARRAY(SELECT coalesce((SELECT max(e.version) FROM events e
+                                     WHERE e.partition = c.partition AND e.stream_id = c.stream), 0)
+                    FROM unnest(c_partition, c_stream) WITH ORDINALITY AS c (partition, stream, ord) ORDER BY c.ord);
+    IF founds = c_expected AND array_remove(c_reference, NULL) = '{}'
+       AND (SELECT count(DISTINCT c.stream) FROM unnest(c_stream) AS c (stream)) = cardinality(c_stream)
+    THEN
+        outcomes := array_fill('won'::text, ARRAY[cardinality(c_stream)]);
+        times := array_fill(now_, ARRAY[cardinality(c_stream)]);
+    ELSE
+        WITH judged AS (
+            SELECT c.*, r.position AS repeat_position, r.recorded_at AS repeat_at,
+                   c.found = c.expected AND row_number() OVER (
+                       PARTITION BY c.stream, c.found = c.expected ORDER BY c.ord) = 1 AS fits
+            FROM unnest(c_partition, c_stream, c_expected, founds, c_first_event, c_user, c_reference)
+                 WITH ORDINALITY AS c (partition, stream, expected, found, first_event, user_id, reference, ord)
+            LEFT JOIN LATERAL (
+                SELECT e.position, e.recorded_at FROM events e
+                WHERE c.found > c.expected AND e.partition = c.partition AND e.stream_id = c.stream
+                  AND e.version = c.expected + 1 AND e.event_id = c.first_event) r ON true
+        ), claimed AS (
+            INSERT INTO external_references (user_id, reference, order_id)
+            SELECT DISTINCT ON (j.user_id, j.reference) j.user_id, j.reference, j.stream
+            FROM judged j WHERE j.fits AND j.reference IS NOT NULL
+            ORDER BY j.user_id, j.reference, j.ord
+            ON CONFLICT DO NOTHING
+            RETURNING order_id
+        ), won AS (
+            SELECT j.*, j.fits AND (j.reference IS NULL OR j.stream IN (SELECT order_id FROM claimed)) AS wins
+            FROM judged j
+        )
+        SELECT array_agg(CASE WHEN wins THEN 'won' WHEN repeat_position IS NOT NULL THEN 'repeated'
+                              WHEN fits THEN 'duplicate-reference' ELSE 'lost' END ORDER BY ord),
+               array_agg(coalesce(repeat_position, 0) ORDER BY ord),
+               array_agg(coalesce(repeat_at, now_) ORDER BY ord)
+        INTO outcomes, firsts, times FROM won;
     END IF;
+
+    FOR command IN 1 .. cardinality(c_stream) LOOP
+        IF heads[c_partition[command]] IS NULL THEN
+            RAISE EXCEPTION 'append: unknown partition %', c_partition[command];
+        END IF;
+        IF outcomes[command] = 'won' THEN
+            firsts[command] := heads[c_partition[command]] + 1;
+            heads[c_partition[command]] := heads[c_partition[command]] + c_events[command];
+        END IF;
+    END LOOP;
 
     INSERT INTO events (partition, position, stream_id, version, event_id, type, schema_version, data, metadata,
                         recorded_at)
     SELECT c_partition[e.command], firsts[e.command] + e.version - c_expected[e.command] - 1, c_stream[e.command],
-           e.version, e.id, e.type, e.schema, e.data::json, e.metadata::json, times[e.command]
+           e.version, e.id, e.type, e.schema, e.data::json, e.metadata::json, now_
     FROM unnest(e_command, e_version, e_id, e_type, e_schema, e_data, e_metadata)
          AS e (command, version, id, type, schema, data, metadata)
     WHERE outcomes[e.command] = 'won';
 
     IF cardinality(t_command) > 0 THEN
         INSERT INTO order_texts (text_id, order_id, kind, body, recorded_at)
-        SELECT t.id, c_stream[t.command], t.kind, t.body, times[t.command]
+        SELECT t.id, c_stream[t.command], t.kind, t.body, now_
         FROM unnest(t_command, t_id, t_kind, t_body) AS t (command, id, kind, body)
         WHERE outcomes[t.command] = 'won';
     END IF;
 
-    UPDATE partitions p SET position = p.position + m.events, recorded_at = greatest(now_, p.recorded_at)
-    FROM (SELECT w.partition, sum(w.events) AS events
-          FROM unnest(c_partition, c_events, outcomes) AS w (partition, events, outcome)
-          WHERE w.outcome = 'won' GROUP BY w.partition) m
-    WHERE p.partition = m.partition;
+    UPDATE partitions p SET position = heads[p.partition], recorded_at = now_
+    WHERE p.partition = ANY (c_partition) AND p.position < heads[p.partition];
 
     RETURN QUERY
     SELECT r.outcome, CASE WHEN r.outcome IN ('won', 'repeated') THEN r.expected + r.events ELSE r.found END,
