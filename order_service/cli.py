@@ -23,6 +23,7 @@ from pydantic import ValidationError
 from order_service import logs
 from order_service import settings as limits
 from order_service.errors import OrderServiceError, Unavailable
+from order_service.garbage import collect_rarely
 from order_service.settings import Settings
 
 Run = Callable[[argparse.Namespace, Settings], int]
@@ -213,6 +214,7 @@ def _role(run: RoleRun) -> Run:
         await run(settings, stop)
 
     def start(_: argparse.Namespace, settings: Settings) -> int:
+        collect_rarely()
         uvloop.run(until_stopped(settings))
         return 0
 

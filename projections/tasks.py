@@ -44,6 +44,7 @@ from order_service import broker, logs
 from order_service import settings as limits
 from order_service.cache import OrderCache
 from order_service.db import FAILURES, PROJECTOR, create_engine, incarnation
+from order_service.garbage import collect_rarely
 from order_service.presence import Presence
 from order_service.redis_client import connect
 from order_service.settings import Settings
@@ -358,6 +359,7 @@ def _set_up_logging(**_: object) -> None:
 @worker_process_init.connect(weak=False)
 def _open_process(**_: object) -> None:
     WorkerProcess.open(Settings())
+    collect_rarely()
 
 
 @worker_process_shutdown.connect(weak=False)
