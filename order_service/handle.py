@@ -7,7 +7,7 @@ no-op, a stale precondition, a preview) is decided on a freshly read stream: mem
 """
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -155,7 +155,7 @@ class Preview:
     """What a command would make of an order; nothing of it is stored."""
 
     order: FoldedOrder
-    events: tuple[RecordedEvent, ...]
+    events: Sequence[RecordedEvent]
 
 
 # --- placing --------------------------------------------------------------------------------------
@@ -163,15 +163,15 @@ class Preview:
 
 async def place_order(log: EventLog, creation: Creation) -> Answer:
     """The order is in the log, once; or it was already, under the same key."""
+    if creation.metadata.key is None:  # nobody else knows the id, so nobody waits for anybody
+        return Answer(await log.append(await creation.append()))
     async with log.turn(creation.order_id):
         try:
             return Answer(await log.append(await creation.append()))
         except (VersionConflict, InvalidRequest, RuleViolation):
             # Looked up only now: the id follows from the key, so a repeat cannot be appended twice.
-            metadata = creation.metadata
-            earlier = metadata.key and await _repeat(
-                log, await log.read(creation.order_id), metadata, creation=True
-            )
+            stored = await log.read(creation.order_id)
+            earlier = await _repeat(log, stored, creation.metadata, creation=True)
             if not earlier:
                 raise
             return earlier

@@ -19,6 +19,7 @@ def now() -> datetime:
 
 _MASK = (1 << 128) - 1 & ~(0xF << 76) & ~(0x3 << 62)
 _VERSIONS = {version: version << 76 | 0x2 << 62 for version in (4, 7, 8)}
+_UNKNOWN = SafeUUID.unknown
 
 
 def _with_version(value: int, version: int) -> UUID:
@@ -28,7 +29,7 @@ def _with_version(value: int, version: int) -> UUID:
     """
     made = UUID.__new__(UUID)
     object.__setattr__(made, "int", value & _MASK | _VERSIONS[version])
-    object.__setattr__(made, "is_safe", SafeUUID.unknown)
+    object.__setattr__(made, "is_safe", _UNKNOWN)
     return made
 
 

@@ -52,6 +52,7 @@ class _Taken:
         self.lane = lane
         self.begun = begun
         self.keep_alive = keep_alive
+        self.task: asyncio.Task[None] | None = None  # which answers it
         self.body = bytearray()
         self.more_body = True
         self.response_started = False
@@ -238,8 +239,7 @@ class Connection(HttpToolsProtocol):
 
     def _answer_in_lane(self, taken: _Taken) -> None:
         self._at_work = taken
-        task = self.loop.create_task(self._answered_in_lane(taken))
-        task.add_done_callback(self.tasks.discard)
+        task = taken.task = self.loop.create_task(self._answered_in_lane(taken))
         self.tasks.add(task)
 
     async def _answered_in_lane(self, taken: _Taken) -> None:
@@ -248,6 +248,8 @@ class Connection(HttpToolsProtocol):
         except BaseException:  # nobody may wait for an answer that does not come
             self.transport.abort()
             raise
+        finally:
+            self.tasks.discard(taken.task)  # set before it began
         if taken.disconnected:
             return
         taken.response_started = taken.response_complete = True

@@ -151,15 +151,15 @@ def _placed(event: OrderPlaced) -> Order:
     agreed = None in [line.unit_price_minor for line in event.lines]
     lines = {line.line_id: LineState(line) for line in event.lines}
     return Order(
-        user_id=event.user_id,
-        currency=event.currency,
-        lines=lines,
-        last_line_id=max(lines),
-        shipping_fee_minor=event.shipping_fee_minor,
-        discount_minor=event.discount_minor,
-        agreed_total_minor=event.total_minor if agreed else None,
-        external_reference=event.external_reference,
-        address_ref=event.address_ref,
+        event.user_id,
+        event.currency,
+        lines,
+        max(lines),
+        event.shipping_fee_minor,
+        event.discount_minor,
+        event.total_minor if agreed else None,
+        event.external_reference,
+        event.address_ref,
     )
 
 

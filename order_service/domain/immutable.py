@@ -12,6 +12,7 @@ def immutable(cls: type[T]) -> type[T]:
 
     At run time it is not: a frozen one sets its fields through `object.__setattr__`, one by one,
     and takes five times as long to make (1.7 us instead of 0.3 for an order). A rebuild makes
-    several of every order, and frozen ones took a tenth of the time of a POST.
+    several of every order, and frozen ones took a tenth of the time of a POST. On the hottest paths
+    they are made by place: by name it takes 0.4 us for nine fields instead of 0.14.
     """
     return dataclass(unsafe_hash=True)(cls)

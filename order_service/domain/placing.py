@@ -33,14 +33,14 @@ from order_service.errors import InvalidRequest
 def place(command: PlaceOrder) -> tuple[OrderEvent, ...]:
     total = _total_to_place(command)
     placed = OrderPlaced(
-        user_id=command.user_id,
-        currency=command.currency,
-        lines=command.lines,
-        shipping_fee_minor=command.shipping_fee_minor,
-        discount_minor=command.discount_minor,
-        total_minor=total,
-        external_reference=command.external_reference,
-        address_ref=command.address_ref,
+        command.user_id,
+        command.currency,
+        command.lines,
+        command.shipping_fee_minor,
+        command.discount_minor,
+        total,
+        command.external_reference,
+        command.address_ref,
     )
     return (placed,) if total > 0 else (placed, OrderPaid(total_minor=0, captured_minor=0))
 

@@ -119,6 +119,8 @@ class Appender:
         Raises `VersionConflict` when the stream has moved on, `RuleViolation` when the reference is
         taken, `InvalidRequest` when the database refuses the data, `Unavailable` else.
         """
+        if len(self._unanswered) >= limits.APPEND_QUEUE_MAX:
+            raise Unavailable("overloaded", "Too many commands are waiting here: try again.")
         encoded = encode(append, self._partitions)
         loop = asyncio.get_running_loop()
         waiting = _Waiting(encoded, loop.create_future(), loop.time() + limits.APPEND_WAIT_S)

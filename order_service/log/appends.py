@@ -142,24 +142,24 @@ def arguments(batch: Sequence[Encoded]) -> list[list[Any]]:
     return [*commands, *events, *texts]
 
 
-def recorded(encoded: Encoded, first_position: int, at: datetime) -> tuple[RecordedEvent, ...]:
+def recorded(encoded: Encoded, first_position: int, at: datetime) -> list[RecordedEvent]:
     """The append's events as the log records them."""
     append = encoded.append
-    return tuple(
+    each = zip(encoded.event_ids, append.events, append.metadata_of_each, strict=True)
+    version = append.expected_version
+    return [
         RecordedEvent(
             encoded.partition,
             first_position + offset,
             append.stream_id,
-            append.expected_version + 1 + offset,
-            encoded.event_ids[offset],
+            version + 1 + offset,
+            event_id,
             event,
             metadata,
             at,
         )
-        for offset, (event, metadata) in enumerate(
-            zip(append.events, append.metadata_of_each, strict=True)
-        )
-    )
+        for offset, (event_id, event, metadata) in enumerate(each)
+    ]
 
 
 def order_after(append: Append, events: Sequence[RecordedEvent], partitions: int) -> FoldedOrder:

@@ -6,6 +6,7 @@ after another here: both save work only. What holds is the expected version that
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -127,9 +128,7 @@ class EventLog:
             self._remembered.popitem(last=False)
         return folded
 
-    def preview(
-        self, append: Append, at: datetime
-    ) -> tuple[FoldedOrder, tuple[RecordedEvent, ...]]:
+    def preview(self, append: Append, at: datetime) -> tuple[FoldedOrder, Sequence[RecordedEvent]]:
         """The order and the events as they would stand if this were appended at `at`, less what
         only the log gives: positions. Nothing is stored.
 

@@ -1,7 +1,7 @@
 """Streams folded into orders: the one place where events are. May import the domain, codec, ids."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field, replace
+from dataclasses import field
 from datetime import datetime
 from uuid import UUID
 
@@ -50,7 +50,7 @@ class FoldedOrder:
     updated_at: datetime
     commands: Mapping[CommandKey, AnsweredCommand] = field(default_factory=dict)
     milestones: Mapping[str, datetime] = field(default_factory=dict)
-    # The document, once `representation` has written it; not copied by `replace`.
+    # The document, once `representation` has written it.
     rendered: bytes | None = field(default=None, init=False, compare=False, repr=False)
     _standing: Standing | None = field(default=None, init=False, compare=False, repr=False)
 
@@ -153,27 +153,23 @@ def _folded(
     partitions: int,
 ) -> FoldedOrder:
     """`first` is the stream's first event unless there is an order `before`."""
-    if before is not None:
-        return replace(
-            before,
-            position=last.position,
-            version=last.version,
-            order=order,
-            updated_at=last.recorded_at,
-            commands=commands,
-            milestones=milestones,
-        )
+    if before is None:
+        order_id = UUID(int=first.stream_id.int)  # the driver's own UUID class is no JSON to orjson
+        number = order_number(first.position, first.partition, partitions)
+        created_at = first.recorded_at
+    else:
+        order_id, number, created_at = before.id, before.number, before.created_at
     return FoldedOrder(
-        id=UUID(int=first.stream_id.int),  # the driver's own UUID class is no JSON to orjson
-        number=order_number(first.position, first.partition, partitions),
-        partition=first.partition,
-        position=last.position,
-        version=last.version,
-        order=order,
-        created_at=first.recorded_at,
-        updated_at=last.recorded_at,
-        commands=commands,
-        milestones=milestones,
+        order_id,
+        number,
+        last.partition,
+        last.position,
+        last.version,
+        order,
+        created_at,
+        last.recorded_at,
+        commands,
+        milestones,
     )
 
 

@@ -21,17 +21,13 @@ class Turns:
     def __init__(self) -> None:
         # Who waits behind the one whose turn it is; None: nobody has come yet.
         self._behind: dict[UUID, deque[asyncio.Future[None]] | None] = {}
-        self._in_hand = 0
 
     async def take(self, stream_id: UUID) -> None:
-        """Raises `Unavailable` when those before take too long, or too many wait in the process."""
-        if self._in_hand >= limits.APPEND_QUEUE_MAX:
-            raise Unavailable("overloaded", "Too many commands are waiting here: try again.")
+        """Raises `Unavailable` when those before take too long."""
         if stream_id in self._behind:
             await self._wait(stream_id)
         else:
             self._behind[stream_id] = None
-            self._in_hand += 1
 
     async def _wait(self, stream_id: UUID) -> None:
         given: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -39,24 +35,18 @@ class Turns:
         if behind is None:
             behind = self._behind[stream_id] = deque()
         behind.append(given)
-        self._in_hand += 1
         try:
             async with asyncio.timeout(limits.TURN_WAIT_S):
                 await given
         except BaseException as error:
-            self._in_hand -= 1
             if given.done() and not given.cancelled():  # given just as its taker went away
-                self._pass_on(stream_id)
+                self.pass_on(stream_id)
             if isinstance(error, TimeoutError):
                 detail = "Others change this order for too long: retry."
                 raise Unavailable("overloaded", detail) from None
             raise
 
-    def give_back(self, stream_id: UUID) -> None:
-        self._in_hand -= 1
-        self._pass_on(stream_id)
-
-    def _pass_on(self, stream_id: UUID) -> None:
+    def pass_on(self, stream_id: UUID) -> None:
         behind = self._behind[stream_id]
         while behind:
             given = behind.popleft()
@@ -84,4 +74,4 @@ class Turn:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._turns.give_back(self._stream_id)
+        self._turns.pass_on(self._stream_id)

@@ -171,6 +171,20 @@ async def test_commands_wait_for_their_turn_within_a_bound(
     assert set(codes) <= {"outcome-unknown", "overloaded", "dependency-unavailable"}
 
 
+async def test_appends_wait_in_a_bounded_queue(
+    settings: Settings, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "APPEND_WAIT_S", 0.2)
+    monkeypatch.setattr(limits, "APPEND_QUEUE_MAX", 2)
+
+    async with holding(settings, 1), asyncio.timeout(1):
+        codes = await asyncio.gather(
+            *(code_of(log.append(new_order(on_partition(1)))) for _ in range(3))
+        )
+
+    assert codes.count("overloaded") == 1
+
+
 async def test_reads_of_a_hung_database_end_together(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

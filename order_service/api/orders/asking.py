@@ -135,12 +135,12 @@ class Asking:
         `route`: the method, and the path as the OpenAPI document has it.
         """
         return Metadata(
-            actor_type="staff" if self.caller.is_staff else "user",
-            actor_id=self.caller.user_id,
-            key=key,
-            fingerprint=_fingerprint(route, body) if key else None,
-            correlation_id=self.request_id,
-            traceparent=logs.TRACEPARENT.get(),
+            "staff" if self.caller.is_staff else "user",
+            self.caller.user_id,
+            key,
+            _fingerprint(route, body) if key else None,
+            self.request_id,
+            logs.TRACEPARENT.get(),
         )
 
 

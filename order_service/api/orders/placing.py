@@ -71,25 +71,26 @@ class PlaceOrderRequest(Body):
         """`InvalidRequest` for an unknown currency, or an amount with more digits than it has."""
         currency = default_currency if self.currency is None else self.currency
         money.exponent(currency)
+        lines = [
+            OrderLine(
+                number,
+                item.sku,
+                item.name,
+                item.quantity,
+                _minor(item.unit_price, currency),
+                item.attributes,
+            )
+            for number, item in enumerate(self.items, start=1)
+        ]
         return PlaceOrder(
-            user_id=user_id,
-            currency=currency,
-            lines=tuple(
-                OrderLine(
-                    line_id=number,
-                    sku=item.sku,
-                    name=item.name,
-                    quantity=item.quantity,
-                    unit_price_minor=_minor(item.unit_price, currency),
-                    attributes=item.attributes,
-                )
-                for number, item in enumerate(self.items, start=1)
-            ),
-            total_price_minor=_minor(self.total_price, currency),
-            external_reference=self.external_reference,
-            shipping_fee_minor=_minor(self.shipping_fee, currency) or 0,
-            discount_minor=_minor(self.discount, currency) or 0,
-            address_ref=address_ref,
+            user_id,
+            currency,
+            tuple(lines),
+            _minor(self.total_price, currency),
+            self.external_reference,
+            _minor(self.shipping_fee, currency) or 0,
+            _minor(self.discount, currency) or 0,
+            address_ref,
         )
 
 
