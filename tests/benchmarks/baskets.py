@@ -46,6 +46,7 @@ from order_service.domain.commands import (
 from order_service.domain.events import OrderLine
 from order_service.domain.money import to_text
 from order_service.errors import Unavailable
+from order_service.garbage import collect_rarely
 from order_service.ids import now, order_id_of_key
 from order_service.loading import Step, load_order
 from order_service.log import reading
@@ -189,6 +190,7 @@ async def main(orders: int) -> None:
     log.start()
     waiting: Iterator[Basket] = baskets()
     waiting = chain([next(waiting)], waiting)  # the data is read, all at once, before time is taken
+    collect_rarely()
     started, events, count = time.monotonic(), 0, 0
     with tqdm(total=orders, unit=" orders", file=sys.stdout, mininterval=1) as bar:
 
