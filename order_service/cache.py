@@ -325,6 +325,8 @@ class OrderCache:
 
     async def _tell(self, news: Sequence[News], *, insist: bool = False) -> None:
         """Raises RedisAway if some of it could not be told; that is then remembered as stale."""
+        if not news:
+            return
         calls = [
             (place, self._superseding(place, version, value)) for place, version, value in news
         ]

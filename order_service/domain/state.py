@@ -263,15 +263,13 @@ def status(order: Order) -> Status:
 def _status(order: Order, lines: Sums) -> Status:
     if order.cancel_reason:
         return "CANCELED"
+    if not lines.shipped:
+        return "PAID" if order.was_paid else "PENDING"
     if lines.is_returned:
         return "RETURNED"
     if lines.is_delivered:
         return "DELIVERED"
-    if lines.is_shipped:
-        return "SHIPPED"
-    if lines.shipped:
-        return "PARTIALLY_SHIPPED"
-    return "PAID" if order.was_paid else "PENDING"
+    return "SHIPPED" if lines.is_shipped else "PARTIALLY_SHIPPED"
 
 
 def _payment_status(order: Order, total: int) -> PaymentStatus:
