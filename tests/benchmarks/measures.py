@@ -190,9 +190,9 @@ async def disk(prepared: Prepared, wanted: Wanted) -> list[Figure]:
 MEASURES: dict[str, Measure] = {
     "sustained": sustained,
     "lag": lag,
+    "scale": scale,  # before what makes the log large
     "bulk": bulk,
     "replay": replay,
-    "scale": scale,
     "disk": disk,
     "overload": overload,
     "slow-clients": slow_clients,
