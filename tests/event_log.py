@@ -132,14 +132,12 @@ async def raw(settings: Settings) -> "asyncpg.Connection[Any]":
 
 
 async def raw_append(connection: "asyncpg.Connection[Any]", stream_id: UUID) -> None:
-    one = [stream_id.int % 4], [stream_id], [0], [1], [event_id := uuid4()], [None], [None]
-    event = [1], [1], [event_id], ["OrderDelivered"], [1], ["{}"], ['["system"]']
+    one = [stream_id.int % 4], [stream_id], [0], [1]
+    event = [1], [1], [uuid4()], ["OrderDelivered"], [1], ["{}"], ['["system"]']
     await connection.execute(
         "SELECT append($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18)",
         *one,
         *event,
-        [],
-        [],
-        [],
-        [],
+        *([], [], []),
+        *([], [], [], []),
     )

@@ -15,10 +15,10 @@ from tests.examples import BY_USER
 _APPEND = text(
     "SELECT outcome, version, position, recorded_at FROM append("
     "CAST(:c_partition AS smallint[]), CAST(:c_stream AS uuid[]), CAST(:c_expected AS integer[]), "
-    "CAST(:c_events AS integer[]), CAST(:c_first AS uuid[]), CAST(:c_user AS uuid[]), "
-    "CAST(:c_reference AS text[]), CAST(:e_command AS integer[]), CAST(:e_version AS integer[]), "
+    "CAST(:c_events AS integer[]), CAST(:e_command AS integer[]), CAST(:e_version AS integer[]), "
     "CAST(:e_id AS uuid[]), CAST(:e_type AS text[]), CAST(:e_schema AS smallint[]), "
-    "CAST(:e_data AS text[]), CAST(:e_metadata AS text[]), '{}', '{}', '{}', '{}')"
+    "CAST(:e_data AS text[]), CAST(:e_metadata AS text[]), "
+    "'{}', '{}', '{}', '{}', '{}', '{}', '{}')"
 )
 
 
@@ -54,15 +54,11 @@ async def _append(connection: AsyncConnection, streams: Sequence[Stream]) -> lis
         for number, (_, expected, added) in enumerate(streams, start=1)
         for offset, event in enumerate(added, start=1)
     ]
-    first = {number: event_id for number, _, event_id, _ in reversed(events)}
     parameters = {
         "c_partition": [partition_of(stream_id, partitions) for stream_id, _, _ in streams],
         "c_stream": [stream_id for stream_id, _, _ in streams],
         "c_expected": [expected for _, expected, _ in streams],
         "c_events": [len(added) for _, _, added in streams],
-        "c_first": [first[number] for number in range(1, len(streams) + 1)],
-        "c_user": [None] * len(streams),
-        "c_reference": [None] * len(streams),
         "e_command": [number for number, _, _, _ in events],
         "e_version": [version for _, version, _, _ in events],
         "e_id": [event_id for _, _, event_id, _ in events],

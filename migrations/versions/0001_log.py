@@ -86,18 +86,18 @@ CREATE TABLE checkpoints (
 ) WITH (fillfactor = 20, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0);
 """
 
-# One call is one batch of commands: c_* has one element a command, e_* one an event, t_* one a free text; e_command and
-# t_command point into c_* (from 1). The counters are locked first and in order, so that two batches never wait for each
+# One call is one batch of commands: c_* has one element a command, e_* one an event, r_* one a reference that a new
+# order claims, t_* one a free text; e_command, r_command and t_command point into c_* (from 1). The counters are locked first and in order, so that two batches never wait for each
 # other in a ring; each statement after that takes a snapshot younger than the lock (VOLATILE, READ COMMITTED), so what
 # it reads of these partitions is final. Joins are avoided on purpose: subscripts into arrays keep the time under the
 # lock linear in the batch. Where every command finds its stream as it expects, as nearly all do, nothing else is asked:
 # judging them all in one statement took a third of an append.
 APPEND = """
 CREATE FUNCTION append(
-    c_partition smallint[], c_stream uuid[], c_expected integer[], c_events integer[], c_first_event uuid[],
-    c_user uuid[], c_reference text[],
+    c_partition smallint[], c_stream uuid[], c_expected integer[], c_events integer[],
     e_command integer[], e_version integer[], e_id uuid[], e_type text[], e_schema smallint[],
     e_data text[], e_metadata text[],
+    r_command integer[], r_user uuid[], r_reference text[],
     t_command integer[], t_id uuid[], t_kind text[], t_body text[]
 ) RETURNS TABLE (outcome text, version integer, "position" bigint, recorded_at timestamptz)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -127,22 +127,25 @@ BEGIN
     founds := ARRAY(SELECT coalesce((SELECT max(e.version) FROM events e
                                      WHERE e.partition = c.partition AND e.stream_id = c.stream), 0)
                     FROM unnest(c_partition, c_stream) WITH ORDINALITY AS c (partition, stream, ord) ORDER BY c.ord);
-    IF founds = c_expected AND array_remove(c_reference, NULL) = '{}'
+    IF founds = c_expected AND cardinality(r_command) = 0
        AND (SELECT count(DISTINCT c.stream) FROM unnest(c_stream) AS c (stream)) = cardinality(c_stream)
     THEN
         outcomes := array_fill('won'::text, ARRAY[cardinality(c_stream)]);
         times := array_fill(now_, ARRAY[cardinality(c_stream)]);
     ELSE
         WITH judged AS (
-            SELECT c.*, r.position AS repeat_position, r.recorded_at AS repeat_at,
+            SELECT c.*, r.user_id, r.reference, s.position AS repeat_position, s.recorded_at AS repeat_at,
                    c.found = c.expected AND row_number() OVER (
                        PARTITION BY c.stream, c.found = c.expected ORDER BY c.ord) = 1 AS fits
-            FROM unnest(c_partition, c_stream, c_expected, founds, c_first_event, c_user, c_reference)
-                 WITH ORDINALITY AS c (partition, stream, expected, found, first_event, user_id, reference, ord)
+            FROM unnest(c_partition, c_stream, c_expected, founds) WITH ORDINALITY
+                 AS c (partition, stream, expected, found, ord)
+            LEFT JOIN unnest(r_command, r_user, r_reference) AS r (command, user_id, reference) ON r.command = c.ord
             LEFT JOIN LATERAL (
                 SELECT e.position, e.recorded_at FROM events e
                 WHERE c.found > c.expected AND e.partition = c.partition AND e.stream_id = c.stream
-                  AND e.version = c.expected + 1 AND e.event_id = c.first_event) r ON true
+                  AND e.version = c.expected + 1 AND e.event_id = (
+                      SELECT f.id FROM unnest(e_command, e_version, e_id) AS f (command, version, id)
+                      WHERE f.command = c.ord AND f.version = e.version)) s ON true
         ), claimed AS (
             INSERT INTO external_references (user_id, reference, order_id)
             SELECT DISTINCT ON (j.user_id, j.reference) j.user_id, j.reference, j.stream

@@ -13,6 +13,7 @@ dependency runs: declare it after `caller`, so that nobody unknown has anything 
 """
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Generic, TypeVar
 
 import jiter
@@ -69,6 +70,7 @@ class JsonBody(Generic[M]):
     ) -> None:
         """`optional`: no body at all is an empty object."""
         self.model = model
+        self._validate: Callable[[Any], M] = model.__pydantic_validator__.validate_python
         self.media_types = media_types or type(self).media_types
         self.optional = optional
 
@@ -82,7 +84,7 @@ class JsonBody(Generic[M]):
     def validate(self, parsed: Any) -> M:
         """The model. Raises Problem 422."""
         try:
-            return self.model.model_validate(parsed)
+            return self._validate(parsed)
         except ValidationError as error:
             errors = error.errors(include_url=False, include_context=False, include_input=False)
             raise validation(errors) from None

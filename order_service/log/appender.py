@@ -223,7 +223,7 @@ class Appender:
                 raise
             raise _OutcomeUnknownError from error
 
-    async def _call(self, columns: list[list[Any]]) -> list[Any]:
+    async def _call(self, columns: list[Sequence[Any]]) -> list[Any]:
         try:
             if self._connection is None:
                 self._connection = await self._engine.connect()

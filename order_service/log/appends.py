@@ -107,39 +107,37 @@ def _encode_metadata(append: Append) -> list[str]:
     return encoded
 
 
-def arguments(batch: Sequence[Encoded]) -> list[list[Any]]:
-    """The eighteen arrays of the SQL function `append`: commands, events, texts."""
-    appends = [encoded.append for encoded in batch]
-    commands: list[list[Any]] = [
-        [encoded.partition for encoded in batch],
-        [append.stream_id for append in appends],
-        [append.expected_version for append in appends],
-        [len(append.events) for append in appends],
-        [encoded.event_ids[0] for encoded in batch],
-        [append.reference[0] if append.reference else None for append in appends],
-        [append.reference[1] if append.reference else None for append in appends],
-    ]
-    events: list[list[Any]] = [[], [], [], [], [], [], []]
-    texts: list[list[Any]] = [[], [], [], []]
+def arguments(batch: Sequence[Encoded]) -> list[Sequence[Any]]:
+    """The eighteen arrays of the SQL function `append`: of commands, events, references, texts."""
+    commands: list[tuple[Any, ...]] = []
+    events: list[tuple[Any, ...]] = []
+    references: list[tuple[Any, ...]] = []
+    texts: list[tuple[Any, ...]] = []
     for number, encoded in enumerate(batch, start=1):
         append = encoded.append
-        for offset, event in enumerate(append.events):
-            row = (
-                number,
-                append.expected_version + 1 + offset,
-                encoded.event_ids[offset],
-                type(event).__name__,
-                event.SCHEMA_VERSION,
-                encoded.payloads[offset],
-                encoded.metadata[offset],
-            )
-            for column, value in zip(events, row, strict=True):
-                column.append(value)
+        version = append.expected_version
+        commands.append((encoded.partition, append.stream_id, version, len(append.events)))
+        each = zip(
+            encoded.event_ids, append.events, encoded.payloads, encoded.metadata, strict=True
+        )
+        for event_id, event, payload, metadata in each:
+            version += 1
+            kind, schema = type(event).__name__, event.SCHEMA_VERSION
+            events.append((number, version, event_id, kind, schema, payload, metadata))
+        if append.reference is not None:
+            references.append((number, *append.reference))
         for note in append.texts:
-            cells = (number, note.text_id, note.kind, note.body)
-            for column, value in zip(texts, cells, strict=True):
-                column.append(value)
-    return [*commands, *events, *texts]
+            texts.append((number, note.text_id, note.kind, note.body))
+    return [
+        *_columns(commands, 4),
+        *_columns(events, 7),
+        *_columns(references, 3),
+        *_columns(texts, 4),
+    ]
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> list[Sequence[Any]]:
+    return list(zip(*rows, strict=True)) if rows else [()] * count
 
 
 def recorded(encoded: Encoded, first_position: int, at: datetime) -> list[RecordedEvent]:
