@@ -257,7 +257,9 @@ class Connection(HttpToolsProtocol):
         if not taken.keep_alive:
             lines.append(b"connection: close\r\n")
         self.transport.write(b"".join((STATUS_LINE[status], *lines, rest)))
-        if not taken.keep_alive:
+        if self._deaf:
+            self._close_to_who_sends()
+        elif not taken.keep_alive:
             self.transport.close()
         self.on_response_complete()
 
@@ -267,9 +269,13 @@ class Connection(HttpToolsProtocol):
         """Nothing more is read, and this is the last answer; unless an earlier request is at work:
         then its answer is, which nobody must take for another's."""
         self._deaf = True
-        self._nothing_arrives()
         cycle = self.cycle
-        if cycle is None or (cycle.response_complete and not self._in_answered_body()):
+        if self._arriving is not None:  # answered in the request's own name
+            taken = self._arriving
+            self._nothing_arrives()
+            taken.begun.refusal = problem
+            self._answer_in_lane(taken)
+        elif cycle is None or (cycle.response_complete and not self._in_answered_body()):
             self._answer(problem)
         elif cycle.response_complete:
             self.transport.close()
@@ -286,7 +292,11 @@ class Connection(HttpToolsProtocol):
     def _answer(self, problem: Problem) -> None:
         counting.refused("", counting.UNREAD, problem)
         self.transport.write(middleware.whole_answer(problem))
-        # Closed at once, a client that is still sending would be told of a reset, never of this.
+        self._close_to_who_sends()
+
+    def _close_to_who_sends(self) -> None:
+        """Closed at once, a client that is still sending would be told of a reset, and never of
+        what was answered."""
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._unset_keepalive_if_required()

@@ -157,7 +157,8 @@ async def test_a_connection_without_a_request_is_closed(
 async def test_a_body_has_its_deadline(
     web: httpx.AsyncClient, web_engine: AsyncEngine, hasty: None
 ) -> None:
-    """In the fast lane, and beside it."""
+    """In the fast lane, and beside it: with the same headers."""
+    headers: list[set[str]] = []
     owner = await new_account(web, web_engine)
     token = f"Authorization: {owner.headers['Authorization']}\r\n".encode()
     for unusual in (b"", b"Prefer: wait=1\r\n"):
@@ -165,8 +166,12 @@ async def test_a_body_has_its_deadline(
         async with wire(web) as wired:
             wired.send(head + b'Content-Length: 9\r\n\r\n{"')
 
-            assert (await wired.answer()).status == 408
+            answer = await wired.answer()
+            assert answer.status == 408
             assert await wired.rest() == b""
+            headers.append(set(answer.headers))
+
+    assert headers[0] == headers[1]
 
 
 async def test_who_takes_nothing_of_his_answer_is_cut_off(
