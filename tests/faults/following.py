@@ -15,6 +15,8 @@ AWAY: tuple[type[Exception], ...] = (
     *FAILURES, RedisError, AMQPError, httpx.TransportError, RuntimeError,
 )  # fmt: skip
 
+CLOSE_AGAIN_S = 1.0
+
 
 class Following:
     """`look` is called again, `again_s` after it has met a server that was away."""
@@ -28,11 +30,18 @@ class Following:
         self._following = asyncio.create_task(self._follow())
 
     async def close(self) -> None:
-        """Raises what has ended it, if anything did but this."""
-        if self._following is not None:
+        """Raises what has ended it, if anything did but this.
+
+        Told until it hears: redis-py sends by `asyncio.wait_for`, which in Python 3.11 swallows a
+        cancellation that comes as the sending ends (python/cpython#86296).
+        """
+        if self._following is None:
+            return
+        while not self._following.done():
             self._following.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._following
+            await asyncio.wait((self._following,), timeout=CLOSE_AGAIN_S)
+        with suppress(asyncio.CancelledError):
+            self._following.result()
 
     async def look(self) -> None:
         """One session with the servers, for as long as they are there."""
