@@ -99,13 +99,13 @@ async def build_partition(engine: AsyncEngine, names: Sequence[str], partition: 
     async with engine.connect() as connection:
         partitions = len(await heads(connection))
         skips = await read_skips(connection, partition)
+    gc.freeze()  # what there is by now stays: no collection need look at it again
     careful = 0  # events yet to be taken one by one, because some of them are bad data
     while True:
         parent = multiprocessing.parent_process()
         if parent is not None and not parent.is_alive():
             raise SystemExit("The replay that started this process is gone.")
         gc.collect()
-        gc.freeze()  # what is left stays, and need not be looked at after the next range again
         try:
             done = await _build_range(engine, names, partition, partitions, skips, careful > 0)
             careful -= done or 0
