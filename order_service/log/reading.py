@@ -192,7 +192,7 @@ async def read_stream_range(
     limit: int,
 ) -> list[StoredEvent]:
     """The partition stream by stream, from the stream after `after_stream`, at most `limit` events,
-    without their ids (None) and metadata (empty): a fifth of the time of reading.
+    without their ids (None; they alone took a sixth of the time of reading) and metadata (empty).
 
     The last stream may be cut off by `limit`: a caller reads on from the one before it. By the
     driver itself: SQLAlchemy's rows take twice the time of all the rest of reading.
