@@ -53,6 +53,7 @@ class _Taken:
         self.begun = begun
         self.keep_alive = keep_alive
         self.task: asyncio.Task[None] | None = None  # which answers it
+        self.cut_short = False  # refused while its client was still sending
         self.body = bytearray()
         self.more_body = True
         self.response_started = False
@@ -257,7 +258,7 @@ class Connection(HttpToolsProtocol):
         if not taken.keep_alive:
             lines.append(b"connection: close\r\n")
         self.transport.write(b"".join((STATUS_LINE[status], *lines, rest)))
-        if self._deaf:
+        if taken.cut_short:
             self._close_to_who_sends()
         elif not taken.keep_alive:
             self.transport.close()
@@ -273,7 +274,7 @@ class Connection(HttpToolsProtocol):
         if self._arriving is not None:  # answered in the request's own name
             taken = self._arriving
             self._nothing_arrives()
-            taken.begun.refusal = problem
+            taken.begun.refusal, taken.cut_short = problem, True
             self._answer_in_lane(taken)
         elif cycle is None or (cycle.response_complete and not self._in_answered_body()):
             self._answer(problem)

@@ -311,6 +311,18 @@ async def test_requests_behind_one_another_are_answered_in_their_order(ways: Way
     assert ways.taken == paths[:1]
 
 
+async def test_what_came_before_something_unreadable_is_answered_all(ways: Ways) -> None:
+    paths = [await _placed(ways) for _ in range(2)]
+    async with wire(ways.client) as wired:
+        requests = (_request(ways, "GET", path) for path in paths)
+        wired.send(b"".join(requests) + b"nonsense\r\n\r\n")
+        bodies = [json.loads((await wired.answer()).body) for _ in paths]
+        assert await wired.rest() == b""
+
+    assert [f"/orders/{body['id']}/" for body in bodies] == paths
+    assert ways.taken == paths[:1]
+
+
 async def test_a_body_may_come_in_pieces_and_the_connection_goes_on(ways: Ways) -> None:
     whole = _request(ways, "POST", "/orders/", json.dumps(LINES).encode())
     async with wire(ways.client) as wired:
