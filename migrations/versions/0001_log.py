@@ -87,11 +87,12 @@ CREATE TABLE checkpoints (
 """
 
 # One call is one batch of commands: c_* has one element a command, e_* one an event, r_* one a reference that a new
-# order claims, t_* one a free text; e_command, r_command and t_command point into c_* (from 1). The counters are locked first and in order, so that two batches never wait for each
-# other in a ring; each statement after that takes a snapshot younger than the lock (VOLATILE, READ COMMITTED), so what
-# it reads of these partitions is final. Joins are avoided on purpose: subscripts into arrays keep the time under the
-# lock linear in the batch. Where every command finds its stream as it expects, as nearly all do, nothing else is asked:
-# judging them all in one statement took a quarter of an append of 28.
+# order claims, t_* one a free text; e_command, r_command and t_command point into c_* (from 1). The counters are locked
+# first and in order, so that two batches never wait for each other in a ring; each statement after that takes a
+# snapshot younger than the lock (VOLATILE, READ COMMITTED), so what it reads of these partitions is final. Joins are
+# avoided on purpose: subscripts into arrays keep the time under the lock linear in the batch. Where every command finds
+# its stream as it expects, as nearly all do, nothing else is asked: judging them all in one statement took a quarter of
+# an append of 28.
 APPEND = """
 CREATE FUNCTION append(
     c_partition smallint[], c_stream uuid[], c_expected integer[], c_events integer[],
