@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from order_service.settings import Settings
+from order_service.stack.servers import free_port
 
 
 def program() -> str:
@@ -22,9 +23,7 @@ class PrivateRedis:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self.start()
 
     def start(self) -> None:

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ from typing import IO, Any
 
 import httpx
 
+from order_service.stack.servers import free_port
 from order_service.stack.state import State
 from tests.accounts import PASSWORD
 
@@ -109,11 +109,6 @@ def database_arguments(settings: Mapping[str, str]) -> dict[str, Any]:
         "password": settings["DB_PASSWORD"],
         "database": settings["DB_NAME"],
     }
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ PORTS = ("postgres", "redis", "rabbitmq", "rabbitmq-distribution", "epmd")
 PORTS_FROM = range(
     20_000, 32_000
 )  # below what Linux gives to outgoing connections, so that they keep free
+PORTS_TRIED_MAX = 200
 PROBE_TIMEOUT_S = 1.0
 
 POSTGRES_SETTINGS = {
@@ -143,19 +144,43 @@ def choose_ports(state: State) -> dict[str, int]:
     return ports
 
 
-def free_port(taken: set[int]) -> int:
-    candidates = random.sample(PORTS_FROM, 200)
-    return next(port for port in candidates if port not in taken and is_free(port))
+def free_port(taken: Collection[int] = ()) -> int:
+    """One that nobody uses, or holds for a server that is to come."""
+    for port in random.sample(PORTS_FROM, min(PORTS_TRIED_MAX, len(PORTS_FROM))):
+        if port not in taken and not _refused(port, reuse=False):
+            return port
+    raise StackError(
+        f"Of {PORTS_TRIED_MAX} ports tried from {PORTS_FROM.start} to {PORTS_FROM.stop - 1} "
+        "none is free: end some of the programs that listen there."
+    )
 
 
-def is_free(port: int, host: str = LOOPBACK) -> bool:
+def is_free(port: int) -> bool:
+    """Whether a server could listen there; what the last one's connections left does not count."""
+    return not _refused(port, reuse=True)
+
+
+def hold(port: int) -> socket.socket:
+    """Until this is closed, a server can have the port, but nobody who looks for a free one.
+
+    RabbitMQ listens seconds after its port was chosen; another stack that starts meanwhile would
+    else choose it as well. Linux lets both bind it, since both ask for SO_REUSEADDR and this one
+    does not listen.
+    """
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.bind((LOOPBACK, port))
+    return holder
+
+
+def _refused(port: int, *, reuse: bool) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one in TIME_WAIT is free
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse)
         try:
-            probe.bind((host, port))
+            probe.bind((LOOPBACK, port))
         except OSError:
-            return False
-    return True
+            return True
+    return False
 
 
 def postgres(state: State, found: Programs, port: int, password: str) -> Server:

@@ -116,7 +116,7 @@ def role_settings(role: str, settings: Mapping[str, str]) -> dict[str, str]:
 
 def with_free_flower_port(settings: Mapping[str, str]) -> dict[str, str]:
     wanted = int(settings["FLOWER_PORT"])
-    return {**settings, "FLOWER_PORT": str(wanted if is_free(wanted) else free_port(set()))}
+    return {**settings, "FLOWER_PORT": str(wanted if is_free(wanted) else free_port())}
 
 
 def process_environment(settings: Mapping[str, str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -24,7 +24,7 @@ from order_service.stack.processes import (
     start_time,
     stop,
 )
-from order_service.stack.servers import Server
+from order_service.stack.servers import Server, hold
 from order_service.stack.state import StackError, State
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -78,6 +78,7 @@ class Supervisor:
     def __init__(self, state: State) -> None:
         self.state = state
         self._running: dict[str, Running] = {}
+        self._held = contextlib.ExitStack()
         self._wakeup, self._wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def __enter__(self) -> "Supervisor":
@@ -92,6 +93,14 @@ class Supervisor:
     def __exit__(self, *_: object) -> None:
         _ignore_stop_signals()
         self.stop()
+        self._held.close()
+
+    def hold(self, ports: Collection[int]) -> None:
+        """Nobody but who is started here gets these ports: not even between a crash and a
+        restart.
+        """
+        for port in ports:
+            self._held.enter_context(hold(port))
 
     def start(self, command: Command) -> None:
         process = spawn(command, self.state.logs / f"{command.name}.log")

@@ -99,6 +99,7 @@ def _say_flower(settings: Mapping[str, str]) -> None:
 def start_servers(supervisor: Supervisor, state: State, hosts: frozenset[str]) -> list[Server]:
     """The named servers are started, the slowest first; returns those that may not answer yet."""
     ports = servers.choose_ports(state)
+    supervisor.hold(ports.values())
     secrets = state.read()["secrets"]
     started = []
     if "RABBITMQ_HOST" in hosts:

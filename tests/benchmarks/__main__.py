@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from order_service.stack.commands import end_with
+from order_service.stack.servers import free_port
 from tests import words
 from tests.benchmarks import machine, wrk, yardsticks
 from tests.benchmarks.cases import CASES, Wanted, prepare
@@ -21,7 +22,7 @@ from tests.benchmarks.figures import Figure, report
 from tests.benchmarks.measures import MEASURES, startup
 from tests.benchmarks.rounds import measure
 from tests.benchmarks.service import SETTINGS, opened
-from tests.stack import Stack, free_port, new_stack, say
+from tests.stack import Stack, new_stack, say
 
 STARTUP = "startup"
 VERIFIED_EVENTS_MAX = 500_000  # which takes a minute

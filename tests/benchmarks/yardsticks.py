@@ -11,9 +11,9 @@ from pathlib import Path
 
 from order_service.cli import SERVING
 from order_service.stack.processes import Command, spawn, stop
-from order_service.stack.servers import LOOPBACK, listens
+from order_service.stack.servers import LOOPBACK, free_port, listens
 from tests.benchmarks import documents
-from tests.stack import ROOT, free_port
+from tests.stack import ROOT
 
 NAMES = ("bare", "thin")
 START_LIMIT_S = 30.0

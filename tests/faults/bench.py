@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 from order_service.db import create_engine
 from order_service.settings import Settings
 from order_service.stack.processes import start_time
-from order_service.stack.servers import choose_ports
+from order_service.stack.servers import choose_ports, free_port
 from order_service.stack.state import State
 from tests.examples import (
     CAPTURED,
@@ -37,7 +37,7 @@ from tests.faults.tail import Tail
 from tests.faults.tap import Tap
 from tests.given_log import given_orders
 from tests.proxy import Proxy, proxy_to
-from tests.stack import Stack, database_arguments, free_port, new_stack
+from tests.stack import Stack, database_arguments, new_stack
 
 # Limits that are counted but never reached; two web processes, under a parent that restarts them;
 # tokens that outlive a long run.

@@ -11,10 +11,10 @@ import pytest
 from kombu import Connection, Producer
 
 from order_service import broker
+from order_service.stack.servers import free_port
 from projections.tasks import app
 from tests.faults import forked
 from tests.faults.house import VIEW, House, Visit, answered, place
-from tests.stack import free_port
 
 # One loop for the module, so that one visit serves all tests.
 pytestmark = pytest.mark.asyncio(loop_scope="module")

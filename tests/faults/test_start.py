@@ -11,6 +11,7 @@ from uuid import uuid4
 import httpx
 
 from order_service.settings import Settings
+from order_service.stack.servers import free_port
 from tests.accounts import PASSWORD
 from tests.conftest import run_sql
 from tests.event_log import raw
@@ -18,7 +19,6 @@ from tests.faults import forked
 from tests.faults.house import House, house_of, place, visiting
 from tests.pipeline import WAIT_S
 from tests.proxy import proxy_to
-from tests.stack import free_port
 
 REPLICAS = 8
 RESTART_S = 0.3  # so long a supervisor leaves an ended process alone

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,12 +10,8 @@ import pytest
 
 from order_service import settings as limits
 from order_service.settings import Settings
+from order_service.stack.servers import free_port
 from order_service.telemetry.exposition import exposed
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,17 +12,12 @@ import pytest
 
 from order_service.errors import OrderServiceError
 from order_service.settings import Settings
+from order_service.stack.servers import free_port
 from projections import flower
 from tests.conftest import ROOT
 from tests.pipeline import eventually
 
 PASSWORD = "a:long password"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Rate limits over HTTP, on a Redis that works, is down, or hangs."""
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from redis.asyncio import Redis
 
 from order_service.main import create_app
 from order_service.settings import Settings
+from order_service.stack.servers import free_port
 from tests.conftest import serving
 from tests.proxy import proxy_to
 
@@ -144,9 +144,7 @@ async def test_a_foreign_value_under_our_key_does_no_harm(redis: Redis, limited:
 
 
 async def test_without_redis_each_process_counts_alone(limited: Settings) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]  # closed below: nobody listens there
-    down = limited.model_copy(update={"REDIS_HOST": "127.0.0.1", "REDIS_PORT": port})
+    down = limited.model_copy(update={"REDIS_HOST": "127.0.0.1", "REDIS_PORT": free_port()})
 
     async with serving(create_app(down)) as client, loop_lag() as lags:
         found = await statuses(client, 11)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,17 +18,21 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.retry import Retry
 
+from order_service.stack import servers
 from order_service.stack import state as state_folder
 from order_service.stack.processes import end_leftovers, marked, spawn, stop
 from order_service.stack.programs import POSTGRESQL, RABBITMQ, REDIS, find
 from order_service.stack.servers import (
     Server,
     choose_ports,
+    free_port,
+    hold,
+    is_free,
     postgres,
     rabbitmq,
     redis,
 )
-from order_service.stack.state import State
+from order_service.stack.state import StackError, State
 from tests.integration.test_stack_up import eventually
 
 
@@ -197,6 +202,21 @@ def test_a_taken_port_is_chosen_anew_and_the_others_stay(tmp_path: Path) -> None
     assert after["redis"] != before["redis"]
     assert {**after, "redis": 0} == {**before, "redis": 0}
     assert len(set(after.values())) == len(after)
+
+
+def test_a_held_port_is_for_its_server_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two stacks that start at once: RabbitMQ's port is chosen seconds before it listens there."""
+    port = free_port()
+    monkeypatch.setattr(servers, "PORTS_FROM", range(port, port + 1))
+
+    with hold(port):
+        with pytest.raises(StackError, match="none is free"):
+            free_port()
+        assert is_free(port)
+        with socket.create_server(("127.0.0.1", port)):  # as servers ask for it
+            assert not is_free(port)
+
+    assert free_port() == port
 
 
 def test_a_folder_made_anew_does_not_find_the_servers_of_the_one_before(

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from order_service.stack.processes import marked, start_time
-from order_service.stack.servers import PORTS_FROM, free_port
+from order_service.stack.servers import free_port
 from order_service.stack.state import ROOT, State
 
 # Roles: `web` listens on the port; `worker` has a child that no signal but SIGKILL ends.
@@ -61,7 +61,7 @@ def state(tmp_path: Path) -> State:
 
 @pytest.fixture
 def port() -> int:
-    return free_port({PORTS_FROM.start})
+    return free_port()
 
 
 @pytest.fixture

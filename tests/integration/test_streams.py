@@ -17,13 +17,13 @@ from order_service import settings as limits
 from order_service.domain.events import OrderPlaced
 from order_service.main import create_app
 from order_service.settings import Settings
+from order_service.stack.servers import free_port
 from tests.accounts import Account, new_account
 from tests.conftest import ROOT, serving
 from tests.examples import PAID, PEN
 from tests.given_log import RawEvent, given_order
 from tests.orders import change, place
 from tests.sse import Sent, listening
-from tests.stack import free_port
 
 
 @pytest.fixture
