@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from order_service.stack.processes import marked, start_time
-from order_service.stack.servers import free_port
+from order_service.stack.servers import PORTS, free_port
 from order_service.stack.state import ROOT, State
 
 # Roles: `web` listens on the port; `worker` has a child that no signal but SIGKILL ends.
@@ -116,6 +116,16 @@ def pid_of(state: State, role: str) -> int:
     return next(p["pid"] for p in state.read_processes() if p["role"] == role)
 
 
+def can_have(port: int) -> bool:
+    """As whoever looks for a free port asks for it."""
+    with socket.socket() as asking:
+        try:
+            asking.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def entrypoint(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [ROOT / "entrypoint.sh", *words],
@@ -210,6 +220,20 @@ def test_a_taken_port_is_an_error_that_names_the_flag(
     assert f"Port {port} is taken" in output
     assert "--port" in output
     assert state.read_processes() == []
+
+
+def test_the_ports_of_its_servers_are_held_while_up_runs(state: State, start: Starter) -> None:
+    """Nobody listens there: the servers are given."""
+    up = start()
+    ports = list(state.read()["ports"].values())
+
+    held = [port for port in ports if not can_have(port)]
+    up.terminate()
+    up.communicate(timeout=LIMIT_S)
+
+    assert held == ports
+    assert len(held) == len(PORTS)
+    assert all(can_have(port) for port in ports)
 
 
 def test_reset_is_refused_while_up_runs_and_wipes_the_folder_after(
