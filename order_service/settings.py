@@ -65,7 +65,7 @@ FLOWER_TASKS_MAX = 2_000
 
 # --- projections ----------------------------------------------------------------------------------
 ADVANCE_BATCH_EVENTS = 500
-ADVANCE_PARTITIONS = 4  # that one task brings forward: their batches share statements
+ADVANCE_PARTITIONS = 4  # that share a transaction; the others have their turn in the next one
 ADVANCE_TIME_S = 0.25
 ADVANCE_BACKOFF_S = (1.0, 2.0, 5.0, 15.0, 30.0)  # of a partition that fails; the last one repeats
 PARKINGS_PER_MINUTE_MAX = 100
@@ -324,7 +324,7 @@ class Settings(BaseSettings):
     DOCS_ENABLED: bool = True
 
     WEB_WORKERS: int = Field(default=1, ge=1, le=64)
-    WORKER_PROCESSES: int = Field(default=2, ge=1, le=64)
+    WORKER_PROCESSES: int = Field(default=1, ge=1, le=64)
     FLOWER_ADDRESS: str = "127.0.0.1"  # in a container: all of its addresses
     FLOWER_PORT: int = 5555
     FLOWER_USER: str = "operator"

@@ -5,7 +5,7 @@ settings.
 A message is a hint that the log has moved on, and says so whatever is in it: one statement tells
 which partitions are behind. So the queue keeps the newest message alone, and RabbitMQ throws away
 what came before it: with each of them received, and a task a projection, this process took 350
-microseconds an order at 1,000 orders a second, now 70. A message is acknowledged when the tasks are
+microseconds an order at 1,000 orders a second, now 70. A message is acknowledged when its task is
 with RabbitMQ. A send that fails ends the session; the message, unacknowledged, comes again to the
 next one. What operators ask for (`operator_requests`) is looked for once a tick.
 """
@@ -98,12 +98,11 @@ async def _forward(arrivals: Arrivals, driver: asyncpg.Connection, sender: TaskS
         if message:
             await failpoints.reach("consumer-received")
         now = {found for found in await behind(driver) if found.name in PROJECTIONS}
-        # Where nobody told: what stands where it stood a look ago. What moves has a worker already.
-        sought = {found for found in now if found.free} if message else now & before
         request_id = message.correlation_id if message else None
         parent = _traceparent(message) if message else None
         with tracing.span("hint", "CONSUMER", parent):
-            await sender.send_advance({found.partition for found in sought}, request_id)
+            if needs_task(now, before, told=message is not None):
+                await sender.send_advance(request_id)
         before = now
         if time.monotonic() >= ask_at:  # not at each hint: operators can wait for a tick
             ask_at = time.monotonic() + limits.TICK_S
@@ -115,6 +114,12 @@ async def _forward(arrivals: Arrivals, driver: asyncpg.Connection, sender: TaskS
             await message.ack()
             # What comes meanwhile is one hint.
             await asyncio.sleep(limits.HINT_INTERVAL_S)
+
+
+def needs_task(now: set[Behind], before: set[Behind], *, told: bool) -> bool:
+    """Whether a checkpoint is behind that nobody works on, of those found now and a look ago. Where
+    no message told: one that stands where it stood. What moves has a worker already."""
+    return any(found.free for found in now) if told else bool(now & before)
 
 
 def _traceparent(message: AbstractIncomingMessage) -> str | None:

@@ -22,7 +22,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import partial
-from itertools import groupby, product
 from time import perf_counter
 from typing import Any, TypeVar
 
@@ -39,11 +38,18 @@ from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 from kombu.exceptions import KombuError
 from kombu.messaging import Producer
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import broker, logs
 from order_service import settings as limits
 from order_service.cache import OrderCache
-from order_service.db import FAILURES, PROJECTOR, create_engine, incarnation
+from order_service.db import (
+    FAILURES,
+    PROJECTOR,
+    create_engine,
+    driver_connection,
+    incarnation,
+)
 from order_service.garbage import collect_rarely
 from order_service.presence import Presence
 from order_service.redis_client import connect
@@ -53,6 +59,7 @@ from order_service.telemetry.exposition import expose
 from order_service.telemetry.metrics import TASK_SECONDS, TASKS_SENT
 from projections import operator_work
 from projections.advance import advance as advance_projection
+from projections.advance import behind
 from projections.registry import PROJECTIONS
 from projections.together import Together
 
@@ -119,18 +126,18 @@ _EXPECTED = (*FAILURES, TimeoutError)
 
 
 @app.task(name="advance", bind=True, throws=_EXPECTED)
-def advance(self: Task, partitions: list[int]) -> None:
-    """Every projection is at the head of the partitions, or further tasks have been sent."""
+def advance(self: Task) -> None:
+    """Every projection is at the log's head, or further tasks have been sent."""
     with _begun(self) as process:
         if _redelivered(self):
-            _advance_carefully(process, partitions)
+            _advance_carefully(process)
             return
-        together = Together(process.engine, process.cache, partitions)
+        together = Together(process.engine, process.cache)
         something_left = process.run(together.run())
         process.send_further([(advance_apart, pair) for pair in sorted(together.apart)])
-        logger.info("Advanced partitions %s.", partitions)
+        logger.info("Advanced.")
         if something_left:
-            process.send_further([(advance, (partitions,))])
+            process.send_further([(advance, ())])
 
 
 @app.task(name="advance_apart", bind=True, throws=_EXPECTED)
@@ -170,23 +177,27 @@ def _begun(task: Task) -> Iterator["WorkerProcess"]:
         TASK_SECONDS.observe(perf_counter() - began, task.name, outcome)
 
 
-def _advance_carefully(process: "WorkerProcess", partitions: list[int]) -> None:
+def _advance_carefully(process: "WorkerProcess") -> None:
     """An earlier worker may have died of one of the next events: one by one it shows of which. In
     this task itself, which goes back to the queue's head if it dies of it too: behind all the hints
     that came meanwhile, each of which dies of that event first, tasks for it would never be run."""
     failed = None
-    for projection, partition in product(PROJECTIONS, partitions):
+    for pair in process.run(_behind(process.engine)):
         try:
-            left = process.run(
-                advance_projection(process.engine, process.cache, projection, partition, True)
-            )
+            left = process.run(advance_projection(process.engine, process.cache, *pair, True))
         except Exception as error:  # the others go on: each fails alone
             failed = error
         else:
             if left:
-                process.send_further([(advance_apart, (projection, partition))])
+                process.send_further([(advance_apart, pair)])
     if failed is not None:
         raise failed
+
+
+async def _behind(engine: AsyncEngine) -> list[tuple[str, int]]:
+    async with driver_connection(engine) as (_, driver):
+        found = await behind(driver)
+    return [(one.name, one.partition) for one in found if one.name in PROJECTIONS]
 
 
 def _redelivered(task: Task) -> bool:
@@ -207,14 +218,9 @@ class TaskSender:
         # py-amqp blocks, so it never runs on an event loop; one thread, since it is not shareable.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="task-sender")
 
-    async def send_advance(
-        self, partitions: Collection[int], request_id: str | None = None
-    ) -> None:
-        """A task for every ADVANCE_PARTITIONS of them, by `send`, from an event loop."""
-        if not partitions:
-            return
-        groups = groupby(sorted(partitions), key=lambda one: one // limits.ADVANCE_PARTITIONS)
-        await self._send([(advance, (list(group),)) for _, group in groups], request_id)
+    async def send_advance(self, request_id: str | None = None) -> None:
+        """A task that brings all read models to the log's head, by `send`, from an event loop."""
+        await self._send([(advance, ())], request_id)
 
     async def send_serve_operators(self) -> None:
         """A task that looks what operators have asked for, as `send_advance`."""

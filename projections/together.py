@@ -11,8 +11,8 @@ So each projection and partition still has its own checkpoint, and parks and fai
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import cycle, groupby
 from uuid import UUID
 
 import asyncpg
@@ -107,44 +107,52 @@ class Span:
 class Together:
     """One task's work. What it leaves to `advance` is in `apart`, once `run` has returned."""
 
-    def __init__(self, engine: AsyncEngine, cache: OrderCache, partitions: Collection[int]) -> None:
+    def __init__(self, engine: AsyncEngine, cache: OrderCache) -> None:
         self.apart: set[Pair] = set()
         self._engine = engine
         self._cache = cache
-        self._partitions = sorted(partitions)
-        self._share = max(1, limits.ADVANCE_BATCH_EVENTS // len(self._partitions))
         self._taken: list[Taken] = []  # what the pass works on
 
     async def run(self) -> bool:
-        """Every live checkpoint of the partitions is at the log's head, in the hands of another
-        worker, or in `apart`; or ADVANCE_TIME_S is up: then True, and the caller asks for another
-        turn.
+        """Every live checkpoint is at the log's head, in the hands of another worker, or in
+        `apart`; or ADVANCE_TIME_S is up: then True, and the caller asks for another turn.
 
         Raises what happens before anything is taken.
         """
         await failpoints.reach("advance-begun")
         deadline = time.monotonic() + limits.ADVANCE_TIME_S
-        try:
-            async with driver_connection(self._engine) as (connection, driver):
-                # The pass that finds nothing is the look after the last commit: whoever was turned
-                # away by our locks brought news of events that were committed before it.
-                while await self._pass(connection, driver):
-                    if time.monotonic() >= deadline:
-                        return True
-        except Exception as error:
-            if not self._taken:
-                raise
-            logger.warning("One by one, since together it failed: %r", error)
-            self.apart.update(taken.pair for taken in self._taken)
+        while True:
+            self._taken = []
+            try:
+                return await self._passes(deadline)
+            except Exception as error:
+                if not self._taken:
+                    raise
+                logger.warning("One by one, since together it failed: %r", error)
+                self.apart.update(taken.pair for taken in self._taken)  # the others go on
+
+    async def _passes(self, deadline: float) -> bool:
+        """Round the partitions, as `run`."""
+        async with driver_connection(self._engine) as (connection, driver):
+            groups = _groups(await driver.fetchval("SELECT count(*) FROM partitions"))
+            ring, idle = cycle(groups), 0
+            # The passes that find nothing are the look after the last commit: whoever was turned
+            # away by our locks brought news of events that were committed before it.
+            while idle < len(groups):
+                idle = 0 if await self._pass(connection, driver, next(ring)) else idle + 1
+                if not idle and time.monotonic() >= deadline:
+                    return True
         return False
 
-    async def _pass(self, connection: AsyncConnection, driver: asyncpg.Connection) -> bool:
+    async def _pass(
+        self, connection: AsyncConnection, driver: asyncpg.Connection, partitions: Sequence[int]
+    ) -> bool:
         """One transaction; False if it has moved nothing."""
         self._taken = []
         began = time.time()
         async with driver.transaction():
-            self._taken = self._ordinary(await driver.fetch(_TAKE, self._partitions))
-            spans = list(_spans(self._taken, self._share))
+            self._taken = self._ordinary(await driver.fetch(_TAKE, partitions))
+            spans = list(_spans(self._taken))
             if not spans:
                 return False
             streams = await _streams(driver, spans)
@@ -214,15 +222,23 @@ class Together:
                 await refresh(self._cache, {k: row for _, rows in parts for k, row in rows.items()})
 
 
-def _spans(taken: Iterable[Taken], share: int) -> Iterator[Span]:
+def _groups(partitions: int) -> list[list[int]]:
+    size = limits.ADVANCE_PARTITIONS
+    return [[*range(first, min(first + size, partitions))] for first in range(0, partitions, size)]
+
+
+def _spans(taken: Sequence[Taken]) -> Iterator[Span]:
     """Of each partition the checkpoints that are furthest behind, up to where the next one stands:
     so they come together and stay together."""
-    for partition, found in groupby(taken, key=lambda one: one.target.partition):
-        of_it = list(found)
+    by_partition = groupby(taken, key=lambda one: one.target.partition)
+    behind = {partition: [*found] for partition, found in by_partition}
+    for partition, of_it in behind.items():
         after = min(one.position for one in of_it)
         goal = min([one.position for one in of_it if one.position > after] + [of_it[0].head])
         members = [one for one in of_it if one.position == after]
-        yield Span(partition, after, min(after + share, goal), members)
+        yield Span(
+            partition, after, min(after + limits.ADVANCE_BATCH_EVENTS // len(behind), goal), members
+        )
 
 
 async def _streams(driver: asyncpg.Connection, spans: Sequence[Span]) -> Streams:

@@ -38,7 +38,7 @@ async def order_cache(redis: Redis, engine: AsyncEngine) -> OrderCache:
 
 async def advance_all(engine: AsyncEngine, cache: OrderCache) -> None:
     """Every live read model stands at the log's head, parked streams aside; as workers do it."""
-    together = Together(engine, cache, range(PARTITIONS))
+    together = Together(engine, cache)
     while await together.run():
         pass
     for name, partition in sorted(together.apart):

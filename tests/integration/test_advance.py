@@ -44,7 +44,7 @@ async def test_checkpoints_that_stand_apart_come_together_and_count_every_event_
     await advance(projector_engine, cache, "order_view", 0)
     await given_order(web_engine, CAPTURED, PAID, stream_id=order_id, expected=1)
 
-    together = Together(projector_engine, cache, [0])
+    together = Together(projector_engine, cache)
     while await together.run():
         pass
 
@@ -54,13 +54,46 @@ async def test_checkpoints_that_stand_apart_come_together_and_count_every_event_
     assert await rows(web_engine, SALES) == [("PAID", 1, 2498, 3)]
 
 
+async def test_partitions_that_share_no_transaction_have_their_turns_in_one_task(
+    web_engine: AsyncEngine,
+    projector_engine: AsyncEngine,
+    cache: OrderCache,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("order_service.settings.ADVANCE_PARTITIONS", 1)
+    for partition in (1, 3):
+        await given_order(web_engine, PLACED, CAPTURED, PAID, partition=partition)
+
+    assert not await Together(projector_engine, cache).run()
+
+    assert await rows(web_engine, POSITIONS) == [(0,), (3,), (0,), (3,)]
+
+
+async def test_a_transaction_that_fails_leaves_its_partitions_apart_and_the_others_go_on(
+    web_engine: AsyncEngine,
+    projector_engine: AsyncEngine,
+    cache: OrderCache,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("order_service.settings.ADVANCE_PARTITIONS", 1)
+    for partition in (0, 3):
+        await given_order(web_engine, PLACED, partition=partition)
+    await run(projector_engine, "ALTER TABLE read_models.order_view_1 ADD CHECK (partition <> 0)")
+
+    together = Together(projector_engine, cache)
+    assert not await together.run()
+
+    assert together.apart == {(name, 0) for name in PROJECTIONS}
+    assert await rows(web_engine, POSITIONS) == [(0,), (0,), (0,), (1,)]
+
+
 async def test_an_event_that_cannot_be_applied_leaves_its_partition_apart_and_the_others_go_on(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
     await given_order(web_engine, POISON, partition=1)
     sound = await given_order(web_engine, PLACED, partition=0)
 
-    together = Together(projector_engine, cache, [0, 1])
+    together = Together(projector_engine, cache)
     while await together.run():
         pass
 

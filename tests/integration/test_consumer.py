@@ -2,28 +2,23 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
-import orjson
 import pytest
 from aio_pika import Message
 from aio_pika.abc import AbstractChannel
 from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp.commands import Queue
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import broker
 from order_service.settings import Settings
 from projections import consumer
+from projections.advance import Behind
 from tests.examples import PLACED
 from tests.given_log import given_order
 from tests.hostile.messages import hints as hostile
 from tests.pipeline import eventually, running, through
 from tests.proxy import proxy_to
-
-ALL_OF_ONE = [[[1]]]  # the arguments of each task: one, for partition 1
-MOVE = text("UPDATE checkpoints SET position = 1 WHERE name <> 'relay' AND partition = 1")
 
 
 async def tell(rabbitmq: AbstractChannel, *bodies: bytes) -> None:
@@ -38,19 +33,16 @@ def no_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("order_service.settings.TICK_S", 60.0)
 
 
-async def tasks(rabbitmq: AbstractChannel, count: int) -> list[Any]:
-    """The arguments of the next tasks, taken from the queue; no more than `count` are there."""
+async def takes_task(rabbitmq: AbstractChannel) -> None:
+    """There is one, or comes, and is taken from the queue."""
     queue = await rabbitmq.get_queue(broker.TASK_QUEUE)
-    found: list[Any] = []
 
-    async def enough() -> bool:
-        if message := await queue.get(no_ack=True, fail=False):
-            assert message.headers["task"] == "advance"
-            found.append(orjson.loads(message.body)[0])
-        return len(found) >= count
+    async def taken() -> bool:
+        message = await queue.get(no_ack=True, fail=False)
+        assert message is None or message.headers["task"] == "advance"
+        return message is not None
 
-    await eventually(enough)
-    return sorted(found)
+    await eventually(taken)
 
 
 async def declared(rabbitmq: AbstractChannel, name: str) -> Queue.DeclareOk | None:
@@ -93,7 +85,7 @@ async def test_a_message_becomes_a_task_for_what_is_behind(
     async with running_consumer(settings, rabbitmq):
         await given_order(web_engine, PLACED, partition=1)
         await tell(rabbitmq, b"1")
-        assert await tasks(rabbitmq, 1) == ALL_OF_ONE
+        await takes_task(rabbitmq)
 
 
 @pytest.mark.usefixtures("no_tick")
@@ -105,7 +97,7 @@ async def test_messages_that_waited_become_one_task(
     await tell(rabbitmq, *[b"n"] * 300)
 
     async with running_consumer(settings, rabbitmq):
-        assert await tasks(rabbitmq, 1) == ALL_OF_ONE
+        await takes_task(rabbitmq)
 
     assert await depth(rabbitmq, broker.TASK_QUEUE) == 0
 
@@ -120,7 +112,7 @@ async def test_the_last_message_is_heard_whatever_came_while_the_one_before_was_
             await tell(rabbitmq, b"early", b"", b"[" * 100_000)
         await given_order(web_engine, PLACED, partition=1)
         await tell(rabbitmq, b"last")
-        assert await tasks(rabbitmq, 1) == ALL_OF_ONE
+        await takes_task(rabbitmq)
 
 
 @pytest.mark.usefixtures("no_tick")
@@ -132,7 +124,7 @@ async def test_a_message_is_a_hint_whatever_is_in_it(
             await rabbitmq.default_exchange.publish(message, broker.HINT_QUEUE)
         await given_order(web_engine, PLACED, partition=1)
         await tell(rabbitmq, b"1")
-        assert await tasks(rabbitmq, 1) == ALL_OF_ONE
+        await takes_task(rabbitmq)
 
 
 async def test_the_tick_finds_what_no_message_told(
@@ -141,25 +133,19 @@ async def test_the_tick_finds_what_no_message_told(
     await given_order(web_engine, PLACED, partition=1)
 
     async with running_consumer(settings, rabbitmq):
-        assert await tasks(rabbitmq, 1) == ALL_OF_ONE
+        await takes_task(rabbitmq)
 
 
-async def test_the_tick_leaves_alone_what_moves_or_is_at_the_head(
-    settings: Settings,
-    rabbitmq: AbstractChannel,
-    web_engine: AsyncEngine,
-    projector_engine: AsyncEngine,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("order_service.settings.TICK_S", 0.2)
-    async with running_consumer(settings, rabbitmq):
-        for partition in (1, 2):
-            await given_order(web_engine, PLACED, partition=partition)
-        async with projector_engine.begin() as worker:
-            await worker.execute(MOVE)
-        found = await tasks(rabbitmq, 1)
+def test_the_tick_leaves_alone_what_moves_and_a_message_what_a_worker_holds() -> None:
+    still, moved = Behind("order_view", 1, 7, free=True), Behind("order_view", 1, 8, free=True)
+    held = Behind("order_view", 1, 7, free=False)
 
-    assert found == [[[2]]]
+    assert consumer.needs_task({still}, {still}, told=False)
+    assert not consumer.needs_task({moved}, {still}, told=False)
+    assert not consumer.needs_task(set(), {still}, told=False)
+    assert consumer.needs_task({moved}, {still}, told=True)
+    assert not consumer.needs_task({held}, {still}, told=True)
+    assert consumer.needs_task({held}, {still}, told=False)  # by whoever has stopped there
 
 
 @pytest.mark.usefixtures("no_tick")
@@ -171,7 +157,7 @@ async def test_a_deleted_queue_of_hints_is_declared_and_consumed_again(
         await rabbitmq.queue_delete(broker.HINT_QUEUE)
         await consuming(rabbitmq)
         await tell(rabbitmq, b"1")
-        assert await tasks(rabbitmq, 1) == ALL_OF_ONE
+        await takes_task(rabbitmq)
 
 
 async def test_a_task_for_a_deleted_queue_is_sent_again(
@@ -181,7 +167,7 @@ async def test_a_task_for_a_deleted_queue_is_sent_again(
     await given_order(web_engine, PLACED, partition=1)
     async with running_consumer(settings, rabbitmq):
         await tell(rabbitmq, b"1")
-        assert await tasks(rabbitmq, 1) == ALL_OF_ONE
+        await takes_task(rabbitmq)
         await rabbitmq.queue_delete(broker.TASK_QUEUE)
         await tell(rabbitmq, b"1")
 
@@ -189,7 +175,7 @@ async def test_a_task_for_a_deleted_queue_is_sent_again(
             return await depth(rabbitmq, broker.TASK_QUEUE) >= 1
 
         await eventually(all_there)
-        assert (await tasks(rabbitmq, 1))[0] == ALL_OF_ONE[0]
+        await takes_task(rabbitmq)
 
 
 @pytest.mark.usefixtures("no_tick")
@@ -204,7 +190,7 @@ async def test_a_message_whose_tasks_cannot_be_sent_comes_again(
     ):
         proxy.cut()
         await tell(rabbitmq, b"1")
-        assert (await tasks(rabbitmq, 1))[0] == ALL_OF_ONE[0]
+        await takes_task(rabbitmq)
 
 
 @pytest.mark.usefixtures("no_tick")
@@ -217,4 +203,4 @@ async def test_a_consumer_that_stops_leaves_its_messages_to_the_next(
     await tell(rabbitmq, b"1")
 
     async with running_consumer(settings, rabbitmq):
-        assert await tasks(rabbitmq, 1) == ALL_OF_ONE
+        await takes_task(rabbitmq)

@@ -7,7 +7,6 @@ from aio_pika.abc import AbstractChannel
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import broker
-from order_service import settings as limits
 from order_service.settings import Settings
 from projections.registry import PROJECTIONS
 from projections.tasks import SEND_ERRORS, TaskSender, WorkerProcess, advance
@@ -21,15 +20,15 @@ async def test_a_task_for_a_deleted_queue_is_an_error_and_then_declares_it(
     settings: Settings, rabbitmq: AbstractChannel
 ) -> None:
     sender = TaskSender(settings)
-    await sender.send_advance([0])
+    await sender.send_advance()
     await rabbitmq.queue_delete(broker.TASK_QUEUE)
 
     with pytest.raises(SEND_ERRORS):
-        await sender.send_advance([0])
-    await sender.send_advance([0, limits.ADVANCE_PARTITIONS])
+        await sender.send_advance()
+    await sender.send_advance()
 
     queue = await rabbitmq.declare_queue(broker.TASK_QUEUE, passive=True)
-    assert queue.declaration_result.message_count == 2
+    assert queue.declaration_result.message_count == 1
     sender.close()
 
 
@@ -39,13 +38,13 @@ async def test_a_silent_rabbitmq_ends_a_send_in_time(
     monkeypatch.setattr("order_service.settings.TASK_SEND_TIMEOUT_S", 0.3)
     async with proxy_to(settings.RABBITMQ_HOST, settings.RABBITMQ_PORT) as proxy:
         sender = TaskSender(through(proxy, settings))
-        await sender.send_advance([0])
+        await sender.send_advance()
         proxy.replies = False
         with pytest.raises(SEND_ERRORS, match="timed out"):
             async with asyncio.timeout(2):
-                await sender.send_advance([0])
+                await sender.send_advance()
         proxy.replies = True
-        await sender.send_advance([0])
+        await sender.send_advance()
         sender.close()
 
 
@@ -59,7 +58,7 @@ async def test_a_redelivered_task_does_the_work_itself(
     WorkerProcess.open(settings)
     advance.push_request(delivery_info={"redelivered": True})
 
-    advance.run([0])
+    advance.run()
 
     advance.pop_request()
     WorkerProcess.current().close()

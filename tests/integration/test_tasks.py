@@ -56,7 +56,7 @@ async def test_a_task_brings_its_projection_to_the_head(
         await given_order(engine, PLACED, CAPTURED, PAID, partition=partition)
     sender = TaskSender(lasting_worker)
 
-    await sender.send_advance([0, 3])
+    await sender.send_advance()
 
     async def all_there() -> bool:
         found = [await checkpoints(engine, name) for name in PROJECTIONS]
