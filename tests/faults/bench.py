@@ -44,6 +44,7 @@ from tests.stack import Stack, database_arguments, new_stack
 SETTINGS = {
     "RATE_LIMIT": "999999999/second",
     "WEB_WORKERS": "2",
+    "WORKER_PROCESSES": "2",
     "ACCESS_TOKEN_EXPIRE_MINUTES": "1440",
 }
 SQL_TIMEOUT_S = 30.0
