@@ -39,8 +39,8 @@ from tests.given_log import given_orders
 from tests.proxy import Proxy, proxy_to
 from tests.stack import Stack, database_arguments, new_stack
 
-# Limits that are counted but never reached; two web processes, under a parent that restarts them;
-# tokens that outlive a long run.
+# Limits that are counted but never reached; two processes of web and of worker, under parents that
+# restart them; tokens that outlive a long run.
 SETTINGS = {
     "RATE_LIMIT": "999999999/second",
     "WEB_WORKERS": "2",
