@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import BigInteger, Numeric, Row, SmallInteger, Text, TextClause, Uuid, text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.log.fold import FoldedOrder
@@ -38,35 +38,36 @@ def add(row: p.Row | None, difference: p.Row) -> p.Row:
     return (row[0] + difference[0], row[1] + difference[1], *max(row[2:], difference[2:]))
 
 
+_COLUMNS = {
+    "partition": "smallint",
+    "user_id": "uuid",
+    "currency": "text",
+    "orders": "bigint",
+    "spent_minor": "numeric",
+    "last_order_at": "timestamptz",
+    "last_order_id": "uuid",
+}
+
+
 @cache
-def _upsert(table: str) -> TextClause:
-    return p.with_arrays(
-        f"INSERT INTO {table} AS t (generation, partition, user_id, currency, orders, "  # noqa: S608
-        "spent_minor, last_order_at, last_order_id) "
-        "SELECT CAST(:generation AS integer), u.* FROM unnest(:partition, "
-        ":user_id, :currency, :orders, :spent_minor, :last_order_at, :last_order_id) AS u "
+def _upsert(table: str, generation: int) -> str:
+    return (
+        f"INSERT INTO {table} AS t (generation, {', '.join(_COLUMNS)}) "  # noqa: S608
+        f"SELECT {generation}, u.* FROM {p.unnest(_COLUMNS)} "
         "ON CONFLICT (generation, user_id, currency, partition) DO UPDATE SET "
         "orders = t.orders + excluded.orders, spent_minor = t.spent_minor + excluded.spent_minor, "
         "(last_order_at, last_order_id) = (SELECT l.at, l.id FROM (VALUES "
         "(t.last_order_at, t.last_order_id), (excluded.last_order_at, excluded.last_order_id)) "
-        "AS l (at, id) ORDER BY l.at DESC, l.id DESC LIMIT 1)",
-        partition=SmallInteger,
-        user_id=Uuid,
-        currency=Text,
-        orders=BigInteger,
-        spent_minor=Numeric,
-        last_order_at=p.UtcTime,
-        last_order_id=Uuid,
+        "AS l (at, id) ORDER BY l.at DESC, l.id DESC LIMIT 1)"
     )
 
 
-async def write(connection: AsyncConnection, parts: p.Parts) -> None:
+def statements(parts: p.Parts) -> list[p.Statement]:
     target = parts[0][0]
     changed = [found for found in p.flat(parts) if found[2][:2] != (0, 0)]
-    if changed:
-        columns = p.arrays(PROJECTION, changed)
-        parameters = {"generation": target.generation} | columns
-        await connection.execute(_upsert(target.table), parameters)
+    if not changed:
+        return []
+    return [(_upsert(target.table, target.generation), p.arrays(PROJECTION, changed))]
 
 
 PROJECTION = p.Projection(
@@ -77,7 +78,7 @@ PROJECTION = p.Projection(
     one_row_per_order=False,
     rows=rows,
     add=add,
-    write=write,
+    statements=statements,
 )
 
 _SUMMARY = text(

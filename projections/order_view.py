@@ -7,19 +7,8 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Integer,
-    LargeBinary,
-    Row,
-    SmallInteger,
-    Text,
-    TextClause,
-    Uuid,
-)
+from sqlalchemy import ARRAY, Row, SmallInteger, Uuid, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import TypeEngine
 
 from order_service.cache import Entry, OrderCache
 from order_service.domain.state import Order
@@ -87,28 +76,23 @@ def add(_: p.Row | None, row: p.Row) -> p.Row:
 
 
 @cache
-def _upsert(table: str) -> TextClause:
-    columns = ", ".join(PROJECTION.values)
+def _upsert(table: str, generation: int) -> str:
+    columns = ", ".join(_COLUMNS)
     # An array of arrays would come apart as one long list: each row's terms travel as JSON.
     given = columns.replace("terms", "ARRAY(SELECT jsonb_array_elements_text(u.terms::jsonb))")
     changing = ", ".join(f"{c} = excluded.{c}" for c in PROJECTION.values if c not in _FIXED)
-    arrays = ", ".join(f":{c}" for c in ("partition", "order_id", *PROJECTION.values))
-    return p.with_arrays(
-        f"INSERT INTO {table} (generation, partition, order_id, {columns}) "  # noqa: S608
-        f"SELECT CAST(:generation AS integer), partition, order_id, {given} "
-        f"FROM unnest({arrays}) AS u (partition, order_id, {columns}) "
-        f"ON CONFLICT (generation, partition, order_id) DO UPDATE SET {changing}",
-        partition=SmallInteger,
-        order_id=Uuid,
-        **_TYPES,
+    return (
+        f"INSERT INTO {table} (generation, {columns}) "  # noqa: S608
+        f"SELECT {generation}, {given} FROM {p.unnest(_COLUMNS)} "
+        f"ON CONFLICT (generation, partition, order_id) DO UPDATE SET {changing}"
     )
 
 
-async def write(connection: AsyncConnection, parts: p.Parts) -> None:
+def statements(parts: p.Parts) -> list[p.Statement]:
     target = parts[0][0]
-    columns = p.arrays(PROJECTION, p.flat(parts))
-    columns["terms"] = [orjson.dumps(found).decode() for found in columns["terms"]]
-    await connection.execute(_upsert(target.table), {"generation": target.generation} | columns)
+    arrays = p.arrays(PROJECTION, p.flat(parts))
+    arrays[_TERMS] = [orjson.dumps(found).decode() for found in arrays[_TERMS]]
+    return [(_upsert(target.table, target.generation), arrays)]
 
 
 def store(values: p.Row) -> p.Row:
@@ -127,39 +111,43 @@ async def refresh(cache: OrderCache, rows: p.Rows) -> None:
     await cache.drop_lists({owner for _, _, owner, _ in shown})
 
 
-# The value columns, as they are written: one array each. The last one is packed.
-_TYPES: dict[str, type[TypeEngine[Any]]] = {
-    "number": Text,
-    "user_id": Uuid,
-    "external_reference": Text,
-    "status": Text,
-    "payment_status": Text,
-    "fulfillment_status": Text,
-    "currency": Text,
-    "total_minor": BigInteger,
-    "amount_due_minor": BigInteger,
-    "credit_due_minor": BigInteger,
-    "lines": Integer,
-    "units": Integer,
-    "terms": Text,
-    "return_open": Boolean,
-    "refund_failed": Boolean,
-    "version": Integer,
-    "created_at": p.UtcTime,
-    "updated_at": p.UtcTime,
-    "document": LargeBinary,
+# As they are written: one array each. The last one is packed.
+_COLUMNS = {
+    "partition": "smallint",
+    "order_id": "uuid",
+    "number": "text",
+    "user_id": "uuid",
+    "external_reference": "text",
+    "status": "text",
+    "payment_status": "text",
+    "fulfillment_status": "text",
+    "currency": "text",
+    "total_minor": "bigint",
+    "amount_due_minor": "bigint",
+    "credit_due_minor": "bigint",
+    "lines": "integer",
+    "units": "integer",
+    "terms": "text",
+    "return_open": "boolean",
+    "refund_failed": "boolean",
+    "version": "integer",
+    "created_at": "timestamptz",
+    "updated_at": "timestamptz",
+    "document": "bytea",
 }
-_shown = itemgetter(*map(list(_TYPES).index, ("version", "user_id", "document")))
+_TERMS = list(_COLUMNS).index("terms")
+_VALUES = tuple(_COLUMNS)[2:]
+_shown = itemgetter(*map(_VALUES.index, ("version", "user_id", "document")))
 _FIXED = {"number", "user_id", "external_reference", "currency", "created_at"}
 PROJECTION = p.Projection(
     name=NAME,
     version=3,
     key=("order_id",),
-    values=tuple(_TYPES),
+    values=_VALUES,
     one_row_per_order=True,
     rows=rows,
     add=add,
-    write=write,
+    statements=statements,
     refresh=refresh,
     store=store,
     restore=restore,
@@ -172,7 +160,7 @@ PROJECTION = p.Projection(
 # is in both or the document is seen to be behind. What another version of the projection has
 # written may look otherwise: it is not served. OFFSET 0 keeps each row a look-up by its key,
 # whatever the planner thinks of their number.
-_ORDERS = p.with_arrays(
+_ORDERS = text(
     "SELECT o.order_id, h.version AS head, v.version, v.user_id, v.document, "
     "EXISTS (SELECT FROM skips s WHERE s.name = 'order_view' AND s.partition = o.partition "
     "AND s.stream_id = o.order_id) AS skipped "
@@ -182,9 +170,9 @@ _ORDERS = p.with_arrays(
     "LEFT JOIN LATERAL (SELECT version, user_id, document FROM read_models.order_view "
     "WHERE generation = (SELECT live_generation FROM read_models WHERE name = 'order_view' "
     "AND projection_version = :projection_version) "
-    "AND partition = o.partition AND order_id = o.order_id OFFSET 0) v ON true",
-    partitions=SmallInteger,
-    orders=Uuid,
+    "AND partition = o.partition AND order_id = o.order_id OFFSET 0) v ON true"
+).bindparams(
+    bindparam("partitions", type_=ARRAY(SmallInteger)), bindparam("orders", type_=ARRAY(Uuid))
 )
 
 

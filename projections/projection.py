@@ -4,12 +4,13 @@ A projection says which rows one order's change makes (pure), how such rows come
 how they are written. Everything else is the loop's: reading, folding, counting once, parking.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain, zip_longest
 from typing import Any
 
-from sqlalchemy import ARRAY, TIMESTAMP, TextClause, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import TypeEngine
 
 from order_service.cache import OrderCache
 from order_service.domain.immutable import immutable
@@ -18,6 +19,8 @@ from order_service.log.fold import FoldedOrder
 Change = tuple[FoldedOrder | None, FoldedOrder]  # an order before and after some of its events
 Row = tuple[Any, ...]
 Rows = dict[Row, Row]  # key columns to value columns
+Statement = tuple[str, Sequence[list[Any]]]  # as the driver knows it, with $1, $2 for arrays
+Columns = Mapping[str, str]  # with their types in SQL
 
 
 @immutable
@@ -25,8 +28,8 @@ class Projection:
     """`version`: raise it when the same log would make other rows; a replay must follow.
 
     `key` and `values` name the columns beside generation and partition. `rows` is what one change
-    makes of the table; `add` brings a row and a later change of it together; `write` takes rows of
-    several partitions of one generation, in one statement. With
+    makes of the table; `add` brings a row and a later change of it together; `statements` are what
+    writes rows of several partitions of one generation, one after the other (see `write`). With
     `one_row_per_order` the key is the order's id and a later row replaces an earlier one: a rebuild
     may then copy rows in, and `verify` go by ranges. `refresh` tells the cache, after the commit.
     `store` makes of the values what the table holds, and `restore` the values of that.
@@ -39,7 +42,7 @@ class Projection:
     one_row_per_order: bool
     rows: Callable[[Change], Rows]
     add: Callable[[Row | None, Row], Row]
-    write: Callable[[AsyncConnection, "Parts"], Awaitable[None]]
+    statements: Callable[["Parts"], Sequence[Statement]]
     refresh: Callable[[OrderCache, Rows], Awaitable[None]] | None = None
     store: Callable[[Row], Row] = tuple
     restore: Callable[[Row], Row] = tuple
@@ -77,20 +80,45 @@ class Target:
 
 Parts = Sequence[tuple[Target, Rows]]  # of one generation, a partition each; never empty
 
+_STATEMENTS_MAX = 64  # of different makes: few are ever seen
+_PARAMETER = re.compile(r"\$(\d+)")
+
 
 def table_of(name: str, generation: int) -> str:
     """A generation's own table: a child of `read_models.<name>`, or about to become one."""
     return f"read_models.{name}_{generation}"
 
 
-class UtcTime(TIMESTAMP):
-    def __init__(self) -> None:
-        super().__init__(timezone=True)
+async def write(connection: AsyncConnection, *of_each: Parts) -> None:
+    """Rows of several projections are in their tables: the first statements of all of them go as
+    one, then the second ones. The worker waits for a core after each round trip: with one a
+    projection the lag was p50 12 to 19 ms at 2,000 orders a second, with one for all 10."""
+    statements = (parts[0][0].projection.statements(parts) for parts in of_each)
+    for turn in zip_longest(*statements):
+        sqls, arguments = zip(*filter(None, turn), strict=True)
+        await connection.exec_driver_sql(_as_one(sqls), tuple(chain.from_iterable(arguments)))
 
 
-def with_arrays(sql: str, **types: type[TypeEngine[Any]]) -> TextClause:
-    """A statement whose named parameters are arrays: one statement, however many rows."""
-    return text(sql).bindparams(*(bindparam(name, type_=ARRAY(t)) for name, t in types.items()))
+@lru_cache(_STATEMENTS_MAX)
+def _as_one(sqls: tuple[str, ...]) -> str:
+    """A statement that does what all of them do, each to a table of its own; the parameters of each
+    follow those of the one before."""
+    parts, parameters = [], 0
+    for sql in sqls:
+        parts.append(_renumbered(sql, parameters))
+        parameters += len(set(_PARAMETER.findall(sql)))
+    first = ", ".join(f"w{number} AS ({sql})" for number, sql in enumerate(parts[:-1]))
+    return f"WITH {first} {parts[-1]}" if first else parts[-1]
+
+
+def _renumbered(sql: str, after: int) -> str:
+    return _PARAMETER.sub(lambda found: f"${int(found[1]) + after}", sql)
+
+
+def unnest(columns: Columns) -> str:
+    """A row for each place of the arrays, `arrays` of these columns, as a table."""
+    given = ", ".join(f"${number}::{of}[]" for number, of in enumerate(columns.values(), start=1))
+    return f"unnest({given}) AS u ({', '.join(columns)})"
 
 
 def flat(parts: Parts) -> list[tuple[int, Row, Row]]:
@@ -100,10 +128,8 @@ def flat(parts: Parts) -> list[tuple[int, Row, Row]]:
     ]
 
 
-def arrays(projection: Projection, rows: Sequence[tuple[int, Row, Row]]) -> dict[str, list[Any]]:
-    """Rows as one array a column; in key order, so that two writers never wait for each other in a
-    ring."""
-    names = ("partition", *projection.key, *projection.values)
+def arrays(projection: Projection, rows: Iterable[tuple[int, Row, Row]]) -> list[list[Any]]:
+    """Rows as one array a column, the partition's first; in key order, so that two writers never
+    wait for each other in a ring."""
     stored = ((part, *key, *projection.store(values)) for part, key, values in sorted(rows))
-    columns = zip(*stored, strict=True)
-    return {name: list(column) for name, column in zip(names, columns, strict=True)}
+    return [*map(list, zip(*stored, strict=True))]

@@ -28,7 +28,7 @@ from order_service.log.fold import FoldedOrder, fold_stored
 from order_service.log.reading import heads, read_stream_range, read_streams
 from order_service.settings import Settings
 from projections.advance import move
-from projections.projection import Rows, Target
+from projections.projection import Rows, Target, write
 from projections.registry import PROJECTIONS
 from projections.step import by_stream, is_data_error, step_singly
 
@@ -223,7 +223,7 @@ async def _load(connection: AsyncConnection, target: Target, rows: Rows) -> None
     if not rows:
         return
     if not projection.one_row_per_order:
-        await projection.write(connection, [(target, rows)])
+        await write(connection, [(target, rows)])
         return
     driver = (await connection.get_raw_connection()).driver_connection
     assert driver is not None

@@ -6,7 +6,7 @@ An order counts on the day it was placed, in the status it has now.
 from datetime import UTC, date
 from typing import Any
 
-from sqlalchemy import BigInteger, Date, Numeric, Row, Text, text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.log.fold import FoldedOrder
@@ -42,8 +42,8 @@ def rows(change: p.Change) -> p.Rows:
 PROJECTION = summed(
     "sales_by_day",
     version=1,
-    key={"day": Date, "currency": Text, "status": Text},
-    sums={"orders": BigInteger, "revenue_minor": Numeric, "units": BigInteger},
+    key={"day": "date", "currency": "text", "status": "text"},
+    sums={"orders": "bigint", "revenue_minor": "numeric", "units": "bigint"},
     rows=rows,
 )
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import BigInteger, Numeric, Row, Text, text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.domain.state import Order
@@ -90,8 +90,8 @@ def _rounded(time: timedelta) -> str:
 PROJECTION = summed(
     "sales_by_hour",
     version=1,
-    key={"hour": p.UtcTime, "currency": Text, "fact": Text, "detail": Text},
-    sums={"orders": BigInteger, "amount_minor": Numeric},
+    key={"hour": "timestamptz", "currency": "text", "fact": "text", "detail": "text"},
+    sums={"orders": "bigint", "amount_minor": "numeric"},
     rows=rows,
 )
 

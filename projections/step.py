@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from order_service import settings as limits
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import fold_stored
-from projections.projection import Change, Rows, Target
+from projections.projection import Change, Rows, Target, write
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ async def step(
         if stream[-1].version == len(stream):  # nothing was skipped
             whole |= made
     if rows:
-        await target.projection.write(connection, [(target, rows)])
+        await write(connection, [(target, rows)])
     for stream in failing:
         applied = max((e.version for e in stream if e.position <= after), default=0)
         whole |= await step_singly(connection, target, stream, applied)
@@ -138,7 +138,7 @@ async def step_singly(
             if event.version > applied:
                 rows = target.projection.rows((folded, following))
                 async with connection.begin_nested():
-                    await target.projection.write(connection, [(target, rows)])
+                    await write(connection, [(target, rows)])
                 last = rows
         except MemoryError:
             raise

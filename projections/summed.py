@@ -4,63 +4,49 @@ A change adds what it makes of an order's share and takes away what it was. A ro
 nothing is as good as none, and goes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from operator import add
-from typing import Any
-
-from sqlalchemy import SmallInteger, TextClause
-from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.types import TypeEngine
 
 from projections import projection as p
 
-Columns = Mapping[str, type[TypeEngine[Any]]]
-
 
 def summed(
-    name: str, version: int, key: Columns, sums: Columns, rows: Callable[[p.Change], p.Rows]
+    name: str, version: int, key: p.Columns, sums: p.Columns, rows: Callable[[p.Change], p.Rows]
 ) -> p.Projection:
     """A projection of which `rows` gives the differences that one change makes."""
-    parameters: Columns = {"partition": SmallInteger, **key}
-    names = ", ".join(parameters)
+    keys: p.Columns = {"partition": "smallint", **key}
+    columns: p.Columns = {**keys, **sums}
 
     @cache
-    def upsert(table: str) -> TextClause:
-        arrays = ", ".join(f":{column}" for column in (*parameters, *sums))
-        return p.with_arrays(
-            f"INSERT INTO {table} AS t (generation, {names}, {', '.join(sums)}) "  # noqa: S608
-            f"SELECT CAST(:generation AS integer), u.* FROM unnest({arrays}) AS u "
+    def upsert(target: str, generation: int) -> str:
+        return (
+            f"INSERT INTO {target} AS t (generation, {', '.join(columns)}) "  # noqa: S608
+            f"SELECT {generation}, u.* FROM {p.unnest(columns)} "
             f"ON CONFLICT (generation, {', '.join(key)}, partition) DO UPDATE SET "
-            + ", ".join(f"{column} = t.{column} + excluded.{column}" for column in sums),
-            **parameters,
-            **sums,
+            + ", ".join(f"{column} = t.{column} + excluded.{column}" for column in sums)
         )
 
     @cache
-    def delete_empty(table: str) -> TextClause:
-        arrays = ", ".join(f":{column}" for column in parameters)
-        return p.with_arrays(
-            f"DELETE FROM {table} t USING unnest({arrays}) AS u ({names}) "  # noqa: S608
-            "WHERE t.generation = :generation AND "
-            + " AND ".join(f"t.{column} = u.{column}" for column in parameters)
-            + "".join(f" AND t.{column} = 0" for column in sums),
-            **parameters,
+    def delete_empty(target: str, generation: int) -> str:
+        return (
+            f"DELETE FROM {target} t USING {p.unnest(keys)} "  # noqa: S608
+            f"WHERE t.generation = {generation} AND "
+            + " AND ".join(f"t.{column} = u.{column}" for column in keys)
+            + "".join(f" AND t.{column} = 0" for column in sums)
         )
 
-    async def write(connection: AsyncConnection, parts: p.Parts) -> None:
-        target = parts[0][0]
+    def statements(parts: p.Parts) -> list[p.Statement]:
+        table, generation = parts[0][0].table, parts[0][0].generation
         changed = [found for found in p.flat(parts) if any(found[2])]
-        if not changed:
-            return
-        generation = {"generation": target.generation}
-        columns = p.arrays(projection, changed)
-        await connection.execute(upsert(target.table), generation | columns)
         left = [found for found in changed if min(found[2]) < 0]
+        found: list[p.Statement] = []
+        if changed:
+            found.append((upsert(table, generation), p.arrays(projection, changed)))
         if left:
-            columns = p.arrays(projection, left)
-            keys = {column: columns[column] for column in parameters}
-            await connection.execute(delete_empty(target.table), generation | keys)
+            arrays = p.arrays(projection, left)[: len(keys)]
+            found.append((delete_empty(table, generation), arrays))
+        return found
 
     projection = p.Projection(
         name=name,
@@ -70,7 +56,7 @@ def summed(
         one_row_per_order=False,
         rows=rows,
         add=_add,
-        write=write,
+        statements=statements,
     )
     return projection
 

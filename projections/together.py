@@ -29,7 +29,7 @@ from order_service.message import trace_events
 from order_service.telemetry import tracing
 from order_service.telemetry.metrics import PROJECTED
 from projections.advance import pauses
-from projections.projection import Change, Projection, Rows, Target
+from projections.projection import Change, Projection, Rows, Target, write
 from projections.registry import PROJECTIONS
 
 logger = logging.getLogger(__name__)
@@ -157,8 +157,7 @@ class Together:
                 return False
             streams = await _streams(driver, spans)
             made = self._made(spans, streams)
-            for name, parts in made.items():
-                await PROJECTIONS[name].write(connection, parts)
+            await write(connection, *made.values())
             await failpoints.reach("advance-written")
             await _move(driver, spans, made)
             await failpoints.reach("advance-moved")
