@@ -135,8 +135,9 @@ pauses = Pauses()  # of this worker process
 
 
 async def behind(driver: asyncpg.Connection) -> list[Behind]:
-    """Where there is something to do, whether or not anybody was told."""
-    return [Behind(*row) for row in await driver.fetch(_BEHIND)]
+    """Where this code has something to do, whether or not anybody was told."""
+    rows = await driver.fetch(_BEHIND)
+    return [Behind(*row) for row in rows if row["name"] in PROJECTIONS]
 
 
 async def advance(

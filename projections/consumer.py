@@ -1,6 +1,5 @@
 """The consumer: turns messages into tasks, and finds what no message told. May import tasks,
-advance, operator_requests, the registry, and from order_service broker, db, log, presence,
-settings.
+advance, operator_requests, and from order_service broker, db, log, presence, settings.
 
 A message is a hint that the log has moved on, and says so whatever is in it: one statement tells
 which partitions are behind. So the queue keeps the newest message alone, and RabbitMQ throws away
@@ -30,7 +29,6 @@ from order_service.telemetry.exposition import exposed
 from order_service.telemetry.metrics import HINTS
 from projections import lag, operator_requests
 from projections.advance import Behind, behind
-from projections.registry import PROJECTIONS
 from projections.tasks import TaskSender
 
 logger = logging.getLogger(__name__)
@@ -97,7 +95,7 @@ async def _forward(arrivals: Arrivals, driver: asyncpg.Connection, sender: TaskS
         message = await _next(arrivals)
         if message:
             await failpoints.reach("consumer-received")
-        now = {found for found in await behind(driver) if found.name in PROJECTIONS}
+        now = {*await behind(driver)}
         request_id = message.correlation_id if message else None
         parent = _traceparent(message) if message else None
         with tracing.span("hint", "CONSUMER", parent):

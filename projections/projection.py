@@ -92,7 +92,8 @@ def table_of(name: str, generation: int) -> str:
 async def write(connection: AsyncConnection, *of_each: Parts) -> None:
     """Rows of several projections are in their tables: the first statements of all of them go as
     one, then the second ones. The worker waits for a core after each round trip: with one a
-    projection the lag was p50 12 to 19 ms at 2,000 orders a second, with one for all 10."""
+    projection the lag was p50 12 to 19 ms at 2,000 orders a second, with one for all 10 (three
+    runs of each by turns, of what `bench lag --rate 4000` measures)."""
     statements = (parts[0][0].projection.statements(parts) for parts in of_each)
     for turn in zip_longest(*statements):
         sqls, arguments = zip(*filter(None, turn), strict=True)

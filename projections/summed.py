@@ -19,18 +19,18 @@ def summed(
     columns: p.Columns = {**keys, **sums}
 
     @cache
-    def upsert(target: str, generation: int) -> str:
+    def upsert(table: str, generation: int) -> str:
         return (
-            f"INSERT INTO {target} AS t (generation, {', '.join(columns)}) "  # noqa: S608
+            f"INSERT INTO {table} AS t (generation, {', '.join(columns)}) "  # noqa: S608
             f"SELECT {generation}, u.* FROM {p.unnest(columns)} "
             f"ON CONFLICT (generation, {', '.join(key)}, partition) DO UPDATE SET "
             + ", ".join(f"{column} = t.{column} + excluded.{column}" for column in sums)
         )
 
     @cache
-    def delete_empty(target: str, generation: int) -> str:
+    def delete_empty(table: str, generation: int) -> str:
         return (
-            f"DELETE FROM {target} t USING {p.unnest(keys)} "  # noqa: S608
+            f"DELETE FROM {table} t USING {p.unnest(keys)} "  # noqa: S608
             f"WHERE t.generation = {generation} AND "
             + " AND ".join(f"t.{column} = u.{column}" for column in keys)
             + "".join(f" AND t.{column} = 0" for column in sums)
@@ -40,13 +40,13 @@ def summed(
         table, generation = parts[0][0].table, parts[0][0].generation
         changed = [found for found in p.flat(parts) if any(found[2])]
         left = [found for found in changed if min(found[2]) < 0]
-        found: list[p.Statement] = []
+        made: list[p.Statement] = []
         if changed:
-            found.append((upsert(table, generation), p.arrays(projection, changed)))
+            made.append((upsert(table, generation), p.arrays(projection, changed)))
         if left:
             arrays = p.arrays(projection, left)[: len(keys)]
-            found.append((delete_empty(table, generation), arrays))
-        return found
+            made.append((delete_empty(table, generation), arrays))
+        return made
 
     projection = p.Projection(
         name=name,

@@ -1,17 +1,17 @@
 """Celery: the app, its tasks, and how they are sent. The one place where sync meets async.
 
-A task is a hint: "look whether something is behind in these partitions". It may be lost, doubled or
-late, since what there is to do is read from the checkpoint, and the consumer's tick
-finds what no task told. Hence a bounded queue without a dead-letter exchange and messages that are
-not written to disk; and hence a task that fails is thrown away: the tick sends it again.
+A task is a hint: "look whether something is behind". It may be lost, doubled or late, since what
+there is to do is read from the checkpoint, and the consumer's tick finds what no task told. Hence a
+bounded queue without a dead-letter exchange and messages that are not written to disk; and hence a
+task that fails is thrown away: the tick sends it again.
 
 The task queue is classic. With a quorum queue Celery declares 28 exchanges and queues for delayed
 tasks, which nothing here uses, at each start of a worker, and every hint waits for the disk. With a
 classic one Celery asks for a prefetch a channel (`global`), which RabbitMQ 4.3 refuses; so
 `task_consumer` asks for it a consumer, as Celery does with quorum queues.
 
-May import together, advance, operator_work, the registry, and from order_service broker, db, cache,
-presence, settings.
+May import together, advance, operator_work, and from order_service broker, db, cache, presence,
+settings.
 """
 
 import asyncio
@@ -43,13 +43,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service import broker, logs
 from order_service import settings as limits
 from order_service.cache import OrderCache
-from order_service.db import (
-    FAILURES,
-    PROJECTOR,
-    create_engine,
-    driver_connection,
-    incarnation,
-)
+from order_service.db import FAILURES, PROJECTOR, create_engine, driver_connection, incarnation
 from order_service.garbage import collect_rarely
 from order_service.presence import Presence
 from order_service.redis_client import connect
@@ -60,7 +54,6 @@ from order_service.telemetry.metrics import TASK_SECONDS, TASKS_SENT
 from projections import operator_work
 from projections.advance import advance as advance_projection
 from projections.advance import behind
-from projections.registry import PROJECTIONS
 from projections.together import Together
 
 logger = logging.getLogger(__name__)
@@ -196,8 +189,7 @@ def _advance_carefully(process: "WorkerProcess") -> None:
 
 async def _behind(engine: AsyncEngine) -> list[tuple[str, int]]:
     async with driver_connection(engine) as (_, driver):
-        found = await behind(driver)
-    return [(one.name, one.partition) for one in found if one.name in PROJECTIONS]
+        return [(found.name, found.partition) for found in await behind(driver)]
 
 
 def _redelivered(task: Task) -> bool:

@@ -12,7 +12,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import cycle, groupby
+from itertools import count, cycle, groupby, islice
 from uuid import UUID
 
 import asyncpg
@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 Pair = tuple[str, int]  # projection and partition
 Streams = dict[int, list[tuple[list[StoredEvent], list[StoredEvent]]]]
 Made = dict[str, list[tuple[Target, Rows]]]  # by projection
+
+_turns = count()  # of this worker process
 
 # Every checkpoint of these partitions that is behind and free. `ordinary`: nothing is special.
 _TAKE = """
@@ -135,7 +137,8 @@ class Together:
         """Round the partitions, as `run`."""
         async with driver_connection(self._engine) as (connection, driver):
             groups = _groups(await driver.fetchval("SELECT count(*) FROM partitions"))
-            ring, idle = cycle(groups), 0
+            # Each turn begins one further on, or a busy log would keep the last ones waiting.
+            ring, idle = islice(cycle(groups), next(_turns) % len(groups), None), 0
             # The passes that find nothing are the look after the last commit: whoever was turned
             # away by our locks brought news of events that were committed before it.
             while idle < len(groups):
@@ -235,9 +238,8 @@ def _spans(taken: Sequence[Taken]) -> Iterator[Span]:
         after = min(one.position for one in of_it)
         goal = min([one.position for one in of_it if one.position > after] + [of_it[0].head])
         members = [one for one in of_it if one.position == after]
-        yield Span(
-            partition, after, min(after + limits.ADVANCE_BATCH_EVENTS // len(behind), goal), members
-        )
+        up_to = min(after + limits.ADVANCE_BATCH_EVENTS // len(behind), goal)
+        yield Span(partition, after, up_to, members)
 
 
 async def _streams(driver: asyncpg.Connection, spans: Sequence[Span]) -> Streams:

@@ -54,13 +54,16 @@ async def test_checkpoints_that_stand_apart_come_together_and_count_every_event_
     assert await rows(web_engine, SALES) == [("PAID", 1, 2498, 3)]
 
 
-async def test_partitions_that_share_no_transaction_have_their_turns_in_one_task(
-    web_engine: AsyncEngine,
-    projector_engine: AsyncEngine,
-    cache: OrderCache,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def one_a_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No two partitions share one."""
     monkeypatch.setattr("order_service.settings.ADVANCE_PARTITIONS", 1)
+
+
+@pytest.mark.usefixtures("one_a_transaction")
+async def test_partitions_that_share_no_transaction_have_their_turns_in_one_task(
+    web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
+) -> None:
     for partition in (1, 3):
         await given_order(web_engine, PLACED, CAPTURED, PAID, partition=partition)
 
@@ -69,13 +72,29 @@ async def test_partitions_that_share_no_transaction_have_their_turns_in_one_task
     assert await rows(web_engine, POSITIONS) == [(0,), (3,), (0,), (3,)]
 
 
-async def test_a_transaction_that_fails_leaves_its_partitions_apart_and_the_others_go_on(
+@pytest.mark.usefixtures("one_a_transaction")
+async def test_a_partition_with_a_long_backlog_keeps_no_other_waiting(
     web_engine: AsyncEngine,
     projector_engine: AsyncEngine,
     cache: OrderCache,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("order_service.settings.ADVANCE_PARTITIONS", 1)
+    monkeypatch.setattr("order_service.settings.ADVANCE_TIME_S", 0.0)
+    monkeypatch.setattr("order_service.settings.ADVANCE_BATCH_EVENTS", 1)
+    for partition in (0, 1, 2, 3):
+        for _ in range(5):
+            await given_order(web_engine, PLACED, partition=partition)
+
+    for _ in range(4):
+        assert await Together(projector_engine, cache).run()
+
+    assert await rows(web_engine, POSITIONS) == [(1,), (1,), (1,), (1,)]
+
+
+@pytest.mark.usefixtures("one_a_transaction")
+async def test_a_transaction_that_fails_leaves_its_partitions_apart_and_the_others_go_on(
+    web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
+) -> None:
     for partition in (0, 3):
         await given_order(web_engine, PLACED, partition=partition)
     await run(projector_engine, "ALTER TABLE read_models.order_view_1 ADD CHECK (partition <> 0)")
