@@ -23,7 +23,7 @@ from urllib.parse import quote
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue, ExchangeType
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.settings import Settings
 from order_service.telemetry.metrics import SESSIONS
 

@@ -24,7 +24,7 @@ from redis.asyncio import Redis
 from redis.exceptions import InvalidResponse, RedisError
 
 from order_service import cache_scripts as scripts
-from order_service import settings as limits
+from order_service import limits
 from order_service.cache_entries import (
     CachedList,
     CachedOrder,

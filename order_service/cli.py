@@ -20,8 +20,7 @@ from typing import NoReturn, cast
 import uvloop
 from pydantic import ValidationError
 
-from order_service import logs
-from order_service import settings as limits
+from order_service import limits, logs
 from order_service.errors import OrderServiceError, Unavailable
 from order_service.garbage import collect_rarely
 from order_service.settings import Settings

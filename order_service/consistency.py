@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.errors import InvalidRequest
 from order_service.log.fold import FoldedOrder
 from order_service.log.reading import VERSION_MAX, partition_of

@@ -29,7 +29,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool, ConnectionPoolEntry, QueuePoo
 from sqlalchemy.util import await_only
 from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.settings import Settings
 from order_service.telemetry.instruments import Labels
 from order_service.telemetry.metrics import POOL_CONNECTIONS

@@ -2,7 +2,7 @@
 
 import gc
 
-from order_service import settings as limits
+from order_service import limits
 
 
 def collect_rarely() -> None:

@@ -8,7 +8,7 @@ the appender puts the appends of all who load at the same time into one batch.
 from collections.abc import Sequence
 from uuid import UUID
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.domain.commands import OrderCommand, PlaceOrder
 from order_service.domain.events import OrderEvent
 from order_service.domain.immutable import immutable

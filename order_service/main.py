@@ -16,8 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from order_service import readiness
-from order_service import settings as constants
+from order_service import limits, readiness
 from order_service.accounts import routes as accounts
 from order_service.accounts.passwords import Passwords
 from order_service.accounts.refresh import RefreshTokens
@@ -129,7 +128,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
     app.add_middleware(
         middleware.Framing,
         work=app.state.work,
-        body_bytes_max_by_path={"/orders/bulk": constants.BULK_BODY_BYTES_MAX},
+        body_bytes_max_by_path={"/orders/bulk": limits.BULK_BODY_BYTES_MAX},
     )
     app.add_middleware(middleware.Edge)
     app.add_middleware(
@@ -216,7 +215,7 @@ async def _event_log(
         WEB,
         application_name="order-service-append",
         pool_size=1,
-        statement_timeout_ms=constants.APPEND_STATEMENT_TIMEOUT_MS,
+        statement_timeout_ms=limits.APPEND_STATEMENT_TIMEOUT_MS,
     )
     async with engine.connect() as connection:
         partitions = len(await heads(connection))

@@ -16,7 +16,7 @@ from typing import Any, cast
 import orjson
 from redis.asyncio import Redis
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.redis_client import RedisAway, RedisGate, connect
 from order_service.settings import Settings
 from order_service.telemetry.process import memory_bytes

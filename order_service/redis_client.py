@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.settings import Settings
 
 logger = logging.getLogger(__name__)

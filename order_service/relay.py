@@ -25,8 +25,7 @@ from aio_pika.abc import AbstractConnection
 from aiormq import Channel
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import broker, failpoints
-from order_service import settings as limits
+from order_service import broker, failpoints, limits
 from order_service.db import PROJECTOR, create_engine, driver_connection
 from order_service.log.codec import StoredEvent
 from order_service.message import trace_events

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from itertools import islice
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.cache_entries import Place
 
 

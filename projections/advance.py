@@ -17,8 +17,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from order_service import failpoints
-from order_service import settings as limits
+from order_service import failpoints, limits
 from order_service.cache import OrderCache
 from order_service.db import FAILURES
 from order_service.log.reading import read_partition

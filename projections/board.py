@@ -12,7 +12,7 @@ from typing import Any, get_args
 from sqlalchemy import ARRAY, BigInteger, Row, SmallInteger, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.api.answers import json_bytes
 from order_service.db import one_snapshot
 from order_service.domain.money import to_text

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from fastapi.sse import format_sse_event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.api.answers import json_bytes
 from order_service.db import query
 from order_service.shared_loads import SharedLoads

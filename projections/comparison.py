@@ -13,7 +13,7 @@ from sqlalchemy import Row as DatabaseRow
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from order_service import settings as limits
+from order_service import limits
 from projections.advance import catch_up, lock_live
 from projections.generations import Build
 from projections.generations import live as live_row

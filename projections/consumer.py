@@ -19,8 +19,7 @@ import asyncpg
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import broker, failpoints
-from order_service import settings as limits
+from order_service import broker, failpoints, limits
 from order_service.db import PROJECTOR, create_engine, driver_connection
 from order_service.presence import present
 from order_service.settings import Settings

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.api.problem_type import QUOTA_EXCEEDED
 from order_service.api.problems import Problem
 from order_service.db import FAILURES

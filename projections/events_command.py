@@ -16,7 +16,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.db import FAILURES, WEB, create_engine, query
 from order_service.errors import InvalidRequest
 from order_service.log import reading

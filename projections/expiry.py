@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.domain.commands import ExpireOrder
 from order_service.errors import OrderServiceError
 from order_service.handle import Change, change_order

@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Send
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.api.answers import PRIVATE
 from order_service.api.documented import documented, text_content
 from order_service.api.identity import CallerDependency

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from fastapi.sse import format_sse_event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.db import query
 from order_service.errors import UnreadableEvent
 from order_service.log import reading

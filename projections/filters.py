@@ -24,7 +24,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.api.body import Text
 from order_service.api.parameters import Flag, Instant, Whole
 from order_service.domain import money

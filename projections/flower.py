@@ -5,8 +5,7 @@ they cost nothing without it. Its password goes through the environment, since a
 machine can read a command line.
 """
 
-from order_service import logs
-from order_service import settings as limits
+from order_service import limits, logs
 from order_service.errors import OrderServiceError
 from order_service.settings import Settings
 

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from starlette.requests import Request
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.api.documented import raises
 from order_service.consistency import Token, parse
 from order_service.db import query

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.accounts import users
 from order_service.api.answers import PRIVATE, json_answer
 from order_service.api.documented import documented

@@ -16,7 +16,7 @@ import asyncpg
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.db import driver_connection, query
 from order_service.ids import uuid7
 from projections.generations import REPLAY_SESSION

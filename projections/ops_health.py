@@ -17,8 +17,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from order_service import broker, presence
-from order_service import settings as limits
+from order_service import broker, limits, presence
 from order_service.db import query
 from order_service.settings import Settings
 from projections import progress

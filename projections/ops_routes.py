@@ -13,7 +13,7 @@ from pydantic import Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.api.answers import NO_STORE, json_answer
 from order_service.api.body import json_body
 from order_service.api.documented import documented, raises

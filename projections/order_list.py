@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Row, TextClause, TextualSelect, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from order_service import settings as limits
+from order_service import limits
 from projections.cursors import Place
 from projections.filters import Conditions, Sort
 from projections.packing import Packed

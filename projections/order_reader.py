@@ -12,8 +12,7 @@ from uuid import UUID
 from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import failpoints
-from order_service import settings as limits
+from order_service import failpoints, limits
 from order_service.cache import OrderCache
 from order_service.cache_entries import CachedOrder
 from order_service.db import query

@@ -18,7 +18,7 @@ import orjson
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.db import WEB, create_engine
 from order_service.errors import InvalidRequest, OrderNotFound, UnreadableEvent
 from order_service.ids import parse_order_number, parse_uuid

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from order_service import settings as limits
+from order_service import limits
 from projections import replay_state, status
 from projections.registry import PROJECTIONS
 

@@ -20,8 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from order_service import logs
-from order_service import settings as limits
+from order_service import limits, logs
 from order_service.db import PROJECTOR, create_engine
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import FoldedOrder, fold_stored

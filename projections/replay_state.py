@@ -12,7 +12,7 @@ from typing import Any, Literal, TypedDict
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from order_service import settings as limits
+from order_service import limits
 from projections.generations import REPLAY_SESSION
 
 State = Literal["queued", "building", "comparing", "done", "failed"]

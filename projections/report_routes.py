@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.api.answers import PRIVATE, json_answer
 from order_service.api.documented import documented
 from order_service.api.documents import SalesReport, UserSummary

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.api.answers import NO_STORE, json_answer
 from order_service.api.board_documents import SalesOverview
 from order_service.api.documented import documented

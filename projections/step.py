@@ -15,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import fold_stored
 from projections.projection import Change, Rows, Target, write

@@ -40,8 +40,7 @@ from kombu.exceptions import KombuError
 from kombu.messaging import Producer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import broker, logs
-from order_service import settings as limits
+from order_service import broker, limits, logs
 from order_service.cache import OrderCache
 from order_service.db import FAILURES, PROJECTOR, create_engine, driver_connection, incarnation
 from order_service.garbage import collect_rarely

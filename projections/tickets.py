@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.api.answers import NO_STORE, json_answer
 from order_service.api.documented import documented, raises
 from order_service.api.documents import StreamTicket

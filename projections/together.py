@@ -18,8 +18,7 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from order_service import failpoints
-from order_service import settings as limits
+from order_service import failpoints, limits
 from order_service.cache import OrderCache
 from order_service.db import driver_connection
 from order_service.domain.immutable import immutable

@@ -23,7 +23,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tqdm import tqdm
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.cache import OrderCache
 from order_service.cache_entries import CachedOrder
 from order_service.db import PROJECTOR, create_engine, incarnation

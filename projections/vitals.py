@@ -22,7 +22,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.db import FAILURES, query
 from order_service.redis_client import RedisAway, RedisGate
 from order_service.telemetry.instruments import SECONDS

@@ -9,7 +9,7 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.db import WEB, create_engine
 from order_service.domain.commands import OrderCommand, PlaceOrder
 from order_service.handle import Answer, Change, Creation, change_order, place_order

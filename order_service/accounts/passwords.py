@@ -16,7 +16,7 @@ from typing import TypeVar
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.errors import InvalidRequest, Unavailable
 
 # The entries of eight characters and more among the 3,000 most common passwords (zxcvbn's list,

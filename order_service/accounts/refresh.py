@@ -21,7 +21,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.accounts.tokens import Role
 
 

@@ -20,8 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service import failpoints
-from order_service import settings as limits
+from order_service import failpoints, limits
 from order_service.accounts import passwords, users
 from order_service.accounts.passwords import Passwords
 from order_service.accounts.refresh import RefreshRefused, RefreshTokens

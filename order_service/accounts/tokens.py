@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 from jose import jwk, jwt
 from jose.exceptions import ExpiredSignatureError
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.settings import Settings
 
 Role = Literal["customer", "staff", "admin"]

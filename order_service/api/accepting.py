@@ -13,7 +13,7 @@ from typing import Any
 
 import uvloop
 
-from order_service import settings as constants
+from order_service import limits
 
 Factory = Callable[[], asyncio.BaseProtocol]
 
@@ -53,7 +53,7 @@ class _Others:
         for listener in self.server.sockets:  # none, once it is closed
             listening = socket.socket(fileno=listener.fileno())
             try:
-                for _ in range(constants.ACCEPTED_TOGETHER_MAX):
+                for _ in range(limits.ACCEPTED_TOGETHER_MAX):
                     self._take_in_one(listening.accept()[0])
             except OSError:
                 pass  # nobody waits, or there is no descriptor left: then uvloop tries again

@@ -24,7 +24,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from order_service import settings as constants
+from order_service import limits
 from order_service.api import counting, middleware
 from order_service.api.lane import Begun, FastLane
 from order_service.api.problems import Problem
@@ -112,13 +112,13 @@ class Connection(HttpToolsProtocol):
         if self._deaf:
             return
         went_on = self._in_head
-        self._head_may_be_large = went_on or len(data) > constants.HEAD_BYTES_MAX
+        self._head_may_be_large = went_on or len(data) > limits.HEAD_BYTES_MAX
         super().data_received(data)
         if not (went_on and self._in_head):
             self._head_bytes = 0
             return
         self._head_bytes += len(data)
-        if self._head_bytes > constants.HEAD_BYTES_MAX and not self._deaf:
+        if self._head_bytes > limits.HEAD_BYTES_MAX and not self._deaf:
             self._refuse(_head_too_large())
 
     # --- what the parser calls --------------------------------------------------------------------
@@ -144,7 +144,7 @@ class Connection(HttpToolsProtocol):
             self.transport.write(shed)
             self.on_response_complete()
             self.flow.pause_reading()
-            self._pause = self.loop.call_later(constants.SHED_PAUSE_S, self.flow.resume_reading)
+            self._pause = self.loop.call_later(limits.SHED_PAUSE_S, self.flow.resume_reading)
         elif taken is not None:
             self._take(taken)
         else:
@@ -188,11 +188,11 @@ class Connection(HttpToolsProtocol):
 
     def _objection(self) -> Problem | None:
         """To the head that has been read."""
-        if len(self.headers) > constants.HEADERS_MAX:
+        if len(self.headers) > limits.HEADERS_MAX:
             return _head_too_large()
         if self._head_may_be_large:
             fields = sum(len(name) + len(value) for name, value in self.headers)
-            if len(self.url) + fields > constants.HEAD_BYTES_MAX:
+            if len(self.url) + fields > limits.HEAD_BYTES_MAX:
                 return _head_too_large()
         if self.parser.should_upgrade() and _announces_body(self.headers):
             # httptools takes what follows for the other protocol, and gives the body to nobody.
@@ -301,7 +301,7 @@ class Connection(HttpToolsProtocol):
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._unset_keepalive_if_required()
-        self._set_timer(constants.BODY_DISCARD_TIMEOUT_S, self.transport.abort)
+        self._set_timer(limits.BODY_DISCARD_TIMEOUT_S, self.transport.abort)
 
     def _set_timer(self, delay_s: float, then: Any) -> None:
         if self._timer is not None:
@@ -319,17 +319,17 @@ class Connection(HttpToolsProtocol):
         elif now - self._awaited_since >= awaited[0]:
             self._give_up()
             return
-        self._set_timer(constants.CONNECTION_WATCH_S, self._look)
+        self._set_timer(limits.CONNECTION_WATCH_S, self._look)
 
     def _awaited_now(self) -> _Awaited | None:
         """None while it is the application that waits, or is waited for."""
         unsent = self.transport.get_write_buffer_size()
         if unsent:
-            return constants.ANSWER_TAKE_TIMEOUT_S, unsent
+            return limits.ANSWER_TAKE_TIMEOUT_S, unsent
         if self.cycle is None or self.cycle.response_complete:
-            return constants.HEAD_RECEIVE_TIMEOUT_S, -self._messages
+            return limits.HEAD_RECEIVE_TIMEOUT_S, -self._messages
         if self._arriving is not None:
-            return constants.BODY_RECEIVE_TIMEOUT_S, -self._messages
+            return limits.BODY_RECEIVE_TIMEOUT_S, -self._messages
         return None
 
     def _give_up(self) -> None:
@@ -350,8 +350,8 @@ class Connection(HttpToolsProtocol):
 def connections_max() -> int:
     """In one process; the rest of its descriptors is for servers, files and what else it opens."""
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    ours = max(descriptors // 2, descriptors - constants.DESCRIPTORS_KEPT)
-    return min(constants.CONNECTIONS_MAX, ours)
+    ours = max(descriptors // 2, descriptors - limits.DESCRIPTORS_KEPT)
+    return min(limits.CONNECTIONS_MAX, ours)
 
 
 def _announces_body(headers: list[tuple[bytes, bytes]]) -> bool:
@@ -374,12 +374,12 @@ def _unreadable() -> Problem:
 
 def _head_too_large() -> Problem:
     detail = (
-        f"Address and headers may have at most {constants.HEAD_BYTES_MAX} bytes "
-        f"and {constants.HEADERS_MAX} headers."
+        f"Address and headers may have at most {limits.HEAD_BYTES_MAX} bytes "
+        f"and {limits.HEADERS_MAX} headers."
     )
-    return Problem(431, "about:blank", detail, _CLOSE, max_bytes=constants.HEAD_BYTES_MAX)
+    return Problem(431, "about:blank", detail, _CLOSE, max_bytes=limits.HEAD_BYTES_MAX)
 
 
 def _head_too_slow() -> Problem:
-    detail = f"The headers did not arrive within {constants.HEAD_RECEIVE_TIMEOUT_S:g} s."
+    detail = f"The headers did not arrive within {limits.HEAD_RECEIVE_TIMEOUT_S:g} s."
     return Problem(408, "about:blank", detail, _CLOSE)

@@ -22,8 +22,7 @@ from uuid import UUID
 
 from fastapi import FastAPI
 
-from order_service import logs
-from order_service import settings as constants
+from order_service import limits, logs
 from order_service.accounts.tokens import AccessTokens
 from order_service.api import counting, middleware, problems
 from order_service.api.answers import RawHeader, Reply
@@ -260,5 +259,5 @@ def _is_whole_json(headers: Mapping[bytes, bytes]) -> bool:
     return (
         headers.get(b"content-type") == b"application/json"
         and _LENGTH.fullmatch(length) is not None
-        and int(length) <= constants.BODY_BYTES_MAX
+        and int(length) <= limits.BODY_BYTES_MAX
     )

@@ -36,7 +36,7 @@ from slowapi import Limiter
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from order_service import settings as constants
+from order_service import limits
 from order_service.api.body import check_media_type
 from order_service.api.problem_type import QUOTA_EXCEEDED
 from order_service.api.problems import Problem
@@ -103,7 +103,7 @@ class SharedWindows(Storage):
             self._windows.pop(key, None)
             ends_at = (number + 1) * expiry
             window = self._windows[key] = Window(number, ends_at - expiry, ends_at)
-            if len(self._windows) > constants.RATE_KEYS_MAX:
+            if len(self._windows) > limits.RATE_KEYS_MAX:
                 forgotten, _ = self._windows.popitem(last=False)
                 self._untold.pop(forgotten, None)
         window.untold += amount
@@ -136,7 +136,7 @@ class SharedWindows(Storage):
         """Tells Redis what was counted since the last call, a bounded number of counters at a
         time."""
         batch = [
-            (k, w, w.untold) for k, w in islice(self._untold.items(), constants.RATE_SHARE_KEYS_MAX)
+            (k, w, w.untold) for k, w in islice(self._untold.items(), limits.RATE_SHARE_KEYS_MAX)
         ]
         if not batch:
             return
@@ -195,8 +195,8 @@ class Limits:
         self.windows = slowapi.limiter.storage
         self._now = now
         rate = limits_package.parse(settings.RATE_LIMIT)
-        strict = type(rate)(max(1, rate.amount // constants.STRICT_RATE_DIVISOR))
-        page_loads = type(rate)(rate.amount * constants.DESK_FILES_MAX, rate.multiples)
+        strict = type(rate)(max(1, rate.amount // limits.STRICT_RATE_DIVISOR))
+        page_loads = type(rate)(rate.amount * limits.DESK_FILES_MAX, rate.multiples)
         self._rate = _remembering(rate)
         self._others = dict.fromkeys(_STRICT_NAMES, _remembering(strict))
         self._others["desk-address"] = _remembering(page_loads)
@@ -237,21 +237,21 @@ class Limits:
     async def share_for_ever(self, redis: Redis) -> None:
         """The background task; ends by cancellation only."""
         while True:
-            await asyncio.sleep(constants.RATE_SHARE_INTERVAL_S)
+            await asyncio.sleep(limits.RATE_SHARE_INTERVAL_S)
             try:
                 await cancellable(partial(self.windows.share, redis))
             except (RedisError, OSError) as error:
                 logger.warning("rate limits are not shared: %s", type(error).__name__)
-                await asyncio.sleep(constants.REDIS_BREAKER_S)
+                await asyncio.sleep(limits.REDIS_BREAKER_S)
             except Exception:  # a mistake here must not end the sharing for good
                 logger.exception("sharing the rate limits failed")
-                await asyncio.sleep(constants.REDIS_BREAKER_S)
+                await asyncio.sleep(limits.REDIS_BREAKER_S)
 
 
 def _remembering(rate: limits_package.RateLimitItem) -> limits_package.RateLimitItem:
     """The same limit, whose counters' keys are not made anew for every request: of a hit's 4.7 us
     the counting takes 1.3."""
-    key_for = lru_cache(maxsize=constants.RATE_KEYS_REMEMBERED_MAX)(rate.key_for)
+    key_for = lru_cache(maxsize=limits.RATE_KEYS_REMEMBERED_MAX)(rate.key_for)
     kind = type(
         f"Remembering{type(rate).__name__}", (type(rate),), {"key_for": staticmethod(key_for)}
     )
@@ -277,17 +277,15 @@ class FailedLogins:
         begins_at, ends_at = self._delays.get(key, (0.0, 0.0))
         # As for windows: a clock that was set back must not lock anybody out.
         wait_s = ends_at - now if begins_at <= now else 0.0
-        if self._windows.get(f"{key}/minute") >= constants.FAILED_LOGINS_PER_MINUTE:
+        if self._windows.get(f"{key}/minute") >= limits.FAILED_LOGINS_PER_MINUTE:
             wait_s = max(wait_s, 60 - now % 60)
         if wait_s > 0:
             raise quota_exceeded("failed-logins", ceil(wait_s))
         self._windows.incr(f"{key}/minute", 60)
-        failures = self._windows.incr(
-            f"{key}/recent", constants.FAILED_LOGINS_REMEMBERED_MINUTES * 60
-        )
-        doublings = failures - constants.FAILED_LOGINS_PER_MINUTE
+        failures = self._windows.incr(f"{key}/recent", limits.FAILED_LOGINS_REMEMBERED_MINUTES * 60)
+        doublings = failures - limits.FAILED_LOGINS_PER_MINUTE
         if doublings >= 0:
-            delay_s = min(2.0 ** min(doublings, 16), constants.FAILED_LOGIN_DELAY_MAX_S)
+            delay_s = min(2.0 ** min(doublings, 16), limits.FAILED_LOGIN_DELAY_MAX_S)
             self._delay(key, now, now + delay_s)
 
     def succeeded(self, account: str) -> None:
@@ -295,7 +293,7 @@ class FailedLogins:
         self._delays.pop(key, None)
         for name, expiry in (
             ("minute", 60),
-            ("recent", constants.FAILED_LOGINS_REMEMBERED_MINUTES * 60),
+            ("recent", limits.FAILED_LOGINS_REMEMBERED_MINUTES * 60),
         ):
             # Taken back by a negative count rather than deleted, so that the other processes learn
             # of it.
@@ -304,7 +302,7 @@ class FailedLogins:
     def _delay(self, key: str, begins_at: float, ends_at: float) -> None:
         self._delays[key] = begins_at, ends_at
         self._delays.move_to_end(key)
-        if len(self._delays) > constants.RATE_KEYS_MAX:
+        if len(self._delays) > limits.RATE_KEYS_MAX:
             self._delays.popitem(last=False)
 
 
@@ -348,7 +346,7 @@ def address_of(request: HTTPConnection) -> str:
     return limited(request.client.host if request.client else None)
 
 
-@lru_cache(maxsize=constants.RATE_KEYS_REMEMBERED_MAX)
+@lru_cache(maxsize=limits.RATE_KEYS_REMEMBERED_MAX)
 def limited(host: str | None) -> str:
     """As `address_of`."""
     if host is None:

@@ -19,8 +19,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from order_service import logs
-from order_service import settings as constants
+from order_service import limits, logs
 from order_service.api import problems
 from order_service.api.answers import RawHeader
 from order_service.api.limits import Quota, limits_of
@@ -131,7 +130,7 @@ class Framing:
         self,
         app: ASGIApp,
         work: Work,
-        body_bytes_max: int = constants.BODY_BYTES_MAX,
+        body_bytes_max: int = limits.BODY_BYTES_MAX,
         body_bytes_max_by_path: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """`body_bytes_max_by_path`: by paths without their trailing slash."""
@@ -172,7 +171,7 @@ class _Body:
         self._state = state
         self._work = work
         self._bytes_max = bytes_max
-        self._deadline = time.monotonic() + constants.BODY_RECEIVE_TIMEOUT_S
+        self._deadline = time.monotonic() + limits.BODY_RECEIVE_TIMEOUT_S
         self._complete = False
         self.received = 0
 
@@ -227,7 +226,7 @@ def _refusal(scope: Scope, body_bytes_max: int) -> Problem | None:
 
 
 def too_slow() -> Problem:
-    detail = f"The body did not arrive within {constants.BODY_RECEIVE_TIMEOUT_S:g} s."
+    detail = f"The body did not arrive within {limits.BODY_RECEIVE_TIMEOUT_S:g} s."
     return Problem(408, "about:blank", detail, {"Connection": "close"})
 
 
@@ -239,9 +238,9 @@ def _too_large(body_bytes_max: int) -> Problem:
 async def _discard(receive: Receive) -> None:
     """Reads on for a while: a client that is still sending when the connection closes is told of a
     reset, and never of the answer."""
-    left = constants.BODY_DISCARD_BYTES_MAX
+    left = limits.BODY_DISCARD_BYTES_MAX
     with suppress(TimeoutError):
-        async with asyncio.timeout(constants.BODY_DISCARD_TIMEOUT_S):
+        async with asyncio.timeout(limits.BODY_DISCARD_TIMEOUT_S):
             while left > 0:
                 message = await receive()
                 left -= len(message.get("body", b""))
@@ -334,5 +333,5 @@ def edge_headers(scope: Scope, state: Mapping[str, Any]) -> list[RawHeader]:
 
 def _peeked(scope: Scope) -> Quota:
     client = scope["client"]
-    limits = limits_of(HTTPConnection(scope))
-    return limits.peek(scope["method"], scope["path"], client[0] if client else None)
+    host = client[0] if client else None
+    return limits_of(HTTPConnection(scope)).peek(scope["method"], scope["path"], host)

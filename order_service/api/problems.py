@@ -25,7 +25,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import compile_path
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.api.answers import Reply
 from order_service.api.catalogue import CATALOGUE, title_of, type_of
 from order_service.db import FAILURES

@@ -10,7 +10,7 @@ of a body, or to take a stream.
 
 import asyncio
 
-from order_service import settings as constants
+from order_service import limits
 from order_service.api.problems import RETRY_AFTER_S, Problem
 
 
@@ -29,7 +29,7 @@ class Work:
         if not arrived:
             asyncio.get_running_loop().call_soon(arrived.clear)
         ahead = arrived.get(group, 0)
-        if self.of(group).count + ahead >= constants.REQUESTS_IN_WORK_MAX:
+        if self.of(group).count + ahead >= limits.REQUESTS_IN_WORK_MAX:
             return False
         arrived[group] = ahead + 1
         return True
@@ -48,7 +48,7 @@ class Work:
         """So many bytes more of a body are kept. Raises Problem 503, and they are counted all the
         same: whoever ends the request lets all of it go."""
         self.body_bytes += size
-        if self.body_bytes > constants.BODIES_BYTES_MAX:
+        if self.body_bytes > limits.BODIES_BYTES_MAX:
             raise overloaded("Too many large bodies are arriving: try again.", Connection="close")
 
 
@@ -62,7 +62,7 @@ class InWork:
 
     def check(self) -> None:
         """Raises Problem 503 where there is no room for one more."""
-        if self.count >= constants.REQUESTS_IN_WORK_MAX:
+        if self.count >= limits.REQUESTS_IN_WORK_MAX:
             raise overloaded("Too many requests are at work here: try again.")
 
     def enter(self) -> None:

@@ -13,7 +13,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from typing import Any
 from urllib.parse import urlsplit
 
-from order_service import settings as limits
+from order_service import limits
 
 _POLICY = re.compile(r'"[^"]*";q=(\d+);w=(\d+)')
 

@@ -10,7 +10,7 @@ import time
 from random import Random
 from typing import Any
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.accounts import command as create_user
 from order_service.columns import aligned
 from order_service.demo.client import Client, NoAnswer, Refused

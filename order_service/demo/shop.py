@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.demo.client import Client, Refused
 from order_service.demo.goods import Basket, Person, basket, person
 from order_service.demo.lives import Beginning, Life, Step, choose

@@ -31,8 +31,7 @@ import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from order_service import failpoints
-from order_service import settings as limits
+from order_service import failpoints, limits
 from order_service.errors import (
     InvalidRequest,
     OrderServiceError,

@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.db import query
 from order_service.errors import OrderNotFound, RuleViolation, Unavailable
 from order_service.gathering import Gathering

@@ -11,7 +11,7 @@ from collections import deque
 from types import TracebackType
 from uuid import UUID
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.errors import Unavailable
 
 

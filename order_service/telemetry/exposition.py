@@ -14,7 +14,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.settings import Settings
 from order_service.telemetry import metrics, process
 from order_service.telemetry.instruments import text

@@ -17,8 +17,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from order_service import logs
-from order_service import settings as limits
+from order_service import limits, logs
 from order_service.settings import Settings
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import json
 import os
 from dataclasses import asdict
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.columns import aligned
 from order_service.settings import Settings
 from projections.doctor import machine, postgres, rabbitmq, redis

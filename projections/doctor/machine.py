@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.settings import Settings
 from projections.doctor.finding import Finding, finding, unreachable
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.db import FAILURES, PROJECTOR, WEB, Role, check_role, create_engine
 from order_service.readiness import SCHEMA_REVISION
 from order_service.settings import Settings

@@ -9,8 +9,7 @@ from typing import Any
 from aio_pika.abc import AbstractChannel, AbstractConnection, ExchangeType
 from aio_pika.exceptions import AMQPError, ChannelClosed, ChannelNotFoundEntity
 
-from order_service import broker
-from order_service import settings as limits
+from order_service import broker, limits
 from order_service.settings import Settings
 from projections.doctor.finding import Finding, finding, unreachable, version_of
 

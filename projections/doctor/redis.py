@@ -7,7 +7,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.redis_client import connect
 from order_service.settings import Settings
 from projections.doctor.finding import (

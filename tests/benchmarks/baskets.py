@@ -35,7 +35,7 @@ import orjson
 import uvloop
 from tqdm import tqdm
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.db import WEB, create_engine
 from order_service.domain.commands import (
     ChangeStatus,

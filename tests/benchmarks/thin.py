@@ -20,7 +20,8 @@ from redis.asyncio import Redis
 from order_service.accounts.tokens import AUDIENCE, ISSUER
 from order_service.api.orders.placing import PlaceOrderRequest
 from order_service.api.orders.status import ChangeStatusRequest
-from order_service.settings import POOL_SIZE, Settings
+from order_service.limits import POOL_SIZE
+from order_service.settings import Settings
 from tests.benchmarks.documents import JSON, folder, read
 
 TABLE = """

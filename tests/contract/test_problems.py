@@ -14,7 +14,7 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.accounts.tokens import AccessTokens
 from order_service.api.catalogue import CATALOGUE, type_of
 from order_service.domain.events import OrderNoteAdded

@@ -12,7 +12,7 @@ from signal import SIGCONT, SIGKILL, SIGSTOP, SIGTERM
 import httpx
 import psutil
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.stack.processes import start_time
 from tests.faults.bench import SETTINGS, Bench
 from tests.faults.rows import row

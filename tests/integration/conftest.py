@@ -26,8 +26,8 @@ async def cache(redis: Redis, projector_engine: AsyncEngine) -> AsyncIterator[Or
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow the machine, a turn ends when all is done, and a pause lasts."""
-    monkeypatch.setattr("order_service.settings.ADVANCE_TIME_S", 60.0)
-    monkeypatch.setattr("order_service.settings.ADVANCE_BACKOFF_S", (60.0,))
+    monkeypatch.setattr("order_service.limits.ADVANCE_TIME_S", 60.0)
+    monkeypatch.setattr("order_service.limits.ADVANCE_BACKOFF_S", (60.0,))
 
 
 @pytest.fixture

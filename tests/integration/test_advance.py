@@ -57,7 +57,7 @@ async def test_checkpoints_that_stand_apart_come_together_and_count_every_event_
 @pytest.fixture
 def one_a_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
     """No two partitions share one."""
-    monkeypatch.setattr("order_service.settings.ADVANCE_PARTITIONS", 1)
+    monkeypatch.setattr("order_service.limits.ADVANCE_PARTITIONS", 1)
 
 
 @pytest.mark.usefixtures("one_a_transaction")
@@ -79,8 +79,8 @@ async def test_a_partition_with_a_long_backlog_keeps_no_other_waiting(
     cache: OrderCache,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("order_service.settings.ADVANCE_TIME_S", 0.0)
-    monkeypatch.setattr("order_service.settings.ADVANCE_BATCH_EVENTS", 1)
+    monkeypatch.setattr("order_service.limits.ADVANCE_TIME_S", 0.0)
+    monkeypatch.setattr("order_service.limits.ADVANCE_BATCH_EVENTS", 1)
     for partition in (0, 1, 2, 3):
         for _ in range(5):
             await given_order(web_engine, PLACED, partition=partition)
@@ -241,8 +241,8 @@ async def test_a_long_backlog_is_worked_off_turn_by_turn(
     cache: OrderCache,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("order_service.settings.ADVANCE_TIME_S", 0.0)
-    monkeypatch.setattr("order_service.settings.ADVANCE_BATCH_EVENTS", 2)
+    monkeypatch.setattr("order_service.limits.ADVANCE_TIME_S", 0.0)
+    monkeypatch.setattr("order_service.limits.ADVANCE_BATCH_EVENTS", 2)
     for _ in range(3):
         await given_order(web_engine, PLACED)
 

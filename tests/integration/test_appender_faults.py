@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.domain.events import OrderLine
 from order_service.errors import InvalidRequest, RuleViolation, Unavailable
 from order_service.ids import uuid7

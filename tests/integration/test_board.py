@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.domain.events import OrderCanceled, PaymentCaptured, RefundFailed
 from tests.accounts import Account
 from tests.examples import NEW_ID, PAID, PLACED

@@ -5,7 +5,8 @@ from uuid import uuid4
 import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.settings import EVENTS_SINCE_MAX, Settings
+from order_service.limits import EVENTS_SINCE_MAX
+from order_service.settings import Settings
 from tests.accounts import Account, new_account
 from tests.conftest import serving_with
 from tests.orders import ITEMS, act, change, place, problem, stored_events

@@ -14,12 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.api.accepting import Loop
 from order_service.api.connection import connections_max
-from order_service.settings import (
-    CONNECTIONS_MAX,
-    DESCRIPTORS_KEPT,
-    HEAD_BYTES_MAX,
-    HEADERS_MAX,
-)
+from order_service.limits import CONNECTIONS_MAX, DESCRIPTORS_KEPT, HEAD_BYTES_MAX, HEADERS_MAX
 from tests.accounts import new_account
 from tests.conftest import serving
 from tests.orders import ITEMS, place, stored_events
@@ -28,7 +23,7 @@ from tests.raw_http import Wire, wire
 GET = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /register/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 LARGE = b"/large"
-LIMIT = "order_service.settings.{}"
+LIMIT = "order_service.limits.{}"
 
 
 def plain_app() -> FastAPI:

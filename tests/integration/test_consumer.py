@@ -30,7 +30,7 @@ async def tell(rabbitmq: AbstractChannel, *bodies: bytes) -> None:
 @pytest.fixture
 def no_tick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What happens, happens because a message told."""
-    monkeypatch.setattr("order_service.settings.TICK_S", 60.0)
+    monkeypatch.setattr("order_service.limits.TICK_S", 60.0)
 
 
 async def takes_task(rabbitmq: AbstractChannel) -> None:

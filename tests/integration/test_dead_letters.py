@@ -13,7 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.cache import OrderCache
 from order_service.domain.events import OrderPlaced
-from order_service.settings import SUSPECT_TRIES_MAX, Settings
+from order_service.limits import SUSPECT_TRIES_MAX
+from order_service.settings import Settings
 from projections import dead_letters
 from projections.advance import advance
 from projections.registry import PROJECTIONS
@@ -82,7 +83,7 @@ async def test_a_flood_of_parkings_stops_the_partition(
     cache: OrderCache,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("order_service.settings.PARKINGS_PER_MINUTE_MAX", 3)
+    monkeypatch.setattr("order_service.limits.PARKINGS_PER_MINUTE_MAX", 3)
     for _ in range(4):
         await given_order(web_engine, PLACED, POISON)
 
@@ -170,7 +171,7 @@ async def test_a_redelivered_task_for_harmless_events_leaves_no_suspicion(
 @pytest.fixture
 def unpausing(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A partition that fails is tried again at once."""
-    monkeypatch.setattr("order_service.settings.ADVANCE_BACKOFF_S", (0.0,))
+    monkeypatch.setattr("order_service.limits.ADVANCE_BACKOFF_S", (0.0,))
 
 
 @pytest.mark.usefixtures("unpausing")

@@ -80,7 +80,7 @@ async def test_it_waits_where_the_limit_is_reached_and_knows_what_it_allows(
 
 
 async def test_where_no_service_is_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("order_service.settings.RECONNECT_BACKOFF_S", ())
+    monkeypatch.setattr("order_service.limits.RECONNECT_BACKOFF_S", ())
 
     with pytest.raises(NoAnswer, match="is it up"):
         Client("http://127.0.0.1:1", print).send("GET", "/healthz")

@@ -8,8 +8,9 @@ import pytest
 from redis.asyncio import Redis
 
 from order_service.api import middleware
+from order_service.limits import DESK_FILES_MAX
 from order_service.main import create_app
-from order_service.settings import DESK_FILES_MAX, Settings
+from order_service.settings import Settings
 from tests.conftest import serving
 
 

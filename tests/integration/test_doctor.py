@@ -30,8 +30,8 @@ async def test_postgres_well_and_hurt(
     well = await postgres.check(settings)
     await read_side.given(PLACED, POISON)
     await read_side.advance()
-    monkeypatch.setattr("order_service.settings.DOCTOR_LAG_S", 0.0)  # the relay does not run
-    monkeypatch.setattr("order_service.settings.DOCTOR_FULL", 0.0)
+    monkeypatch.setattr("order_service.limits.DOCTOR_LAG_S", 0.0)  # the relay does not run
+    monkeypatch.setattr("order_service.limits.DOCTOR_FULL", 0.0)
     name = settings.DB_NAME
     await run_sql(settings, f"ALTER DATABASE {name} SET synchronous_commit = off")
     await run_sql(settings, "UPDATE alembic_version SET version_num = '0001'", name)
@@ -112,8 +112,8 @@ async def test_the_machine_is_hurt_and_the_whole_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = Settings()  # type: ignore[call-arg]
-    monkeypatch.setattr("order_service.settings.DOCTOR_DISK_BYTES", 2**80)
-    monkeypatch.setattr("order_service.settings.CONNECTIONS_MAX", 2**40)
+    monkeypatch.setattr("order_service.limits.DOCTOR_DISK_BYTES", 2**80)
+    monkeypatch.setattr("order_service.limits.CONNECTIONS_MAX", 2**40)
     nowhere = {"DB_PORT": 1, "REDIS_PORT": 1, "RABBITMQ_PORT": 1, "FLOWER_PASSWORD": ""}
 
     found = machine.check(settings.model_copy(update=nowhere))

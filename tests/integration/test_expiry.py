@@ -8,8 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.cache import OrderCache
 from order_service.ids import now
+from order_service.limits import EXPIRY_BATCH
 from order_service.main import create_app
-from order_service.settings import EXPIRY_BATCH, Settings
+from order_service.settings import Settings
 from projections.expiry import BEGINNING, expire_some
 from tests.accounts import Account, new_account
 from tests.conftest import serving, serving_with

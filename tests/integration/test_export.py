@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.cache import OrderCache
 from order_service.main import create_app
 from order_service.settings import Settings

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.settings import Settings
 from order_service.stack.servers import free_port
 from order_service.telemetry.exposition import exposed

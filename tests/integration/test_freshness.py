@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.cache import OrderCache
 from order_service.consistency import Token, token_of
 from order_service.log.fold import FoldedOrder

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import settings as limits
+from order_service import limits
 from tests.accounts import Account
 from tests.given_log import given_order
 from tests.hostile.events import HOSTILE_EVENTS, LARGE_EVENTS

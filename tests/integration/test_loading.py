@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.domain.commands import OrderCommand
 from order_service.domain.events import OrderLine
 from order_service.errors import InvalidRequest, RuleViolation, VersionConflict

@@ -13,8 +13,7 @@ from aio_pika.abc import AbstractChannel
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import relay
-from order_service import settings as limits
+from order_service import limits, relay
 from order_service.redis_client import connect
 from order_service.settings import Settings
 from projections import consumer, replay_state
@@ -82,7 +81,7 @@ async def at_work(
     """Relay, consumer and a worker are; gives the folder that arms the worker's windows."""
     monkeypatch.setenv("FAILPOINTS", str(tmp_path))
     monkeypatch.setenv("FAILPOINTS_IN_TESTS", "yes")
-    monkeypatch.setattr("order_service.settings.TICK_S", 0.1)  # here, in the consumer
+    monkeypatch.setattr("order_service.limits.TICK_S", 0.1)  # here, in the consumer
     async with (
         working(settings),
         running(relay.run, settings),
@@ -177,7 +176,7 @@ async def _health(desk: Desk) -> None:
 async def test_what_no_worker_takes_is_not_done_later(
     desk: Desk, read_side: ReadSide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("order_service.settings.OPERATOR_PATIENCE_S", -1)
+    monkeypatch.setattr("order_service.limits.OPERATOR_PATIENCE_S", -1)
     bad = await read_side.given(PLACED, POISON)
     await read_side.advance()
 

@@ -86,7 +86,7 @@ async def test_a_list_is_filtered_as_over_http_and_goes_past_a_page(
     capsys: Capture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("order_service.settings.LIST_LIMIT_MAX", 2)
+    monkeypatch.setattr("order_service.limits.LIST_LIMIT_MAX", 2)
     body = {"orders": [{"items": ITEMS}] * 4}
     await web.post("/orders/bulk/", json=body, headers=owner.headers)
     await read_side.advance()

@@ -14,8 +14,9 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.api.work import Work
+from order_service.limits import HASH_QUEUE_MAX, SHED_PAUSE_S
 from order_service.main import create_app
-from order_service.settings import HASH_QUEUE_MAX, SHED_PAUSE_S, Settings
+from order_service.settings import Settings
 from tests.accounts import PASSWORD, Account, new_account
 from tests.conftest import serving
 from tests.orders import ITEMS, place
@@ -87,7 +88,7 @@ async def small(
     patient |= {"DRIVER_TIMEOUT_S": 20, "APPEND_WAIT_S": 20}  # however slow the machine
     little = {"REQUESTS_IN_WORK_MAX": AT_WORK, "BODIES_BYTES_MAX": BODIES_BYTES}
     for name, value in (patient | little).items():
-        monkeypatch.setattr(f"order_service.settings.{name}", value)
+        monkeypatch.setattr(f"order_service.limits.{name}", value)
     app = create_app(settings.model_copy(update={"RATE_LIMIT": "1000000/minute"}))
     async with serving(app) as client:
         owner = await new_account(client, web_engine)

@@ -10,7 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import broker, relay
-from order_service.settings import RELAY_WINDOW, Settings
+from order_service.limits import RELAY_WINDOW
+from order_service.settings import Settings
 from tests.examples import CAPTURED, PAID, PLACED
 from tests.given_log import RawEvent, given_order
 from tests.pipeline import (
@@ -234,8 +235,8 @@ async def test_confirms_that_never_come_move_nothing(
     settings: Settings, web_engine: AsyncEngine, tap: Tap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """F33, F39: a hung or alarmed RabbitMQ. The window is unknown, so it is published again."""
-    monkeypatch.setattr("order_service.settings.RELAY_CONFIRM_TIMEOUT_S", 0.3)
-    monkeypatch.setattr("order_service.settings.RABBITMQ_CLOSE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("order_service.limits.RELAY_CONFIRM_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("order_service.limits.RABBITMQ_CLOSE_TIMEOUT_S", 0.1)
     async with (
         proxy_to(settings.RABBITMQ_HOST, settings.RABBITMQ_PORT) as proxy,
         running(relay.run, through(proxy, settings)),

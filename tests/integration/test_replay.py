@@ -285,7 +285,7 @@ async def test_a_build_of_another_version_is_thrown_away(
 
 COMMAND = """
 import argparse, asyncio, sys
-from order_service import settings as limits
+from order_service import limits
 from order_service.settings import Settings
 from projections import dead_letters, replay
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.cache import OrderCache
 from order_service.domain.events import (
     LineQuantity,

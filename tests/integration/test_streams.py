@@ -13,7 +13,7 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.domain.events import OrderPlaced
 from order_service.main import create_app
 from order_service.settings import Settings

@@ -35,7 +35,7 @@ async def test_a_task_for_a_deleted_queue_is_an_error_and_then_declares_it(
 async def test_a_silent_rabbitmq_ends_a_send_in_time(
     settings: Settings, rabbitmq: AbstractChannel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("order_service.settings.TASK_SEND_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("order_service.limits.TASK_SEND_TIMEOUT_S", 0.3)
     async with proxy_to(settings.RABBITMQ_HOST, settings.RABBITMQ_PORT) as proxy:
         sender = TaskSender(through(proxy, settings))
         await sender.send_advance()

@@ -89,8 +89,8 @@ async def test_two_rows_that_changed_places_are_found(
 async def test_ranges_of_streams_meet_without_a_gap(
     projector_engine: AsyncEngine, orders: list[UUID], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("order_service.settings.VERIFY_RANGE_ROWS", 1)
-    monkeypatch.setattr("order_service.settings.REBUILD_RANGE_EVENTS", 1)
+    monkeypatch.setattr("order_service.limits.VERIFY_RANGE_ROWS", 1)
+    monkeypatch.setattr("order_service.limits.REBUILD_RANGE_EVENTS", 1)
 
     assert (await verified(projector_engine)).agree
     await run(

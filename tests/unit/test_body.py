@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from order_service.api.body import Text, json_body, parse_json
 from order_service.api.problems import Problem
-from order_service.settings import VALIDATION_ERRORS_MAX
+from order_service.limits import VALIDATION_ERRORS_MAX
 
 
 class Line(BaseModel, extra="forbid"):

@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 from pydantic import ValidationError
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.api.fields import TEXT_MAX
 from order_service.domain.state import FulfillmentStatus, PaymentStatus, Status
 from projections.filters import Filters, ListParameters, conditions

@@ -5,7 +5,8 @@ from starlette.requests import Request
 
 from order_service.api.limits import FailedLogins, Limits, SharedWindows, address_of, group_of
 from order_service.api.problems import Problem
-from order_service.settings import RATE_KEYS_MAX, Settings
+from order_service.limits import RATE_KEYS_MAX
+from order_service.settings import Settings
 
 NOON = 1_800_000_000.0  # begins a minute and an hour
 

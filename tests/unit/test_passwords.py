@@ -8,7 +8,7 @@ from argon2 import PasswordHasher
 
 from order_service.accounts.passwords import Passwords, check_new
 from order_service.errors import InvalidRequest, Unavailable
-from order_service.settings import HASH_QUEUE_MAX, HASH_THREADS
+from order_service.limits import HASH_QUEUE_MAX, HASH_THREADS
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """What the stack tells its roles, and that it knows the same names as they do."""
 
-from order_service import broker
-from order_service import settings as limits
+from order_service import broker, limits
 from order_service.db import PROJECTOR, WEB
 from order_service.logins import login_of
 from order_service.settings import Settings

@@ -9,7 +9,8 @@ import pytest
 from jose import jwt
 
 from order_service.accounts.tokens import AccessTokens, TokenExpired, TokenInvalid
-from order_service.settings import TOKEN_LENGTH_MAX, Settings
+from order_service.limits import TOKEN_LENGTH_MAX
+from order_service.settings import Settings
 
 USER = UUID("6f0f4a6e-6b3c-4c3e-9d5e-2f6a1b3c4d5e")
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEF"

@@ -14,8 +14,7 @@ from fastapi import APIRouter, Depends
 from pydantic import Field
 from starlette.responses import Response
 
-from order_service import consistency
-from order_service import settings as limits
+from order_service import consistency, limits
 from order_service.accounts import users
 from order_service.api import problems
 from order_service.api.answers import NO_STORE, Reply, json_answer

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.cache import OrderCache
 from order_service.redis_client import connect
 from order_service.settings import Settings

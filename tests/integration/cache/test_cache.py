@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.cache import CachedList, CachedOrder, Lease, OrderCache
 from order_service.settings import Settings
 from tests.cached import ORDER, OWNER, TTL_S, a_process, cached, entry, fill, filled, leased

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 import uvloop
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.cache import CachedOrder, OrderCache
 from tests.cached import ORDER, OWNER, a_process, cached, filled, leased
 from tests.private_redis import PrivateRedis

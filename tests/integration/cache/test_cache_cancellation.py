@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 from redis.asyncio import Redis
 
-from order_service import settings as limits
+from order_service import limits
 from order_service.cache import Lease, OrderCache
 from tests.cached import ORDER, cached, entry, filled
 
