@@ -13,8 +13,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service import logs
-from order_service.db import create_engine
-from order_service.logins import make_logins
+from order_service.infra.postgres import create_engine
+from order_service.infra.postgres_logins import make_logins
 from order_service.settings import Settings
 
 MIGRATION_LOCK = 0x6F72646572  # "order"; advisory locks are per database

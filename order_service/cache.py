@@ -37,8 +37,8 @@ from order_service.cache_entries import (
 )
 from order_service.domain.immutable import immutable
 from order_service.errors import Unavailable
-from order_service.gathering import Gathering
-from order_service.redis_client import RedisAway, RedisGate
+from order_service.infra.batching import Gathering
+from order_service.infra.redis import RedisAway, RedisGate
 from order_service.stale_keys import StaleKeys
 
 __all__ = ["CachedList", "CachedOrder", "Entry", "Lease", "OrderCache"]

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from order_service import limits, logs
 from order_service.errors import OrderServiceError, Unavailable
-from order_service.garbage import collect_rarely
+from order_service.infra.gc_tuning import collect_rarely
 from order_service.settings import Settings
 
 Run = Callable[[argparse.Namespace, Settings], int]

@@ -16,7 +16,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from order_service import limits, readiness
+from order_service import limits
 from order_service.accounts import routes as accounts
 from order_service.accounts.passwords import Passwords
 from order_service.accounts.refresh import RefreshTokens
@@ -29,17 +29,24 @@ from order_service.api.orders.placing import post_in_lane
 from order_service.api.orders.status import patch_in_lane
 from order_service.api.work import Work
 from order_service.cache import Entry, OrderCache
-from order_service.db import WEB, check_role, create_engine, incarnation, watch_incarnation
 from order_service.desk import routes as desk
 from order_service.domain.money import EXPONENTS
 from order_service.errors import UnreadableEvent
-from order_service.garbage import collect_rarely
+from order_service.infra import readiness
+from order_service.infra.gc_tuning import collect_rarely
+from order_service.infra.heartbeat import Presence, said
+from order_service.infra.postgres import (
+    WEB,
+    check_role,
+    create_engine,
+    incarnation,
+    watch_incarnation,
+)
+from order_service.infra.readiness import Readiness
+from order_service.infra.redis import connect
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.log.reading import heads
-from order_service.presence import Presence, said
-from order_service.readiness import Readiness
-from order_service.redis_client import connect
 from order_service.representation import document
 from order_service.settings import Settings
 from order_service.telemetry import metrics, tracing

@@ -24,7 +24,7 @@ from pamqp.commands import Basic
 from pamqp.constants import FRAME_BODY, FRAME_END_CHAR
 from pamqp.header import ContentHeader
 
-from order_service import broker, failpoints
+from order_service.infra import failpoints, rabbitmq
 from order_service.log.codec import Metadata, StoredEvent, encode_metadata
 from order_service.message import Message, content, origin, time_text, to_message
 
@@ -134,7 +134,7 @@ def _template(
 
 def _head(message: Message, channel: int, body_size: int) -> bytes:
     publish = Basic.Publish(
-        exchange=broker.EVENTS_EXCHANGE,
+        exchange=rabbitmq.EVENTS_EXCHANGE,
         routing_key=message.routing_key,
         mandatory=True,  # else RabbitMQ confirms what it throws away
     )

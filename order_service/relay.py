@@ -25,11 +25,13 @@ from aio_pika.abc import AbstractConnection
 from aiormq import Channel
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import broker, failpoints, limits
-from order_service.db import PROJECTOR, create_engine, driver_connection
+from order_service import limits
+from order_service.infra import failpoints
+from order_service.infra import rabbitmq as broker
+from order_service.infra.heartbeat import present
+from order_service.infra.postgres import PROJECTOR, create_engine, driver_connection
 from order_service.log.codec import StoredEvent
 from order_service.message import trace_events
-from order_service.presence import present
 from order_service.publishing import publish
 from order_service.settings import Settings
 from order_service.telemetry import tracing

@@ -17,9 +17,10 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from order_service import failpoints, limits
+from order_service import limits
 from order_service.cache import OrderCache
-from order_service.db import FAILURES
+from order_service.infra import failpoints
+from order_service.infra.postgres import FAILURES
 from order_service.log.reading import read_partition
 from order_service.telemetry.metrics import PROJECTED
 from projections.projection import Projection, Rows, Target

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
 from order_service.api.answers import json_bytes
-from order_service.db import query
-from order_service.shared_loads import SharedLoads
+from order_service.infra.postgres import query
+from order_service.infra.single_flight import SharedLoads
 from projections import board, order_view
 from projections.log_watch import ViewWatch
 

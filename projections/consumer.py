@@ -19,9 +19,11 @@ import asyncpg
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import broker, failpoints, limits
-from order_service.db import PROJECTOR, create_engine, driver_connection
-from order_service.presence import present
+from order_service import limits
+from order_service.infra import failpoints
+from order_service.infra import rabbitmq as broker
+from order_service.infra.heartbeat import present
+from order_service.infra.postgres import PROJECTOR, create_engine, driver_connection
 from order_service.settings import Settings
 from order_service.telemetry import tracing
 from order_service.telemetry.exposition import exposed

@@ -15,10 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tqdm import tqdm
 
 from order_service.cache import OrderCache
-from order_service.columns import aligned
-from order_service.db import PROJECTOR, create_engine, incarnation
+from order_service.infra.postgres import PROJECTOR, create_engine, incarnation
+from order_service.infra.redis import connect
+from order_service.infra.terminal import aligned
 from order_service.log.reading import heads, partition_of
-from order_service.redis_client import connect
 from order_service.settings import Settings
 from projections.advance import Held, lock_live
 from projections.generations import REPLAY_LOCK, give_up

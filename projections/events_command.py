@@ -17,8 +17,8 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
-from order_service.db import FAILURES, WEB, create_engine, query
 from order_service.errors import InvalidRequest
+from order_service.infra.postgres import FAILURES, WEB, create_engine, query
 from order_service.log import reading
 from order_service.settings import Settings
 from projections import orders_shown

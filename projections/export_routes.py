@@ -17,8 +17,8 @@ from order_service import limits
 from order_service.api.answers import PRIVATE
 from order_service.api.documented import documented, text_content
 from order_service.api.identity import CallerDependency
-from order_service.db import query
 from order_service.ids import now
+from order_service.infra.postgres import query
 from projections import order_csv, order_list, order_view
 from projections.access import staff_only
 from projections.cursors import Place

@@ -22,10 +22,10 @@ from starlette.requests import Request
 from order_service import limits
 from order_service.api.documented import raises
 from order_service.consistency import Token, parse
-from order_service.db import query
 from order_service.errors import Unavailable
+from order_service.infra.postgres import query
+from order_service.infra.single_flight import SharedLoads
 from order_service.log.event_log import EventLog
-from order_service.shared_loads import SharedLoads
 from projections.projection import Projection
 
 _PROGRESS = text(

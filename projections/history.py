@@ -23,8 +23,8 @@ from order_service.api.identity import CallerDependency, caller
 from order_service.api.lookup import OrderPath
 from order_service.api.parameters import Whole, known_parameters
 from order_service.api.problems import Problem, validation
-from order_service.db import query
 from order_service.errors import UnreadableEvent
+from order_service.infra.postgres import query
 from order_service.log import reading
 from order_service.log.codec import RecordedEvent, StoredEvent, decode
 from order_service.log.event_log import EventLog

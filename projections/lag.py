@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.db import FAILURES, query
+from order_service.infra.postgres import FAILURES, query
 from order_service.telemetry.instruments import Gauge, Labels
 from order_service.telemetry.metrics import DEAD_LETTERS, LAG_EVENTS, LAG_SECONDS, LOG_EVENTS
 from projections import status

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
-from order_service.db import FAILURES, query
+from order_service.infra.postgres import FAILURES, query
 from order_service.log import reading
 from projections.freshness import read_progress
 

@@ -17,8 +17,8 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
-from order_service.db import driver_connection, query
 from order_service.ids import uuid7
+from order_service.infra.postgres import driver_connection, query
 from projections.generations import REPLAY_SESSION
 
 Kind = Literal["rebuild", "rollback", "retry", "skip"]

@@ -17,8 +17,9 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from order_service import broker, limits, presence
-from order_service.db import query
+from order_service import limits
+from order_service.infra import heartbeat, rabbitmq
+from order_service.infra.postgres import query
 from order_service.settings import Settings
 from projections import progress
 
@@ -77,7 +78,7 @@ class Health:
         database, cache, queues = await asyncio.gather(
             _looked(lambda: query(self._engine, self._ask_database)),
             _looked(self._ask_cache),
-            _looked(lambda: broker.queues(self._settings)),
+            _looked(lambda: rabbitmq.queues(self._settings)),
         )
         checks = [
             _server("postgresql", database, "down"),
@@ -111,7 +112,7 @@ class Health:
         asked_at = time.time()
         seconds, microseconds = await self._redis.time()
         ahead_s = seconds + microseconds / 1_000_000 - (asked_at + time.time()) / 2
-        return Cache(ahead_s, await presence.seen(self._redis))
+        return Cache(ahead_s, await heartbeat.seen(self._redis))
 
 
 async def _looked(look: Callable[[], Awaitable[T]]) -> Look[T]:

@@ -29,8 +29,8 @@ from order_service.api.ops_documents import (
 from order_service.api.ops_documents import Health as HealthReport
 from order_service.api.parameters import Whole, known_parameters, wrong_parameter
 from order_service.api.problems import RETRY_AFTER_S, Problem
-from order_service.db import query
 from order_service.ids import parse_uuid
+from order_service.infra.postgres import query
 from projections import dead_letter_list, operator_requests, progress
 from projections.access import staff_only
 from projections.operator_requests import Answer, Kind

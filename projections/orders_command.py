@@ -19,9 +19,9 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
-from order_service.db import WEB, create_engine
 from order_service.errors import InvalidRequest, OrderNotFound, UnreadableEvent
 from order_service.ids import parse_order_number, parse_uuid
+from order_service.infra.postgres import WEB, create_engine
 from order_service.log import reading
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import fold_stored

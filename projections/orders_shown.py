@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from order_service.columns import aligned
+from order_service.infra.terminal import aligned
 
 Document = dict[str, Any]
 _LIST = ("number", "status", "payment_status", "fulfillment_status", "total_price", "currency")

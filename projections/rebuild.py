@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits, logs
-from order_service.db import PROJECTOR, create_engine
+from order_service.infra.postgres import PROJECTOR, create_engine
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import FoldedOrder, fold_stored
 from order_service.log.reading import heads, read_stream_range, read_streams

@@ -23,8 +23,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tqdm import tqdm
 
-from order_service import failpoints, limits
-from order_service.db import FAILURES, PROJECTOR, check_role, create_engine
+from order_service import limits
+from order_service.infra import failpoints
+from order_service.infra.postgres import FAILURES, PROJECTOR, check_role, create_engine
 from order_service.log.reading import heads
 from order_service.settings import Settings
 from projections import generations, operator_requests, replay_state

@@ -19,8 +19,8 @@ from order_service.api.board_documents import SalesOverview
 from order_service.api.documented import documented
 from order_service.api.identity import CallerDependency
 from order_service.api.parameters import Instant, wrong_parameter
-from order_service.db import one_snapshot
 from order_service.domain.money import to_text
+from order_service.infra.postgres import one_snapshot
 from order_service.representation import time_text
 from projections import sales_by_hour
 from projections.access import staff_only

@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from order_service.columns import aligned
-from order_service.db import PROJECTOR, create_engine, query
+from order_service.infra.postgres import PROJECTOR, create_engine, query
+from order_service.infra.terminal import aligned
 from order_service.limits import STATUS_WATCH_MIN_S, STATUS_WATCH_S
 from order_service.settings import Settings
 from projections.registry import PROJECTIONS

@@ -18,7 +18,7 @@ from order_service.api.documented import documented
 from order_service.api.lookup import OrderPath
 from order_service.api.parameters import known_parameters
 from order_service.api.problems import Problem
-from order_service.db import query
+from order_service.infra.postgres import query
 from order_service.log import reading
 from order_service.log.codec import StoredEvent
 from projections import order_view

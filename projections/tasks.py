@@ -40,12 +40,19 @@ from kombu.exceptions import KombuError
 from kombu.messaging import Producer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import broker, limits, logs
+from order_service import limits, logs
 from order_service.cache import OrderCache
-from order_service.db import FAILURES, PROJECTOR, create_engine, driver_connection, incarnation
-from order_service.garbage import collect_rarely
-from order_service.presence import Presence
-from order_service.redis_client import connect
+from order_service.infra import rabbitmq
+from order_service.infra.gc_tuning import collect_rarely
+from order_service.infra.heartbeat import Presence
+from order_service.infra.postgres import (
+    FAILURES,
+    PROJECTOR,
+    create_engine,
+    driver_connection,
+    incarnation,
+)
+from order_service.infra.redis import connect
 from order_service.settings import Settings
 from order_service.telemetry import tracing
 from order_service.telemetry.exposition import expose
@@ -67,7 +74,7 @@ def _configuration() -> dict[str, Any]:
     """Read when first needed, so that importing this module needs no environment."""
     settings = Settings()
     return {
-        "broker_url": broker.broker_url(settings),
+        "broker_url": rabbitmq.broker_url(settings),
         "broker_heartbeat": limits.RABBITMQ_HEARTBEAT_S,
         "broker_connection_timeout": limits.RABBITMQ_CONNECT_TIMEOUT_S,
         "broker_connection_retry_on_startup": True,
@@ -81,14 +88,14 @@ def _configuration() -> dict[str, Any]:
         },
         "task_queues": (
             Queue(
-                broker.TASK_QUEUE,
+                rabbitmq.TASK_QUEUE,
                 # Celery wants one to be declared; tasks go by the default exchange.
-                exchange=Exchange(broker.TASK_QUEUE, type="direct"),
-                routing_key=broker.TASK_QUEUE,
-                queue_arguments=broker.TASK_QUEUE_ARGUMENTS,
+                exchange=Exchange(rabbitmq.TASK_QUEUE, type="direct"),
+                routing_key=rabbitmq.TASK_QUEUE,
+                queue_arguments=rabbitmq.TASK_QUEUE_ARGUMENTS,
             ),
         ),
-        "task_default_queue": broker.TASK_QUEUE,
+        "task_default_queue": rabbitmq.TASK_QUEUE,
         "task_create_missing_queues": False,
         "task_default_delivery_mode": "transient",
         "task_serializer": "json",
@@ -203,7 +210,7 @@ class TaskSender:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._url = broker.broker_url(settings)
+        self._url = rabbitmq.broker_url(settings)
         self._connection: Connection | None = None
         self._producer: Producer | None = None
         # py-amqp blocks, so it never runs on an event loop; one thread, since it is not shareable.

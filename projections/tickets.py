@@ -31,7 +31,7 @@ from order_service.api.identity import (
     unauthorized,
 )
 from order_service.errors import Unavailable
-from order_service.redis_client import RedisAway, RedisGate
+from order_service.infra.redis import RedisAway, RedisGate
 
 T = TypeVar("T")
 _CALLER: TypeAdapter[Caller] = TypeAdapter(Caller)

@@ -18,10 +18,11 @@ from uuid import UUID
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from order_service import failpoints, limits
+from order_service import limits
 from order_service.cache import OrderCache
-from order_service.db import driver_connection
 from order_service.domain.immutable import immutable
+from order_service.infra import failpoints
+from order_service.infra.postgres import driver_connection
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import fold_stored
 from order_service.message import trace_events

@@ -26,12 +26,12 @@ from tqdm import tqdm
 from order_service import limits
 from order_service.cache import OrderCache
 from order_service.cache_entries import CachedOrder
-from order_service.db import PROJECTOR, create_engine, incarnation
 from order_service.errors import Unavailable, UnreadableEvent
+from order_service.infra.postgres import PROJECTOR, create_engine, incarnation
+from order_service.infra.redis import connect
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import fold_stored
 from order_service.log.reading import BEFORE_ALL_STREAMS, heads, partition_of, read_streams
-from order_service.redis_client import connect
 from order_service.representation import document
 from order_service.settings import Settings
 from projections import replay

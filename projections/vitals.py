@@ -23,8 +23,8 @@ from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
-from order_service.db import FAILURES, query
-from order_service.redis_client import RedisAway, RedisGate
+from order_service.infra.postgres import FAILURES, query
+from order_service.infra.redis import RedisAway, RedisGate
 from order_service.telemetry.instruments import SECONDS
 from order_service.telemetry.metrics import APPENDS, HTTP_SECONDS, READS
 from projections import status

@@ -7,7 +7,7 @@ from uuid import UUID
 from redis.asyncio import Redis
 
 from order_service.cache import CachedOrder, Entry, Lease, OrderCache
-from order_service.redis_client import connect
+from order_service.infra.redis import connect
 from order_service.settings import Settings
 
 OWNER = UUID("00000000-0000-4000-8000-00000000000a")

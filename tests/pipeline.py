@@ -11,7 +11,7 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import broker
+from order_service.infra import rabbitmq
 from order_service.settings import Settings
 from tests.given_log import RawEvent, given_order
 from tests.proxy import Proxy
@@ -86,9 +86,9 @@ class Tap:
 async def tap_into(channel: AbstractChannel) -> Tap:
     """A queue of the test's own, as other consumers have."""
     tap = Tap()
-    await broker.declare(channel)
+    await rabbitmq.declare(channel)
     queue = await channel.declare_queue(exclusive=True)
-    await queue.bind(broker.EVENTS_EXCHANGE, broker.ALL_EVENTS)
+    await queue.bind(rabbitmq.EVENTS_EXCHANGE, rabbitmq.ALL_EVENTS)
     await queue.consume(tap.take, no_ack=True)
     return tap
 

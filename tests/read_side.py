@@ -13,8 +13,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.cache import OrderCache
-from order_service.db import incarnation
 from order_service.domain.events import OrderEvent
+from order_service.infra.postgres import incarnation
 from order_service.settings import Settings
 from projections import replay
 from projections.advance import advance

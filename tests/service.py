@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from order_service.db import WEB, create_engine
+from order_service.infra.postgres import WEB, create_engine
 from order_service.settings import Settings
 from tests.accounts import Account, new_account
 from tests.conftest import serving_with

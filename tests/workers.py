@@ -13,7 +13,7 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import broker
+from order_service.infra import rabbitmq
 from order_service.settings import Settings
 from projections import worker
 from projections.tasks import app
@@ -87,7 +87,7 @@ class Tasks:
     async def are_consumed(self) -> None:
         async def they_are() -> bool:
             try:
-                queue = await self.channel.declare_queue(broker.TASK_QUEUE, passive=True)
+                queue = await self.channel.declare_queue(rabbitmq.TASK_QUEUE, passive=True)
             except ChannelNotFoundEntity:
                 await self.channel.reopen()
                 return False
@@ -96,5 +96,5 @@ class Tasks:
         await eventually(they_are)
 
     async def waiting(self) -> int:
-        queue = await self.channel.declare_queue(broker.TASK_QUEUE, passive=True)
+        queue = await self.channel.declare_queue(rabbitmq.TASK_QUEUE, passive=True)
         return queue.declaration_result.message_count or 0

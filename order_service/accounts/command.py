@@ -9,7 +9,7 @@ import secrets
 import sys
 
 from order_service.accounts.users import User, create_user
-from order_service.db import WEB, create_engine
+from order_service.infra.postgres import WEB, create_engine
 from order_service.settings import Settings
 
 PASSWORD_BYTES = 18  # of chance, in a password that is made here

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service import failpoints, limits
+from order_service import limits
 from order_service.accounts import passwords, users
 from order_service.accounts.passwords import Passwords
 from order_service.accounts.refresh import RefreshRefused, RefreshTokens
@@ -34,6 +34,7 @@ from order_service.api.identity import CallerDependency, unauthorized
 from order_service.api.limits import FailedLogins
 from order_service.api.problems import Problem
 from order_service.errors import InvalidRequest
+from order_service.infra import failpoints
 
 logger = logging.getLogger(__name__)
 router = APIRouter(tags=["accounts"])

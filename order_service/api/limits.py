@@ -41,7 +41,7 @@ from order_service.api.body import check_media_type
 from order_service.api.problem_type import QUOTA_EXCEEDED
 from order_service.api.problems import Problem
 from order_service.api.work import Work
-from order_service.redis_client import cancellable
+from order_service.infra.redis import cancellable
 from order_service.settings import Settings
 from order_service.telemetry.metrics import LIMITS_HIT
 

@@ -28,8 +28,8 @@ from starlette.routing import compile_path
 from order_service import limits
 from order_service.api.answers import Reply
 from order_service.api.catalogue import CATALOGUE, title_of, type_of
-from order_service.db import FAILURES
 from order_service.errors import OrderServiceError
+from order_service.infra.postgres import FAILURES
 from order_service.telemetry import tracing
 
 logger = logging.getLogger(__name__)

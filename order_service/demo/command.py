@@ -12,9 +12,9 @@ from typing import Any
 
 from order_service import limits
 from order_service.accounts import command as create_user
-from order_service.columns import aligned
 from order_service.demo.client import Client, NoAnswer, Refused
 from order_service.demo.shop import Shop
+from order_service.infra.terminal import aligned
 from order_service.settings import Settings
 
 

@@ -31,13 +31,14 @@ import asyncpg
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from order_service import failpoints, limits
+from order_service import limits
 from order_service.errors import (
     InvalidRequest,
     OrderServiceError,
     Unavailable,
     VersionConflict,
 )
+from order_service.infra import failpoints
 from order_service.log.appends import (
     Append,
     Encoded,

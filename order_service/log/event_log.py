@@ -14,10 +14,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
-from order_service.db import query
 from order_service.errors import OrderNotFound, RuleViolation, Unavailable
-from order_service.gathering import Gathering
 from order_service.ids import parse_order_number, parse_uuid
+from order_service.infra.batching import Gathering
+from order_service.infra.postgres import query
 from order_service.log import reading
 from order_service.log.appender import AfterCommit, Appender
 from order_service.log.appends import Append, encode, order_after, recorded

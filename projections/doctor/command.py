@@ -7,7 +7,7 @@ import os
 from dataclasses import asdict
 
 from order_service import limits
-from order_service.columns import aligned
+from order_service.infra.terminal import aligned
 from order_service.settings import Settings
 from projections.doctor import machine, postgres, rabbitmq, redis
 from projections.doctor.finding import Finding

@@ -11,8 +11,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service import limits
-from order_service.db import FAILURES, PROJECTOR, WEB, Role, check_role, create_engine
-from order_service.readiness import SCHEMA_REVISION
+from order_service.infra.postgres import FAILURES, PROJECTOR, WEB, Role, check_role, create_engine
+from order_service.infra.readiness import SCHEMA_REVISION
 from order_service.settings import Settings
 from projections import status
 from projections.doctor.finding import Finding, clock, finding, unreachable

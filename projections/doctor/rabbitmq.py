@@ -9,7 +9,8 @@ from typing import Any
 from aio_pika.abc import AbstractChannel, AbstractConnection, ExchangeType
 from aio_pika.exceptions import AMQPError, ChannelClosed, ChannelNotFoundEntity
 
-from order_service import broker, limits
+from order_service import limits
+from order_service.infra import rabbitmq
 from order_service.settings import Settings
 from projections.doctor.finding import Finding, finding, unreachable, version_of
 
@@ -22,7 +23,7 @@ _OTHERWISE = "Stop relay, consumer and worker, delete it, and start them: they d
 async def check(settings: Settings) -> list[Finding]:
     where = f"{settings.RABBITMQ_HOST}:{settings.RABBITMQ_PORT}, {settings.RABBITMQ_VHOST}"
     try:
-        connection = await broker.connect(settings, "doctor")
+        connection = await rabbitmq.connect(settings, "doctor")
     except (AMQPError, OSError) as error:
         remedy = "Start RabbitMQ, and look at RABBITMQ_HOST, its port, user, password and vhost."
         return [unreachable("RabbitMQ", where, error, remedy)]
@@ -30,8 +31,10 @@ async def check(settings: Settings) -> list[Finding]:
         return [
             _version(connection),
             await _exchange(connection),
-            *await _queue(connection, broker.HINT_QUEUE, broker.HINT_QUEUE_ARGUMENTS, "consumer"),
-            *await _queue(connection, broker.TASK_QUEUE, broker.TASK_QUEUE_ARGUMENTS, "worker"),
+            *await _queue(
+                connection, rabbitmq.HINT_QUEUE, rabbitmq.HINT_QUEUE_ARGUMENTS, "consumer"
+            ),
+            *await _queue(connection, rabbitmq.TASK_QUEUE, rabbitmq.TASK_QUEUE_ARGUMENTS, "worker"),
         ]
 
 
@@ -50,11 +53,11 @@ def _version(connection: AbstractConnection) -> Finding:
 async def _exchange(connection: AbstractConnection) -> Finding:
     async def declare(channel: AbstractChannel, passive: bool) -> None:
         await channel.declare_exchange(
-            broker.EVENTS_EXCHANGE, ExchangeType.TOPIC, durable=True, passive=passive
+            rabbitmq.EVENTS_EXCHANGE, ExchangeType.TOPIC, durable=True, passive=passive
         )
 
     found, _ = await _declared(connection, declare)
-    return _as_declared(f"exchange {broker.EVENTS_EXCHANGE}", found, "topic, durable")
+    return _as_declared(f"exchange {rabbitmq.EVENTS_EXCHANGE}", found, "topic, durable")
 
 
 async def _queue(

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from order_service import limits
-from order_service.redis_client import connect
+from order_service.infra.redis import connect
 from order_service.settings import Settings
 from projections.doctor.finding import (
     Finding,

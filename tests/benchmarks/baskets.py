@@ -36,7 +36,6 @@ import uvloop
 from tqdm import tqdm
 
 from order_service import limits
-from order_service.db import WEB, create_engine
 from order_service.domain.commands import (
     ChangeStatus,
     OrderCommand,
@@ -46,8 +45,9 @@ from order_service.domain.commands import (
 from order_service.domain.events import OrderLine
 from order_service.domain.money import to_text
 from order_service.errors import Unavailable
-from order_service.garbage import collect_rarely
 from order_service.ids import now, order_id_of_key
+from order_service.infra.gc_tuning import collect_rarely
+from order_service.infra.postgres import WEB, create_engine
 from order_service.loading import Step, load_order
 from order_service.log import reading
 from order_service.log.codec import Metadata

@@ -17,7 +17,7 @@ import asyncpg
 import httpx
 
 from order_service.cache_entries import Place, Places, decode_order
-from order_service.db import read_incarnation
+from order_service.infra.postgres import read_incarnation
 from order_service.log.reading import partition_of
 from tests.benchmarks.cases import OURS, Prepared, post
 from tests.benchmarks.figures import percentile

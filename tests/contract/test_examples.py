@@ -13,8 +13,8 @@ from aio_pika.abc import AbstractChannel
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import broker
 from order_service.api.examples import FILE
+from order_service.infra import rabbitmq as broker
 from order_service.settings import Settings
 from tests.accounts import new_account
 from tests.conformance import Contract, known_contract

@@ -17,7 +17,7 @@ import asyncpg
 import psutil
 from redis.asyncio import Redis
 
-from order_service.db import create_engine
+from order_service.infra.postgres import create_engine
 from order_service.settings import Settings
 from order_service.stack.processes import start_time
 from order_service.stack.servers import choose_ports, free_port

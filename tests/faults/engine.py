@@ -10,9 +10,9 @@ from typing import Any
 
 from order_service.cache import OrderCache
 from order_service.cache_entries import Places
-from order_service.db import PROJECTOR, create_engine, incarnation, read_incarnation
+from order_service.infra.postgres import PROJECTOR, create_engine, incarnation, read_incarnation
+from order_service.infra.redis import connect
 from order_service.log.codec import StoredEvent
-from order_service.redis_client import connect
 from order_service.settings import Settings
 from projections.registry import PROJECTIONS
 from projections.verify import Findings, verify_cache, verify_partition

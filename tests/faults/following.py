@@ -7,7 +7,7 @@ import httpx
 from aiormq.exceptions import AMQPError
 from redis.exceptions import RedisError
 
-from order_service.db import FAILURES
+from order_service.infra.postgres import FAILURES
 
 # What drivers say of a server that is being hurt. RuntimeError: aiormq's and asyncpg's transports,
 # of a connection that is closing.

@@ -14,7 +14,8 @@ import alembic.config
 import psutil
 import uvicorn
 
-from order_service import cli, failpoints
+from order_service import cli
+from order_service.infra import failpoints
 
 STOP_S = 15
 _FORKS = multiprocessing.get_context("forkserver")

@@ -19,10 +19,10 @@ import httpx
 import psutil
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import broker
-from order_service.db import PROJECTOR, create_engine
-from order_service.failpoints import Window
-from order_service.redis_client import connect
+from order_service.infra import rabbitmq as broker
+from order_service.infra.failpoints import Window
+from order_service.infra.postgres import PROJECTOR, create_engine
+from order_service.infra.redis import connect
 from order_service.settings import Settings
 from projections.worker import argv as argv_of_worker
 from tests.conftest import ROOT, remove_topology

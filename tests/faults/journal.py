@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
 
-from order_service.gathering import Gathering
+from order_service.infra.batching import Gathering
 
 Outcome = Literal["ok", "fail", "unknown"]
 

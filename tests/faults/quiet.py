@@ -4,7 +4,7 @@ import asyncio
 import time
 from contextlib import suppress
 
-from order_service import broker
+from order_service.infra import rabbitmq
 from order_service.settings import Settings
 from tests.faults import tap
 from tests.faults.bench import Bench
@@ -67,10 +67,10 @@ async def _not_ready(bench: Bench) -> str:
 
 async def _waiting(bench: Bench) -> str:
     """A queue that holds something, or that nobody consumes."""
-    connection = await broker.connect(Settings.model_validate(bench.settings), "faults")
+    connection = await rabbitmq.connect(Settings.model_validate(bench.settings), "faults")
     try:
         channel = await connection.channel()
-        for name in (broker.HINT_QUEUE, broker.TASK_QUEUE, tap.QUEUE):
+        for name in (rabbitmq.HINT_QUEUE, rabbitmq.TASK_QUEUE, tap.QUEUE):
             found = (await channel.declare_queue(name, passive=True)).declaration_result
             if found.message_count or not found.consumer_count:
                 return f"{name}: {found.message_count} wait, {found.consumer_count} consume"

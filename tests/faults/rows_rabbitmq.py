@@ -16,14 +16,14 @@ from aio_pika import Message
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from aiormq.exceptions import ChannelPreconditionFailed
 
-from order_service import broker
+from order_service.infra import rabbitmq
 from order_service.stack.servers import VHOST
 from tests.faults.bench import Bench
 from tests.faults.holding import every, locked, meanwhile_accepted
 from tests.faults.rows import row
 from tests.pipeline import eventually
 
-QUEUES = (broker.HINT_QUEUE, broker.TASK_QUEUE)
+QUEUES = (rabbitmq.HINT_QUEUE, rabbitmq.TASK_QUEUE)
 CLOSE_EVERY_S = 5.0
 DELETE_EVERY_S = 1.0
 PURGE_EVERY_S = 0.05
@@ -107,10 +107,10 @@ async def deleted_exchange(bench: Bench) -> None:
 
         async def delete() -> None:
             if bench.rng.random() < 0.5:
-                await channel.exchange_delete(broker.EVENTS_EXCHANGE)
+                await channel.exchange_delete(rabbitmq.EVENTS_EXCHANGE)
             else:
-                hints = await channel.get_queue(broker.HINT_QUEUE, ensure=False)
-                await hints.unbind(broker.EVENTS_EXCHANGE, broker.ALL_EVENTS)
+                hints = await channel.get_queue(rabbitmq.HINT_QUEUE, ensure=False)
+                await hints.unbind(rabbitmq.EVENTS_EXCHANGE, rabbitmq.ALL_EVENTS)
 
         await every(DELETE_EVERY_S, bench, delete)
     await bench.tap.rebind()
@@ -126,14 +126,14 @@ async def wrong_topology(bench: Bench) -> None:
                 await bench.hold()
         finally:
             await channel.reopen()
-            await channel.queue_delete(broker.HINT_QUEUE)
+            await channel.queue_delete(rabbitmq.HINT_QUEUE)
 
 
 async def redeclared_wrongly(channel: AbstractChannel) -> bool:
     """Whether we were faster than those whose queue it is."""
-    await channel.queue_delete(broker.HINT_QUEUE)
+    await channel.queue_delete(rabbitmq.HINT_QUEUE)
     try:
-        await channel.declare_queue(broker.HINT_QUEUE, durable=True)
+        await channel.declare_queue(rabbitmq.HINT_QUEUE, durable=True)
     except ChannelPreconditionFailed:
         await channel.reopen()
         return False

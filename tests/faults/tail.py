@@ -14,7 +14,7 @@ import asyncpg
 from redis.asyncio import Redis
 
 from order_service.cache_entries import Place, Places, decode_order
-from order_service.db import read_incarnation
+from order_service.infra.postgres import read_incarnation
 from tests.faults.following import AWAY, Following
 
 LOOK_S = 0.05

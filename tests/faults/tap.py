@@ -8,7 +8,7 @@ from uuid import UUID
 import orjson
 from aio_pika.abc import AbstractIncomingMessage
 
-from order_service import broker
+from order_service.infra import rabbitmq
 from order_service.settings import Settings
 from tests.faults.following import AWAY, Following
 
@@ -53,7 +53,7 @@ class Tap(Following):
         await self._bound.wait()
 
     async def look(self) -> None:
-        connection = await broker.connect(self._settings, "faults-tap")
+        connection = await rabbitmq.connect(self._settings, "faults-tap")
         self._lost = lost = asyncio.Event()
         connection.close_callbacks.add(lambda *_: lost.set())
         try:
@@ -61,7 +61,7 @@ class Tap(Following):
             channel.close_callbacks.add(lambda *_: lost.set())
             await channel.set_qos(PREFETCH)
             queue = await channel.declare_queue(QUEUE, durable=True)
-            await queue.bind(broker.EVENTS_EXCHANGE, broker.ALL_EVENTS)
+            await queue.bind(rabbitmq.EVENTS_EXCHANGE, rabbitmq.ALL_EVENTS)
             await queue.consume(self._take)
             self._bound.set()
             await lost.wait()

@@ -22,8 +22,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.cache_entries import Places
 from order_service.cli import SERVING
-from order_service.db import PROJECTOR, WEB, create_engine, incarnation
-from order_service.redis_client import connect
+from order_service.infra.postgres import PROJECTOR, WEB, create_engine, incarnation
+from order_service.infra.redis import connect
 from order_service.settings import Settings
 from order_service.stack import packages, programs
 from projections import status

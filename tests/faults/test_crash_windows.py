@@ -1,7 +1,7 @@
 """Every crash window of the promises, each with a process that dies there, an error, and a delay:
 nothing acknowledged is lost or doubled, and nobody is told of what did not happen.
 
-Which windows there are, and which of them lie inside PostgreSQL: order_service/failpoints.py.
+Which windows there are, and which of them lie inside PostgreSQL: order_service/infra/failpoints.py.
 """
 
 import asyncio
@@ -16,8 +16,8 @@ import asyncpg
 import httpx
 import pytest
 
-from order_service.db import incarnation
-from order_service.failpoints import Window
+from order_service.infra.failpoints import Window
+from order_service.infra.postgres import incarnation
 from order_service.settings import Settings
 from tests.event_log import raw
 from tests.faults import forked

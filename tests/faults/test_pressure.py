@@ -10,7 +10,7 @@ import psutil
 import pytest
 from kombu import Connection, Producer
 
-from order_service import broker
+from order_service.infra import rabbitmq
 from order_service.stack.servers import free_port
 from projections.tasks import app
 from tests.faults import forked
@@ -111,7 +111,7 @@ async def test_neither_flower_nor_a_flood_of_control_messages_holds_tasks_up(
     before = house.pids("worker")
     settings = {"FLOWER_PASSWORD": "a-long-password", "FLOWER_PORT": str(free_port())}
     flower = forked.start("flower", environment={**house.environment, **settings})
-    flooding = asyncio.create_task(asyncio.to_thread(flood, broker.broker_url(house.settings)))
+    flooding = asyncio.create_task(asyncio.to_thread(flood, rabbitmq.broker_url(house.settings)))
     placed = []
     while not flooding.done():
         placed.append(await place(visit.other))

@@ -6,7 +6,7 @@ import psutil
 import pytest
 from aio_pika.abc import AbstractChannel
 
-from order_service.db import create_engine
+from order_service.infra.postgres import create_engine
 from order_service.settings import Settings
 from tests.pipeline import eventually, through
 from tests.proxy import proxy_to

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.cache import Entry, Lease, OrderCache
 from order_service.cache_entries import CachedList, CachedOrder
-from order_service.db import driver_connection
+from order_service.infra.postgres import driver_connection
 from projections.advance import advance, behind, pauses
 from projections.registry import PROJECTIONS
 from projections.together import Together

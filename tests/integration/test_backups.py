@@ -16,7 +16,7 @@ import httpx
 import orjson
 import pytest
 
-from order_service import broker
+from order_service.infra import rabbitmq
 from order_service.settings import Settings
 from order_service.stack.processes import spawn, stop
 from order_service.stack.programs import POSTGRESQL, find
@@ -119,9 +119,9 @@ async def test_a_dump_is_restored_into_an_empty_server_and_orders_go_on(
 
 async def tell_of_what_is_lost(settings: Settings) -> None:
     """A message that RabbitMQ kept from the time after the backup."""
-    connection = await broker.connect(settings, "test")
+    connection = await rabbitmq.connect(settings, "test")
     async with connection, connection.channel() as channel:
-        exchange = await channel.get_exchange(broker.EVENTS_EXCHANGE)
+        exchange = await channel.get_exchange(rabbitmq.EVENTS_EXCHANGE)
         hint = {"event": "new_order", "version": 1, "partition": 0, "position": 10**6}
         await exchange.publish(aio_pika.Message(orjson.dumps(hint)), "order.new_order")
 

@@ -10,7 +10,7 @@ from aiormq.exceptions import ChannelNotFoundEntity
 from pamqp.commands import Queue
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import broker
+from order_service.infra import rabbitmq as broker
 from order_service.settings import Settings
 from projections import consumer
 from projections.advance import Behind

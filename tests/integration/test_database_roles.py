@@ -7,8 +7,8 @@ import asyncpg
 import pytest
 from sqlalchemy import text
 
-from order_service.db import FAILURES, PROJECTOR, WEB, Role, check_role, create_engine
-from order_service.logins import login_of, make_logins
+from order_service.infra.postgres import FAILURES, PROJECTOR, WEB, Role, check_role, create_engine
+from order_service.infra.postgres_logins import login_of, make_logins
 from order_service.settings import Settings
 from tests.conftest import run_sql
 

@@ -100,8 +100,8 @@ WORKER = """
 import asyncio, os, signal, sys
 from dataclasses import replace
 from order_service.cache import OrderCache
-from order_service.db import PROJECTOR, create_engine
-from order_service.redis_client import connect
+from order_service.infra.postgres import PROJECTOR, create_engine
+from order_service.infra.redis import connect
 from order_service.settings import Settings
 from projections.advance import advance
 from projections.registry import PROJECTIONS

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
-from order_service import broker
-from order_service.redis_client import connect
+from order_service.infra import rabbitmq as broker
+from order_service.infra.redis import connect
 from order_service.settings import Settings
 from projections.doctor import command, machine, postgres, rabbitmq, redis
 from projections.doctor.finding import Finding

@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.db import create_engine
 from order_service.domain.events import OrderLine, OrderPlaced
 from order_service.errors import InvalidRequest, RuleViolation, Unavailable, VersionConflict
 from order_service.ids import order_id_of_key, uuid7
+from order_service.infra.postgres import create_engine
 from order_service.log.appends import Append, OrderText
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder

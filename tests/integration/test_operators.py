@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits, relay
-from order_service.redis_client import connect
+from order_service.infra.redis import connect
 from order_service.settings import Settings
 from projections import consumer, replay_state
 from projections.progress import Rates

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.util import greenlet_spawn
 
-from order_service.db import WEB, FairQueue, create_engine, query
+from order_service.infra.postgres import WEB, FairQueue, create_engine, query
 from order_service.settings import Settings
 
 CLIENTS, CONNECTIONS, TIMES = 24, 4, 20

@@ -16,7 +16,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import relay
-from order_service.db import PROJECTOR, WEB, create_engine
+from order_service.infra.postgres import PROJECTOR, WEB, create_engine
 from order_service.log import reading
 from order_service.settings import Settings
 from projections import (

@@ -12,7 +12,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from order_service.db import WEB, create_engine
+from order_service.infra.postgres import WEB, create_engine
 from order_service.settings import Settings
 from tests.accounts import PASSWORD, Account, new_account
 from tests.conftest import own_database, serving_with

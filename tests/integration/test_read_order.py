@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
 from order_service.cache import OrderCache
-from order_service.db import WEB, create_engine
+from order_service.infra.postgres import WEB, create_engine
 from order_service.main import create_app
 from order_service.settings import Settings
 from projections import dead_letters

@@ -9,7 +9,8 @@ from aio_pika.abc import AbstractChannel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import broker, relay
+from order_service import relay
+from order_service.infra import rabbitmq as broker
 from order_service.limits import RELAY_WINDOW
 from order_service.settings import Settings
 from tests.examples import CAPTURED, PAID, PLACED

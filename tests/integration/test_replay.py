@@ -14,8 +14,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import text
 
-from order_service.db import create_engine
 from order_service.domain.events import OrderPlaced
+from order_service.infra.postgres import create_engine
 from order_service.settings import Settings
 from projections import dead_letters, replay
 from projections.registry import PROJECTIONS

@@ -6,7 +6,7 @@ import pytest
 from aio_pika.abc import AbstractChannel
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import broker
+from order_service.infra import rabbitmq as broker
 from order_service.settings import Settings
 from projections.registry import PROJECTIONS
 from projections.tasks import SEND_ERRORS, TaskSender, WorkerProcess, advance

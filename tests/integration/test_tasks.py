@@ -8,8 +8,8 @@ import pytest
 from aiormq.exceptions import ChannelNotFoundEntity
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import broker
-from order_service.db import create_engine
+from order_service.infra import rabbitmq
+from order_service.infra.postgres import create_engine
 from order_service.settings import Settings
 from projections.registry import PROJECTIONS
 from projections.tasks import TaskSender
@@ -42,7 +42,7 @@ async def engine(lasting_worker: Settings) -> AsyncIterator[AsyncEngine]:
 @pytest.fixture
 async def tasks(lasting_worker: Settings, engine: AsyncEngine) -> AsyncIterator[Tasks]:
     """The queue of a worker that is at work."""
-    connection = await broker.connect(lasting_worker, "test")
+    connection = await rabbitmq.connect(lasting_worker, "test")
     tasks = Tasks(engine, await connection.channel())
     await tasks.are_consumed()
     yield tasks
@@ -108,7 +108,7 @@ async def test_what_is_no_task_is_thrown_away_and_the_worker_goes_on(
     lasting_worker: Settings, engine: AsyncEngine, tasks: Tasks
 ) -> None:
     for message in hostile():
-        await tasks.channel.default_exchange.publish(message, broker.TASK_QUEUE)
+        await tasks.channel.default_exchange.publish(message, rabbitmq.TASK_QUEUE)
     tasks.send("after")
 
     assert len(await tasks.runs("after")) == 1
@@ -123,7 +123,7 @@ async def test_a_worker_comes_back_to_a_deleted_queue(tasks: Tasks) -> None:
     tasks.send("before")
     await tasks.runs("before")
 
-    await tasks.channel.queue_delete(broker.TASK_QUEUE)
+    await tasks.channel.queue_delete(rabbitmq.TASK_QUEUE)
 
     await tasks.are_consumed()
     tasks.send("deleted")

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from order_service.broker import until_first
+from order_service.infra.rabbitmq import until_first
 
 
 async def test_the_first_to_end_ends_the_others() -> None:

@@ -1,6 +1,6 @@
 """Tables at a terminal."""
 
-from order_service.columns import aligned
+from order_service.infra.terminal import aligned
 
 
 def test_cells_stand_below_their_heads_and_numbers_to_the_right() -> None:

@@ -6,8 +6,8 @@ from typing import get_args
 
 import pytest
 
-from order_service import failpoints
-from order_service.failpoints import FailpointReached, Window, chosen
+from order_service.infra import failpoints
+from order_service.infra.failpoints import FailpointReached, Window, chosen
 
 ROOT = Path(__file__).parents[2]
 CALL = re.compile(r'failpoints\.reach\("(.*)"\)')

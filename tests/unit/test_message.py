@@ -7,7 +7,7 @@ import pytest
 from aio_pika.connection import make_url
 from kombu.utils.url import parse_url
 
-from order_service.broker import broker_url
+from order_service.infra.rabbitmq import broker_url
 from order_service.log.codec import Metadata, StoredEvent, encode_metadata
 from order_service.message import cloud_event_type, event_name, routing_key, to_message
 from order_service.publishing import frames_of

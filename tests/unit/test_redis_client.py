@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from redis.asyncio import BlockingConnectionPool, Redis
 
-from order_service.redis_client import RedisAway, RedisGate, cancellable
+from order_service.infra.redis import RedisAway, RedisGate, cancellable
 
 
 class UnclosablePool(BlockingConnectionPool):

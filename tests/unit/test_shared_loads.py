@@ -2,7 +2,7 @@
 
 import asyncio
 
-from order_service.shared_loads import SharedLoads
+from order_service.infra.single_flight import SharedLoads
 
 
 class Source:

@@ -1,8 +1,9 @@
 """What the stack tells its roles, and that it knows the same names as they do."""
 
-from order_service import broker, limits
-from order_service.db import PROJECTOR, WEB
-from order_service.logins import login_of
+from order_service import limits
+from order_service.infra import rabbitmq
+from order_service.infra.postgres import PROJECTOR, WEB
+from order_service.infra.postgres_logins import login_of
 from order_service.settings import Settings
 from order_service.stack import up
 from order_service.stack.commands import WEB_URL, take_state
@@ -35,7 +36,7 @@ def test_the_stack_knows_every_setting_by_name() -> None:
 
 
 def test_the_stack_waits_for_the_queues_that_the_broker_names() -> None:
-    assert set(up.FED_QUEUES) == {broker.HINT_QUEUE, broker.TASK_QUEUE}
+    assert set(up.FED_QUEUES) == {rabbitmq.HINT_QUEUE, rabbitmq.TASK_QUEUE}
 
 
 def test_without_a_host_the_servers_are_ours_whatever_port_is_set() -> None:

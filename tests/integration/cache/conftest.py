@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from order_service import limits
 from order_service.cache import OrderCache
-from order_service.redis_client import connect
+from order_service.infra.redis import connect
 from order_service.settings import Settings
 from tests.cached import TTL_S, a_process
 from tests.private_redis import PrivateRedis

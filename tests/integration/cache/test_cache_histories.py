@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from redis.asyncio import Redis
 
 from order_service.cache import CachedOrder, Lease, OrderCache
-from order_service.redis_client import connect
+from order_service.infra.redis import connect
 from order_service.settings import Settings
 from tests.cached import TTL_S, entry, fill, filled
 

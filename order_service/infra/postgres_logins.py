@@ -5,7 +5,7 @@ become another. May import db and settings.
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from order_service.db import PROJECTOR, WEB, Role
+from order_service.infra.postgres import PROJECTOR, WEB, Role
 from order_service.settings import Settings
 
 _IS_THERE = text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :login)")

@@ -17,7 +17,7 @@ import orjson
 from redis.asyncio import Redis
 
 from order_service import limits
-from order_service.redis_client import RedisAway, RedisGate, connect
+from order_service.infra.redis import RedisAway, RedisGate, connect
 from order_service.settings import Settings
 from order_service.telemetry.process import memory_bytes
 
