@@ -12,10 +12,10 @@ from alembic import context
 from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from order_service import logs
 from order_service.infra.postgres import create_engine
 from order_service.infra.postgres_logins import make_logins
 from order_service.settings import Settings
+from order_service.telemetry import logging
 
 MIGRATION_LOCK = 0x6F72646572  # "order"; advisory locks are per database
 LOCK_WAIT_S = 120
@@ -42,7 +42,7 @@ def migrate(connection: Connection) -> None:
 
 
 async def main() -> None:
-    logs.set_up()
+    logging.set_up()
     settings = Settings()  # type: ignore[call-arg]  # the environment gives the rest
     context.config.attributes["partitions"] = settings.LOG_PARTITIONS
     engine = create_engine(

@@ -20,10 +20,11 @@ from typing import NoReturn, cast
 import uvloop
 from pydantic import ValidationError
 
-from order_service import limits, logs
+from order_service import limits
 from order_service.errors import OrderServiceError, Unavailable
 from order_service.infra.gc_tuning import collect_rarely
 from order_service.settings import Settings
+from order_service.telemetry import logging
 
 Run = Callable[[argparse.Namespace, Settings], int]
 RoleRun = Callable[[Settings, asyncio.Event], Awaitable[None]]
@@ -37,7 +38,7 @@ SERVING = (
     *("--ws", "none"),
     *("--no-server-header", "--no-proxy-headers", "--no-access-log"),
     *("--timeout-graceful-shutdown", str(limits.SHUTDOWN_GRACE_S)),
-    *("--log-config", str(logs.CONFIGURATION)),
+    *("--log-config", str(logging.CONFIGURATION)),
 )
 
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[:1] == ["replay"]:
         _prepare_replay()
     arguments = _parser(*words[:1]).parse_args(words)
-    logs.set_up()
+    logging.set_up()
     try:
         settings = Settings()
     except ValidationError as error:

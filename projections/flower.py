@@ -5,9 +5,10 @@ they cost nothing without it. Its password goes through the environment, since a
 machine can read a command line.
 """
 
-from order_service import limits, logs
+from order_service import limits
 from order_service.errors import OrderServiceError
 from order_service.settings import Settings
+from order_service.telemetry import logging
 
 
 def argv(settings: Settings, host: str | None = None) -> tuple[str, ...]:
@@ -42,5 +43,5 @@ def environment(settings: Settings) -> dict[str, str]:
 if __name__ == "__main__":
     from celery.__main__ import main
 
-    logs.set_up()
+    logging.set_up()
     main()

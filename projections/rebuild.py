@@ -20,12 +20,13 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from order_service import limits, logs
+from order_service import limits
 from order_service.infra.postgres import PROJECTOR, create_engine
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import FoldedOrder, fold_stored
 from order_service.log.reading import heads, read_stream_range, read_streams
 from order_service.settings import Settings
+from order_service.telemetry import logging as logs
 from projections.advance import move
 from projections.projection import Rows, Target, write
 from projections.registry import PROJECTIONS

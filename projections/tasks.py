@@ -40,7 +40,7 @@ from kombu.exceptions import KombuError
 from kombu.messaging import Producer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import limits, logs
+from order_service import limits
 from order_service.cache import OrderCache
 from order_service.infra import rabbitmq
 from order_service.infra.gc_tuning import collect_rarely
@@ -54,6 +54,7 @@ from order_service.infra.postgres import (
 )
 from order_service.infra.redis import connect
 from order_service.settings import Settings
+from order_service.telemetry import logging as logs
 from order_service.telemetry import tracing
 from order_service.telemetry.exposition import expose
 from order_service.telemetry.metrics import TASK_SECONDS, TASKS_SENT

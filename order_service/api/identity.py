@@ -9,13 +9,13 @@ from fastapi.security import OAuth2PasswordBearer
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from order_service import logs
 from order_service.accounts.tokens import AccessTokens, Role, TokenExpired, TokenInvalid
 from order_service.api.documented import raises
 from order_service.api.limits import admit_user
 from order_service.api.problems import Problem, answer, of_exception
 from order_service.domain.immutable import immutable
 from order_service.errors import OrderNotFound, UnreadableEvent
+from order_service.telemetry import logging
 
 # In the OpenAPI document this is what makes Swagger's Authorize ask for a password and fetch a
 # token.
@@ -49,7 +49,7 @@ def authenticated(tokens: AccessTokens, token: str | None) -> Caller:
         raise unauthorized("token-expired", "The access token has expired: refresh it.") from None
     except TokenInvalid:
         raise unauthorized("token-invalid", "This is not a valid access token.") from None
-    logs.USER_ID.set(verified.user_id)
+    logging.USER_ID.set(verified.user_id)
     return Caller(verified.user_id, verified.role)
 
 

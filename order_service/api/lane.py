@@ -22,13 +22,14 @@ from uuid import UUID
 
 from fastapi import FastAPI
 
-from order_service import limits, logs
+from order_service import limits
 from order_service.accounts.tokens import AccessTokens
 from order_service.api import counting, middleware, problems
 from order_service.api.answers import RawHeader, Reply
 from order_service.api.identity import Caller, authenticated, told
 from order_service.api.limits import UNLIMITED_PATHS, Limits, Quota, group_of, limited
 from order_service.api.work import Work, overloaded
+from order_service.telemetry import logging as logs
 from order_service.telemetry import tracing
 from order_service.telemetry.metrics import HTTP_PROBLEMS
 

@@ -19,12 +19,13 @@ from typing import Any
 from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from order_service import limits, logs
+from order_service import limits
 from order_service.api import problems
 from order_service.api.answers import RawHeader
 from order_service.api.limits import Quota, limits_of
 from order_service.api.problems import Problem
 from order_service.api.work import InWork, Work
+from order_service.telemetry import logging as logs
 from order_service.telemetry.tracing import traceparent_of
 
 logger = logging.getLogger(__name__)

@@ -17,8 +17,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from order_service import limits, logs
+from order_service import limits
 from order_service.settings import Settings
+from order_service.telemetry import logging as logs
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from order_service.logs import REQUEST_ID, TRACEPARENT, USER_ID, Line
+from order_service.telemetry.logging import REQUEST_ID, TRACEPARENT, USER_ID, Line
 
 HOSTILE = 'a\r\nINFO all is well\x1b[2J\u2028\x00\u202e"é'
 

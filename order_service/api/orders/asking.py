@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service import consistency, logs
+from order_service import consistency
 from order_service.api.answers import NO_STORE, PRIVATE, Reply, json_bytes
 from order_service.api.documented import documented, raises
 from order_service.api.documents import DryRun, Order
@@ -39,6 +39,7 @@ from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.representation import as_json, document, etag
 from order_service.settings import Settings
+from order_service.telemetry import logging
 from order_service.timeline import event_as_json
 
 Tags = frozenset[str] | Literal["*"] | None
@@ -140,7 +141,7 @@ class Asking:
             key,
             _fingerprint(route, body) if key else None,
             self.request_id,
-            logs.TRACEPARENT.get(),
+            logging.TRACEPARENT.get(),
         )
 
 
