@@ -16,7 +16,7 @@ from importlib.resources import files
 from pathlib import Path
 from uuid import UUID
 
-CONFIGURATION = Path(str(files("order_service") / "logging.json"))
+CONFIGURATION = Path(str(files("order_service.telemetry") / "logging.json"))
 # Of whatever runs now: set where a request or a task begins, inherited by the tasks it starts.
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 TRACEPARENT: ContextVar[str | None] = ContextVar("traceparent", default=None)  # of W3C
