@@ -25,7 +25,7 @@ from order_service.errors import (
     RuleViolation,
     VersionConflict,
 )
-from order_service.log.appends import Append, OrderText, duplicate_reference
+from order_service.log.append import Append, OrderText, duplicate_reference
 from order_service.log.codec import Metadata, RecordedEvent
 from order_service.log.event_log import EventLog
 from order_service.log.fold import AnsweredCommand, FoldedOrder

@@ -15,7 +15,7 @@ from order_service.domain.immutable import immutable
 from order_service.domain.order import decide, evolve
 from order_service.errors import InvalidRequest, RuleViolation, VersionConflict
 from order_service.handle import answered_before
-from order_service.log.appends import Append
+from order_service.log.append import Append
 from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder

@@ -15,7 +15,7 @@ from order_service.handle import Answer, Change, Creation, change_order, place_o
 from order_service.ids import uuid7
 from order_service.infra.postgres import WEB, create_engine
 from order_service.log import reading
-from order_service.log.appends import Append
+from order_service.log.append import Append
 from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder

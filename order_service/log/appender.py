@@ -39,7 +39,7 @@ from order_service.errors import (
     VersionConflict,
 )
 from order_service.infra import failpoints
-from order_service.log.appends import (
+from order_service.log.append import (
     Append,
     Encoded,
     arguments,

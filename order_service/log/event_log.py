@@ -19,11 +19,11 @@ from order_service.ids import parse_order_number, parse_uuid
 from order_service.infra.batching import Gathering
 from order_service.infra.postgres import query
 from order_service.log import reading
+from order_service.log.append import Append, encode, order_after, recorded
 from order_service.log.appender import AfterCommit, Appender
-from order_service.log.appends import Append, encode, order_after, recorded
 from order_service.log.codec import RecordedEvent, StoredEvent
 from order_service.log.fold import FoldedOrder, fold_stored
-from order_service.log.turns import Turn, Turns
+from order_service.log.stream_locks import Turn, Turns
 
 _REFERENCE = text(
     "SELECT order_id FROM external_references WHERE user_id = :user_id AND reference = :reference"

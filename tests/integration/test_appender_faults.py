@@ -12,7 +12,7 @@ from order_service import limits
 from order_service.domain.events import OrderLine
 from order_service.errors import InvalidRequest, RuleViolation, Unavailable
 from order_service.ids import uuid7
-from order_service.log.appends import Append
+from order_service.log.append import Append
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings

@@ -16,7 +16,7 @@ from order_service.domain.events import OrderLine, OrderPlaced
 from order_service.errors import InvalidRequest, RuleViolation, Unavailable, VersionConflict
 from order_service.ids import order_id_of_key, uuid7
 from order_service.infra.postgres import create_engine
-from order_service.log.appends import Append, OrderText
+from order_service.log.append import Append, OrderText
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings

@@ -14,7 +14,7 @@ from order_service.domain.state import status
 from order_service.errors import RuleViolation, VersionConflict
 from order_service.handle import Answer
 from order_service.ids import order_id_of_key, uuid7
-from order_service.log.appends import Append
+from order_service.log.append import Append
 from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog
 from order_service.settings import Settings

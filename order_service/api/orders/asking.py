@@ -33,7 +33,7 @@ from order_service.domain.immutable import immutable
 from order_service.errors import NotFound
 from order_service.handle import Answer, Change, Precondition, Preview, change_order, preview_change
 from order_service.ids import now, parse_uuid
-from order_service.log.appends import OrderText
+from order_service.log.append import OrderText
 from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder

@@ -15,7 +15,7 @@ from order_service.api.orders.asking import AskingChangeDependency, changes
 from order_service.api.orders.permissions import may_note
 from order_service.domain.commands import AddNote, ChangeShippingAddress
 from order_service.domain.events import NoteVisibility
-from order_service.log.appends import OrderText
+from order_service.log.append import OrderText
 
 router = APIRouter(prefix="/orders", tags=["orders"])
 
