@@ -28,7 +28,7 @@ from order_service.api.limits import Limits, address_of, admit
 from order_service.api.orders.placing import post_in_lane
 from order_service.api.orders.status import patch_in_lane
 from order_service.api.work import Work
-from order_service.cache import Entry, OrderCache
+from order_service.cache.order_cache import Entry, OrderCache
 from order_service.desk import routes as desk
 from order_service.domain.money import EXPONENTS
 from order_service.errors import UnreadableEvent

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
-from order_service.cache import OrderCache
+from order_service.cache.order_cache import OrderCache
 from order_service.infra import failpoints
 from order_service.infra.postgres import FAILURES
 from order_service.log.reading import read_partition

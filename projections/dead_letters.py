@@ -14,7 +14,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tqdm import tqdm
 
-from order_service.cache import OrderCache
+from order_service.cache.order_cache import OrderCache
 from order_service.infra.postgres import PROJECTOR, create_engine, incarnation
 from order_service.infra.redis import connect
 from order_service.infra.terminal import aligned

@@ -16,7 +16,7 @@ from order_service.api.answers import PRIVATE, json_answer
 from order_service.api.documented import documented
 from order_service.api.documents import Order, OrderPage
 from order_service.api.identity import CallerDependency
-from order_service.cache import CachedList, Lease, OrderCache
+from order_service.cache.order_cache import CachedList, Lease, OrderCache
 from order_service.domain.money import to_text
 from order_service.representation import time_text
 from order_service.telemetry.metrics import READS

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.cache import OrderCache
+from order_service.cache.order_cache import OrderCache
 from projections import dead_letters
 from projections.operator_requests import Asked, Outcome, claim, finish
 from projections.registry import PROJECTIONS

@@ -13,8 +13,8 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
-from order_service.cache import OrderCache
-from order_service.cache_entries import CachedOrder
+from order_service.cache.entries import CachedOrder
+from order_service.cache.order_cache import OrderCache
 from order_service.domain.immutable import immutable
 from order_service.errors import Unavailable, UnreadableEvent
 from order_service.infra import failpoints

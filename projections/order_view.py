@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import ARRAY, Row, SmallInteger, Uuid, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from order_service.cache import Entry, OrderCache
+from order_service.cache.order_cache import Entry, OrderCache
 from order_service.domain.state import Order
 from order_service.log.reading import partition_of
 from order_service.representation import document

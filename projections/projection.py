@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from order_service.cache import OrderCache
+from order_service.cache.order_cache import OrderCache
 from order_service.domain.immutable import immutable
 from order_service.log.fold import FoldedOrder
 

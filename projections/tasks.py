@@ -41,7 +41,7 @@ from kombu.messaging import Producer
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
-from order_service.cache import OrderCache
+from order_service.cache.order_cache import OrderCache
 from order_service.infra import rabbitmq
 from order_service.infra.gc_tuning import collect_rarely
 from order_service.infra.heartbeat import Presence

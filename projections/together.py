@@ -19,7 +19,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
-from order_service.cache import OrderCache
+from order_service.cache.order_cache import OrderCache
 from order_service.domain.immutable import immutable
 from order_service.infra import failpoints
 from order_service.infra.postgres import driver_connection

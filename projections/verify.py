@@ -24,8 +24,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from tqdm import tqdm
 
 from order_service import limits
-from order_service.cache import OrderCache
-from order_service.cache_entries import CachedOrder
+from order_service.cache.entries import CachedOrder
+from order_service.cache.order_cache import OrderCache
 from order_service.errors import Unavailable, UnreadableEvent
 from order_service.infra.postgres import PROJECTOR, create_engine, incarnation
 from order_service.infra.redis import connect

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
-from order_service.cache import CachedOrder, Entry, Lease, OrderCache
+from order_service.cache.order_cache import CachedOrder, Entry, Lease, OrderCache
 from order_service.infra.redis import connect
 from order_service.settings import Settings
 

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.cache import OrderCache
+from order_service.cache.order_cache import OrderCache
 from order_service.domain.events import OrderEvent
 from order_service.infra.postgres import incarnation
 from order_service.settings import Settings

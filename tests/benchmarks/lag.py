@@ -16,7 +16,7 @@ from uuid import UUID
 import asyncpg
 import httpx
 
-from order_service.cache_entries import Place, Places, decode_order
+from order_service.cache.entries import Place, Places, decode_order
 from order_service.infra.postgres import read_incarnation
 from order_service.log.reading import partition_of
 from tests.benchmarks.cases import OURS, Prepared, post

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from order_service.cache import OrderCache
-from order_service.cache_entries import Places
+from order_service.cache.entries import Places
+from order_service.cache.order_cache import OrderCache
 from order_service.infra.postgres import PROJECTOR, create_engine, incarnation, read_incarnation
 from order_service.infra.redis import connect
 from order_service.log.codec import StoredEvent

@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 from redis.asyncio import Redis
 
-from order_service.cache_entries import Place, Places, decode_order
+from order_service.cache.entries import Place, Places, decode_order
 from order_service.infra.postgres import read_incarnation
 from tests.faults.following import AWAY, Following
 

@@ -20,7 +20,7 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.cache_entries import Places
+from order_service.cache.entries import Places
 from order_service.cli import SERVING
 from order_service.infra.postgres import PROJECTOR, WEB, create_engine, incarnation
 from order_service.infra.redis import connect

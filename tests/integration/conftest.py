@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.cache import OrderCache
+from order_service.cache.order_cache import OrderCache
 from order_service.log.event_log import EventLog
 from order_service.settings import Settings
 from projections.advance import pauses

@@ -7,8 +7,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.cache import Entry, Lease, OrderCache
-from order_service.cache_entries import CachedList, CachedOrder
+from order_service.cache.entries import CachedList, CachedOrder
+from order_service.cache.order_cache import Entry, Lease, OrderCache
 from order_service.infra.postgres import driver_connection
 from projections.advance import advance, behind, pauses
 from projections.registry import PROJECTIONS

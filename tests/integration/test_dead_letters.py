@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.cache import OrderCache
+from order_service.cache.order_cache import OrderCache
 from order_service.domain.events import OrderPlaced
 from order_service.limits import SUSPECT_TRIES_MAX
 from order_service.settings import Settings
@@ -99,7 +99,7 @@ async def test_a_flood_of_parkings_stops_the_partition(
 WORKER = """
 import asyncio, os, signal, sys
 from dataclasses import replace
-from order_service.cache import OrderCache
+from order_service.cache.order_cache import OrderCache
 from order_service.infra.postgres import PROJECTOR, create_engine
 from order_service.infra.redis import connect
 from order_service.settings import Settings

@@ -6,7 +6,7 @@ from datetime import timedelta
 import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.cache import OrderCache
+from order_service.cache.order_cache import OrderCache
 from order_service.ids import now
 from order_service.limits import EXPIRY_BATCH
 from order_service.main import create_app

@@ -13,7 +13,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
-from order_service.cache import OrderCache
+from order_service.cache.order_cache import OrderCache
 from order_service.main import create_app
 from order_service.settings import Settings
 from tests.accounts import Account, new_account

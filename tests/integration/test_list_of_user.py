@@ -5,7 +5,7 @@ from uuid import uuid4
 import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.cache import OrderCache
+from order_service.cache.order_cache import OrderCache
 from tests.accounts import Account
 from tests.queries import change, get, place, walk
 from tests.read_side import advance_all

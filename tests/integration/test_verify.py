@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.cache import Lease, OrderCache
+from order_service.cache.order_cache import Lease, OrderCache
 from order_service.domain.events import OrderDelivered
 from order_service.log.upcasters import UPCASTERS
 from order_service.settings import Settings

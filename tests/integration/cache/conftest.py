@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from order_service import limits
-from order_service.cache import OrderCache
+from order_service.cache.order_cache import OrderCache
 from order_service.infra.redis import connect
 from order_service.settings import Settings
 from tests.cached import TTL_S, a_process

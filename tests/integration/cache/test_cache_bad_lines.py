@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from order_service import limits
-from order_service.cache import CachedOrder, OrderCache
+from order_service.cache.order_cache import CachedOrder, OrderCache
 from tests.cached import ORDER, OWNER, a_process, cached, filled, leased
 from tests.private_redis import PrivateRedis
 from tests.proxy import proxy_to

@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from order_service import limits
-from order_service.cache import Lease, OrderCache
+from order_service.cache.order_cache import Lease, OrderCache
 from tests.cached import ORDER, cached, entry, filled
 
 

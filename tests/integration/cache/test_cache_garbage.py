@@ -5,7 +5,7 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
-from order_service.cache import Lease, OrderCache
+from order_service.cache.order_cache import Lease, OrderCache
 from tests.cached import ORDER, OWNER, cached, entry, fill, filled, leased
 
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from order_service.cache import CachedOrder, Lease, OrderCache
+from order_service.cache.order_cache import CachedOrder, Lease, OrderCache
 from order_service.infra.redis import connect
 from order_service.settings import Settings
 from tests.cached import TTL_S, entry, fill, filled

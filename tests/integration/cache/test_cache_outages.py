@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from order_service import limits
-from order_service.cache import CachedOrder, Lease, OrderCache
+from order_service.cache.order_cache import CachedOrder, Lease, OrderCache
 from order_service.errors import Unavailable
 from tests.cached import ORDER, OWNER, a_process, cached, entry, fill, filled, leased
 from tests.private_redis import PrivateRedis

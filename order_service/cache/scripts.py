@@ -19,7 +19,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-from order_service.cache_entries import Place
+from order_service.cache.entries import Place
 
 _READ_ENTRY = """
 -- version of the entry (nil if absent or garbage), and its value (false if absent)

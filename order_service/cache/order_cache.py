@@ -23,9 +23,9 @@ from uuid import UUID
 from redis.asyncio import Redis
 from redis.exceptions import InvalidResponse, RedisError
 
-from order_service import cache_scripts as scripts
 from order_service import limits
-from order_service.cache_entries import (
+from order_service.cache import scripts
+from order_service.cache.entries import (
     CachedList,
     CachedOrder,
     Place,
@@ -35,11 +35,11 @@ from order_service.cache_entries import (
     encode_list,
     encode_order,
 )
+from order_service.cache.stale_keys import StaleKeys
 from order_service.domain.immutable import immutable
 from order_service.errors import Unavailable
 from order_service.infra.batching import Gathering
 from order_service.infra.redis import RedisAway, RedisGate
-from order_service.stale_keys import StaleKeys
 
 __all__ = ["CachedList", "CachedOrder", "Entry", "Lease", "OrderCache"]
 

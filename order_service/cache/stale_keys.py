@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import islice
 
 from order_service import limits
-from order_service.cache_entries import Place
+from order_service.cache.entries import Place
 
 
 class StaleKeys:
