@@ -114,7 +114,7 @@ def _web(parser: argparse.ArgumentParser) -> Run:
 
 
 def _relay(_: argparse.ArgumentParser) -> Run:
-    from order_service import relay
+    from order_service.relay import relay
 
     return _role(relay.run)
 

@@ -25,7 +25,7 @@ from order_service.infra import failpoints
 from order_service.infra.postgres import driver_connection
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import fold_stored
-from order_service.message import trace_events
+from order_service.relay.message import trace_events
 from order_service.telemetry import tracing
 from order_service.telemetry.metrics import PROJECTED
 from projections.advance import pauses

@@ -22,7 +22,7 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [
         "order_service.main",
-        "order_service.relay",
+        "order_service.relay.relay",
         "projections.consumer",
         "projections.replay",
         "tests.faults.forked",

@@ -13,8 +13,9 @@ from aio_pika.abc import AbstractChannel
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import limits, relay
+from order_service import limits
 from order_service.infra.redis import connect
+from order_service.relay import relay
 from order_service.settings import Settings
 from projections import consumer, replay_state
 from projections.progress import Rates

@@ -15,9 +15,9 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from order_service import relay
 from order_service.infra.postgres import PROJECTOR, WEB, create_engine
 from order_service.log import reading
+from order_service.relay import relay
 from order_service.settings import Settings
 from projections import (
     advance,

@@ -9,9 +9,9 @@ from aio_pika.abc import AbstractChannel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service import relay
 from order_service.infra import rabbitmq as broker
 from order_service.limits import RELAY_WINDOW
+from order_service.relay import relay
 from order_service.settings import Settings
 from tests.examples import CAPTURED, PAID, PLACED
 from tests.given_log import RawEvent, given_order

@@ -9,8 +9,8 @@ from kombu.utils.url import parse_url
 
 from order_service.infra.rabbitmq import broker_url
 from order_service.log.codec import Metadata, StoredEvent, encode_metadata
-from order_service.message import cloud_event_type, event_name, routing_key, to_message
-from order_service.publishing import frames_of
+from order_service.relay.message import cloud_event_type, event_name, routing_key, to_message
+from order_service.relay.publish import frames_of
 from order_service.settings import Settings
 
 ORDER = UUID("00000000-0000-7000-8000-000000000102")

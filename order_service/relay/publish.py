@@ -26,7 +26,7 @@ from pamqp.header import ContentHeader
 
 from order_service.infra import failpoints, rabbitmq
 from order_service.log.codec import Metadata, StoredEvent, encode_metadata
-from order_service.message import Message, content, origin, time_text, to_message
+from order_service.relay.message import Message, content, origin, time_text, to_message
 
 _KINDS_MAX = 4_096
 _FRAME = struct.Struct(">BHI")  # what every frame begins with: type, channel, length

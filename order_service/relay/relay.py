@@ -31,8 +31,8 @@ from order_service.infra import rabbitmq as broker
 from order_service.infra.heartbeat import present
 from order_service.infra.postgres import PROJECTOR, create_engine, driver_connection
 from order_service.log.codec import StoredEvent
-from order_service.message import trace_events
-from order_service.publishing import publish
+from order_service.relay.message import trace_events
+from order_service.relay.publish import publish
 from order_service.settings import Settings
 from order_service.telemetry import tracing
 from order_service.telemetry.exposition import exposed
