@@ -13,6 +13,8 @@ from typing import Any, Literal
 from uuid import UUID
 
 from order_service import limits
+from order_service.documents.event import recorded_as_json
+from order_service.documents.order import etag
 from order_service.domain.commands import OrderCommand, PlaceOrder
 from order_service.domain.events import OrderEvent
 from order_service.domain.immutable import immutable
@@ -29,9 +31,7 @@ from order_service.log.append import Append, OrderText, duplicate_reference
 from order_service.log.codec import Metadata, RecordedEvent
 from order_service.log.event_log import EventLog
 from order_service.log.fold import AnsweredCommand, FoldedOrder
-from order_service.representation import etag
 from order_service.telemetry.metrics import REPLAYS
-from order_service.timeline import recorded_as_json
 
 _VERSION = re.compile(r'(?:W/)?"([1-9][0-9]{0,9})"', re.ASCII)
 

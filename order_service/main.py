@@ -30,6 +30,7 @@ from order_service.api.orders.status import patch_in_lane
 from order_service.api.work import Work
 from order_service.cache.order_cache import Entry, OrderCache
 from order_service.desk import routes as desk
+from order_service.documents.order import document
 from order_service.domain.money import EXPONENTS
 from order_service.errors import UnreadableEvent
 from order_service.infra import readiness
@@ -47,7 +48,6 @@ from order_service.infra.redis import connect
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.log.reading import heads
-from order_service.representation import document
 from order_service.settings import Settings
 from order_service.telemetry import metrics, tracing
 from order_service.telemetry.exposition import exposed

@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service import limits
 from order_service.api.answers import json_bytes
+from order_service.documents.order import json_time, time_text
 from order_service.domain.money import to_text
 from order_service.domain.state import Status
 from order_service.infra.postgres import one_snapshot
-from order_service.representation import json_time, time_text
 from projections import order_view
 from projections.freshness import required_progress
 

@@ -5,9 +5,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service.api.answers import NO_STORE
-from order_service.api.board_documents import Board
 from order_service.api.documented import documented
 from order_service.api.identity import CallerDependency
+from order_service.documents.board_schemas import Board
 from projections.access import staff_only
 from projections.board_feed import Boards
 

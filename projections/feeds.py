@@ -14,12 +14,12 @@ from fastapi.sse import format_sse_event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
+from order_service.documents.event import encode, origin_of, recorded_as_json
 from order_service.errors import UnreadableEvent
 from order_service.infra.postgres import query
 from order_service.infra.single_flight import SharedLoads
 from order_service.log import reading
 from order_service.log.codec import StoredEvent
-from order_service.timeline import encode, origin_of, recorded_as_json
 from projections.log_watch import LogWatch
 from projections.order_log import Seen
 

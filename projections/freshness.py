@@ -21,7 +21,7 @@ from starlette.requests import Request
 
 from order_service import limits
 from order_service.api.documented import raises
-from order_service.consistency import Token, parse
+from order_service.documents.consistency_token import Token, parse
 from order_service.errors import Unavailable
 from order_service.infra.postgres import query
 from order_service.infra.single_flight import SharedLoads

@@ -16,21 +16,27 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import limits
-from order_service.api import documents
 from order_service.api.answers import PRIVATE, json_answer
 from order_service.api.documented import documented
 from order_service.api.identity import CallerDependency, caller
 from order_service.api.lookup import OrderPath
 from order_service.api.parameters import Whole, known_parameters
 from order_service.api.problems import Problem, validation
+from order_service.documents import schemas
+from order_service.documents.event import (
+    Viewer,
+    actor_as_json,
+    encode,
+    recorded_as_json,
+    visibility,
+)
+from order_service.documents.order import document, time_text
 from order_service.errors import UnreadableEvent
 from order_service.infra.postgres import query
 from order_service.log import reading
 from order_service.log.codec import RecordedEvent, StoredEvent, decode
 from order_service.log.event_log import EventLog
 from order_service.log.fold import fold_stored
-from order_service.representation import document, time_text
-from order_service.timeline import Viewer, actor_as_json, encode, recorded_as_json, visibility
 from projections.diff import changes
 from projections.order_log import read_seen
 
@@ -61,7 +67,7 @@ Texts = dict[UUID, tuple[str, str]]  # text id to kind and body
     "/orders/{order_id}/events/",
     operation_id="orders_events",
     summary="Read what happened to an order",
-    response_model=documents.Events,
+    response_model=schemas.Events,
     responses=documented("order-unreadable"),
 )
 async def get_events(
@@ -100,7 +106,7 @@ async def get_events(
     "/orders/{order_id}/diff/",
     operation_id="orders_diff",
     summary="Compare two versions of an order",
-    response_model=documents.Diff,
+    response_model=schemas.Diff,
     responses=documented("order-unreadable"),
 )
 async def get_diff(
@@ -148,7 +154,7 @@ def _invalid(parameter: str, detail: str) -> Problem:
     "/orders/{order_id}/notes/",
     operation_id="orders_notes",
     summary="Read an order's notes",
-    response_model=list[documents.Note],
+    response_model=list[schemas.Note],
     responses=documented("order-unreadable", may_send=("Link",)),
 )
 async def get_notes(
@@ -218,7 +224,7 @@ def _note(
     "/orders/{order_id}/shipping-address/",
     operation_id="orders_shipping_address",
     summary="Read where an order goes to",
-    response_model=documents.Address,
+    response_model=schemas.Address,
     responses=documented("not-found", "order-unreadable"),
 )
 async def get_shipping_address(

@@ -19,16 +19,16 @@ from order_service.api.body import json_body
 from order_service.api.documented import documented, raises
 from order_service.api.fields import Body, Words
 from order_service.api.identity import Caller, caller
-from order_service.api.ops_documents import (
+from order_service.api.parameters import Whole, known_parameters, wrong_parameter
+from order_service.api.problems import RETRY_AFTER_S, Problem
+from order_service.documents.operations_schemas import (
     DeadLetters,
     History,
     Mended,
     ProjectionProgress,
     Projections,
 )
-from order_service.api.ops_documents import Health as HealthReport
-from order_service.api.parameters import Whole, known_parameters, wrong_parameter
-from order_service.api.problems import RETRY_AFTER_S, Problem
+from order_service.documents.operations_schemas import Health as HealthReport
 from order_service.ids import parse_uuid
 from order_service.infra.postgres import query
 from projections import dead_letter_list, operator_requests, progress

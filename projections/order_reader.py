@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service import limits
 from order_service.cache.entries import CachedOrder
 from order_service.cache.order_cache import OrderCache
+from order_service.documents.order import document
 from order_service.domain.immutable import immutable
 from order_service.errors import Unavailable, UnreadableEvent
 from order_service.infra import failpoints
@@ -24,7 +25,6 @@ from order_service.infra.single_flight import SharedLoads
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import FoldedOrder, fold_stored
 from order_service.log.reading import VERSION_MAX, partition_of, read_stream
-from order_service.representation import document
 from order_service.telemetry.metrics import READS
 from projections import order_view
 from projections.packing import unpack

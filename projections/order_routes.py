@@ -10,11 +10,11 @@ from starlette.responses import Response
 
 from order_service.api.answers import PRIVATE, Reply
 from order_service.api.documented import documented, headers
-from order_service.api.documents import Order
 from order_service.api.identity import Caller, CallerDependency
 from order_service.api.lane import Asked
 from order_service.api.lookup import OrderPath
 from order_service.api.parameters import Instant, Whole, wrong_parameter
+from order_service.documents.schemas import Order
 from order_service.errors import OrderNotFound
 from order_service.log.event_log import EventLog
 from order_service.log.reading import VERSION_MAX

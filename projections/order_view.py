@@ -11,9 +11,9 @@ from sqlalchemy import ARRAY, Row, SmallInteger, Uuid, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.cache.order_cache import Entry, OrderCache
+from order_service.documents.order import document
 from order_service.domain.state import Order
 from order_service.log.reading import partition_of
-from order_service.representation import document
 from projections import packing
 from projections import projection as p
 

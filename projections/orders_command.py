@@ -19,15 +19,15 @@ from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
+from order_service.documents.event import origin_of, recorded_as_json
+from order_service.documents.order import document
 from order_service.errors import InvalidRequest, OrderNotFound, UnreadableEvent
 from order_service.ids import parse_order_number, parse_uuid
 from order_service.infra.postgres import WEB, create_engine
 from order_service.log import reading
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import fold_stored
-from order_service.representation import document
 from order_service.settings import Settings
-from order_service.timeline import origin_of, recorded_as_json
 from projections import order_list, order_view, orders_shown
 from projections.diff import changes
 from projections.filters import Filters, StaffListParameters

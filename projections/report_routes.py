@@ -10,9 +10,9 @@ from starlette.responses import Response
 from order_service import limits
 from order_service.api.answers import PRIVATE, json_answer
 from order_service.api.documented import documented
-from order_service.api.documents import SalesReport, UserSummary
 from order_service.api.identity import CallerDependency
 from order_service.api.parameters import wrong_parameter
+from order_service.documents.schemas import SalesReport, UserSummary
 from order_service.domain.money import to_text
 from projections import customer_summary, sales_by_day
 from projections.access import UserPath, check_user, owner_or_staff, staff_only

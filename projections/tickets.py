@@ -21,7 +21,6 @@ from starlette.responses import Response
 from order_service import limits
 from order_service.api.answers import NO_STORE, json_answer
 from order_service.api.documented import documented, raises
-from order_service.api.documents import StreamTicket
 from order_service.api.identity import (
     Caller,
     CallerDependency,
@@ -30,6 +29,7 @@ from order_service.api.identity import (
     caller,
     unauthorized,
 )
+from order_service.documents.schemas import StreamTicket
 from order_service.errors import Unavailable
 from order_service.infra.redis import RedisAway, RedisGate
 

@@ -26,13 +26,13 @@ from tqdm import tqdm
 from order_service import limits
 from order_service.cache.entries import CachedOrder
 from order_service.cache.order_cache import OrderCache
+from order_service.documents.order import document
 from order_service.errors import Unavailable, UnreadableEvent
 from order_service.infra.postgres import PROJECTOR, create_engine, incarnation
 from order_service.infra.redis import connect
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import fold_stored
 from order_service.log.reading import BEFORE_ALL_STREAMS, heads, partition_of, read_streams
-from order_service.representation import document
 from order_service.settings import Settings
 from projections import replay
 from projections.comparison import Difference

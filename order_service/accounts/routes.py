@@ -26,13 +26,13 @@ from order_service.accounts.passwords import Passwords
 from order_service.accounts.refresh import RefreshRefused, RefreshTokens
 from order_service.accounts.tokens import AccessTokens, Role
 from order_service.accounts.users import User
-from order_service.api import documents
 from order_service.api.answers import NO_STORE, json_answer
 from order_service.api.body import PLAIN, JsonBody, M, Text, json_body, parse_json
 from order_service.api.documented import documented
 from order_service.api.identity import CallerDependency, unauthorized
 from order_service.api.limits import FailedLogins
 from order_service.api.problems import Problem
+from order_service.documents import schemas
 from order_service.errors import InvalidRequest
 from order_service.infra import failpoints
 
@@ -181,7 +181,7 @@ def _parse_form(data: bytes) -> dict[str, str]:
     status_code=201,
     operation_id="accounts_register",
     summary="Register a customer",
-    response_model=documents.User,
+    response_model=schemas.User,
     responses=documented("email-taken", "overloaded", status=201, sends=("Location",)),
 )
 async def register(
@@ -199,7 +199,7 @@ async def register(
     "/token/",
     operation_id="accounts_log_in",
     summary="Log in, or refresh",
-    response_model=documents.Tokens,
+    response_model=schemas.Tokens,
     responses=documented(
         "unsupported-grant-type", "invalid-credentials", *_REFRESH_REFUSED, "overloaded"
     ),
@@ -227,7 +227,7 @@ async def log_in(
     "/token/refresh/",
     operation_id="accounts_refresh",
     summary="Exchange a refresh token",
-    response_model=documents.Tokens,
+    response_model=schemas.Tokens,
     responses=documented(*_REFRESH_REFUSED),
 )
 async def refresh_token(
@@ -242,7 +242,7 @@ async def refresh_token(
     "/token/revoke/",
     operation_id="accounts_revoke",
     summary="Log out",
-    response_model=documents.Revoked,
+    response_model=schemas.Revoked,
     responses=documented(),
 )
 async def revoke(
@@ -258,7 +258,7 @@ async def revoke(
     "/users/me/",
     operation_id="accounts_me",
     summary="Read one's own account",
-    response_model=documents.User,
+    response_model=schemas.User,
     responses=documented(),
 )
 async def me(caller: CallerDependency, accounts: AccountsDependency) -> Response:

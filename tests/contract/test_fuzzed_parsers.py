@@ -19,7 +19,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from order_service import consistency
 from order_service.accounts.routes import _parse_form
 from order_service.accounts.tokens import AccessTokens, TokenInvalid
 from order_service.api.body import JsonBody, body_of, parse_json
@@ -31,6 +30,7 @@ from order_service.api.orders.asking import (
     tags_of,
 )
 from order_service.api.problems import Problem
+from order_service.documents import consistency_token
 from order_service.errors import InvalidRequest, NotFound, OrderServiceError
 from order_service.ids import order_number, parse_order_number, parse_uuid
 from order_service.log.reading import VERSION_MAX
@@ -99,7 +99,7 @@ def test_entity_tags(field: str) -> None:
 @fuzzed
 @given(near("A" * 36, ", ".join(["AZLwoVw-fRqbHi9MaosNEgAAAAEAAAAAAAAB"] * 3)) | _HEADER)
 def test_consistency_tokens(field: str) -> None:
-    for token in value_or(InvalidRequest, lambda: consistency.parse(field, PARTITIONS)) or ():
+    for token in value_or(InvalidRequest, lambda: consistency_token.parse(field, PARTITIONS)) or ():
         assert 1 <= token.version <= min(VERSION_MAX, token.position)
         assert 0 <= token.partition < PARTITIONS
 

@@ -6,7 +6,7 @@ import httpx
 import orjson
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.consistency import parse
+from order_service.documents.consistency_token import parse
 from tests.accounts import Account
 from tests.orders import ITEMS, place, problem, stored_events
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
 from order_service.cache.order_cache import OrderCache
-from order_service.consistency import Token, token_of
+from order_service.documents.consistency_token import Token, token_of
 from order_service.log.fold import FoldedOrder
 from projections import order_view
 from projections.freshness import Freshness, Progress, Wanted, read_progress

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from order_service.consistency import Token, parse, token_of, tokens_of
+from order_service.documents.consistency_token import Token, parse, token_of, tokens_of
 from order_service.errors import InvalidRequest
 from order_service.log.fold import fold_stored
 from tests.examples import CAPTURED, NEW_ID, PAID, PLACED

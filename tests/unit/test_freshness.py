@@ -2,7 +2,7 @@
 
 import pytest
 
-from order_service.consistency import Token
+from order_service.documents.consistency_token import Token
 from projections.freshness import Progress, preferring, shows
 from tests.examples import NEW_ID
 

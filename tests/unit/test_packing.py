@@ -2,7 +2,7 @@
 
 import pytest
 
-from order_service.representation import document
+from order_service.documents.order import document
 from projections.packing import pack, unpack
 from tests.examples import CAPTURED, PAID, PLACED
 from tests.unit.test_representation import folded

@@ -7,6 +7,7 @@ from uuid import UUID
 import orjson
 import pytest
 
+from order_service.documents.order import document
 from order_service.domain.events import (
     LineQuantity,
     OrderCanceled,
@@ -19,7 +20,6 @@ from order_service.domain.events import (
 )
 from order_service.log.codec import RecordedEvent
 from order_service.log.fold import FoldedOrder, fold_recorded
-from order_service.representation import document
 from tests.examples import AT, BY_USER, CAPTURED, NEW_ID, PAID, PLACED, SHIPPED, USER
 
 SHIPMENT = UUID(int=7)

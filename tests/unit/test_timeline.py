@@ -5,9 +5,9 @@ from uuid import UUID
 
 import orjson
 
+from order_service.documents.event import event_as_json, recorded_as_json
 from order_service.domain.events import OrderLine, OrderPlaced
 from order_service.log.codec import Metadata, StoredEvent, encode, encode_metadata
-from order_service.timeline import event_as_json, recorded_as_json
 from tests.examples import AT, BY_USER, CAPTURED, NEW_ID, USER
 
 STAFF = UUID(int=5)

@@ -17,7 +17,6 @@ from starlette.responses import Response
 
 from order_service.api.answers import json_answer
 from order_service.api.documented import documented
-from order_service.api.documents import Actions
 from order_service.api.identity import Caller, CallerDependency, caller
 from order_service.api.lookup import OrderPath
 from order_service.api.orders.permissions import (
@@ -29,6 +28,8 @@ from order_service.api.orders.permissions import (
     visible_to,
 )
 from order_service.api.parameters import known_parameters
+from order_service.documents.order import time_text
+from order_service.documents.schemas import Actions
 from order_service.domain import commands as c
 from order_service.domain.events import LineQuantity
 from order_service.domain.order import decide
@@ -37,7 +38,6 @@ from order_service.errors import OrderNotFound, OrderServiceError
 from order_service.ids import now
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
-from order_service.representation import time_text
 from order_service.settings import Settings
 
 router = APIRouter(prefix="/orders", tags=["orders"])

@@ -18,16 +18,18 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service import consistency
 from order_service.api.answers import NO_STORE, PRIVATE, Reply, json_bytes
 from order_service.api.documented import documented, raises
-from order_service.api.documents import DryRun, Order
 from order_service.api.fields import LINE_ID_MAX, ChangeBody
 from order_service.api.identity import Caller, CallerDependency
 from order_service.api.lane import Asked
 from order_service.api.orders.permissions import may_command, visible_to
 from order_service.api.parameters import Flag, known_parameters
 from order_service.api.problems import Problem
+from order_service.documents import consistency_token
+from order_service.documents.event import event_as_json
+from order_service.documents.order import as_json, document, etag
+from order_service.documents.schemas import DryRun, Order
 from order_service.domain.commands import OrderCommand
 from order_service.domain.immutable import immutable
 from order_service.errors import NotFound
@@ -37,10 +39,8 @@ from order_service.log.append import OrderText
 from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
-from order_service.representation import as_json, document, etag
 from order_service.settings import Settings
 from order_service.telemetry import logging
-from order_service.timeline import event_as_json
 
 Tags = frozenset[str] | Literal["*"] | None
 KEY_LENGTH_MAX = 255
@@ -329,7 +329,7 @@ def written(kind: str, body: str | None) -> tuple[UUID | None, tuple[OrderText, 
 
 def changes(summary: str, *slugs: str) -> dict[str, Any]:
     """For the decorator of a command's route: how it is described, with the problems of its own."""
-    headers = ("ETag", consistency.HEADER, "Idempotent-Replayed")
+    headers = ("ETag", consistency_token.HEADER, "Idempotent-Replayed")
     slugs = (*slugs, "order-full")
     responses = documented(*slugs, says="The order; in a dry run its preview.", may_send=headers)
     return {"summary": summary, "response_model": Order | DryRun, "responses": responses}
@@ -338,7 +338,7 @@ def changes(summary: str, *slugs: str) -> dict[str, Any]:
 def answer(answer: Answer, status: int = 200, headers: Mapping[str, str] | None = None) -> Reply:
     found = PRIVATE | {
         "ETag": etag(answer.order),
-        consistency.HEADER: consistency.token_of(answer.order),
+        consistency_token.HEADER: consistency_token.token_of(answer.order),
         **(headers or {}),
     }
     if answer.replayed:

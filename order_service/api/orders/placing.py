@@ -14,13 +14,12 @@ from fastapi import APIRouter, Depends
 from pydantic import Field
 from starlette.responses import Response
 
-from order_service import consistency, limits
+from order_service import limits
 from order_service.accounts import users
 from order_service.api import problems
 from order_service.api.answers import NO_STORE, Reply, json_answer
 from order_service.api.body import json_body
 from order_service.api.documented import documented
-from order_service.api.documents import BulkResults, DryRun, Order
 from order_service.api.fields import Body, Id, Item, Price, ShortText
 from order_service.api.identity import told
 from order_service.api.lane import Asked
@@ -37,6 +36,8 @@ from order_service.api.orders.asking import (
 )
 from order_service.api.orders.details import Address
 from order_service.api.orders.permissions import may_place_for
+from order_service.documents import consistency_token
+from order_service.documents.schemas import BulkResults, DryRun, Order
 from order_service.domain import money
 from order_service.domain.commands import PlaceOrder
 from order_service.domain.events import OrderLine
@@ -193,8 +194,8 @@ async def place_bulk(
         orders = enumerate(body.orders)
         tasks = [group.create_task(_outcome(asking, i, order)) for i, order in orders]
     outcomes = [task.result() for task in tasks]
-    tokens = consistency.tokens_of(placed for _, placed in outcomes if placed is not None)
-    headers = NO_STORE | ({consistency.HEADER: tokens} if tokens else {})
+    tokens = consistency_token.tokens_of(placed for _, placed in outcomes if placed is not None)
+    headers = NO_STORE | ({consistency_token.HEADER: tokens} if tokens else {})
     results = [{"index": i, **result} for i, (result, _) in enumerate(outcomes)]
     return json_answer({"results": results}, headers=headers)
 

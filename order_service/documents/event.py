@@ -12,11 +12,11 @@ from uuid import UUID
 
 from msgspec.json import Encoder
 
+from order_service.documents.order import time_text
 from order_service.domain import money
 from order_service.domain.events import NoteVisibility, OrderEvent, OrderNoteAdded, OrderPlaced
 from order_service.errors import UnreadableEvent
 from order_service.log.codec import Metadata, RecordedEvent, StoredEvent, decode
-from order_service.representation import time_text
 
 Viewer = Literal["owner", "staff"]
 _MINOR = "_minor"

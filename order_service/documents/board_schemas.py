@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from order_service.api.documents import Amount, Document, Id, Instant
+from order_service.documents.schemas import Amount, Document, Id, Instant
 from order_service.domain.events import CancelReason
 from order_service.domain.state import FulfillmentStatus, PaymentStatus, Status
 

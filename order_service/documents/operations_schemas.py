@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from order_service.api.documents import Document, Id, Instant, sometimes
+from order_service.documents.schemas import Document, Id, Instant, sometimes
 
 
 class PartitionProgress(Document):

@@ -1,0 +1,1 @@
+"""An order, an event, a page as clients see them."""
