@@ -31,8 +31,8 @@ RoleRun = Callable[[Settings, asyncio.Event], Awaitable[None]]
 Complete = Callable[[argparse.ArgumentParser], Run]  # adds the word's options, gives what runs
 # How uvicorn serves us; the benchmarks' yardsticks are served so too, but for loop and protocol.
 OWN = (
-    *("--loop", "order_service.api.accepting:Loop"),
-    *("--http", "order_service.api.connection:Connection"),
+    *("--loop", "order_service.web.event_loop:Loop"),
+    *("--http", "order_service.web.connection:Connection"),
 )
 SERVING = (
     *("--ws", "none"),

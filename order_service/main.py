@@ -17,18 +17,14 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from order_service import limits
-from order_service.accounts import routes as accounts
 from order_service.accounts.passwords import Passwords
 from order_service.accounts.refresh import RefreshTokens
 from order_service.accounts.tokens import AccessTokens
-from order_service.api import docs, health, identity, middleware, orders, problem_pages, problems
-from order_service.api.counting import counting, traced
-from order_service.api.lane import FastLane, Lane
-from order_service.api.limits import Limits, address_of, admit
+from order_service.api import accounts, health, orders
 from order_service.api.orders.placing import post_in_lane
 from order_service.api.orders.status import patch_in_lane
-from order_service.api.work import Work
 from order_service.cache.order_cache import Entry, OrderCache
+from order_service.commands.expiry import expire_for_ever
 from order_service.desk import routes as desk
 from order_service.documents.order import document
 from order_service.domain.money import EXPONENTS
@@ -51,10 +47,16 @@ from order_service.log.reading import heads
 from order_service.settings import Settings
 from order_service.telemetry import metrics, tracing
 from order_service.telemetry.exposition import exposed
+from order_service.web import identity, middleware
+from order_service.web.concurrency import Work
+from order_service.web.fast_path import FastLane, Lane
+from order_service.web.openapi import problem_pages, swagger
+from order_service.web.problems import problem
+from order_service.web.rate_limits import Limits, address_of, admit
+from order_service.web.request_metrics import counting, traced
 from projections import history, ops_routes, streams, tickets
 from projections import routes as queries
 from projections.event_stream import Streams
-from projections.expiry import expire_for_ever
 from projections.freshness import Freshness
 from projections.ops_health import Health
 from projections.order_reader import OrderReader
@@ -105,13 +107,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.access_tokens = AccessTokens(settings)
     app.state.limits = Limits(settings)
     app.state.work = Work()
-    problems.install(app)
+    problem.install(app)
     app.add_exception_handler(UnreadableEvent, identity.unreadable)
     app.lane = FastLane(app, LANES, settings.allowed_origins)
     _include_routes(app)
     desk.install(app)
     if settings.DOCS_ENABLED:
-        docs.install(app)
+        swagger.install(app)
     app.router.default = _other_slash(app.router.app)
     _add_middleware(app, settings)
     return app

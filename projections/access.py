@@ -7,8 +7,8 @@ from fastapi import Path
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.accounts import users
-from order_service.api.identity import Caller
-from order_service.api.problems import Problem
+from order_service.web.identity import Caller
+from order_service.web.problems.problem import Problem
 
 UserPath = Annotated[UUID, Path(description="The user's id, as in an order's user_id.")]
 

@@ -13,11 +13,11 @@ from sqlalchemy import ARRAY, BigInteger, Row, SmallInteger, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service import limits
-from order_service.api.answers import json_bytes
 from order_service.documents.order import json_time, time_text
 from order_service.domain.money import to_text
 from order_service.domain.state import Status
 from order_service.infra.postgres import one_snapshot
+from order_service.web.responses import json_bytes
 from projections import order_view
 from projections.freshness import required_progress
 

@@ -10,9 +10,9 @@ from fastapi.sse import format_sse_event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
-from order_service.api.answers import json_bytes
 from order_service.infra.postgres import query
 from order_service.infra.single_flight import SharedLoads
+from order_service.web.responses import json_bytes
 from projections import board, order_view
 from projections.log_watch import ViewWatch
 

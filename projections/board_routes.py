@@ -4,10 +4,10 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service.api.answers import NO_STORE
-from order_service.api.documented import documented
-from order_service.api.identity import CallerDependency
 from order_service.documents.board_schemas import Board
+from order_service.web.identity import CallerDependency
+from order_service.web.openapi.annotations import documented
+from order_service.web.responses import NO_STORE
 from projections.access import staff_only
 from projections.board_feed import Boards
 

@@ -18,11 +18,11 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from order_service import limits
-from order_service.api.problem_type import QUOTA_EXCEEDED
-from order_service.api.problems import Problem
 from order_service.errors import Unavailable
 from order_service.infra.postgres import FAILURES
 from order_service.telemetry.metrics import LIMITS_HIT
+from order_service.web.problems.problem import Problem
+from order_service.web.problems.problem_type import QUOTA_EXCEEDED
 from projections.board_feed import Boards
 from projections.feeds import Feed, Pages
 from projections.log_watch import LogWatch

@@ -14,11 +14,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Send
 
 from order_service import limits
-from order_service.api.answers import PRIVATE
-from order_service.api.documented import documented, text_content
-from order_service.api.identity import CallerDependency
 from order_service.ids import now
 from order_service.infra.postgres import query
+from order_service.web.identity import CallerDependency
+from order_service.web.openapi.annotations import documented, text_content
+from order_service.web.responses import PRIVATE
 from projections import order_csv, order_list, order_view
 from projections.access import staff_only
 from projections.cursors import Place

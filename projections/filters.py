@@ -25,11 +25,11 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from order_service import limits
-from order_service.api.body import Text
-from order_service.api.parameters import Flag, Instant, Whole
 from order_service.domain import money
 from order_service.domain.state import FulfillmentStatus, PaymentStatus, Status
 from order_service.errors import InvalidRequest
+from order_service.web.json_body import Text
+from order_service.web.query_parameters import Flag, Instant, Whole
 from projections.cursors import LENGTH_MAX
 
 Sort = Literal[

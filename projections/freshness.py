@@ -20,12 +20,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from starlette.requests import Request
 
 from order_service import limits
-from order_service.api.documented import raises
 from order_service.documents.consistency_token import Token, parse
 from order_service.errors import Unavailable
 from order_service.infra.postgres import query
 from order_service.infra.single_flight import SharedLoads
 from order_service.log.event_log import EventLog
+from order_service.web.openapi.annotations import raises
 from projections.projection import Projection
 
 _PROGRESS = text(

@@ -16,12 +16,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import limits
-from order_service.api.answers import PRIVATE, json_answer
-from order_service.api.documented import documented
-from order_service.api.identity import CallerDependency, caller
-from order_service.api.lookup import OrderPath
-from order_service.api.parameters import Whole, known_parameters
-from order_service.api.problems import Problem, validation
 from order_service.documents import schemas
 from order_service.documents.event import (
     Viewer,
@@ -37,6 +31,12 @@ from order_service.log import reading
 from order_service.log.codec import RecordedEvent, StoredEvent, decode
 from order_service.log.event_log import EventLog
 from order_service.log.fold import fold_stored
+from order_service.web.identity import CallerDependency, caller
+from order_service.web.openapi.annotations import documented
+from order_service.web.order_path import OrderPath
+from order_service.web.problems.problem import Problem, validation
+from order_service.web.query_parameters import Whole, known_parameters
+from order_service.web.responses import PRIVATE, json_answer
 from projections.diff import changes
 from projections.order_log import read_seen
 

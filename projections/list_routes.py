@@ -12,14 +12,14 @@ from starlette.responses import Response
 
 from order_service import limits
 from order_service.accounts import users
-from order_service.api.answers import PRIVATE, json_answer
-from order_service.api.documented import documented
-from order_service.api.identity import CallerDependency
 from order_service.cache.order_cache import CachedList, Lease, OrderCache
 from order_service.documents.order import time_text
 from order_service.documents.schemas import Order, OrderPage
 from order_service.domain.money import to_text
 from order_service.telemetry.metrics import READS
+from order_service.web.identity import CallerDependency
+from order_service.web.openapi.annotations import documented
+from order_service.web.responses import PRIVATE, json_answer
 from projections import order_list, order_view
 from projections.access import UserPath, check_user, owner_or_staff, staff_only
 from projections.cursors import Cursors

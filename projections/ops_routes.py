@@ -14,13 +14,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import limits
-from order_service.api.answers import NO_STORE, json_answer
-from order_service.api.body import json_body
-from order_service.api.documented import documented, raises
-from order_service.api.fields import Body, Words
-from order_service.api.identity import Caller, caller
-from order_service.api.parameters import Whole, known_parameters, wrong_parameter
-from order_service.api.problems import RETRY_AFTER_S, Problem
 from order_service.documents.operations_schemas import (
     DeadLetters,
     History,
@@ -31,6 +24,13 @@ from order_service.documents.operations_schemas import (
 from order_service.documents.operations_schemas import Health as HealthReport
 from order_service.ids import parse_uuid
 from order_service.infra.postgres import query
+from order_service.web.fields import Body, Words
+from order_service.web.identity import Caller, caller
+from order_service.web.json_body import json_body
+from order_service.web.openapi.annotations import documented, raises
+from order_service.web.problems.problem import RETRY_AFTER_S, Problem
+from order_service.web.query_parameters import Whole, known_parameters, wrong_parameter
+from order_service.web.responses import NO_STORE, json_answer
 from projections import dead_letter_list, operator_requests, progress
 from projections.access import staff_only
 from projections.operator_requests import Answer, Kind

@@ -11,13 +11,13 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from order_service.api.identity import Caller
 from order_service.documents.event import Origin, Viewer, origin_of
 from order_service.errors import OrderNotFound, UnreadableEvent
 from order_service.infra.postgres import query
 from order_service.log.codec import StoredEvent
 from order_service.log.event_log import EventLog
 from order_service.log.reading import partition_of, read_first_events
+from order_service.web.identity import Caller
 
 T = TypeVar("T")
 Read = Callable[[AsyncConnection, UUID, int], Awaitable[T]]

@@ -8,16 +8,16 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service.api.answers import PRIVATE, Reply
-from order_service.api.documented import documented, headers
-from order_service.api.identity import Caller, CallerDependency
-from order_service.api.lane import Asked
-from order_service.api.lookup import OrderPath
-from order_service.api.parameters import Instant, Whole, wrong_parameter
 from order_service.documents.schemas import Order
 from order_service.errors import OrderNotFound
 from order_service.log.event_log import EventLog
 from order_service.log.reading import VERSION_MAX
+from order_service.web.fast_path import Asked
+from order_service.web.identity import Caller, CallerDependency
+from order_service.web.openapi.annotations import documented, headers
+from order_service.web.order_path import OrderPath
+from order_service.web.query_parameters import Instant, Whole, wrong_parameter
+from order_service.web.responses import PRIVATE, Reply
 from projections.freshness import WantedDependency
 from projections.order_reader import CacheUse, OrderReader, ReadOrder
 

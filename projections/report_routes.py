@@ -8,12 +8,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import limits
-from order_service.api.answers import PRIVATE, json_answer
-from order_service.api.documented import documented
-from order_service.api.identity import CallerDependency
-from order_service.api.parameters import wrong_parameter
 from order_service.documents.schemas import SalesReport, UserSummary
 from order_service.domain.money import to_text
+from order_service.web.identity import CallerDependency
+from order_service.web.openapi.annotations import documented
+from order_service.web.query_parameters import wrong_parameter
+from order_service.web.responses import PRIVATE, json_answer
 from projections import customer_summary, sales_by_day
 from projections.access import UserPath, check_user, owner_or_staff, staff_only
 from projections.freshness import LAGGING, Freshness, WantedDependency

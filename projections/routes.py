@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter, Depends
 
-from order_service.api.identity import caller
-from order_service.api.parameters import known_parameters
+from order_service.web.identity import caller
+from order_service.web.query_parameters import known_parameters
 from projections import (
     board_routes,
     export_routes,

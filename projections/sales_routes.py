@@ -14,14 +14,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import limits
-from order_service.api.answers import NO_STORE, json_answer
-from order_service.api.documented import documented
-from order_service.api.identity import CallerDependency
-from order_service.api.parameters import Instant, wrong_parameter
 from order_service.documents.board_schemas import SalesOverview
 from order_service.documents.order import time_text
 from order_service.domain.money import to_text
 from order_service.infra.postgres import one_snapshot
+from order_service.web.identity import CallerDependency
+from order_service.web.openapi.annotations import documented
+from order_service.web.query_parameters import Instant, wrong_parameter
+from order_service.web.responses import NO_STORE, json_answer
 from projections import sales_by_hour
 from projections.access import staff_only
 from projections.freshness import LAGGING, Freshness, WantedDependency, required_progress

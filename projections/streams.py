@@ -14,13 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service.api.documented import documented
-from order_service.api.lookup import OrderPath
-from order_service.api.parameters import known_parameters
-from order_service.api.problems import Problem
 from order_service.infra.postgres import query
 from order_service.log import reading
 from order_service.log.codec import StoredEvent
+from order_service.web.openapi.annotations import documented
+from order_service.web.order_path import OrderPath
+from order_service.web.problems.problem import Problem
+from order_service.web.query_parameters import known_parameters
 from projections import order_view
 from projections.access import staff_only
 from projections.board_feed import BoardFeed

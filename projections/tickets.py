@@ -19,9 +19,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import limits
-from order_service.api.answers import NO_STORE, json_answer
-from order_service.api.documented import documented, raises
-from order_service.api.identity import (
+from order_service.documents.schemas import StreamTicket
+from order_service.errors import Unavailable
+from order_service.infra.redis import RedisAway, RedisGate
+from order_service.web.identity import (
     Caller,
     CallerDependency,
     admit_caller,
@@ -29,9 +30,8 @@ from order_service.api.identity import (
     caller,
     unauthorized,
 )
-from order_service.documents.schemas import StreamTicket
-from order_service.errors import Unavailable
-from order_service.infra.redis import RedisAway, RedisGate
+from order_service.web.openapi.annotations import documented, raises
+from order_service.web.responses import NO_STORE, json_answer
 
 T = TypeVar("T")
 _CALLER: TypeAdapter[Caller] = TypeAdapter(Caller)

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import jsonschema_rs
 
-from order_service.api.openapi import openapi
-from order_service.api.problems import MEDIA_TYPE
 from order_service.main import create_app
+from order_service.web.openapi.document import openapi
+from order_service.web.problems.problem import MEDIA_TYPE
 
 
 class Contract:

@@ -23,12 +23,12 @@ from fastapi import FastAPI
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.api.connection import Connection
 from order_service.infra import rabbitmq as broker
 from order_service.infra.postgres import PROJECTOR, WEB, create_engine
 from order_service.infra.redis import connect
 from order_service.main import create_app
 from order_service.settings import Settings
+from order_service.web.connection import Connection
 from tests.conformance import known_contract
 from tests.faults.running import bench, stack
 

@@ -10,8 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
+from order_service.commands.handler import Answer, Change, Creation, change_order, place_order
 from order_service.domain.commands import OrderCommand, PlaceOrder
-from order_service.handle import Answer, Change, Creation, change_order, place_order
 from order_service.ids import uuid7
 from order_service.infra.postgres import WEB, create_engine
 from order_service.log import reading

@@ -7,8 +7,8 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service.api.answers import NO_STORE, json_answer
-from order_service.api.documented import documented
+from order_service.web.openapi.annotations import documented
+from order_service.web.responses import NO_STORE, json_answer
 
 router = APIRouter(tags=["service"])
 

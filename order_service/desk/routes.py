@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service.api.limits import admitted
+from order_service.web.rate_limits import admitted
 
 PAGE = "index.html"
 _MEDIA_TYPES = {

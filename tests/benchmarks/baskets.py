@@ -36,6 +36,7 @@ import uvloop
 from tqdm import tqdm
 
 from order_service import limits
+from order_service.commands.bulk_load import Step, load_order
 from order_service.domain.commands import (
     ChangeStatus,
     OrderCommand,
@@ -48,7 +49,6 @@ from order_service.errors import Unavailable
 from order_service.ids import now, order_id_of_key
 from order_service.infra.gc_tuning import collect_rarely
 from order_service.infra.postgres import WEB, create_engine
-from order_service.loading import Step, load_order
 from order_service.log import reading
 from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog

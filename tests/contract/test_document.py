@@ -5,7 +5,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from order_service.api.catalogue import CATALOGUE
+from order_service.web.problems.catalogue import CATALOGUE
 from tests.conformance import known_contract
 from tests.conftest import ROOT
 

@@ -13,9 +13,9 @@ from aio_pika.abc import AbstractChannel
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.api.examples import FILE
 from order_service.infra import rabbitmq as broker
 from order_service.settings import Settings
+from order_service.web.openapi.examples import FILE
 from tests.accounts import new_account
 from tests.conformance import Contract, known_contract
 from tests.contract.exchanges import HEADERS, Names, at, body_of, filled, written

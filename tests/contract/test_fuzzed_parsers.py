@@ -19,9 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from order_service.accounts.routes import _parse_form
 from order_service.accounts.tokens import AccessTokens, TokenInvalid
-from order_service.api.body import JsonBody, body_of, parse_json
+from order_service.api.accounts import _parse_form
 from order_service.api.orders.asking import (
     _fingerprint,
     key_of,
@@ -29,7 +28,6 @@ from order_service.api.orders.asking import (
     part_id,
     tags_of,
 )
-from order_service.api.problems import Problem
 from order_service.documents import consistency_token
 from order_service.errors import InvalidRequest, NotFound, OrderServiceError
 from order_service.ids import order_number, parse_order_number, parse_uuid
@@ -37,6 +35,8 @@ from order_service.log.reading import VERSION_MAX
 from order_service.main import create_app
 from order_service.settings import Settings
 from order_service.telemetry.tracing import traceparent_of
+from order_service.web.json_body import JsonBody, body_of, parse_json
+from order_service.web.problems.problem import Problem
 from projections.cursors import Cursors, Place
 from projections.filters import ExportParameters, StaffListParameters, conditions
 from projections.streams import _positions, _version

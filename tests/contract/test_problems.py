@@ -16,10 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
 from order_service.accounts.tokens import AccessTokens
-from order_service.api.catalogue import CATALOGUE, type_of
 from order_service.domain.events import OrderNoteAdded
 from order_service.main import create_app
 from order_service.settings import Settings
+from order_service.web.problems.catalogue import CATALOGUE, type_of
 from tests.accounts import PASSWORD, Account, new_account
 from tests.conftest import serving
 from tests.given_log import append_events

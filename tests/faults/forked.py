@@ -78,8 +78,8 @@ def _serve(listener: socket.socket) -> None:
     config = uvicorn.Config(
         "order_service.main:create_app",
         factory=True,
-        loop="order_service.api.accepting:Loop",
-        http="order_service.api.connection:Connection",
+        loop="order_service.web.event_loop:Loop",
+        http="order_service.web.connection:Connection",
         ws="none",
         proxy_headers=False,
         server_header=False,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from order_service.api.accepting import Loop
+from order_service.web.event_loop import Loop
 
 CLIENTS = 100
 

@@ -12,9 +12,9 @@ from fastapi import FastAPI
 from fastapi.responses import Response
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.api.accepting import Loop
-from order_service.api.connection import connections_max
 from order_service.limits import CONNECTIONS_MAX, DESCRIPTORS_KEPT, HEAD_BYTES_MAX, HEADERS_MAX
+from order_service.web.connection import connections_max
+from order_service.web.event_loop import Loop
 from tests.accounts import new_account
 from tests.conftest import serving
 from tests.orders import ITEMS, place, stored_events

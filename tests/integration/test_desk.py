@@ -7,10 +7,10 @@ import httpx
 import pytest
 from redis.asyncio import Redis
 
-from order_service.api import middleware
 from order_service.limits import DESK_FILES_MAX
 from order_service.main import create_app
 from order_service.settings import Settings
+from order_service.web import middleware
 from tests.conftest import serving
 
 

@@ -11,11 +11,11 @@ from redis.asyncio import Redis
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service.api import middleware
-from order_service.api.catalogue import CATALOGUE
 from order_service.limits import BODY_BYTES_MAX
 from order_service.main import create_app
 from order_service.settings import Settings
+from order_service.web import middleware
+from order_service.web.problems.catalogue import CATALOGUE
 from tests.conftest import run_sql, serving
 from tests.proxy import proxy_to
 

@@ -7,11 +7,11 @@ import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.cache.order_cache import OrderCache
+from order_service.commands.expiry import BEGINNING, expire_some
 from order_service.ids import now
 from order_service.limits import EXPIRY_BATCH
 from order_service.main import create_app
 from order_service.settings import Settings
-from projections.expiry import BEGINNING, expire_some
 from tests.accounts import Account, new_account
 from tests.conftest import serving, serving_with
 from tests.orders import ITEMS, act, change, place

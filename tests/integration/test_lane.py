@@ -14,9 +14,9 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.api.lane import Begun
 from order_service.main import OrderService, create_app
 from order_service.settings import Settings
+from order_service.web.fast_path import Begun
 from tests.accounts import Account, new_account
 from tests.conftest import serving
 from tests.queries import change, place

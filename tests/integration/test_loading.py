@@ -7,11 +7,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
+from order_service.commands.bulk_load import Step, load_order
 from order_service.documents.order import as_json
 from order_service.domain.commands import OrderCommand
 from order_service.domain.events import OrderLine
 from order_service.errors import InvalidRequest, RuleViolation, VersionConflict
-from order_service.loading import Step, load_order
 from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog
 from tests.event_log import assert_dense, changed, placed

@@ -13,10 +13,10 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.api.work import Work
 from order_service.limits import HASH_QUEUE_MAX, SHED_PAUSE_S
 from order_service.main import create_app
 from order_service.settings import Settings
+from order_service.web.concurrency import Work
 from tests.accounts import PASSWORD, Account, new_account
 from tests.conftest import serving
 from tests.orders import ITEMS, place

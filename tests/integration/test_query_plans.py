@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from order_service.commands import expiry
 from order_service.infra.postgres import PROJECTOR, WEB, create_engine
 from order_service.log import reading
 from order_service.relay import relay
@@ -23,7 +24,6 @@ from projections import (
     advance,
     board,
     customer_summary,
-    expiry,
     freshness,
     order_list,
     order_view,

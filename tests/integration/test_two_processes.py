@@ -9,10 +9,10 @@ from uuid import UUID
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from order_service.commands.handler import Answer
 from order_service.domain.commands import TargetStatus
 from order_service.domain.state import status
 from order_service.errors import RuleViolation, VersionConflict
-from order_service.handle import Answer
 from order_service.ids import order_id_of_key, uuid7
 from order_service.log.append import Append
 from order_service.log.codec import Metadata

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from order_service.api.body import Text, json_body, parse_json
-from order_service.api.problems import Problem
 from order_service.limits import VALIDATION_ERRORS_MAX
+from order_service.web.json_body import Text, json_body, parse_json
+from order_service.web.problems.problem import Problem
 
 
 class Line(BaseModel, extra="forbid"):

@@ -5,7 +5,7 @@ from asyncpg import InterfaceError, InternalClientError, PostgresError
 from asyncpg.exceptions import DiskFullError, UndefinedTableError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from order_service.api.problems import of_exception
+from order_service.web.problems.problem import of_exception
 
 
 @pytest.mark.parametrize(

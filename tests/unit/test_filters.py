@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from order_service import limits
-from order_service.api.fields import TEXT_MAX
 from order_service.domain.state import FulfillmentStatus, PaymentStatus, Status
+from order_service.web.fields import TEXT_MAX
 from projections.filters import Filters, ListParameters, conditions
 from tests.examples import USER
 

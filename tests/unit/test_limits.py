@@ -3,10 +3,10 @@
 import pytest
 from starlette.requests import Request
 
-from order_service.api.limits import FailedLogins, Limits, SharedWindows, address_of, group_of
-from order_service.api.problems import Problem
 from order_service.limits import RATE_KEYS_MAX
 from order_service.settings import Settings
+from order_service.web.problems.problem import Problem
+from order_service.web.rate_limits import FailedLogins, Limits, SharedWindows, address_of, group_of
 
 NOON = 1_800_000_000.0  # begins a minute and an hour
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import TypeAdapter
 
-from order_service.api.parameters import Instant
+from order_service.web.query_parameters import Instant
 
 INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)
 

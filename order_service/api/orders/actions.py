@@ -15,10 +15,6 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service.api.answers import json_answer
-from order_service.api.documented import documented
-from order_service.api.identity import Caller, CallerDependency, caller
-from order_service.api.lookup import OrderPath
 from order_service.api.orders.permissions import (
     cancel_until,
     check_cancel_window,
@@ -27,7 +23,6 @@ from order_service.api.orders.permissions import (
     return_window,
     visible_to,
 )
-from order_service.api.parameters import known_parameters
 from order_service.documents.order import time_text
 from order_service.documents.schemas import Actions
 from order_service.domain import commands as c
@@ -39,6 +34,11 @@ from order_service.ids import now
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings
+from order_service.web.identity import Caller, CallerDependency, caller
+from order_service.web.openapi.annotations import documented
+from order_service.web.order_path import OrderPath
+from order_service.web.query_parameters import known_parameters
+from order_service.web.responses import json_answer
 
 router = APIRouter(prefix="/orders", tags=["orders"])
 

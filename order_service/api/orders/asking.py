@@ -18,14 +18,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service.api.answers import NO_STORE, PRIVATE, Reply, json_bytes
-from order_service.api.documented import documented, raises
-from order_service.api.fields import LINE_ID_MAX, ChangeBody
-from order_service.api.identity import Caller, CallerDependency
-from order_service.api.lane import Asked
+from order_service.api.orders.fields import LINE_ID_MAX
 from order_service.api.orders.permissions import may_command, visible_to
-from order_service.api.parameters import Flag, known_parameters
-from order_service.api.problems import Problem
+from order_service.commands.handler import (
+    Answer,
+    Change,
+    Precondition,
+    Preview,
+    change_order,
+    preview_change,
+)
 from order_service.documents import consistency_token
 from order_service.documents.event import event_as_json
 from order_service.documents.order import as_json, document, etag
@@ -33,7 +35,6 @@ from order_service.documents.schemas import DryRun, Order
 from order_service.domain.commands import OrderCommand
 from order_service.domain.immutable import immutable
 from order_service.errors import NotFound
-from order_service.handle import Answer, Change, Precondition, Preview, change_order, preview_change
 from order_service.ids import now, parse_uuid
 from order_service.log.append import OrderText
 from order_service.log.codec import Metadata
@@ -41,6 +42,13 @@ from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings
 from order_service.telemetry import logging
+from order_service.web.fast_path import Asked
+from order_service.web.fields import ChangeBody
+from order_service.web.identity import Caller, CallerDependency
+from order_service.web.openapi.annotations import documented, raises
+from order_service.web.problems.problem import Problem
+from order_service.web.query_parameters import Flag, known_parameters
+from order_service.web.responses import NO_STORE, PRIVATE, Reply, json_bytes
 
 Tags = frozenset[str] | Literal["*"] | None
 KEY_LENGTH_MAX = 255

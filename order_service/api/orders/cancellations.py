@@ -8,9 +8,6 @@ from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
-from order_service.api.body import json_body
-from order_service.api.fields import ChangeBody, Note, Quantity
-from order_service.api.lookup import OrderPath
 from order_service.api.orders.asking import (
     AskingChangeDependency,
     LinePath,
@@ -18,11 +15,15 @@ from order_service.api.orders.asking import (
     line_id_of,
     written,
 )
+from order_service.api.orders.fields import Quantity
 from order_service.api.orders.permissions import check_cancel_window
 from order_service.domain.commands import CancelOrder, CancelUnits
 from order_service.domain.events import CancelReason
 from order_service.ids import now
 from order_service.log.fold import FoldedOrder
+from order_service.web.fields import ChangeBody, Note
+from order_service.web.json_body import json_body
+from order_service.web.order_path import OrderPath
 
 router = APIRouter(prefix="/orders/{order_id}", tags=["cancellations"])
 

@@ -8,14 +8,14 @@ from fastapi import APIRouter, Depends
 from pydantic import Field, StringConstraints
 from starlette.responses import Response
 
-from order_service.api.body import json_body
-from order_service.api.fields import Body, ChangeBody, Note, Words
-from order_service.api.lookup import OrderPath
 from order_service.api.orders.asking import AskingChangeDependency, changes
 from order_service.api.orders.permissions import may_note
 from order_service.domain.commands import AddNote, ChangeShippingAddress
 from order_service.domain.events import NoteVisibility
 from order_service.log.append import OrderText
+from order_service.web.fields import Body, ChangeBody, Note, Words
+from order_service.web.json_body import json_body
+from order_service.web.order_path import OrderPath
 
 router = APIRouter(prefix="/orders", tags=["orders"])
 

@@ -5,17 +5,18 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
-from order_service.api.body import json_body
-from order_service.api.fields import ChangeBody, Item, Quantity, minor
-from order_service.api.lookup import OrderPath
 from order_service.api.orders.asking import (
     AskingChangeDependency,
     LinePath,
     changes,
     line_id_of,
 )
+from order_service.api.orders.fields import Item, Quantity, minor
 from order_service.domain.commands import AddLine, ChangeLineQuantity, RemoveLine
 from order_service.log.fold import FoldedOrder
+from order_service.web.fields import ChangeBody
+from order_service.web.json_body import json_body
+from order_service.web.order_path import OrderPath
 
 router = APIRouter(prefix="/orders/{order_id}/lines", tags=["lines"])
 

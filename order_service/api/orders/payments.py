@@ -8,15 +8,13 @@ from pydantic import model_validator
 from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
-from order_service.api.body import json_body
-from order_service.api.fields import ChangeBody, Code, Price, Time, Words, minor
-from order_service.api.lookup import OrderPath
 from order_service.api.orders.asking import (
     AskingChangeDependency,
     PartPath,
     changes,
     part_id,
 )
+from order_service.api.orders.fields import Price, minor
 from order_service.domain.commands import (
     AuthorizePayment,
     CapturePayment,
@@ -27,6 +25,9 @@ from order_service.domain.commands import (
 from order_service.domain.events import AuthorizationVoidReason, PaymentSource
 from order_service.ids import now
 from order_service.log.fold import FoldedOrder
+from order_service.web.fields import ChangeBody, Code, Time, Words
+from order_service.web.json_body import json_body
+from order_service.web.order_path import OrderPath
 
 router = APIRouter(prefix="/orders/{order_id}/payments", tags=["payments"])
 

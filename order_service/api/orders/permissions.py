@@ -7,7 +7,6 @@ The one table of it: routes ask it before a command, `actions` to say what may b
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from order_service.api.identity import Caller
 from order_service.domain.commands import (
     AddLine,
     AddNote,
@@ -26,6 +25,7 @@ from order_service.domain.state import status
 from order_service.errors import OrderNotFound, RuleViolation
 from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings
+from order_service.web.identity import Caller
 
 _OWNERS_COMMANDS: frozenset[type[OrderCommand]] = frozenset(
     {

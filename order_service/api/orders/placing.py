@@ -16,13 +16,6 @@ from starlette.responses import Response
 
 from order_service import limits
 from order_service.accounts import users
-from order_service.api import problems
-from order_service.api.answers import NO_STORE, Reply, json_answer
-from order_service.api.body import json_body
-from order_service.api.documented import documented
-from order_service.api.fields import Body, Id, Item, Price, ShortText
-from order_service.api.identity import told
-from order_service.api.lane import Asked
 from order_service.api.orders.asking import (
     KEY_LENGTH_MAX,
     Asking,
@@ -35,7 +28,9 @@ from order_service.api.orders.asking import (
     written,
 )
 from order_service.api.orders.details import Address
+from order_service.api.orders.fields import Item, Price
 from order_service.api.orders.permissions import may_place_for
+from order_service.commands.handler import Creation, place_order, preview_order
 from order_service.documents import consistency_token
 from order_service.documents.schemas import BulkResults, DryRun, Order
 from order_service.domain import money
@@ -43,9 +38,15 @@ from order_service.domain.commands import PlaceOrder
 from order_service.domain.events import OrderLine
 from order_service.domain.state import LINES_MAX
 from order_service.errors import InvalidRequest
-from order_service.handle import Creation, place_order, preview_order
 from order_service.ids import now, order_id_of_key, uuid7
 from order_service.log.fold import FoldedOrder
+from order_service.web.fast_path import Asked
+from order_service.web.fields import Body, Id, ShortText
+from order_service.web.identity import told
+from order_service.web.json_body import json_body
+from order_service.web.openapi.annotations import documented
+from order_service.web.problems import problem as problems
+from order_service.web.responses import NO_STORE, Reply, json_answer
 
 router = APIRouter(prefix="/orders", tags=["orders"])
 

@@ -6,9 +6,6 @@ from uuid import uuid4
 from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
-from order_service.api.body import json_body
-from order_service.api.fields import ChangeBody, Code, Note, Price, Words, minor
-from order_service.api.lookup import OrderPath
 from order_service.api.orders.asking import (
     AskingChangeDependency,
     PartPath,
@@ -16,9 +13,13 @@ from order_service.api.orders.asking import (
     part_id,
     written,
 )
+from order_service.api.orders.fields import Price, minor
 from order_service.domain.commands import FailRefund, RequestRefund, SettleRefund
 from order_service.domain.events import RefundReason
 from order_service.log.fold import FoldedOrder
+from order_service.web.fields import ChangeBody, Code, Note, Words
+from order_service.web.json_body import json_body
+from order_service.web.order_path import OrderPath
 
 router = APIRouter(prefix="/orders/{order_id}/refunds", tags=["refunds"])
 

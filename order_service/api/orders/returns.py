@@ -7,9 +7,6 @@ from fastapi import APIRouter, Depends
 from pydantic import Field
 from starlette.responses import Response
 
-from order_service.api.body import json_body
-from order_service.api.fields import ChangeBody, Lines, LineUnits, Note, quantities
-from order_service.api.lookup import OrderPath
 from order_service.api.orders.asking import (
     AskingChangeDependency,
     PartPath,
@@ -17,6 +14,7 @@ from order_service.api.orders.asking import (
     part_id,
     written,
 )
+from order_service.api.orders.fields import Lines, LineUnits, quantities
 from order_service.api.orders.permissions import return_window
 from order_service.domain.commands import (
     ApproveReturn,
@@ -29,6 +27,9 @@ from order_service.domain.events import ReceivedQuantity, ReturnCondition, Retur
 from order_service.domain.state import LINES_MAX
 from order_service.ids import now
 from order_service.log.fold import FoldedOrder
+from order_service.web.fields import ChangeBody, Note
+from order_service.web.json_body import json_body
+from order_service.web.order_path import OrderPath
 
 router = APIRouter(prefix="/orders/{order_id}/returns", tags=["returns"])
 

@@ -6,11 +6,6 @@ from uuid import uuid4
 from fastapi import APIRouter, Depends
 from starlette.responses import Response
 
-from order_service.api.answers import Reply
-from order_service.api.body import json_body
-from order_service.api.fields import ChangeBody, Note, Words
-from order_service.api.lane import Asked
-from order_service.api.lookup import OrderPath
 from order_service.api.orders.asking import (
     Asking,
     AskingChangeDependency,
@@ -26,6 +21,11 @@ from order_service.domain.state import Status
 from order_service.errors import InvalidRequest
 from order_service.ids import now
 from order_service.log.fold import FoldedOrder
+from order_service.web.fast_path import Asked
+from order_service.web.fields import ChangeBody, Note, Words
+from order_service.web.json_body import json_body
+from order_service.web.order_path import OrderPath
+from order_service.web.responses import Reply
 
 router = APIRouter(prefix="/orders", tags=["orders"])
 

@@ -37,13 +37,13 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from order_service import limits
-from order_service.api.body import check_media_type
-from order_service.api.problem_type import QUOTA_EXCEEDED
-from order_service.api.problems import Problem
-from order_service.api.work import Work
 from order_service.infra.redis import cancellable
 from order_service.settings import Settings
 from order_service.telemetry.metrics import LIMITS_HIT
+from order_service.web.concurrency import Work
+from order_service.web.json_body import check_media_type
+from order_service.web.problems.problem import Problem
+from order_service.web.problems.problem_type import QUOTA_EXCEEDED
 
 logger = logging.getLogger(__name__)
 Endpoint = Callable[[Request], Awaitable[Response]]

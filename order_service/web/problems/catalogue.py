@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from order_service.api.order_problems import ORDER_PROBLEMS
-from order_service.api.problem_type import ABOUT_BLANK, MEMBERS, ProblemType
-from order_service.api.request_problems import REQUEST_PROBLEMS
+from order_service.web.problems.order_problems import ORDER_PROBLEMS
+from order_service.web.problems.problem_type import ABOUT_BLANK, MEMBERS, ProblemType
+from order_service.web.problems.request_problems import REQUEST_PROBLEMS
 
 CATALOGUE: Mapping[str, ProblemType] = {**REQUEST_PROBLEMS, **ORDER_PROBLEMS}
 _EXAMPLE_ID = "0195f0a1-5c3e-7d1a-9b1e-2f4c6a8b0d12"

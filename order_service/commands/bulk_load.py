@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from order_service import limits
+from order_service.commands.handler import answered_before
 from order_service.domain.commands import OrderCommand, PlaceOrder
 from order_service.domain.events import OrderEvent
 from order_service.domain.immutable import immutable
 from order_service.domain.order import decide, evolve
 from order_service.errors import InvalidRequest, RuleViolation, VersionConflict
-from order_service.handle import answered_before
 from order_service.log.append import Append
 from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog

@@ -18,8 +18,8 @@ from pydantic import BaseModel, BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 
-from order_service.api.documented import raises
-from order_service.api.problems import Problem, validation
+from order_service.web.openapi.annotations import raises
+from order_service.web.problems.problem import Problem, validation
 
 _NAME_SHOWN_MAX = 64
 _INSTANT = re.compile(

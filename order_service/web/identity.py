@@ -10,12 +10,12 @@ from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from order_service.accounts.tokens import AccessTokens, Role, TokenExpired, TokenInvalid
-from order_service.api.documented import raises
-from order_service.api.limits import admit_user
-from order_service.api.problems import Problem, answer, of_exception
 from order_service.domain.immutable import immutable
 from order_service.errors import OrderNotFound, UnreadableEvent
 from order_service.telemetry import logging
+from order_service.web.openapi.annotations import raises
+from order_service.web.problems.problem import Problem, answer, of_exception
+from order_service.web.rate_limits import admit_user
 
 # In the OpenAPI document this is what makes Swagger's Authorize ask for a password and fetch a
 # token.

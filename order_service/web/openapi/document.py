@@ -15,14 +15,14 @@ from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from order_service.api.body import WITH_BODY, body_of
-from order_service.api.catalogue import CATALOGUE, example_of, title_of, type_of
-from order_service.api.documented import ALWAYS_SENT, PROBLEMS, header_components, headers
-from order_service.api.examples import add_examples
-from order_service.api.limits import UNLIMITED_PATHS
-from order_service.api.links import add_links
-from order_service.api.problem_type import MEMBERS
-from order_service.api.problems import MEDIA_TYPE
+from order_service.web.json_body import WITH_BODY, body_of
+from order_service.web.openapi.annotations import ALWAYS_SENT, PROBLEMS, header_components, headers
+from order_service.web.openapi.examples import add_examples
+from order_service.web.openapi.links import add_links
+from order_service.web.problems.catalogue import CATALOGUE, example_of, title_of, type_of
+from order_service.web.problems.problem import MEDIA_TYPE
+from order_service.web.problems.problem_type import MEMBERS
+from order_service.web.rate_limits import UNLIMITED_PATHS
 
 # What any request may be answered with: framing, limits, mistakes of ours.
 _ANY = ("malformed-request", "content-too-large", "internal-error")

@@ -19,7 +19,7 @@ Factory = Callable[[], asyncio.BaseProtocol]
 
 
 class Loop(uvloop.Loop):
-    """For uvicorn: `--loop order_service.api.accepting:Loop`."""
+    """For uvicorn: `--loop order_service.web.event_loop:Loop`."""
 
     async def create_server(self, factory: Factory, *arguments: Any, **named: Any) -> Any:  # type: ignore[override]  # passes on whatever else there is
         """A server as uvloop's, which takes in all that wait whenever one connection is made."""

@@ -15,9 +15,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
+from order_service.commands.handler import Change, change_order
 from order_service.domain.commands import ExpireOrder
 from order_service.errors import OrderServiceError
-from order_service.handle import Change, change_order
 from order_service.ids import now
 from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog

@@ -20,13 +20,13 @@ from starlette.requests import ClientDisconnect, HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from order_service import limits
-from order_service.api import problems
-from order_service.api.answers import RawHeader
-from order_service.api.limits import Quota, limits_of
-from order_service.api.problems import Problem
-from order_service.api.work import InWork, Work
 from order_service.telemetry import logging as logs
 from order_service.telemetry.tracing import traceparent_of
+from order_service.web.concurrency import InWork, Work
+from order_service.web.problems import problem as problems
+from order_service.web.problems.problem import Problem
+from order_service.web.rate_limits import Quota, limits_of
+from order_service.web.responses import RawHeader
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from pydantic import BaseModel, GetCoreSchemaHandler, ValidationError
 from pydantic_core import core_schema
 from starlette.requests import Request
 
-from order_service.api.problems import Problem, validation
+from order_service.web.problems.problem import Problem, validation
 
 M = TypeVar("M", bound=BaseModel)
 # Without lone surrogates, too: pydantic takes none as a string.

@@ -11,7 +11,7 @@ of a body, or to take a stream.
 import asyncio
 
 from order_service import limits
-from order_service.api.problems import RETRY_AFTER_S, Problem
+from order_service.web.problems.problem import RETRY_AFTER_S, Problem
 
 
 class Work:

@@ -1,47 +1,35 @@
-"""What the fields of a body may hold. May import body, parameters, the domain.
+"""What the fields of an order's commands may hold.
 
 Quantities and prices come as JSON numbers or as strings: clients of the older service send maps of
 strings. A price never passes through a float: the parser gives its decimal text.
 """
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar
-from uuid import UUID
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
-    StringConstraints,
     WithJsonSchema,
     model_validator,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from order_service.api.body import PLAIN, Characters
-from order_service.api.parameters import Instant
 from order_service.domain import money
 from order_service.domain.events import LineQuantity
 from order_service.domain.state import LINES_MAX, QUANTITY_MAX
-from order_service.ids import parse_uuid
 from order_service.log.fold import FoldedOrder
+from order_service.web.fields import LINE, NO_CONTROL, TEXT_MAX, Body, ShortText, string_schema
+from order_service.web.json_body import Characters
 
-TEXT_MAX = 255
-NOTE_MAX = 2_000
 PRICE_DIGITS_MAX = 15
 ATTRIBUTES_MAX = 20
 LINE_ID_MAX = 10**9 - 1
 _QUANTITY_TEXT = "^[0-9]{1,6}$"
 _PRICE_TEXT = r"^[0-9]{1,13}(\.[0-9]{1,20})?$"
-_YEARS = range(2000, 2200)
-# For the OpenAPI document; what is checked is `Characters`.
-_NO_CONTROL = r"[^\x00-\x1f\x7f]"
 
 
 class _Either:
@@ -80,37 +68,9 @@ def _written_in(number: Decimal, digits: int) -> bool:
     return len(significant) <= digits and -digits <= exponent and number.adjusted() < digits
 
 
-def _near(value: datetime) -> datetime:
-    if value.year not in _YEARS:
-        raise PydanticCustomError("time", "A time lies between the years 2000 and 2199")
-    return value
-
-
-def _id(value: Any) -> UUID:
-    found = parse_uuid(value) if isinstance(value, str) else None
-    if found is None:
-        raise PydanticCustomError("id", "An id is a UUID in its canonical form")
-    return found
-
-
-def _not_blank(value: str) -> str:
-    if not value.strip():
-        raise PydanticCustomError("blank", "Text may not be blank")
-    return value
-
-
-def _not_blank_of(characters: str) -> str:
-    return rf"^{characters}*(?!\s){characters}+$"
-
-
 def _written(number: dict[str, Any], text: dict[str, Any]) -> WithJsonSchema:
     """A number, or its text: pydantic describes what comes out of a validator, not what goes in."""
     return WithJsonSchema({"anyOf": [number, {"type": "string", **text}]})
-
-
-def _string(length: int, pattern: str, least: int = 1) -> WithJsonSchema:
-    schema = {"type": "string", "minLength": least, "maxLength": length, "pattern": pattern}
-    return WithJsonSchema(schema)
 
 
 Quantity = Annotated[
@@ -140,43 +100,12 @@ Price = Annotated[
         {"pattern": _PRICE_TEXT},
     ),
 ]
-Id = Annotated[UUID, BeforeValidator(_id)]
-Time = Annotated[Instant, AfterValidator(_near)]
-# One line: names and references end up in lists, labels and file names. Only notes have more.
-_LINE = r"[^\t\r\n]*"
-ShortText = Annotated[
-    str,
-    Characters(1, TEXT_MAX, f"^{_LINE}$"),
-    _string(TEXT_MAX, rf"^{_NO_CONTROL}+$"),
-]
 AttributeText = Annotated[
     str,
-    Characters(0, TEXT_MAX, f"^{_LINE}$"),
-    _string(TEXT_MAX, rf"^{_NO_CONTROL}*$", 0),
+    Characters(0, TEXT_MAX, f"^{LINE}$"),
+    string_schema(TEXT_MAX, rf"^{NO_CONTROL}*$", 0),
 ]
-Words = Annotated[
-    ShortText, AfterValidator(_not_blank), _string(TEXT_MAX, _not_blank_of(_NO_CONTROL))
-]
-Note = Annotated[
-    str,
-    Characters(1, NOTE_MAX),
-    AfterValidator(_not_blank),
-    _string(NOTE_MAX, _not_blank_of(PLAIN)),
-]
-Code = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 LineId = Annotated[int, Field(strict=True, ge=1, le=LINE_ID_MAX)]
-
-
-class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ChangeBody(Body):
-    """Of a command on an order that exists."""
-
-    expected_version: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | None = Field(
-        default=None, description="Refuse with 409 unless the order is at this version."
-    )
 
 
 class Item(Body):
@@ -224,7 +153,7 @@ class Item(Body):
         schema["required"] = ["quantity"]
         schema["oneOf"] = [{"required": ["sku"]}, {"required": ["product_id"]}]
         schema["not"] = {"required": ["price", "unit_price"]}
-        schema["propertyNames"] = {"maxLength": TEXT_MAX, "pattern": rf"^{_NO_CONTROL}+$"}
+        schema["propertyNames"] = {"maxLength": TEXT_MAX, "pattern": rf"^{NO_CONTROL}+$"}
         return schema
 
     @property

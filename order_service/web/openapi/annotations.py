@@ -8,7 +8,7 @@ JSON, a key that was reused) stand at the dependency, by `raises`, and those of 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from order_service.api.catalogue import CATALOGUE
+from order_service.web.problems.catalogue import CATALOGUE
 
 F = TypeVar("F", bound=Callable[..., object])
 # A response that OpenAPI has no place for until `openapi.py` replaces it: the slugs it may have.

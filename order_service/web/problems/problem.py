@@ -26,11 +26,11 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 
 from order_service import limits
-from order_service.api.answers import Reply
-from order_service.api.catalogue import CATALOGUE, title_of, type_of
 from order_service.errors import OrderServiceError
 from order_service.infra.postgres import FAILURES
 from order_service.telemetry import tracing
+from order_service.web.problems.catalogue import CATALOGUE, title_of, type_of
+from order_service.web.responses import Reply
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Path
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 
-from order_service.api.catalogue import CATALOGUE, example_of, title_of, type_of
-from order_service.api.documented import documented
-from order_service.api.problem_type import MEMBERS
+from order_service.web.openapi.annotations import documented
+from order_service.web.problems.catalogue import CATALOGUE, example_of, title_of, type_of
+from order_service.web.problems.problem_type import MEMBERS
 
 router = APIRouter(tags=["service"])
 

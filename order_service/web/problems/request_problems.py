@@ -3,7 +3,7 @@ problem_type."""
 
 from collections.abc import Mapping
 
-from order_service.api.problem_type import ABOUT_BLANK, QUOTA_EXCEEDED, ProblemType
+from order_service.web.problems.problem_type import ABOUT_BLANK, QUOTA_EXCEEDED, ProblemType
 
 _AUTHENTICATE = ("WWW-Authenticate",)
 _LATER = ("Retry-After",)

@@ -25,10 +25,10 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from order_service import limits
-from order_service.api import counting, middleware
-from order_service.api.lane import Begun, FastLane
-from order_service.api.problems import Problem
-from order_service.api.work import overloaded
+from order_service.web import middleware, request_metrics
+from order_service.web.concurrency import overloaded
+from order_service.web.fast_path import Begun, FastLane
+from order_service.web.problems.problem import Problem
 
 # Seconds that a client may take for something, and a number that tells it from the next such thing.
 _Awaited = tuple[float, int]
@@ -70,7 +70,7 @@ class _Taken:
 
 
 class Connection(HttpToolsProtocol):
-    """Made by uvicorn for each connection: `--http order_service.api.connection:Connection`."""
+    """Made by uvicorn for each connection: `--http order_service.web.connection:Connection`."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -291,7 +291,7 @@ class Connection(HttpToolsProtocol):
         return not self._in_head and self.cycle.more_body
 
     def _answer(self, problem: Problem) -> None:
-        counting.refused("", counting.UNREAD, problem)
+        request_metrics.refused("", request_metrics.UNREAD, problem)
         self.transport.write(middleware.whole_answer(problem))
         self._close_to_who_sends()
 

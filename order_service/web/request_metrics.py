@@ -12,9 +12,9 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from order_service.api.problems import Problem
 from order_service.telemetry import tracing
 from order_service.telemetry.metrics import HTTP_PROBLEMS, HTTP_SECONDS
+from order_service.web.problems.problem import Problem
 
 NO_ROUTE = "(none)"
 SHED = "(shed)"  # for want of room, before anything was made of it

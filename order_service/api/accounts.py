@@ -26,15 +26,15 @@ from order_service.accounts.passwords import Passwords
 from order_service.accounts.refresh import RefreshRefused, RefreshTokens
 from order_service.accounts.tokens import AccessTokens, Role
 from order_service.accounts.users import User
-from order_service.api.answers import NO_STORE, json_answer
-from order_service.api.body import PLAIN, JsonBody, M, Text, json_body, parse_json
-from order_service.api.documented import documented
-from order_service.api.identity import CallerDependency, unauthorized
-from order_service.api.limits import FailedLogins
-from order_service.api.problems import Problem
 from order_service.documents import schemas
 from order_service.errors import InvalidRequest
 from order_service.infra import failpoints
+from order_service.web.identity import CallerDependency, unauthorized
+from order_service.web.json_body import PLAIN, JsonBody, M, Text, json_body, parse_json
+from order_service.web.openapi.annotations import documented
+from order_service.web.problems.problem import Problem
+from order_service.web.rate_limits import FailedLogins
+from order_service.web.responses import NO_STORE, json_answer
 
 logger = logging.getLogger(__name__)
 router = APIRouter(tags=["accounts"])

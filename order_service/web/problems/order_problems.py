@@ -3,7 +3,7 @@ problem_type."""
 
 from collections.abc import Mapping
 
-from order_service.api.problem_type import ProblemType
+from order_service.web.problems.problem_type import ProblemType
 
 _RULE = ("order_status", "allowed_transitions", "current_version")
 

@@ -24,14 +24,15 @@ from fastapi import FastAPI
 
 from order_service import limits
 from order_service.accounts.tokens import AccessTokens
-from order_service.api import counting, middleware, problems
-from order_service.api.answers import RawHeader, Reply
-from order_service.api.identity import Caller, authenticated, told
-from order_service.api.limits import UNLIMITED_PATHS, Limits, Quota, group_of, limited
-from order_service.api.work import Work, overloaded
 from order_service.telemetry import logging as logs
 from order_service.telemetry import tracing
 from order_service.telemetry.metrics import HTTP_PROBLEMS
+from order_service.web import middleware, request_metrics
+from order_service.web.concurrency import Work, overloaded
+from order_service.web.identity import Caller, authenticated, told
+from order_service.web.problems import problem as problems
+from order_service.web.rate_limits import UNLIMITED_PATHS, Limits, Quota, group_of, limited
+from order_service.web.responses import RawHeader, Reply
 
 logger = logging.getLogger(__name__)
 
@@ -178,11 +179,11 @@ class FastLane:
         else:
             logs.TRACEPARENT.set(traceparent)
             reply = await self._reply(begun, body)
-        counting.answered(begun.method, begun.lane.route, reply.status, begun.began)
+        request_metrics.answered(begun.method, begun.lane.route, reply.status, begun.began)
         return reply.status, self._written(begun, reply)
 
     async def _traced(self, begun: Begun, body: bytes, parent: str | None) -> Reply:
-        with counting.request_span(begun.method, parent) as span:
+        with request_metrics.request_span(begun.method, parent) as span:
             reply = await self._reply(begun, body)
             tracing.answered(span, begun.method, begun.lane.route, reply.status)
             return reply
@@ -244,7 +245,7 @@ class FastLane:
         found = self._shed_answers.get((quota.name, allowed))
         if found is None:
             found = self._shed_answers[quota.name, allowed] = self._shed_answer(quota, allowed)
-        counting.refused(method, counting.SHED, _OVERLOADED)
+        request_metrics.refused(method, request_metrics.SHED, _OVERLOADED)
         request_id = middleware.new_request_id()
         return found.replace(_ID, request_id.encode()).replace(_STATE, quota.state.encode())
 

@@ -1,0 +1,1 @@
+"""HTTP without orders: connections, the fast path, middleware, rate limits, identity."""
