@@ -18,8 +18,8 @@ from order_service.domain.money import to_text
 from order_service.domain.state import Status
 from order_service.infra.postgres import one_snapshot
 from order_service.web.responses import json_bytes
-from projections import order_view
 from projections.freshness import required_progress
+from projections.read_models import order_view
 
 FLAGS = ("credit_due", "return_open", "refund_failed")
 _COLUMNS = (

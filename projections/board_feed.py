@@ -13,8 +13,9 @@ from order_service import limits
 from order_service.infra.postgres import query
 from order_service.infra.single_flight import SharedLoads
 from order_service.web.responses import json_bytes
-from projections import board, order_view
+from projections import board
 from projections.log_watch import ViewWatch
+from projections.read_models import order_view
 
 Positions = tuple[int, ...]
 Message = tuple[Positions, bytes | None]  # up to where, and the cards that changed

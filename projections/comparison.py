@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
 from projections.advance import catch_up, lock_live
-from projections.generations import Build
-from projections.generations import live as live_row
-from projections.projection import Projection, Row, Target
+from projections.read_models.generations import Build
+from projections.read_models.generations import live as live_row
+from projections.read_models.projection import Projection, Row, Target
 
 _POSITIONS = text(
     "SELECT max(position) FILTER (WHERE generation = :live) AS live, "

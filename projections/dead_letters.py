@@ -21,9 +21,9 @@ from order_service.infra.terminal import aligned
 from order_service.log.reading import heads, partition_of
 from order_service.settings import Settings
 from projections.advance import Held, lock_live
-from projections.generations import REPLAY_LOCK, give_up
-from projections.projection import Projection, Rows
-from projections.registry import PROJECTIONS
+from projections.read_models.generations import REPLAY_LOCK, give_up
+from projections.read_models.projection import Projection, Rows
+from projections.read_models.registry import PROJECTIONS
 from projections.step import read_unskipped, step_singly
 
 _COLUMNS = (

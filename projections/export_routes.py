@@ -19,13 +19,14 @@ from order_service.infra.postgres import query
 from order_service.web.identity import CallerDependency
 from order_service.web.openapi.annotations import documented, text_content
 from order_service.web.responses import PRIVATE
-from projections import order_csv, order_list, order_view
+from projections import order_csv, order_list
 from projections.access import staff_only
 from projections.cursors import Place
 from projections.filters import Conditions, ExportParameters
 from projections.freshness import LAGGING, Freshness, WantedDependency, required_progress
 from projections.list_routes import search
 from projections.order_list import Page, read_page
+from projections.read_models import order_view
 
 router = APIRouter()
 Last = tuple[datetime, UUID]  # created_at and id

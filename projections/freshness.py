@@ -26,7 +26,7 @@ from order_service.infra.postgres import query
 from order_service.infra.single_flight import SharedLoads
 from order_service.log.event_log import EventLog
 from order_service.web.openapi.annotations import raises
-from projections.projection import Projection
+from projections.read_models.projection import Projection
 
 _PROGRESS = text(
     "SELECT m.live_generation, m.projection_version, "

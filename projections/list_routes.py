@@ -20,7 +20,7 @@ from order_service.telemetry.metrics import READS
 from order_service.web.identity import CallerDependency
 from order_service.web.openapi.annotations import documented
 from order_service.web.responses import PRIVATE, json_answer
-from projections import order_list, order_view
+from projections import order_list
 from projections.access import UserPath, check_user, owner_or_staff, staff_only
 from projections.cursors import Cursors
 from projections.filters import (
@@ -40,6 +40,7 @@ from projections.freshness import (
     shows,
 )
 from projections.order_list import Page, count, read_page
+from projections.read_models import order_view
 
 router = APIRouter()
 _UNFILTERED = ListParameters()

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from order_service import limits
 from order_service.ids import uuid7
 from order_service.infra.postgres import driver_connection, query
-from projections.generations import REPLAY_SESSION
+from projections.read_models.generations import REPLAY_SESSION
 
 Kind = Literal["rebuild", "rollback", "retry", "skip"]
 # still-parked, not-parked: of a retry or a skip; refused: by the replay, `detail` says why.

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service.cache.order_cache import OrderCache
 from projections import dead_letters
 from projections.operator_requests import Asked, Outcome, claim, finish
-from projections.registry import PROJECTIONS
+from projections.read_models.registry import PROJECTIONS
 
 logger = logging.getLogger(__name__)
 

@@ -35,7 +35,7 @@ from projections import dead_letter_list, operator_requests, progress
 from projections.access import staff_only
 from projections.operator_requests import Answer, Kind
 from projections.ops_health import Health
-from projections.registry import PROJECTIONS
+from projections.read_models.registry import PROJECTIONS
 from projections.vitals import Vitals
 
 _GOES_ON = ("queued", "building", "comparing")

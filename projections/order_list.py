@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from order_service import limits
 from projections.cursors import Place
 from projections.filters import Conditions, Sort
-from projections.packing import Packed
+from projections.read_models.document_compression import Packed
 
 KEY = "order_id, created_at"
 DOCUMENT = "order_id, created_at, updated_at, total_minor, document"

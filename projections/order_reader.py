@@ -26,8 +26,8 @@ from order_service.log.codec import StoredEvent
 from order_service.log.fold import FoldedOrder, fold_stored
 from order_service.log.reading import VERSION_MAX, partition_of, read_stream
 from order_service.telemetry.metrics import READS
-from projections import order_view
-from projections.packing import unpack
+from projections.read_models import order_view
+from projections.read_models.document_compression import unpack
 
 CacheUse = Literal["hit", "miss", "bypass"]
 

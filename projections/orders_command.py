@@ -28,11 +28,12 @@ from order_service.log import reading
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import fold_stored
 from order_service.settings import Settings
-from projections import order_list, order_view, orders_shown
+from projections import order_list, orders_shown
 from projections.diff import changes
 from projections.filters import Filters, StaffListParameters
 from projections.freshness import required_progress
 from projections.list_routes import search, summary
+from projections.read_models import order_view
 
 Document = dict[str, Any]
 Stream = Sequence[StoredEvent]

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service import limits
 from projections import replay_state, status
-from projections.registry import PROJECTIONS
+from projections.read_models.registry import PROJECTIONS
 
 _GENERATIONS = text(
     "SELECT m.name, m.live_generation, m.projection_version, m.previous_generation, "

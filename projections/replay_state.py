@@ -13,7 +13,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
-from projections.generations import REPLAY_SESSION
+from projections.read_models.generations import REPLAY_SESSION
 
 State = Literal["queued", "building", "comparing", "done", "failed"]
 NEVER_BEGAN = "The process that was to do it never began. Ask again."

@@ -14,9 +14,9 @@ from order_service.web.identity import CallerDependency
 from order_service.web.openapi.annotations import documented
 from order_service.web.query_parameters import wrong_parameter
 from order_service.web.responses import PRIVATE, json_answer
-from projections import customer_summary, sales_by_day
 from projections.access import UserPath, check_user, owner_or_staff, staff_only
 from projections.freshness import LAGGING, Freshness, WantedDependency
+from projections.read_models import customer_summary, sales_by_day
 
 router = APIRouter()
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"

@@ -22,10 +22,10 @@ from order_service.web.identity import CallerDependency
 from order_service.web.openapi.annotations import documented
 from order_service.web.query_parameters import Instant, wrong_parameter
 from order_service.web.responses import NO_STORE, json_answer
-from projections import sales_by_hour
 from projections.access import staff_only
 from projections.freshness import LAGGING, Freshness, WantedDependency, required_progress
-from projections.sales_by_hour import By
+from projections.read_models import sales_by_hour
+from projections.read_models.sales_by_hour import By
 
 router = APIRouter()
 _UNIT: dict[By, timedelta] = {"hour": timedelta(hours=1), "day": timedelta(days=1)}

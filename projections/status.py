@@ -15,7 +15,7 @@ from order_service.infra.postgres import PROJECTOR, create_engine, query
 from order_service.infra.terminal import aligned
 from order_service.limits import STATUS_WATCH_MIN_S, STATUS_WATCH_S
 from order_service.settings import Settings
-from projections.registry import PROJECTIONS
+from projections.read_models.registry import PROJECTIONS
 
 Rows = list[dict[str, Any]]
 

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from order_service import limits
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import fold_stored
-from projections.projection import Change, Rows, Target, write
+from projections.read_models.projection import Change, Rows, Target, write
 
 logger = logging.getLogger(__name__)
 

@@ -21,13 +21,13 @@ from order_service.web.openapi.annotations import documented
 from order_service.web.order_path import OrderPath
 from order_service.web.problems.problem import Problem
 from order_service.web.query_parameters import known_parameters
-from projections import order_view
 from projections.access import staff_only
 from projections.board_feed import BoardFeed
 from projections.event_stream import EventStream, Streams
 from projections.feeds import LogFeed, OrderFeed
 from projections.freshness import required_progress
 from projections.order_log import read_seen
+from projections.read_models import order_view
 from projections.tickets import StreamCaller, stream_caller
 
 router = APIRouter(

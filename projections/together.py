@@ -29,8 +29,8 @@ from order_service.relay.message import trace_events
 from order_service.telemetry import tracing
 from order_service.telemetry.metrics import PROJECTED
 from projections.advance import pauses
-from projections.projection import Change, Projection, Rows, Target, write
-from projections.registry import PROJECTIONS
+from projections.read_models.projection import Change, Projection, Rows, Target, write
+from projections.read_models.registry import PROJECTIONS
 
 logger = logging.getLogger(__name__)
 

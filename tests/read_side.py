@@ -20,7 +20,7 @@ from projections import replay
 from projections.advance import advance
 from projections.operator_requests import claim
 from projections.operator_work import mend
-from projections.registry import PROJECTIONS
+from projections.read_models.registry import PROJECTIONS
 from projections.together import Together
 from projections.verify import Findings, verify_partition
 from tests.given_log import RawEvent, given_order

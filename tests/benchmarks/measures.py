@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 
-from projections.registry import PROJECTIONS
+from projections.read_models.registry import PROJECTIONS
 from tests.benchmarks import made_up
 from tests.benchmarks.cases import CASES, Prepared, Wanted, post
 from tests.benchmarks.desk import desk

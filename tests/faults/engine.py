@@ -14,7 +14,7 @@ from order_service.infra.postgres import PROJECTOR, create_engine, incarnation, 
 from order_service.infra.redis import connect
 from order_service.log.codec import StoredEvent
 from order_service.settings import Settings
-from projections.registry import PROJECTIONS
+from projections.read_models.registry import PROJECTIONS
 from projections.verify import Findings, verify_cache, verify_partition
 from tests.faults import check
 from tests.faults.bench import Bench

@@ -11,7 +11,7 @@ from order_service.cache.entries import CachedList, CachedOrder
 from order_service.cache.order_cache import Entry, Lease, OrderCache
 from order_service.infra.postgres import driver_connection
 from projections.advance import advance, behind, pauses
-from projections.registry import PROJECTIONS
+from projections.read_models.registry import PROJECTIONS
 from projections.together import Together
 from tests.examples import CAPTURED, PAID, PLACED, USER
 from tests.given_log import POISON, given_order

@@ -17,7 +17,7 @@ from order_service.limits import SUSPECT_TRIES_MAX
 from order_service.settings import Settings
 from projections import dead_letters
 from projections.advance import advance
-from projections.registry import PROJECTIONS
+from projections.read_models.registry import PROJECTIONS
 from projections.step import TooManyParkings
 from tests.examples import CAPTURED, PAID, PEN, PLACED, USER
 from tests.given_log import POISON, given_order, order_id_in
@@ -104,7 +104,7 @@ from order_service.infra.postgres import PROJECTOR, create_engine
 from order_service.infra.redis import connect
 from order_service.settings import Settings
 from projections.advance import advance
-from projections.registry import PROJECTIONS
+from projections.read_models.registry import PROJECTIONS
 
 def deadly(change):
     if str(change[1].id) == sys.argv[1]:

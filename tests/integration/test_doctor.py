@@ -11,7 +11,7 @@ from order_service.infra.redis import connect
 from order_service.settings import Settings
 from projections.doctor import command, machine, postgres, rabbitmq, redis
 from projections.doctor.finding import Finding
-from projections.registry import PROJECTIONS
+from projections.read_models.registry import PROJECTIONS
 from tests.command_line import asked
 from tests.conftest import run_sql
 from tests.examples import PLACED

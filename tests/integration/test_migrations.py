@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service.cache.order_cache import OrderCache
 from order_service.main import create_app
 from order_service.settings import Settings
-from projections import order_view, packing, replay
+from projections import replay
+from projections.read_models import document_compression, order_view
 from tests.accounts import new_account
 from tests.command_line import asked
 from tests.conftest import ROOT, serving
@@ -140,7 +141,9 @@ async def test_an_older_read_model_is_served_as_far_as_it_goes_until_a_replay(
     as_before = "UPDATE read_models SET projection_version = 1 WHERE name = 'order_view'"
     await run(projector_engine, as_before)
     [(packed,)] = await rows(web_engine, "SELECT document FROM read_models.order_view")
-    otherwise = packing.pack(packing.unpack(packed).replace(b'"USD"', b'"EUR"'))
+    otherwise = document_compression.pack(
+        document_compression.unpack(packed).replace(b'"USD"', b'"EUR"')
+    )
     changed = f"UPDATE read_models.order_view SET document = '\\x{otherwise.hex()}'"
     await run(projector_engine, changed)
     alembic(settings, "upgrade", "head")

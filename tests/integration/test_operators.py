@@ -19,7 +19,7 @@ from order_service.relay import relay
 from order_service.settings import Settings
 from projections import consumer, replay_state
 from projections.progress import Rates
-from projections.registry import PROJECTIONS
+from projections.read_models.registry import PROJECTIONS
 from projections.vitals import Vitals
 from tests.accounts import Account
 from tests.examples import CAPTURED, PAID, PLACED

@@ -20,21 +20,11 @@ from order_service.infra.postgres import PROJECTOR, WEB, create_engine
 from order_service.log import reading
 from order_service.relay import relay
 from order_service.settings import Settings
-from projections import (
-    advance,
-    board,
-    customer_summary,
-    freshness,
-    order_list,
-    order_view,
-    sales_by_day,
-    sales_by_hour,
-    step,
-    together,
-)
+from projections import advance, board, freshness, order_list, step, together
 from projections.filters import StaffListParameters, conditions
 from projections.order_list import SUMMARY, Page
-from projections.projection import Target
+from projections.read_models import customer_summary, order_view, sales_by_day, sales_by_hour
+from projections.read_models.projection import Target
 from tests.conftest import own_database
 from tests.event_log import raw, raw_append
 

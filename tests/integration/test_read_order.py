@@ -15,7 +15,7 @@ from order_service.main import create_app
 from order_service.settings import Settings
 from projections import dead_letters
 from projections.order_reader import OrderReader
-from projections.registry import PROJECTIONS
+from projections.read_models.registry import PROJECTIONS
 from tests.accounts import Account, new_account
 from tests.conftest import serving
 from tests.given_log import POISON, given_order

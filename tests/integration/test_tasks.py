@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service.infra import rabbitmq
 from order_service.infra.postgres import create_engine
 from order_service.settings import Settings
-from projections.registry import PROJECTIONS
+from projections.read_models.registry import PROJECTIONS
 from projections.tasks import TaskSender
 from tests.conftest import own_database
 from tests.examples import CAPTURED, PAID, PLACED

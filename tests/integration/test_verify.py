@@ -12,8 +12,9 @@ from order_service.cache.order_cache import Lease, OrderCache
 from order_service.domain.events import OrderDelivered
 from order_service.log.upcasters import UPCASTERS
 from order_service.settings import Settings
-from projections import dead_letters, packing, status, verify
-from projections.registry import PROJECTIONS
+from projections import dead_letters, status, verify
+from projections.read_models import document_compression
+from projections.read_models.registry import PROJECTIONS
 from projections.verify import verify_cache
 from tests.command_line import asked
 from tests.examples import CAPTURED, PAID, PLACED, USER
@@ -151,7 +152,9 @@ async def test_a_wrong_cached_order_is_found(
     projector_engine: AsyncEngine, cache: OrderCache, orders: list[UUID]
 ) -> None:
     documents = "SELECT document FROM read_models.order_view WHERE order_id = "
-    right = packing.unpack((await rows(projector_engine, f"{documents}'{orders[0]}'"))[0][0])
+    right = document_compression.unpack(
+        (await rows(projector_engine, f"{documents}'{orders[0]}'"))[0][0]
+    )
     await fill(cache, orders[0], 1, right)
     assert (await verify_cache(projector_engine, cache, 4)).agree
 

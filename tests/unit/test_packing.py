@@ -3,7 +3,7 @@
 import pytest
 
 from order_service.documents.order import document
-from projections.packing import pack, unpack
+from projections.read_models.document_compression import pack, unpack
 from tests.examples import CAPTURED, PAID, PLACED
 from tests.unit.test_representation import folded
 

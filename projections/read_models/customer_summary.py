@@ -9,7 +9,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.log.fold import FoldedOrder
-from projections import projection as p
+from projections.read_models import projection as p
 
 Counted = tuple[int, int, datetime, UUID]  # orders, spent_minor, last_order_at, last_order_id
 

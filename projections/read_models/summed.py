@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import cache
 from operator import add
 
-from projections import projection as p
+from projections.read_models import projection as p
 
 
 def summed(

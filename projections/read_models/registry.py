@@ -1,7 +1,7 @@
 """PROJECTIONS: the only list of them."""
 
-from projections import customer_summary, order_view, sales_by_day, sales_by_hour
-from projections.projection import Projection
+from projections.read_models import customer_summary, order_view, sales_by_day, sales_by_hour
+from projections.read_models.projection import Projection
 
 PROJECTIONS: dict[str, Projection] = {
     projection.name: projection

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.domain.state import Order
 from order_service.log.fold import FoldedOrder
-from projections import projection as p
-from projections.summed import summed
+from projections.read_models import projection as p
+from projections.read_models.summed import summed
 
 Facts = dict[tuple[str, str], tuple[int, int]]  # what and its detail: orders, amount_minor
 By = Literal["hour", "day"]

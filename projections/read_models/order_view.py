@@ -14,8 +14,8 @@ from order_service.cache.order_cache import Entry, OrderCache
 from order_service.documents.order import document
 from order_service.domain.state import Order
 from order_service.log.reading import partition_of
-from projections import packing
-from projections import projection as p
+from projections.read_models import document_compression
+from projections.read_models import projection as p
 
 NAME = "order_view"
 
@@ -96,11 +96,11 @@ def statements(parts: p.Parts) -> list[p.Statement]:
 
 
 def store(values: p.Row) -> p.Row:
-    return (*values[:-1], packing.pack(values[-1]))
+    return (*values[:-1], document_compression.pack(values[-1]))
 
 
 def restore(values: p.Row) -> p.Row:
-    return (*values[:-1], packing.unpack(values[-1]))
+    return (*values[:-1], document_compression.unpack(values[-1]))
 
 
 async def refresh(cache: OrderCache, rows: p.Rows) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
 from order_service.log.reading import heads
-from projections.projection import Projection, Target, table_of
+from projections.read_models.projection import Projection, Target, table_of
 
 REPLAY_LOCK = 0x7265706C6179  # "replay"; advisory locks are per database
 # The session that holds it, if there is one: pg_locks shows the lock's key in two halves.

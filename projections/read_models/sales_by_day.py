@@ -10,8 +10,8 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.log.fold import FoldedOrder
-from projections import projection as p
-from projections.summed import summed
+from projections.read_models import projection as p
+from projections.read_models.summed import summed
 
 Day = tuple[date, str, str]  # day, currency, status
 Sales = tuple[int, int, int]  # orders, revenue_minor, units

@@ -1,0 +1,1 @@
+"""What a projection is; one file a read model; the registry; generations."""
