@@ -29,7 +29,7 @@ from order_service.telemetry import tracing
 from order_service.telemetry.exposition import exposed
 from order_service.telemetry.metrics import HINTS
 from projections import lag, operator_requests
-from projections.advance import Behind, behind
+from projections.loop.advance import Behind, behind
 from projections.tasks import TaskSender
 
 logger = logging.getLogger(__name__)

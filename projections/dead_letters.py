@@ -20,11 +20,11 @@ from order_service.infra.redis import connect
 from order_service.infra.terminal import aligned
 from order_service.log.reading import heads, partition_of
 from order_service.settings import Settings
-from projections.advance import Held, lock_live
+from projections.loop.advance import Held, lock_live
+from projections.loop.step import read_unskipped, step_singly
 from projections.read_models.generations import REPLAY_LOCK, give_up
 from projections.read_models.projection import Projection, Rows
 from projections.read_models.registry import PROJECTIONS
-from projections.step import read_unskipped, step_singly
 
 _COLUMNS = (
     "d.name, d.partition, d.stream_id, d.version, d.position, d.last_version, d.error, d.parked_at"

@@ -27,10 +27,10 @@ from order_service.log.fold import FoldedOrder, fold_stored
 from order_service.log.reading import heads, read_stream_range, read_streams
 from order_service.settings import Settings
 from order_service.telemetry import logging as logs
-from projections.advance import move
+from projections.loop.advance import move
+from projections.loop.step import by_stream, is_data_error, step_singly
 from projections.read_models.projection import Rows, Target, write
 from projections.read_models.registry import PROJECTIONS
-from projections.step import by_stream, is_data_error, step_singly
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")

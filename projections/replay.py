@@ -29,15 +29,15 @@ from order_service.infra.postgres import FAILURES, PROJECTOR, check_role, create
 from order_service.log.reading import heads
 from order_service.settings import Settings
 from projections import operator_requests, replay_state
-from projections.advance import catch_up, lock_live, move
 from projections.comparison import compare
+from projections.loop.advance import catch_up, lock_live, move
+from projections.loop.step import step
 from projections.processes import PROCESSES
 from projections.read_models import generations
 from projections.read_models.generations import REPLAY_LOCK, Build
 from projections.read_models.projection import Projection, Target
 from projections.read_models.registry import PROJECTIONS
 from projections.rebuild import work
-from projections.step import step
 
 logger = logging.getLogger(__name__)
 

@@ -59,9 +59,9 @@ from order_service.telemetry import tracing
 from order_service.telemetry.exposition import expose
 from order_service.telemetry.metrics import TASK_SECONDS, TASKS_SENT
 from projections import operator_work
-from projections.advance import advance as advance_projection
-from projections.advance import behind
-from projections.together import Together
+from projections.loop.advance import advance as advance_projection
+from projections.loop.advance import behind
+from projections.loop.advance_together import Together
 
 logger = logging.getLogger(__name__)
 

@@ -36,11 +36,11 @@ from order_service.log.reading import BEFORE_ALL_STREAMS, heads, partition_of, r
 from order_service.settings import Settings
 from projections import replay
 from projections.comparison import Difference
+from projections.loop.step import by_stream
 from projections.read_models.generations import live
 from projections.read_models.projection import Projection, Row, Rows, Target
 from projections.read_models.registry import PROJECTIONS
 from projections.rebuild import Skips, read_skips, read_whole_streams, without_skipped
-from projections.step import by_stream
 
 _POSITION = text(
     "SELECT position FROM checkpoints WHERE name = :name AND generation = :generation "

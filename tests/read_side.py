@@ -17,11 +17,11 @@ from order_service.domain.events import OrderEvent
 from order_service.infra.postgres import incarnation
 from order_service.settings import Settings
 from projections import replay
-from projections.advance import advance
+from projections.loop.advance import advance
+from projections.loop.advance_together import Together
 from projections.operator_requests import claim
 from projections.operator_work import mend
 from projections.read_models.registry import PROJECTIONS
-from projections.together import Together
 from projections.verify import Findings, verify_partition
 from tests.given_log import RawEvent, given_order
 

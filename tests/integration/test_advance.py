@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service.cache.entries import CachedList, CachedOrder
 from order_service.cache.order_cache import Entry, Lease, OrderCache
 from order_service.infra.postgres import driver_connection
-from projections.advance import advance, behind, pauses
+from projections.loop.advance import advance, behind, pauses
+from projections.loop.advance_together import Together
 from projections.read_models.registry import PROJECTIONS
-from projections.together import Together
 from tests.examples import CAPTURED, PAID, PLACED, USER
 from tests.given_log import POISON, given_order
 from tests.read_side import CUSTOMERS, ORDERS, POSITIONS, advance_all, rows, run

@@ -16,9 +16,9 @@ from order_service.domain.events import OrderPlaced
 from order_service.limits import SUSPECT_TRIES_MAX
 from order_service.settings import Settings
 from projections import dead_letters
-from projections.advance import advance
+from projections.loop.advance import advance
+from projections.loop.step import TooManyParkings
 from projections.read_models.registry import PROJECTIONS
-from projections.step import TooManyParkings
 from tests.examples import CAPTURED, PAID, PEN, PLACED, USER
 from tests.given_log import POISON, given_order, order_id_in
 from tests.read_side import CUSTOMERS, ORDERS, POSITIONS, advance_all, rows, run, verified
@@ -103,7 +103,7 @@ from order_service.cache.order_cache import OrderCache
 from order_service.infra.postgres import PROJECTOR, create_engine
 from order_service.infra.redis import connect
 from order_service.settings import Settings
-from projections.advance import advance
+from projections.loop.advance import advance
 from projections.read_models.registry import PROJECTIONS
 
 def deadly(change):

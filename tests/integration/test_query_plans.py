@@ -20,8 +20,9 @@ from order_service.infra.postgres import PROJECTOR, WEB, create_engine
 from order_service.log import reading
 from order_service.relay import relay
 from order_service.settings import Settings
-from projections import advance, board, freshness, order_list, step, together
+from projections import board, freshness, order_list
 from projections.filters import StaffListParameters, conditions
+from projections.loop import advance, advance_together, step
 from projections.order_list import SUMMARY, Page
 from projections.read_models import customer_summary, order_view, sales_by_day, sales_by_hour
 from projections.read_models.projection import Target
@@ -170,8 +171,8 @@ async def relay_reads(connection: AsyncConnection) -> None:
 
 async def worker_reads(connection: AsyncConnection) -> None:
     driver = await driver_of(connection)
-    await driver.fetch(together._EVENTS, [0, 1], [HEAD - 500] * 2, [HEAD - 400] * 2)
-    await driver.fetch(together._OLDER, [0], [ORDER], [2])
+    await driver.fetch(advance_together._EVENTS, [0, 1], [HEAD - 500] * 2, [HEAD - 400] * 2)
+    await driver.fetch(advance_together._OLDER, [0], [ORDER], [2])
 
 
 async def tick(connection: AsyncConnection) -> None:

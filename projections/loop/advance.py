@@ -23,9 +23,9 @@ from order_service.infra import failpoints
 from order_service.infra.postgres import FAILURES
 from order_service.log.reading import read_partition
 from order_service.telemetry.metrics import PROJECTED
+from projections.loop.step import is_data_error, park, step
 from projections.read_models.projection import Projection, Rows, Target
 from projections.read_models.registry import PROJECTIONS
-from projections.step import is_data_error, park, step
 
 logger = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from order_service.log.fold import fold_stored
 from order_service.relay.message import trace_events
 from order_service.telemetry import tracing
 from order_service.telemetry.metrics import PROJECTED
-from projections.advance import pauses
+from projections.loop.advance import pauses
 from projections.read_models.projection import Change, Projection, Rows, Target, write
 from projections.read_models.registry import PROJECTIONS
 

@@ -1,0 +1,1 @@
+"""Events after a checkpoint become rows."""
