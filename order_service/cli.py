@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prepare_replay() -> None:
     """What its processes need is imported beside us, before we import as much ourselves."""
-    from projections import processes
+    from projections.replay import processes
 
     processes.prepare()
 
@@ -192,8 +192,11 @@ _WORDS: dict[str, tuple[str, Complete]] = {
         _command("projections.orders_command"),
     ),
     "events": ("follow the log as it grows", _command("projections.events_command")),
-    "replay": ("rebuild read models from the log, under traffic", _command("projections.replay")),
-    "verify": ("compare read models and cache with the log", _command("projections.verify")),
+    "replay": (
+        "rebuild read models from the log, under traffic",
+        _command("projections.replay.replay"),
+    ),
+    "verify": ("compare read models and cache with the log", _command("projections.replay.verify")),
     "status": ("how far relay and projections are", _command("projections.status")),
     "dead-letters": (
         "events that a projection could not apply",

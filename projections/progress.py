@@ -13,8 +13,9 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service import limits
-from projections import replay_state, status
+from projections import status
 from projections.read_models.registry import PROJECTIONS
+from projections.replay import state
 
 _GENERATIONS = text(
     "SELECT m.name, m.live_generation, m.projection_version, m.previous_generation, "
@@ -55,7 +56,7 @@ async def read(connection: AsyncConnection, rates: Rates) -> dict[str, Any]:
     """For `GET /ops/projections/`."""
     rows = await status.read(connection)
     generations = (await connection.execute(_GENERATIONS)).all()
-    rebuilds = await replay_state.read(connection)
+    rebuilds = await state.read(connection)
     by_name = {name: list(of) for name, of in groupby(rows, itemgetter("name"))}
     return {
         "projections": [

@@ -16,13 +16,13 @@ from order_service.cache.order_cache import OrderCache
 from order_service.domain.events import OrderEvent
 from order_service.infra.postgres import incarnation
 from order_service.settings import Settings
-from projections import replay
 from projections.loop.advance import advance
 from projections.loop.advance_together import Together
 from projections.operator_requests import claim
 from projections.operator_work import mend
 from projections.read_models.registry import PROJECTIONS
-from projections.verify import Findings, verify_partition
+from projections.replay import replay
+from projections.replay.verify import Findings, verify_partition
 from tests.given_log import RawEvent, given_order
 
 PARTITIONS = 4

@@ -15,7 +15,7 @@ from order_service.infra.redis import connect
 from order_service.log.codec import StoredEvent
 from order_service.settings import Settings
 from projections.read_models.registry import PROJECTIONS
-from projections.verify import Findings, verify_cache, verify_partition
+from projections.replay.verify import Findings, verify_cache, verify_partition
 from tests.faults import check
 from tests.faults.bench import Bench
 from tests.faults.journal import Attempt

@@ -24,7 +24,7 @@ _FORKS.set_forkserver_preload(
         "order_service.main",
         "order_service.relay.relay",
         "projections.consumer",
-        "projections.replay",
+        "projections.replay.replay",
         "tests.faults.forked",
     ]
 )

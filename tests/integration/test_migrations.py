@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service.cache.order_cache import OrderCache
 from order_service.main import create_app
 from order_service.settings import Settings
-from projections import replay
 from projections.read_models import document_compression, order_view
+from projections.replay import replay
 from tests.accounts import new_account
 from tests.command_line import asked
 from tests.conftest import ROOT, serving

@@ -12,10 +12,11 @@ from order_service.cache.order_cache import Lease, OrderCache
 from order_service.domain.events import OrderDelivered
 from order_service.log.upcasters import UPCASTERS
 from order_service.settings import Settings
-from projections import dead_letters, status, verify
+from projections import dead_letters, status
 from projections.read_models import document_compression
 from projections.read_models.registry import PROJECTIONS
-from projections.verify import verify_cache
+from projections.replay import verify
+from projections.replay.verify import verify_cache
 from tests.command_line import asked
 from tests.examples import CAPTURED, PAID, PLACED, USER
 from tests.given_log import POISON, RawEvent, given_order

@@ -28,16 +28,17 @@ from order_service.infra import failpoints
 from order_service.infra.postgres import FAILURES, PROJECTOR, check_role, create_engine
 from order_service.log.reading import heads
 from order_service.settings import Settings
-from projections import operator_requests, replay_state
-from projections.comparison import compare
+from projections import operator_requests
 from projections.loop.advance import catch_up, lock_live, move
 from projections.loop.step import step
-from projections.processes import PROCESSES
 from projections.read_models import generations
 from projections.read_models.generations import REPLAY_LOCK, Build
 from projections.read_models.projection import Projection, Target
 from projections.read_models.registry import PROJECTIONS
-from projections.rebuild import work
+from projections.replay import state
+from projections.replay.build import work
+from projections.replay.comparison import compare
+from projections.replay.processes import PROCESSES
 
 logger = logging.getLogger(__name__)
 
@@ -198,12 +199,12 @@ async def _replay(
     async with engine.begin() as connection:
         partitions = len(await heads(connection))
         builds = await generations.begin(connection, projections)
-        await replay_state.begin(connection, names, session)
+        await state.begin(connection, names, session)
     try:
         return await _build_and_finish(engine, settings, builds, partitions, workers, check)
     except BaseException as error:
         with suppress(*FAILURES):  # then it is known by the session's end
-            await replay_state.move(engine, names, "failed", _said(error))
+            await state.move(engine, names, "failed", _said(error))
         raise
 
 
@@ -230,7 +231,7 @@ async def _finish(engine: AsyncEngine, build: Build, partitions: int, check: boo
     """Indexed, compared, and swapped in or (`check`) dropped; True if nothing differs."""
     name = build.projection.name
     await generations.index(engine, build)
-    await replay_state.move(engine, [name], "comparing")
+    await state.move(engine, [name], "comparing")
     equal, said = await _compare(engine, build, partitions)
     if check:
         async with engine.begin() as connection:
@@ -242,7 +243,7 @@ async def _finish(engine: AsyncEngine, build: Build, partitions: int, check: boo
         said = f"Generation {build.generation} is live. {said}"
         print(f"{name}: generation {build.generation} is live.", flush=True)
     await generations.drop_unused(engine, name)
-    await replay_state.move(engine, [name], "done", said)
+    await state.move(engine, [name], "done", said)
     return equal
 
 

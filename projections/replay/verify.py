@@ -34,13 +34,13 @@ from order_service.log.codec import StoredEvent
 from order_service.log.fold import fold_stored
 from order_service.log.reading import BEFORE_ALL_STREAMS, heads, partition_of, read_streams
 from order_service.settings import Settings
-from projections import replay
-from projections.comparison import Difference
 from projections.loop.step import by_stream
 from projections.read_models.generations import live
 from projections.read_models.projection import Projection, Row, Rows, Target
 from projections.read_models.registry import PROJECTIONS
-from projections.rebuild import Skips, read_skips, read_whole_streams, without_skipped
+from projections.replay import replay
+from projections.replay.build import Skips, read_skips, read_whole_streams, without_skipped
+from projections.replay.comparison import Difference
 
 _POSITION = text(
     "SELECT position FROM checkpoints WHERE name = :name AND generation = :generation "

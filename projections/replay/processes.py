@@ -13,5 +13,5 @@ PROCESSES = multiprocessing.get_context("forkserver")
 
 def prepare() -> None:
     """They will start at once."""
-    PROCESSES.set_forkserver_preload(["projections.rebuild"])
+    PROCESSES.set_forkserver_preload(["projections.replay.build"])
     forkserver.ensure_running()

@@ -1,0 +1,1 @@
+"""Read models are rebuilt, compared and swapped; verified against the log."""
