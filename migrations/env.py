@@ -1,5 +1,4 @@
-"""Alembic's environment: runs migrations over asyncpg, one process at a time. May import settings
-db and logs.
+"""Alembic's environment: runs migrations over asyncpg, one process at a time.
 
 Alembic itself takes no lock, so replicas that start together would race each other half-way through
 a revision (pitfall 15). A session-level advisory lock on a connection of its own lets one of them

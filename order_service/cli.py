@@ -1,4 +1,4 @@
-"""The command line: every role and command but those of the private stack. May import everything.
+"""The command line: every role and command but those of the private stack.
 
 `./entrypoint.sh WORD ...` ends here, in the container and outside. Roles that are programs of their
 own (uvicorn, Celery, Flower, Alembic) take this process over; the others run until SIGTERM.
@@ -120,19 +120,19 @@ def _relay(_: argparse.ArgumentParser) -> Run:
 
 
 def _consumer(_: argparse.ArgumentParser) -> Run:
-    from projections import consumer
+    from projections.worker import consumer
 
     return _role(consumer.run)
 
 
 def _worker(_: argparse.ArgumentParser) -> Run:
-    from projections import worker
+    from projections.worker import celery_argv
 
-    return lambda _, settings: _become(*worker.argv(settings))
+    return lambda _, settings: _become(*celery_argv.argv(settings))
 
 
 def _flower(parser: argparse.ArgumentParser) -> Run:
-    from projections import flower
+    from projections.worker import flower
 
     parser.add_argument("--host", help="where it listens; else at FLOWER_ADDRESS")
 
@@ -186,21 +186,24 @@ _WORDS: dict[str, tuple[str, Complete]] = {
         "fill the running service with orders that live",
         _command("order_service.demo.command"),
     ),
-    "doctor": ("what is wrong here, and what to do", _command("projections.doctor.command")),
+    "doctor": (
+        "what is wrong here, and what to do",
+        _command("projections.monitoring.doctor.command"),
+    ),
     "orders": (
         "list, show, compare orders; as of any moment",
-        _command("projections.orders_command"),
+        _command("projections.commands.orders"),
     ),
-    "events": ("follow the log as it grows", _command("projections.events_command")),
+    "events": ("follow the log as it grows", _command("projections.commands.events")),
     "replay": (
         "rebuild read models from the log, under traffic",
         _command("projections.replay.replay"),
     ),
     "verify": ("compare read models and cache with the log", _command("projections.replay.verify")),
-    "status": ("how far relay and projections are", _command("projections.status")),
+    "status": ("how far relay and projections are", _command("projections.monitoring.status")),
     "dead-letters": (
         "events that a projection could not apply",
-        _command("projections.dead_letters"),
+        _command("projections.operators.dead_letters"),
     ),
 }
 

@@ -1,4 +1,4 @@
-"""`./entrypoint.sh completion bash|zsh`: what a shell offers after each word. May import cli.
+"""`./entrypoint.sh completion bash|zsh`: what a shell offers after each word.
 
 The script is printed whole, so that pressing Tab starts no program. It is made from the words'
 own parsers, so that it cannot say anything else than `--help` does.

@@ -1,4 +1,4 @@
-"""The errors of the service, one small hierarchy. May import the standard library only.
+"""The errors of the service, one small hierarchy.
 
     OrderServiceError                code, facts
     ├── InvalidRequest               the request is wrong in itself (422, or 400 by its code)

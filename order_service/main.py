@@ -1,5 +1,4 @@
-"""The web process, put together: `create_app()`. The one place that knows all routes; may import
-everything but cli."""
+"""The web process, put together: `create_app()`."""
 
 import asyncio
 import signal
@@ -54,16 +53,18 @@ from order_service.web.openapi import problem_pages, swagger
 from order_service.web.problems import problem
 from order_service.web.rate_limits import Limits, address_of, admit
 from order_service.web.request_metrics import counting, traced
-from projections import history, ops_routes, streams, tickets
-from projections import routes as queries
-from projections.event_stream import Streams
-from projections.freshness import Freshness
-from projections.ops_health import Health
-from projections.order_reader import OrderReader
-from projections.order_routes import get_in_lane
-from projections.progress import Rates
-from projections.tickets import Tickets
-from projections.vitals import Vitals
+from projections.monitoring.health import Health
+from projections.monitoring.history import Vitals
+from projections.monitoring.progress import Rates
+from projections.queries.freshness import Freshness
+from projections.queries.order_reader import OrderReader
+from projections.queries.unpaid_orders import unpaid_orders
+from projections.routes import history, operations, streams
+from projections.routes import router as queries
+from projections.routes.orders import get_in_lane
+from projections.streams import tickets
+from projections.streams.sse import Streams
+from projections.streams.tickets import Tickets
 
 # What the fast lane serves, by method and by whether the path names an order.
 LANES = {
@@ -124,7 +125,7 @@ def _include_routes(app: FastAPI) -> None:
     for router in orders.ROUTERS:
         app.include_router(router)
     app.include_router(queries.router)
-    app.include_router(ops_routes.router)
+    app.include_router(operations.router)
     app.include_router(history.router)
     app.include_router(streams.router)
     app.include_router(tickets.router)
@@ -208,7 +209,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         await stack.enter_async_context(_running(app.state.limits.share_for_ever(redis)))
         if settings.PENDING_TTL is not None:
             await stack.enter_async_context(
-                _running(expire_for_ever(engine, app.state.log, settings.PENDING_TTL))
+                _running(
+                    expire_for_ever(engine, app.state.log, unpaid_orders, settings.PENDING_TTL)
+                )
             )
         collect_rarely()
         yield

@@ -18,8 +18,8 @@ from order_service.infra.postgres import incarnation
 from order_service.settings import Settings
 from projections.loop.advance import advance
 from projections.loop.advance_together import Together
-from projections.operator_requests import claim
-from projections.operator_work import mend
+from projections.operators.requests import claim
+from projections.operators.work import mend
 from projections.read_models.registry import PROJECTIONS
 from projections.replay import replay
 from projections.replay.verify import Findings, verify_partition

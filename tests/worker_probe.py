@@ -1,4 +1,4 @@
-"""The app of projections/tasks.py, with a task that a test can follow.
+"""The app of projections/worker/tasks.py, with a task that a test can follow.
 
 Each run of `probe` writes a row; what a task does after that is what the test says.
 """
@@ -11,7 +11,7 @@ import asyncpg
 from celery import Task
 
 from order_service.settings import Settings
-from projections.tasks import WorkerProcess, app
+from projections.worker.tasks import WorkerProcess, app
 
 __all__ = ["app"]
 TABLE = "CREATE TABLE probes (id bigserial, name text, pid int, redelivered bool, at float)"

@@ -15,8 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.infra import rabbitmq
 from order_service.settings import Settings
-from projections import worker
-from projections.tasks import app
+from projections.worker import celery_argv as worker
+from projections.worker.tasks import app
 from tests.conftest import ROOT, run_sql
 from tests.pipeline import eventually
 from tests.worker_probe import TABLE, probe
@@ -33,7 +33,7 @@ def start_worker(settings: Settings) -> subprocess.Popen[bytes]:
     given = settings.model_dump(include={"DB_NAME", "RABBITMQ_HOST", "RABBITMQ_PORT"})
     environment = {**os.environ, **{name: str(value) for name, value in given.items()}}
     argv = worker.argv(settings.model_copy(update={"WORKER_PROCESSES": 2}))
-    probed = [word.replace("projections.tasks", "tests.worker_probe") for word in argv]
+    probed = [word.replace("projections.worker.tasks", "tests.worker_probe") for word in argv]
     return subprocess.Popen([sys.executable, "-m", *probed], cwd=ROOT, env=environment)
 
 

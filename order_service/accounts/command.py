@@ -1,4 +1,4 @@
-"""create-user: an account of any role, for who has the database's password. May import users, db.
+"""create-user: an account of any role, for who has the database's password.
 
 Registration over HTTP makes customers only.
 """

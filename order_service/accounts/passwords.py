@@ -1,5 +1,4 @@
-"""Passwords: the rule for new ones, and Argon2id in a pool of threads of its own. May import
-settings, errors.
+"""Passwords: the rule for new ones, and Argon2id in a pool of threads of its own.
 
 A hash takes 19 MiB and some 40 ms of one core. On the event loop it would stop every request; on
 the default pool of forty threads a storm of logins would take all memory. So: few threads, a

@@ -1,5 +1,4 @@
-"""Refresh tokens: opaque, single use, rotated; a stolen one kills its family. May import tables,
-tokens, settings.
+"""Refresh tokens: opaque, single use, rotated; a stolen one kills its family.
 
 A login begins a family. Each refresh uses up one token by a conditional UPDATE, so of many at once
 one wins, and adds the next in the same statement. The expiry is the login's: rotation never

@@ -1,4 +1,4 @@
-"""The tables of accounts, and the statements on them. May import sqlalchemy."""
+"""The tables of accounts, and the statements on them."""
 
 from sqlalchemy import (
     Column,

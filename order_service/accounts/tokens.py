@@ -1,5 +1,4 @@
-"""Access tokens: JWTs signed with SECRET_KEY. May import settings; the only module that knows
-python-jose.
+"""Access tokens: JWTs signed with SECRET_KEY.
 
 python-jose trusts too much by default (RFC 8725 lists what must be checked): it takes the algorithm
 from the token, lets claims be absent, ignores `typ` and `crit`, and raises anything at all on odd

@@ -1,4 +1,4 @@
-"""Users: who may call, and their roles. May import tables, passwords, errors."""
+"""Users: who may call, and their roles."""
 
 import unicodedata
 from contextlib import suppress

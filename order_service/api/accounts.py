@@ -1,5 +1,4 @@
-"""Account routes: register, log in, refresh, revoke, and who am I. May import accounts and api,
-never the log.
+"""Account routes: register, log in, refresh, revoke, and who am I.
 
 `POST /token/` has the shape of OAuth2's password grant without being one for third parties: RFC
 9700 forbids that grant, and what this is, is a first-party login that Swagger's Authorize

@@ -1,4 +1,4 @@
-"""Whether this process is alive, and whether an order can go all the way. May import documented."""
+"""Whether this process is alive, and whether an order can go all the way."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""What is cached, under which keys, and as which bytes. May import the standard library only.
+"""What is cached, under which keys, and as which bytes.
 
 A value is one string: an ASCII header `format:id:version:...` and a newline, then bytes that are
 served as they are. The id is the one in the key, so that a reply that arrives for another key is

@@ -1,5 +1,4 @@
-"""The cache: Redis behind one version gate and its leases. May import settings, errors, cache_*,
-gathering, redis_client, stale_keys.
+"""The cache: Redis behind one version gate and its leases.
 
 The promise: once `refresh` of a version has returned, no look-up anywhere gives an older one,
 whatever was read, filled, refreshed, flushed, evicted or restarted in between. Only where Redis

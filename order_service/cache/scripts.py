@@ -1,4 +1,4 @@
-"""The Lua scripts of the cache: all that must be atomic in Redis. May import cache_entries.
+"""The Lua scripts of the cache: all that must be atomic in Redis.
 
 Every script takes two keys, an entry and its lease, which share a hash tag. An entry is one Redis
 string that begins with `prefix` (format number and the id it belongs to) and its version in digits;

@@ -1,4 +1,4 @@
-"""What a process could not tell Redis, to be told again. May import settings, cache_entries."""
+"""What a process could not tell Redis, to be told again."""
 
 import asyncio
 from collections.abc import Sequence

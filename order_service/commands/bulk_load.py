@@ -1,4 +1,4 @@
-"""Whole lives of orders, each stored by one append. May import handle, the log, the domain.
+"""Whole lives of orders, each stored by one append.
 
 For loading what has happened elsewhere: by the same rules, expected versions and keys as commands
 that come one by one, at a fraction of their cost, since an order's commands share one append and

@@ -1,5 +1,4 @@
-"""Unpaid orders that are too old are canceled, by a timer in every web process. May import handle,
-the log.
+"""Unpaid orders that are too old are canceled, by a timer in every web process.
 
 The read model only names candidates; each is decided on its own stream, and the append proves that
 the stream has not moved, so of several processes one cancels an order, once. A lock keeps them from
@@ -8,6 +7,7 @@ doing the same work side by side; nothing depends on it.
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -28,23 +28,21 @@ EXPIRY_LOCK = 0x657870697279  # "expiry"; advisory locks are per database
 _LOCK = {"lock": EXPIRY_LOCK}
 _TRY_LOCK = text("SELECT pg_try_advisory_lock(:lock)")
 _UNLOCK = text("SELECT pg_advisory_unlock(:lock)")
-_CANDIDATES = text(
-    "SELECT created_at, order_id FROM read_models.order_view WHERE generation = "
-    "(SELECT live_generation FROM read_models WHERE name = 'order_view') "
-    "AND status = 'PENDING' AND payment_status IN ('UNPAID', 'AUTHORIZED') "
-    "AND (created_at, order_id) > (:after_at, :after_id) AND created_at < :placed_before "
-    "ORDER BY created_at, order_id LIMIT :limit"
-)
-Place = tuple[datetime, UUID]  # of an order in the order of creation
-BEGINNING: Place = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
+Created = tuple[datetime, UUID]  # an order's place in the order of creation: time, id
+BEGINNING: Created = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
+# The oldest unpaid orders after a place that were created before a time, at most EXPIRY_BATCH,
+# ascending. Given by the composition root, since a read model answers it.
+FindUnpaid = Callable[[AsyncConnection, datetime, Created], Awaitable[list[Created]]]
 
 
-async def expire_for_ever(engine: AsyncEngine, log: EventLog, ttl: timedelta) -> None:
+async def expire_for_ever(
+    engine: AsyncEngine, log: EventLog, find: FindUnpaid, ttl: timedelta
+) -> None:
     """The background task; ends by cancellation only."""
     after = BEGINNING
     while True:
         try:
-            after = await expire_some(engine, log, now() - ttl, after)
+            after = await expire_some(engine, log, find, now() - ttl, after)
         except Exception:  # a database that is away, or a mistake here, must not end it for good
             logger.exception("expiring orders failed")
             after = BEGINNING
@@ -53,8 +51,12 @@ async def expire_for_ever(engine: AsyncEngine, log: EventLog, ttl: timedelta) ->
 
 
 async def expire_some(
-    engine: AsyncEngine, log: EventLog, placed_before: datetime, after: Place
-) -> Place:
+    engine: AsyncEngine,
+    log: EventLog,
+    find: FindUnpaid,
+    placed_before: datetime,
+    after: Created,
+) -> Created:
     """The next unpaid orders after `after` are canceled, a bounded number of them. Answers where to
     go on: the beginning, where those were the last or another process is at it."""
     async with engine.connect() as pooled:
@@ -63,24 +65,11 @@ async def expire_some(
         if not (await connection.execute(_TRY_LOCK, _LOCK)).scalar_one():
             return BEGINNING
         try:
-            found = await _candidates(connection, placed_before, after)
+            found = await find(connection, placed_before, after)
             await _expire(log, [order_id for _, order_id in found])
         finally:
             await connection.execute(_UNLOCK, _LOCK)  # the pool keeps the session, and its locks
     return found[-1] if len(found) == limits.EXPIRY_BATCH else BEGINNING
-
-
-async def _candidates(
-    connection: AsyncConnection, placed_before: datetime, after: Place
-) -> list[Place]:
-    parameters = {
-        "after_at": after[0],
-        "after_id": after[1],
-        "placed_before": placed_before,
-        "limit": limits.EXPIRY_BATCH,
-    }
-    rows = await connection.execute(_CANDIDATES, parameters)
-    return [(row.created_at, UUID(int=row.order_id.int)) for row in rows]
 
 
 async def _expire(log: EventLog, order_ids: list[UUID]) -> None:

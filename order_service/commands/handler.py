@@ -1,5 +1,4 @@
-"""Commands, from the question to the answer. May import timeline, representation, the log and the
-domain.
+"""Commands, from the question to the answer.
 
 A command is decided on the order as this process remembers it, and the append proves by its
 expected version that nobody moved the order on. Whatever appends nothing (a refusal, a repeat, a

@@ -1,5 +1,5 @@
 """The demo's HTTP client: one connection, commands that are sent again where that is safe, and
-never more than the service's rate limits allow. May import settings.
+never more than the service's rate limits allow.
 
 By the standard library: what is asked one after the other needs no more.
 """

@@ -1,4 +1,4 @@
-"""demo: the command line's word. May import the rest of demo, accounts.command and columns."""
+"""demo: the command line's word."""
 
 import argparse
 import asyncio

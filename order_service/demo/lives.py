@@ -1,5 +1,4 @@
-"""What becomes of the demo's orders: one generator a life, one command a step. Pure; may import
-goods.
+"""What becomes of the demo's orders: one generator a life, one command a step. Pure.
 
 A life is told the order's document after each of its commands. Where its generator ends the order
 stays as it is: some of them stuck, as in every shop.

@@ -1,6 +1,4 @@
-"""The demo's shop: accounts, orders, and one command after the other on those that live. May import
-the rest of demo.
-"""
+"""The demo's shop: accounts, orders, and one command after the other on those that live."""
 
 import secrets
 import time

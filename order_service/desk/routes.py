@@ -1,4 +1,4 @@
-"""The desk's files, from memory. May import api.
+"""The desk's files, from memory.
 
 All that the page shows and does goes through the public API, so these routes know no orders and no
 users: they serve the same bytes to everybody. A path is looked up among the files that the package

@@ -1,4 +1,4 @@
-"""What the operators' desk is told: models for the OpenAPI document. May import documents."""
+"""What the operators' desk is told: models for the OpenAPI document."""
 
 from typing import Literal
 

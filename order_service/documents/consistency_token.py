@@ -1,7 +1,7 @@
 """Consistency tokens: what a write answers with, so that a read can ask for nothing older.
 
-May import the log. A token names the last event of the write. It is opaque to clients but not
-sealed: a forged one makes a read go round the cache and wait for a bounded time, no more.
+A token names the last event of the write. It is opaque to clients but not sealed: a forged one
+makes a read go round the cache and wait for a bounded time, no more.
 """
 
 import base64

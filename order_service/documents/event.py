@@ -1,4 +1,4 @@
-"""Recorded events as JSON: timelines, streams and dry runs show them alike. May import log.
+"""Recorded events as JSON: timelines, streams and dry runs show them alike.
 
 Amounts are texts in the order's currency, as in the order's document, and never floats. An owner is
 shown everything but internal notes and who of the staff acted.

@@ -1,4 +1,4 @@
-"""An order as every endpoint and the cache serve it: bytes, written once, here. May import log.
+"""An order as every endpoint and the cache serve it: bytes, written once, here.
 
 The document is a pure function of the stream up to its version: the same for every caller, setting
 and clock, so that ETag, cache, repeats and rebuilt read models agree byte for byte.

@@ -1,4 +1,4 @@
-"""What answers look like: models for the OpenAPI document. May import the domain.
+"""What answers look like: models for the OpenAPI document.
 
 Documentation only: `representation.py` writes the bytes, and nothing that is served passes through
 these. The tests hold the two together.

@@ -1,4 +1,4 @@
-"""What can be asked of an order, in the imperative. May import the standard library and events.
+"""What can be asked of an order, in the imperative.
 
 Ids and the time `at` arrive as fields: the decider makes up nothing. Fields that may turn out not
 to be needed (`refund_id` of a cancellation without money) are given all the same. Amounts are minor

@@ -1,4 +1,4 @@
-"""What can happen to an order: facts, in the past tense. May import the standard library only.
+"""What can happen to an order: facts, in the past tense.
 
 A class is one stored type; its name and `SCHEMA_VERSION` are data in the log and never change
 meaning. To give a type a new shape, raise its version and add an upcaster (`log/upcasters.py`).

@@ -1,4 +1,4 @@
-"""What each event makes of an order. Pure. May import events and state.
+"""What each event makes of an order. Pure.
 
 What is recorded has happened, so nothing is refused here.
 """

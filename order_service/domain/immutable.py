@@ -1,4 +1,4 @@
-"""Values that nobody changes, made fast. May import the standard library only."""
+"""Values that nobody changes, made fast."""
 
 from dataclasses import dataclass, field
 from typing import TypeVar, dataclass_transform

@@ -1,4 +1,4 @@
-"""Money as an integer count of a currency's minor units. May import errors only.
+"""Money as an integer count of a currency's minor units.
 
 Exponents are those of ISO 4217; a currency that is not listed has none that we know, so it is
 refused.

@@ -1,7 +1,7 @@
 """One order as a decider: `initial`, `evolve`, `decide`. Pure.
 
-May import the rest of the domain and errors. What is recorded has happened, so `evolve` refuses
-nothing; `decide` alone says what may happen next.
+What is recorded has happened, so `evolve` refuses nothing; `decide` alone says what may happen
+next.
 """
 
 from typing import assert_never

@@ -1,7 +1,4 @@
-"""Decisions on payments: authorized, captured, voided, failed. Pure.
-
-May import money, events, commands, state, evolve, refusals and errors.
-"""
+"""Decisions on payments: authorized, captured, voided, failed. Pure."""
 
 from order_service.domain import money
 from order_service.domain import state as rules

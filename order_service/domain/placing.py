@@ -1,7 +1,4 @@
-"""Decisions on placing an order and editing it: lines, address, notes. Pure.
-
-May import money, events, commands, state, evolve, refusals and errors.
-"""
+"""Decisions on placing an order and editing it: lines, address, notes. Pure."""
 
 from order_service.domain import money
 from order_service.domain import state as rules

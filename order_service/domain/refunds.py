@@ -1,7 +1,4 @@
-"""Decisions on cancellations, of units or the whole, and on refunds. Pure.
-
-May import money, events, commands, state, evolve, refusals and errors.
-"""
+"""Decisions on cancellations, of units or the whole, and on refunds. Pure."""
 
 from uuid import UUID
 

@@ -1,7 +1,4 @@
-"""How commands are refused, and what the decisions about all kinds of them share. Pure.
-
-May import money, events, state, evolve and errors.
-"""
+"""How commands are refused, and what the decisions about all kinds of them share. Pure."""
 
 from typing import TypeVar
 from uuid import UUID

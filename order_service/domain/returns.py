@@ -1,7 +1,4 @@
-"""Decisions on returns: requested, approved, rejected, canceled, received. Pure.
-
-May import money, events, commands, state, evolve, refusals, shipments and errors.
-"""
+"""Decisions on returns: requested, approved, rejected, canceled, received. Pure."""
 
 from uuid import UUID
 

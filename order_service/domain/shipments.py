@@ -1,7 +1,4 @@
-"""Decisions on shipments: dispatched, tracked, voided, delivered. Pure.
-
-May import events, commands, state, evolve, refusals and errors.
-"""
+"""Decisions on shipments: dispatched, tracked, voided, delivered. Pure."""
 
 from collections.abc import Mapping
 from datetime import datetime

@@ -1,7 +1,7 @@
 """One order as it is: quantities, money, and the statuses that follow from them. Pure.
 
-May import events, immutable and errors. Facts are quantities and money only; every status is
-derived from them (the first line that fits wins), so no status can disagree with the facts.
+Facts are quantities and money only; every status is derived from them (the first line that fits
+wins), so no status can disagree with the facts.
 
 Without slots: `evolve` makes one from another by its dictionary, five times as fast as field by
 field.

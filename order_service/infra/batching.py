@@ -1,4 +1,4 @@
-"""What is asked for at the same time, fetched together. May import the standard library only.
+"""What is asked for at the same time, fetched together.
 
 Group commit for reads: one fetch is under way, and whoever comes meanwhile rides in the next one.
 No timer, so nobody waits for company, and each fetch begins after it was asked for, so it shows

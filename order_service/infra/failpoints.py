@@ -1,5 +1,4 @@
-"""Crash windows: named places where a test can kill, fail or delay a process. May import the
-standard library only.
+"""Crash windows: named places where a test can kill, fail or delay a process.
 
 Off, `reach` does nothing. It is on in a process that was started with FAILPOINTS, which names a
 folder, and with FAILPOINTS_IN_TESTS=yes besides; with the first alone no process starts, since it

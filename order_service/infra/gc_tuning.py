@@ -1,4 +1,4 @@
-"""Garbage collection, as little as is needed. May import settings."""
+"""Garbage collection, as little as is needed."""
 
 import gc
 

@@ -1,5 +1,5 @@
 """Which processes there are: each says so in Redis every few seconds, under a key that goes when it
-does not. May import redis_client, settings, telemetry.
+does not.
 
 For people who look; nothing else goes by it. Without Redis nobody waits and nothing fails: then
 nobody is seen.

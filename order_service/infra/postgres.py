@@ -1,4 +1,4 @@
-"""PostgreSQL: engines, one a process and role. May import settings.
+"""PostgreSQL: engines, one a process and role.
 
 A process enters the database by DB_USER and drops to one of the roles that `migrate` made, by the
 start-up parameter `role`; nothing that it runs can then do more than that role may. DB_USER may be

@@ -1,6 +1,5 @@
 """Logins to PostgreSQL that can be one role only, so that a process that is broken into cannot
-become another. May import db and settings.
-"""
+become another."""
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection

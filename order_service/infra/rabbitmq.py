@@ -1,4 +1,4 @@
-"""RabbitMQ: what exists there, and a connection that comes back. May import settings.
+"""RabbitMQ: what exists there, and a connection that comes back.
 
 The only place that names exchanges and queues. Everything is declared idempotently, by every
 process, on every new channel, so that whatever was deleted comes back.
@@ -38,7 +38,7 @@ ALL_EVENTS = "order.#"
 
 _HINTS: dict[str, Any] = {
     # Said explicitly, since a virtual host may have another default. Why not quorum queues: see
-    # projections/tasks.py.
+    # projections/worker/tasks.py.
     "x-queue-type": "classic",
     "x-overflow": "drop-head",
 }

@@ -1,5 +1,4 @@
-"""Whether the service can do all of its work now: database, broker, cache, lag. May import
-settings, db.
+"""Whether the service can do all of its work now: database, broker, cache, lag.
 
 Each check is bounded, and the outcome is remembered for a second, so that probes cannot become a
 load.

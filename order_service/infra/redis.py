@@ -1,4 +1,4 @@
-"""Redis: a process's client, and a gate that keeps a dead Redis cheap. May import settings."""
+"""Redis: a process's client, and a gate that keeps a dead Redis cheap."""
 
 import asyncio
 import logging

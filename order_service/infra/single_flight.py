@@ -1,4 +1,4 @@
-"""Loads of one key at the same time, done once. May import the standard library only."""
+"""Loads of one key at the same time, done once."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable

@@ -1,5 +1,5 @@
 """One command's outcome on its way into the log: as the SQL function `append` takes it, and as the
-events that are recorded then. May import reading, fold, codec."""
+events that are recorded then."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

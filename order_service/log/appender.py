@@ -1,4 +1,4 @@
-"""Group commit: many commands, one round trip and one fsync. May import appends, fold.
+"""Group commit: many commands, one round trip and one fsync.
 
 One appender a process. Commands that arrive while an append is in flight ride together in the next
 one: one round trip and one fsync for all of them, no timer. The append and the cache refresh after

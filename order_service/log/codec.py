@@ -1,4 +1,4 @@
-"""Events as they are stored, and back. May import the domain, upcasters and errors.
+"""Events as they are stored, and back.
 
 The types come from the union `OrderEvent` itself: an event that is added there can be stored, with
 nothing to register.

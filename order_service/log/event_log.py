@@ -1,4 +1,4 @@
-"""The event store as commands see it: append, read one order. May import the rest of log.
+"""The event store as commands see it: append, read one order.
 
 Orders that this process appended to stay folded in its memory, and commands on one stream run one
 after another here: both save work only. What holds is the expected version that each append proves.

@@ -1,4 +1,4 @@
-"""Streams folded into orders: the one place where events are. May import the domain, codec, ids."""
+"""Streams folded into orders: the one place where events are."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field

@@ -1,4 +1,4 @@
-"""Reading the log: functions that take a connection first and never commit. May import codec.
+"""Reading the log: functions that take a connection first and never commit.
 
 Inside a partition positions are dense and commit in order (see migration 0001: appends hold the
 partition's counter until they commit). So a reader that has seen position n has seen everything

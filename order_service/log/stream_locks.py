@@ -1,5 +1,4 @@
-"""Commands on one stream one after another, in the order of their arrival. May import settings,
-errors.
+"""Commands on one stream one after another, in the order of their arrival.
 
 Side by side they would only lose races. No lock, task or timer is made for a command that finds
 nobody on its stream: those are most, and with an `asyncio.Lock` and `asyncio.timeout` for each a

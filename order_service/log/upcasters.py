@@ -1,4 +1,4 @@
-"""Old shapes of stored events, one step up at a time. May import nothing.
+"""Old shapes of stored events, one step up at a time.
 
 `(type, schema version n)` maps to a pure function from the payload of version n to that of n + 1.
 Stored rows never change; a reader takes every step up to the version that the code knows.

@@ -1,5 +1,4 @@
-"""An event as a message, for every program that listens to RabbitMQ. May import broker and
-log.codec.
+"""An event as a message, for every program that listens to RabbitMQ.
 
 Body (JSON): `event`, `order_id`, `version`, `partition`, `position`, `occurred_at` and `data`, the
 payload as it is stored, never upcast, so that no old event can stop the relay.

@@ -1,4 +1,4 @@
-"""A window of events, published in one write. May import message, broker and log.codec.
+"""A window of events, published in one write.
 
 For speed alone, in this one place: aiormq's own `basic_publish` marshals every header of
 every message anew and makes tasks and futures for it. Here pamqp marshals the frames around one

@@ -1,5 +1,4 @@
-"""The relay: publishes the log, in order, and remembers how far. May import log, broker,
-publishing, presence, db.
+"""The relay: publishes the log, in order, and remembers how far.
 
 Read what stands after the checkpoint, publish a bounded window of it, wait until RabbitMQ has
 confirmed all of it, then move the checkpoint by compare-and-set on the position that was read.

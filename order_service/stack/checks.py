@@ -1,6 +1,4 @@
-"""`test`: static checks and tests, on servers of their own; `bench`. May import the rest of
-stack.
-"""
+"""`test`: static checks and tests, on servers of their own; `bench`."""
 
 import os
 import shutil

@@ -1,6 +1,4 @@
-"""`ps`, `env`, `logs`, `reset`, and the roles and commands of order_service.cli. May import the
-rest of stack.
-"""
+"""`ps`, `env`, `logs`, `reset`, and the roles and commands of order_service.cli."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""`lock`: makes requirements.lock anew from pyproject.toml. May import venv, state.
+"""`lock`: makes requirements.lock anew from pyproject.toml.
 
 Pins and hashes only, for every platform that Python 3.11 and newer runs on: no address of an index
 gets in. A later section holds only what the sections above it have not.

@@ -1,4 +1,4 @@
-"""Debian packages unpacked into a folder of ours. May import state.
+"""Debian packages unpacked into a folder of ours.
 
 Unpacking needs no root, installs nothing, starts no service and runs no script of a package, so it
 serves root and ordinary user alike, and there is no second way by `apt-get install`.

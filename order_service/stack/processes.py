@@ -1,4 +1,4 @@
-"""Processes that we start and end, and no others. May import state.
+"""Processes that we start and end, and no others.
 
 Each runs in a session of its own, so that Ctrl-C in the terminal reaches the supervisor alone,
 which then stops them in order. Should the supervisor die first, the kernel sends each its stop

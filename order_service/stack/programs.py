@@ -1,5 +1,4 @@
-"""Where the servers' programs, and the tests' browser, come from. May import state, processes,
-packages.
+"""Where the servers' programs, and the tests' browser, come from.
 
 In this order: the machine's own (PATH, then the usual folders), the wheels of the lock's section
 `servers`, Debian packages unpacked beside the virtual environment. What cannot be had ends in one

@@ -1,4 +1,4 @@
-"""Private PostgreSQL, Redis (or Valkey) and RabbitMQ. May import state, processes, programs.
+"""Private PostgreSQL, Redis (or Valkey) and RabbitMQ.
 
 All of them listen on loopback only, on ports of their own, with generated passwords that appear in
 no argument list (those can be read by every user); PostgreSQL and RabbitMQ keep what they

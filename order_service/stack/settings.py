@@ -1,5 +1,4 @@
-"""The settings of a private stack, and of the commands that speak to one. May import state,
-servers.
+"""The settings of a private stack, and of the commands that speak to one.
 
 `SETTINGS` repeats the names that `order_service.settings.Settings` reads, since that one needs
 packages that may not be installed yet; a test compares the two.

@@ -1,5 +1,4 @@
-"""The state folder: all that a private stack keeps between two starts. May import the standard
-library only.
+"""The state folder: all that a private stack keeps between two starts.
 
 stack.json   0600: who we are, generated passwords, ports, and the settings of the last `up`
 up.lock      held by the running `up`

@@ -1,5 +1,4 @@
-"""`up`: starts the servers and roles, keeps them running, stops them in order. May import all of
-stack but __main__.
+"""`up`: starts the servers and roles, keeps them running, stops them in order.
 
 One thread, one loop: it sleeps until a process ends, a back-off is over or somebody asks it to
 stop.

@@ -1,6 +1,4 @@
-"""What `up` and `test` are made of: private servers, migrations, roles, and when a stack is ready.
-May import stack.
-"""
+"""What `up` and `test` are made of: servers, migrations, roles, and when a stack is ready."""
 
 import os
 import sys

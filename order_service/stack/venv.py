@@ -1,5 +1,4 @@
-"""The virtual environment `.venv`, made from the hashed lock. May import state; runs with any
-Python.
+"""The virtual environment `.venv`, made from the hashed lock.
 
 The lock's sections stand in the order in which they are needed: a place installs from the file's
 head down to the last section that it needs. pip and uv refuse every file whose hash is not listed.

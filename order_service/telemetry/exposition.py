@@ -1,5 +1,4 @@
 """`GET /metrics` of one process, for Prometheus: on the first free port from METRICS_ADDRESS on.
-May import settings and the rest of telemetry.
 
 Each process has a port of its own, whatever its role and however many there are of it: numbers that
 were added up for a role would go back whenever one of its processes is replaced. Nobody is asked

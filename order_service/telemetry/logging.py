@@ -1,5 +1,4 @@
-"""Logging: one JSON object a line, or a line for people on a terminal. May import the standard
-library only.
+"""Logging: one JSON object a line, or a line for people on a terminal.
 
 Every process is set up by the one file logging.json, uvicorn's too, so that nobody's line has
 another shape. Each line says which request it is about, and whose. What may be logged: ids, counts,

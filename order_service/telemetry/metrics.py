@@ -1,4 +1,4 @@
-"""All that a process counts, by name: the one list of it. May import instruments.
+"""All that a process counts, by name: the one list of it.
 
 Whoever does the work counts it here. A rate is the difference of two looks, so nothing here knows
 of time; an operator's Prometheus keeps the history.

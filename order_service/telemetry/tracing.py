@@ -1,5 +1,4 @@
-"""Traces by OpenTelemetry: off unless OTEL_EXPORTER_OTLP_ENDPOINT is set. May import settings and
-logs.
+"""Traces by OpenTelemetry: off unless OTEL_EXPORTER_OTLP_ENDPOINT is set.
 
 A trace goes from process to process as text, the W3C traceparent: in a request's header, the
 metadata of its events, a message's header and a task's. Inside a process it is

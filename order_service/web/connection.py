@@ -1,5 +1,4 @@
-"""One client's connection to a web process: uvicorn's, bounded in size and time. May import
-lane, middleware, problems, work, settings.
+"""One client's connection to a web process: uvicorn's, bounded in size and time.
 
 uvicorn takes a request's head of any size, for as long as a client likes to send it; keeps an
 answer that nobody fetches for ever; and answers what it cannot read in words of its own, in the

@@ -1,5 +1,4 @@
-"""The web process's event loop: uvloop's, that takes connections in as they come. May import
-uvloop, settings.
+"""The web process's event loop: uvloop's, that takes connections in as they come.
 
 uvloop takes in one connection each time round. Under load a turn takes some ten milliseconds, so
 that of a thousand new clients the last would wait for a minute before anybody read its request, or

@@ -1,5 +1,5 @@
 """The fast lane: ordinary requests on the busiest routes, answered without FastAPI's machinery, and
-without ASGI's. May import middleware, identity, limits, work, problems.
+without ASGI's.
 
 Routing, dependencies and layers of middleware took four fifths of the time that FastAPI spent on
 such a request, and of what was left when the lane stood behind ASGI, uvicorn's scope, messages and

@@ -1,5 +1,5 @@
 """Who is calling: from the access token, without a database query; and what only some callers are
-told. May import accounts.tokens, documented, errors, limits, problems."""
+told."""
 
 from typing import Annotated
 from uuid import UUID

@@ -1,5 +1,4 @@
-"""JSON bodies: read within limits, parsed without loss, validated by a model. May import problems,
-settings.
+"""JSON bodies: read within limits, parsed without loss, validated by a model.
 
 FastAPI's own parsing takes bodies of any size and encoding, turns decimals into floats, lets the
 last of two equal keys win, and answers 500 to NaN or a lone surrogate. So a route names its body by

@@ -1,5 +1,4 @@
-"""The outer edge of every request, as plain ASGI. May import problems, limits, work,
-settings.
+"""The outer edge of every request, as plain ASGI.
 
 From the outside in: CORS (Starlette's, so that errors carry its headers too), `Edge`, `Framing`,
 then the application. BaseHTTPMiddleware is not used: it cancels handlers and hides disconnects.

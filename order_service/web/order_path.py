@@ -1,4 +1,4 @@
-"""Which order a path means. May import fastapi only.
+"""Which order a path means.
 
 A route takes the text and has `EventLog.resolve` find the order itself: look-up comes after the
 validation of all that was sent (422 before 404), and a dependency would run before FastAPI checks

@@ -1,5 +1,4 @@
-"""Query parameters: known, given once, and written in one way. May import body, documented,
-problems.
+"""Query parameters: known, given once, and written in one way.
 
 A mistyped name, a second value or a time without an offset is refused: whoever is answered can rely
 on all that was asked being heeded.

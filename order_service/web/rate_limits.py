@@ -1,5 +1,4 @@
-"""Rate limits: decided in this process, shared through Redis in the background. May import
-settings, problems, body, work.
+"""Rate limits: decided in this process, shared through Redis in the background.
 
 slowapi's `Limiter` chooses strategy and storage; its decorators and middlewares are not used, since
 they run after the dependencies (a request refused for its token would never count), speak to Redis

@@ -1,5 +1,4 @@
-"""Every answer of the API is counted once, with the time until it began. May import problems,
-telemetry.
+"""Every answer of the API is counted once, with the time until it began.
 
 By route template, never by path: what is counted is bounded by what this service has. Answers that
 no route gave have names in brackets. A request whose client went away is not answered, so not

@@ -1,4 +1,4 @@
-"""Answers, as JSON. May import starlette and orjson."""
+"""Answers, as JSON."""
 
 from collections.abc import Mapping
 from typing import Any

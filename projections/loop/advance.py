@@ -1,4 +1,4 @@
-"""The loop that keeps read models up with the log: `advance`. May import step and the registry.
+"""The loop that keeps read models up with the log: `advance`.
 
 A hint says only "look"; what there is to do is read from checkpoint and head. A worker that loses
 its checkpoint's lock to another goes away: the other looks at the head once more after it has let

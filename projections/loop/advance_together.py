@@ -1,5 +1,5 @@
 """The common case of the live loop, fast: several partitions and all projections in one
-transaction. May import advance and the registry.
+transaction.
 
 Here an event is read and folded once for all projections, and the statements around a batch are
 shared by all checkpoints that move in it. That is for checkpoints with nothing special about them

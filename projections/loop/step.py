@@ -1,5 +1,5 @@
 """One step of a projection, inside a transaction that its caller opens and commits: read the next
-events, fold their streams, write rows, park what cannot go on. May import projection and the log.
+events, fold their streams, write rows, park what cannot go on.
 
 The caller holds the checkpoint's row lock and moves it in the same transaction; so every event
 counts once, and parkings, retries and skips never cross a step.

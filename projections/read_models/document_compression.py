@@ -1,4 +1,4 @@
-"""Order documents as order_view keeps them: compressed. May import zstandard and sqlalchemy.
+"""Order documents as order_view keeps them: compressed.
 
 PostgreSQL compresses nothing below 2 KB, where half of the documents are, and takes some 50 us for
 one above it. zstd with a dictionary makes 320 bytes of the 2,400 of a shop's basket in 10 us and

@@ -1,4 +1,4 @@
-"""What a projection is, and the generations of its table. May import the log and cache.
+"""What a projection is, and the generations of its table.
 
 A projection says which rows one order's change makes (pure), how such rows come together (pure) and
 how they are written. Everything else is the loop's: reading, folding, counting once, parking.

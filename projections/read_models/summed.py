@@ -1,4 +1,4 @@
-"""Projections whose rows are sums over many orders. May import projection.
+"""Projections whose rows are sums over many orders.
 
 A change adds what it makes of an order's share and takes away what it was. A row whose sums are all
 nothing is as good as none, and goes.

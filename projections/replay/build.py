@@ -2,7 +2,7 @@
 
 A range of streams is one transaction: its rows and its mark. So a process may die anywhere, and two
 of them on one range wait for each other's mark and never count anything twice. What is in memory is
-one range, however long the log is. May import step and projection.
+one range, however long the log is.
 """
 
 import gc

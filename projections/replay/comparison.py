@@ -1,8 +1,7 @@
 """Two generations of a read model compared row by row, at the same positions of the log.
 
-May import advance and generations. In each partition the two are brought to one position while the
-live checkpoint is held, which takes moments; the comparison itself reads a snapshot taken then, and
-holds nobody up.
+In each partition the two are brought to one position while the live checkpoint is held, which takes
+moments; the comparison itself reads a snapshot taken then, and holds nobody up.
 """
 
 import asyncio

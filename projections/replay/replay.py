@@ -1,7 +1,6 @@
 """replay: read models rebuilt beside the live ones, compared, and swapped in under traffic.
 
-May import rebuild, processes, generations, comparison, replay_state, operator_requests. Every step
-can be killed and the command run again: marks say how far the build is, the catalog and
+Every step can be killed and the command run again: marks say how far the build is, the catalog and
 `read_models` the rest.
 """
 
@@ -28,9 +27,9 @@ from order_service.infra import failpoints
 from order_service.infra.postgres import FAILURES, PROJECTOR, check_role, create_engine
 from order_service.log.reading import heads
 from order_service.settings import Settings
-from projections import operator_requests
 from projections.loop.advance import catch_up, lock_live, move
 from projections.loop.step import step
+from projections.operators import requests as operator_requests
 from projections.read_models import generations
 from projections.read_models.generations import REPLAY_LOCK, Build
 from projections.read_models.projection import Projection, Target

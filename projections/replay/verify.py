@@ -1,8 +1,7 @@
 """verify: every read model and cached order against a fold of the log, exactly, under traffic.
 
 A short snapshot gives rows, checkpoint, parkings and skips of one moment; the log up to that
-checkpoint never changes, so it is folded afterwards, in pages, with no transaction open. May import
-rebuild, comparison and replay.
+checkpoint never changes, so it is folded afterwards, in pages, with no transaction open.
 """
 
 import argparse

@@ -37,9 +37,9 @@ from order_service.settings import Settings
 from order_service.telemetry.tracing import traceparent_of
 from order_service.web.json_body import JsonBody, body_of, parse_json
 from order_service.web.problems.problem import Problem
-from projections.cursors import Cursors, Place
-from projections.filters import ExportParameters, StaffListParameters, conditions
-from projections.streams import _positions, _version
+from projections.queries.cursors import Cursors, Place
+from projections.queries.filters import ExportParameters, StaffListParameters, conditions
+from projections.routes.streams import _positions, _version
 from tests.examples import NEW_ID
 from tests.hostile.tokens import HEADER, claims, segment, signed
 

@@ -57,7 +57,7 @@ async def test_the_request_behind_it_is_named_by_the_task_that_updates_the_read_
                 found = [line for line in lines(stack, "worker") if line.get("request_id") in sent]
         line = found[0]
 
-    assert line["logger"] == "projections.tasks"
+    assert line["logger"] == "projections.worker.tasks"
     assert line["at"].endswith("Z")
 
 

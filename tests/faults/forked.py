@@ -23,7 +23,7 @@ _FORKS.set_forkserver_preload(
     [
         "order_service.main",
         "order_service.relay.relay",
-        "projections.consumer",
+        "projections.worker.consumer",
         "projections.replay.replay",
         "tests.faults.forked",
     ]

@@ -24,7 +24,7 @@ from order_service.infra.failpoints import Window
 from order_service.infra.postgres import PROJECTOR, create_engine
 from order_service.infra.redis import connect
 from order_service.settings import Settings
-from projections.worker import argv as argv_of_worker
+from projections.worker.celery_argv import argv as argv_of_worker
 from tests.conftest import ROOT, remove_topology
 from tests.event_log import raw
 from tests.faults import forked

@@ -26,8 +26,8 @@ from order_service.infra.postgres import PROJECTOR, WEB, create_engine, incarnat
 from order_service.infra.redis import connect
 from order_service.settings import Settings
 from order_service.stack import packages, programs
-from projections import status
-from projections.worker import argv as argv_of_worker
+from projections.monitoring import status
+from projections.worker.celery_argv import argv as argv_of_worker
 from tests.accounts import PASSWORD, Account, new_account
 from tests.command_line import asked
 from tests.conftest import ROOT, own_database, run_sql, serving_with

@@ -12,7 +12,7 @@ from kombu import Connection, Producer
 
 from order_service.infra import rabbitmq
 from order_service.stack.servers import free_port
-from projections.tasks import app
+from projections.worker.tasks import app
 from tests.faults import forked
 from tests.faults.house import VIEW, House, Visit, answered, place
 

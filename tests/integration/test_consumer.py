@@ -12,8 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.infra import rabbitmq as broker
 from order_service.settings import Settings
-from projections import consumer
 from projections.loop.advance import Behind
+from projections.worker import consumer
 from tests.examples import PLACED
 from tests.given_log import given_order
 from tests.hostile.messages import hints as hostile

@@ -15,9 +15,9 @@ from order_service.cache.order_cache import OrderCache
 from order_service.domain.events import OrderPlaced
 from order_service.limits import SUSPECT_TRIES_MAX
 from order_service.settings import Settings
-from projections import dead_letters
 from projections.loop.advance import advance
 from projections.loop.step import TooManyParkings
+from projections.operators import dead_letters
 from projections.read_models.registry import PROJECTIONS
 from tests.examples import CAPTURED, PAID, PEN, PLACED, USER
 from tests.given_log import POISON, given_order, order_id_in

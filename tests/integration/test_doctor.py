@@ -9,8 +9,8 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from order_service.infra import rabbitmq as broker
 from order_service.infra.redis import connect
 from order_service.settings import Settings
-from projections.doctor import command, machine, postgres, rabbitmq, redis
-from projections.doctor.finding import Finding
+from projections.monitoring.doctor import command, machine, postgres, rabbitmq, redis
+from projections.monitoring.doctor.finding import Finding
 from projections.read_models.registry import PROJECTIONS
 from tests.command_line import asked
 from tests.conftest import run_sql

@@ -12,6 +12,7 @@ from order_service.ids import now
 from order_service.limits import EXPIRY_BATCH
 from order_service.main import create_app
 from order_service.settings import Settings
+from projections.queries.unpaid_orders import unpaid_orders
 from tests.accounts import Account, new_account
 from tests.conftest import serving, serving_with
 from tests.orders import ITEMS, act, change, place
@@ -36,18 +37,18 @@ async def test_two_processes_expire_each_order_once(
         await web.post("/orders/bulk/", json=many, headers=owner.headers)
         await advance_all(projector_engine, cache)
         too_young = await expire_some(
-            web_engine, first_app.state.log, now() - timedelta(hours=1), BEGINNING
+            web_engine, first_app.state.log, unpaid_orders, now() - timedelta(hours=1), BEGINNING
         )
         untouched = await rows(web_engine, CANCELED)
 
         # What one has done is not in the read model yet: the other is shown the same orders.
         reached = [
-            await expire_some(web_engine, app.state.log, now(), BEGINNING)
+            await expire_some(web_engine, app.state.log, unpaid_orders, now(), BEGINNING)
             for app in (first_app, second_app)
         ]
         await asyncio.gather(
             *(
-                expire_some(app.state.engine, app.state.log, now(), reached[0])
+                expire_some(app.state.engine, app.state.log, unpaid_orders, now(), reached[0])
                 for app in (first_app, second_app)
             )
         )

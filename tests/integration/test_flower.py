@@ -13,7 +13,7 @@ import pytest
 from order_service.errors import OrderServiceError
 from order_service.settings import Settings
 from order_service.stack.servers import free_port
-from projections import flower
+from projections.worker import flower
 from tests.conftest import ROOT
 from tests.pipeline import eventually
 

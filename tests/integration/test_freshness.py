@@ -15,7 +15,7 @@ from order_service import limits
 from order_service.cache.order_cache import OrderCache
 from order_service.documents.consistency_token import Token, token_of
 from order_service.log.fold import FoldedOrder
-from projections.freshness import Freshness, Progress, Wanted, read_progress
+from projections.queries.freshness import Freshness, Progress, Wanted, read_progress
 from projections.read_models import order_view
 from tests.accounts import Account
 from tests.examples import PLACED

@@ -17,11 +17,11 @@ from order_service import limits
 from order_service.infra.redis import connect
 from order_service.relay import relay
 from order_service.settings import Settings
-from projections import consumer
-from projections.progress import Rates
+from projections.monitoring.history import Vitals
+from projections.monitoring.progress import Rates
 from projections.read_models.registry import PROJECTIONS
 from projections.replay import state as replay_state
-from projections.vitals import Vitals
+from projections.worker import consumer
 from tests.accounts import Account
 from tests.examples import CAPTURED, PAID, PLACED
 from tests.given_log import POISON

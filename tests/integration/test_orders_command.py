@@ -9,7 +9,8 @@ import pytest
 
 from order_service.errors import InvalidRequest, OrderNotFound
 from order_service.settings import Settings
-from projections import events_command, orders_command
+from projections.commands import events as events_command
+from projections.commands import orders
 from tests.accounts import Account
 from tests.command_line import asked
 from tests.orders import ITEMS, act, place
@@ -32,7 +33,7 @@ async def order(web: httpx.AsyncClient, owner: Account, staff: Account) -> dict[
 
 async def as_json(capsys: Capture, settings: Settings, *words: str) -> Any:
     capsys.readouterr()
-    assert await asked(orders_command, settings, *words, "--json") == 0
+    assert await asked(orders, settings, *words, "--json") == 0
     return json.loads(capsys.readouterr().out)
 
 
@@ -60,21 +61,21 @@ async def test_an_order_is_shown_as_it_is_and_as_it_was_and_what_is_not_is_said(
         (4, "PaymentCaptured"),
         (5, "OrderPaid"),
     ]
-    await asked(orders_command, settings, "show", number)
+    await asked(orders, settings, "show", number)
     shown = capsys.readouterr().out
     assert f"number              {number}" in shown
     assert "      1  PEN  Pen          1  9.99" in shown
 
     with pytest.raises(OrderNotFound):
-        await asked(orders_command, settings, "show", "A-4711-2")
+        await asked(orders, settings, "show", "A-4711-2")
     with pytest.raises(InvalidRequest, match="versions 1 to 5"):
-        await asked(orders_command, settings, "at", order["id"], "6")
+        await asked(orders, settings, "at", order["id"], "6")
     with pytest.raises(InvalidRequest, match="was placed at"):
-        await asked(orders_command, settings, "at", order["id"], "2020-01-01T00:00:00Z")
+        await asked(orders, settings, "at", order["id"], "2020-01-01T00:00:00Z")
     with pytest.raises(InvalidRequest, match="expected a version, or a time"):
-        await asked(orders_command, settings, "at", order["id"], "yesterday")
+        await asked(orders, settings, "at", order["id"], "yesterday")
     with pytest.raises(InvalidRequest, match="from 0 to 5"):
-        await asked(orders_command, settings, "diff", order["id"], "4", "2")
+        await asked(orders, settings, "diff", order["id"], "4", "2")
 
 
 async def test_a_list_is_filtered_as_over_http_and_goes_past_a_page(
@@ -94,7 +95,7 @@ async def test_a_list_is_filtered_as_over_http_and_goes_past_a_page(
     everything = await as_json(capsys, settings, "list")
     paid = await as_json(capsys, settings, "list", "--status", "PAID", "--currency", "USD")
     found = await as_json(capsys, settings, "list", "--q", owner.email, "--limit", "3")
-    wrong = await asked(orders_command, settings, "list", "--payment-status", "RICH")
+    wrong = await asked(orders, settings, "list", "--payment-status", "RICH")
 
     assert len({one["id"] for one in everything}) == 5
     assert [one["number"] for one in paid] == [order["number"]]

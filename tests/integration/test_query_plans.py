@@ -20,10 +20,10 @@ from order_service.infra.postgres import PROJECTOR, WEB, create_engine
 from order_service.log import reading
 from order_service.relay import relay
 from order_service.settings import Settings
-from projections import board, freshness, order_list
-from projections.filters import StaffListParameters, conditions
 from projections.loop import advance, advance_together, step
-from projections.order_list import SUMMARY, Page
+from projections.queries import board, freshness, order_list, unpaid_orders
+from projections.queries.filters import StaffListParameters, conditions
+from projections.queries.order_list import SUMMARY, Page
 from projections.read_models import customer_summary, order_view, sales_by_day, sales_by_hour
 from projections.read_models.projection import Target
 from tests.conftest import own_database
@@ -205,7 +205,7 @@ LOG: dict[str, Read] = {
     "a step": lambda c: step.step(c, PROJECTION, HEAD - 500, HEAD),
     "one order's step": lambda c: step.read_unskipped(c, PROJECTION, ORDER, HEAD),
     "unpaid orders": lambda c: c.execute(
-        expiry._CANDIDATES,
+        unpaid_orders._UNPAID,
         {
             "after_at": expiry.BEGINNING[0],
             "after_id": expiry.BEGINNING[1],

@@ -13,8 +13,8 @@ from order_service.cache.order_cache import OrderCache
 from order_service.infra.postgres import WEB, create_engine
 from order_service.main import create_app
 from order_service.settings import Settings
-from projections import dead_letters
-from projections.order_reader import OrderReader
+from projections.operators import dead_letters
+from projections.queries.order_reader import OrderReader
 from projections.read_models.registry import PROJECTIONS
 from tests.accounts import Account, new_account
 from tests.conftest import serving

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from order_service.domain.events import OrderPlaced
 from order_service.infra.postgres import create_engine
 from order_service.settings import Settings
-from projections import dead_letters
+from projections.operators import dead_letters
 from projections.read_models.registry import PROJECTIONS
 from projections.replay import replay
 from tests.examples import CAPTURED, DISPATCHED, PAID, PEN, PLACED, SHIPPED

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service.infra import rabbitmq as broker
 from order_service.settings import Settings
 from projections.read_models.registry import PROJECTIONS
-from projections.tasks import SEND_ERRORS, TaskSender, WorkerProcess, advance
+from projections.worker.tasks import SEND_ERRORS, TaskSender, WorkerProcess, advance
 from tests.examples import CAPTURED, PAID, PLACED
 from tests.given_log import given_order
 from tests.pipeline import checkpoints, through

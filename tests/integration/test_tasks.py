@@ -12,7 +12,7 @@ from order_service.infra import rabbitmq
 from order_service.infra.postgres import create_engine
 from order_service.settings import Settings
 from projections.read_models.registry import PROJECTIONS
-from projections.tasks import TaskSender
+from projections.worker.tasks import TaskSender
 from tests.conftest import own_database
 from tests.examples import CAPTURED, PAID, PLACED
 from tests.given_log import given_order

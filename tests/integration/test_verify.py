@@ -12,7 +12,8 @@ from order_service.cache.order_cache import Lease, OrderCache
 from order_service.domain.events import OrderDelivered
 from order_service.log.upcasters import UPCASTERS
 from order_service.settings import Settings
-from projections import dead_letters, status
+from projections.monitoring import status
+from projections.operators import dead_letters
 from projections.read_models import document_compression
 from projections.read_models.registry import PROJECTIONS
 from projections.replay import verify

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from order_service.errors import InvalidRequest
-from projections.cursors import Cursors, Place
+from projections.queries.cursors import Cursors, Place
 from tests.examples import NEW_ID
 
 PLACE = Place(5, NEW_ID)

@@ -1,6 +1,6 @@
 """The differences of two documents, as JSON pointers."""
 
-from projections.diff import changes
+from projections.queries.diff import changes
 
 
 def test_members_that_differ_are_named_with_both_values() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from projections.doctor.finding import clock, version_of
+from projections.monitoring.doctor.finding import clock, version_of
 
 
 @pytest.mark.parametrize(

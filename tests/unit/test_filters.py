@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from order_service import limits
 from order_service.domain.state import FulfillmentStatus, PaymentStatus, Status
 from order_service.web.fields import TEXT_MAX
-from projections.filters import Filters, ListParameters, conditions
+from projections.queries.filters import Filters, ListParameters, conditions
 from tests.examples import USER
 
 SAME = [

@@ -3,7 +3,8 @@
 import pytest
 
 from order_service.documents.consistency_token import Token
-from projections.freshness import Progress, preferring, shows
+from projections.queries.freshness import Progress, shows
+from projections.routes.consistency import preferring
 from tests.examples import NEW_ID
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from projections.order_csv import LINE_COLUMNS, ORDER_COLUMNS, header_line, lines_of
+from projections.queries.order_csv import LINE_COLUMNS, ORDER_COLUMNS, header_line, lines_of
 
 ITEM = dict.fromkeys(LINE_COLUMNS, 0) | {"sku": "PEN", "name": None, "attributes": {"a": '"'}}
 ORDER = dict.fromkeys(ORDER_COLUMNS, "x") | {"total_price": "-5.00", "other": "left out"}

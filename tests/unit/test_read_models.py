@@ -19,9 +19,9 @@ from order_service.domain.events import (
 )
 from order_service.log.codec import RecordedEvent
 from order_service.log.fold import FoldedOrder, fold_recorded
-from projections import sales_routes
 from projections.read_models import customer_summary, order_view, sales_by_day, sales_by_hour
 from projections.read_models.registry import PROJECTIONS
+from projections.routes import sales as sales_routes
 from tests.examples import AT, BY_USER, CAPTURED, DISPATCHED, NEW_ID, PAID, PEN, PLACED, USER
 from tests.lives import IS_DELIVERED, IS_RETURNED, IS_SENT_BACK, PAYMENT
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from projections.tasks import app
+from projections.worker.tasks import app
 from tests.security_baseline import BASELINE
 
 ROOT = Path(__file__).parents[2]

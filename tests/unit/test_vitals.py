@@ -1,6 +1,6 @@
 """What the steps of the last hour say."""
 
-from projections.vitals import percentile_ms, series
+from projections.monitoring.history import percentile_ms, series
 
 
 def test_a_percentile_lies_between_the_bounds_of_its_requests() -> None:

@@ -1,5 +1,5 @@
 """`GET /orders/{id}/actions/`: what this caller may do with the order now, until when, and why the
-rest is refused. May import asking, permissions, the domain.
+rest is refused.
 
 No second table of rules: the decider is asked with a command that would be given, after the same
 questions of role and time as the routes ask, and its refusal is the reason.

@@ -1,4 +1,4 @@
-"""Who asks for a command and how, and what is answered. May import handle, permissions, the log.
+"""Who asks for a command and how, and what is answered.
 
 The answer to a command is the order's document, the same bytes that queries and the cache serve.
 """

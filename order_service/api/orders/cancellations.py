@@ -1,4 +1,4 @@
-"""Cancellations, of the whole order or of units of a line. May import asking."""
+"""Cancellations, of the whole order or of units of a line."""
 
 from typing import Annotated, Self
 from uuid import uuid4

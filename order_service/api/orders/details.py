@@ -1,4 +1,4 @@
-"""Where an order goes, and notes on it: text that is kept beside the events. May import asking."""
+"""Where an order goes, and notes on it: text that is kept beside the events."""
 
 from typing import Annotated
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""The lines of an order that nobody has paid for yet. May import asking."""
+"""The lines of an order that nobody has paid for yet."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""Payments: authorized, captured, voided, failed. May import asking."""
+"""Payments: authorized, captured, voided, failed."""
 
 from typing import Annotated, Literal, Self
 from uuid import uuid4

@@ -1,5 +1,4 @@
-"""Who may do what, and until when: roles, and the windows that close for owners. May import
-identity, the domain, settings.
+"""Who may do what, and until when: roles, and the windows that close for owners.
 
 The one table of it: routes ask it before a command, `actions` to say what may be done now.
 """

@@ -1,4 +1,4 @@
-"""`POST /orders/` and `POST /orders/bulk/`. May import asking, accounts' users.
+"""`POST /orders/` and `POST /orders/bulk/`.
 
 In bulk each order is judged on its own, exactly as if it had been sent alone: same problems, same
 fingerprint, and the key of order i is `<key>/<i>`.

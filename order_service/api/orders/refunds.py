@@ -1,4 +1,4 @@
-"""Refunds: requested, settled, failed. May import asking."""
+"""Refunds: requested, settled, failed."""
 
 from typing import Annotated
 from uuid import uuid4

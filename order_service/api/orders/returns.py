@@ -1,4 +1,4 @@
-"""Returns: requested, approved, rejected, canceled, received. May import asking."""
+"""Returns: requested, approved, rejected, canceled, received."""
 
 from typing import Annotated
 from uuid import uuid4

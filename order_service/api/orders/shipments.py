@@ -1,4 +1,4 @@
-"""Shipments: dispatched, tracked, voided, delivered. May import asking."""
+"""Shipments: dispatched, tracked, voided, delivered."""
 
 from typing import Annotated
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""`PATCH /orders/{id}/`: the shorthand that sets a status. May import asking."""
+"""`PATCH /orders/{id}/`: the shorthand that sets a status."""
 
 from typing import Annotated
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""How a route says what it answers, for the OpenAPI document. May import catalogue.
+"""How a route says what it answers, for the OpenAPI document.
 
 A route names the problems that are its own; those of its dependencies (no token, a body that is no
 JSON, a key that was reused) stand at the dependency, by `raises`, and those of every request in

@@ -1,5 +1,4 @@
-"""The OpenAPI document: FastAPI's, completed. May import documented, examples,
-links, body, limits.
+"""The OpenAPI document: FastAPI's, completed.
 
 FastAPI knows paths, parameters and response models. Added here: the bodies that `json_body`
 declares, every problem that an operation may answer with, the headers, examples and links.

@@ -1,4 +1,4 @@
-"""`/problems/{slug}`: each problem type, explained to a person. May import catalogue."""
+"""`/problems/{slug}`: each problem type, explained to a person."""
 
 from html import escape
 

@@ -1,5 +1,4 @@
-"""The interactive documentation and the OpenAPI document behind it. May import openapi,
-limits.
+"""The interactive documentation and the OpenAPI document behind it.
 
 FastAPI's own page loads Swagger UI from a content delivery network and starts it by inline script;
 here its files come from a package that carries them, so that the page needs nobody else and no

@@ -1,4 +1,4 @@
-"""Every problem type by its slug. May import problem_type, request_problems, order_problems.
+"""Every problem type by its slug.
 
 The one table from slug to status and members: answers, the OpenAPI document and `/problems/{slug}`
 are made from it. A type is never renamed: clients go by it.

@@ -1,5 +1,4 @@
-"""The problem types of orders: absent, or refused by their state or their numbers. May import
-problem_type."""
+"""The problem types of orders: absent, or refused by their state or their numbers."""
 
 from collections.abc import Mapping
 

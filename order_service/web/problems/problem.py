@@ -1,5 +1,4 @@
-"""Every error as one body: RFC 9457 problem documents. May import answers, catalogue, errors,
-settings.
+"""Every error as one body: RFC 9457 problem documents.
 
 The catalogue says which status an error of the service has. What was sent is never sent back:
 neither in a message nor in the list of wrong fields (a password under a mistyped name would come

@@ -1,5 +1,4 @@
-"""The problem types of requests as such: syntax, fields, callers, this service. May import
-problem_type."""
+"""The problem types of requests as such: syntax, fields, callers, this service."""
 
 from collections.abc import Mapping
 

@@ -1,0 +1,1 @@
+"""How the service is: status, progress, lag, history, health, doctor."""

@@ -1,0 +1,78 @@
+"""This machine: Python, disk space, open files; and the web process behind an address."""
+
+import resource
+import shutil
+import sys
+import tempfile
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from order_service import limits
+from order_service.settings import Settings
+from projections.monitoring.doctor.finding import Finding, finding, unreachable
+
+PYTHON_MIN = (3, 11)
+
+
+def check(settings: Settings) -> list[Finding]:
+    return [
+        finding(
+            "Python",
+            sys.version_info >= PYTHON_MIN,
+            sys.version.split()[0],
+            f"{'.'.join(map(str, PYTHON_MIN))} or newer",
+            "Use a newer Python.",
+        ),
+        _open_files(),
+        *[_disk(path) for path in dict.fromkeys((Path.cwd(), Path(tempfile.gettempdir())))],
+        finding(
+            "FLOWER_PASSWORD",
+            bool(settings.FLOWER_PASSWORD),
+            "set" if settings.FLOWER_PASSWORD else "not set",
+            "set",
+            "Set it: Flower does not start without one.",
+        ),
+    ]
+
+
+def _open_files() -> Finding:
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = limits.CONNECTIONS_MAX + limits.DESCRIPTORS_KEPT
+    return finding(
+        "open files",
+        most == resource.RLIM_INFINITY or most >= wanted,
+        f"{most:,} a process" if most != resource.RLIM_INFINITY else "no limit",
+        f"{wanted:,} or more",
+        f"Raise the limit (ulimit -n, LimitNOFILE): with less, web takes fewer than "
+        f"{limits.CONNECTIONS_MAX:,} connections.",
+    )
+
+
+def _disk(path: Path) -> Finding:
+    usage = shutil.disk_usage(path)
+    return finding(
+        f"disk of {path}",
+        usage.free >= max(limits.DOCTOR_DISK_BYTES, usage.total * limits.DOCTOR_DISK_SHARE),
+        f"{usage.free / 2**30:,.1f} GiB free of {usage.total / 2**30:,.1f}",
+        f"{limits.DOCTOR_DISK_SHARE:.0%} and {limits.DOCTOR_DISK_BYTES / 2**30:g} GiB free",
+        "Make room: PostgreSQL and RabbitMQ stop when they cannot write.",
+    )
+
+
+def check_web(url: str) -> Finding:
+    """Whether the web process there says that it is ready."""
+    where = f"{url.rstrip('/')}/readyz"
+    remedy = "See that web runs, and what it logs; another address is given by --url."
+    if not url.startswith(("http://", "https://")):
+        return finding("web", False, url, "http://HOST:PORT", remedy)
+    try:
+        with urlopen(where, timeout=limits.DOCTOR_TIMEOUT_S) as answer:  # noqa: S310  # checked above
+            found = f"{answer.status}"
+    except HTTPError as error:
+        with error:
+            found = f"{error.code} {error.read(limits.HEAD_BYTES_MAX).decode(errors='replace')}"
+    except (OSError, HTTPException) as error:
+        return unreachable("web", where, error, remedy)
+    return finding("web", found == "200", found, "200", remedy)

@@ -1,0 +1,105 @@
+"""RabbitMQ: reachable, new enough, with our exchange and queues as they are declared, and somebody
+who listens."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aio_pika.abc import AbstractChannel, AbstractConnection, ExchangeType
+from aio_pika.exceptions import AMQPError, ChannelClosed, ChannelNotFoundEntity
+
+from order_service import limits
+from order_service.infra import rabbitmq
+from order_service.settings import Settings
+from projections.monitoring.doctor.finding import Finding, finding, unreachable, version_of
+
+VERSION_MIN = (3, 10)
+Declare = Callable[[AbstractChannel, bool], Awaitable[Any]]  # passively: it is only looked at
+_MISSING = "It is declared when relay and consumer start: see that they run, and what they log."
+_OTHERWISE = "Stop relay, consumer and worker, delete it, and start them: they declare it anew."
+
+
+async def check(settings: Settings) -> list[Finding]:
+    where = f"{settings.RABBITMQ_HOST}:{settings.RABBITMQ_PORT}, {settings.RABBITMQ_VHOST}"
+    try:
+        connection = await rabbitmq.connect(settings, "doctor")
+    except (AMQPError, OSError) as error:
+        remedy = "Start RabbitMQ, and look at RABBITMQ_HOST, its port, user, password and vhost."
+        return [unreachable("RabbitMQ", where, error, remedy)]
+    async with connection, asyncio.timeout(limits.DOCTOR_TIMEOUT_S):
+        return [
+            _version(connection),
+            await _exchange(connection),
+            *await _queue(
+                connection, rabbitmq.HINT_QUEUE, rabbitmq.HINT_QUEUE_ARGUMENTS, "consumer"
+            ),
+            *await _queue(connection, rabbitmq.TASK_QUEUE, rabbitmq.TASK_QUEUE_ARGUMENTS, "worker"),
+        ]
+
+
+def _version(connection: AbstractConnection) -> Finding:
+    properties = connection.transport.connection.server_properties if connection.transport else {}
+    version = str(properties.get("version", "?"))
+    return finding(
+        "RabbitMQ version",
+        version_of(version) >= VERSION_MIN,
+        version,
+        f"{'.'.join(map(str, VERSION_MIN))} or newer",
+        "Use a newer RabbitMQ.",
+    )
+
+
+async def _exchange(connection: AbstractConnection) -> Finding:
+    async def declare(channel: AbstractChannel, passive: bool) -> None:
+        await channel.declare_exchange(
+            rabbitmq.EVENTS_EXCHANGE, ExchangeType.TOPIC, durable=True, passive=passive
+        )
+
+    found, _ = await _declared(connection, declare)
+    return _as_declared(f"exchange {rabbitmq.EVENTS_EXCHANGE}", found, "topic, durable")
+
+
+async def _queue(
+    connection: AbstractConnection, name: str, arguments: dict[str, Any], role: str
+) -> list[Finding]:
+    async def declare(channel: AbstractChannel, passive: bool) -> Any:
+        queue = await channel.declare_queue(
+            name, durable=True, arguments=None if passive else arguments, passive=passive
+        )
+        return queue.declaration_result
+
+    found, declaration = await _declared(connection, declare)
+    kept = _as_declared(f"queue {name}", found, "classic, durable, bounded, drops its oldest")
+    if declaration is None:
+        return [kept]
+    return [
+        kept,
+        finding(
+            f"queue {name} is read",
+            declaration.consumer_count > 0,
+            f"{declaration.consumer_count} readers, {declaration.message_count} messages",
+            f"a {role} at least",
+            f"Start the {role}, and look at what it logs.",
+        ),
+    ]
+
+
+async def _declared(connection: AbstractConnection, declare: Declare) -> tuple[str, Any]:
+    """`as declared`, `missing` or RabbitMQ's own words on what is otherwise. Nothing is made: only
+    what is there is declared as it should be, which changes nothing.
+    """
+    try:
+        channel = await connection.channel()
+        found = await declare(channel, True)
+        await declare(channel, False)
+    except ChannelNotFoundEntity:
+        return "missing", None
+    except ChannelClosed as error:
+        return str(error), None
+    await channel.close()
+    return "as declared", found
+
+
+def _as_declared(check: str, found: str, expected: str) -> Finding:
+    remedy = _MISSING if found == "missing" else _OTHERWISE
+    return finding(check, found == "as declared", found, expected, remedy)

@@ -1,0 +1,93 @@
+"""Redis: reachable, new enough, a cache and nothing more."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from order_service import limits
+from order_service.infra.redis import connect
+from order_service.settings import Settings
+from projections.monitoring.doctor.finding import (
+    Finding,
+    clock,
+    finding,
+    unreachable,
+    unseen,
+    version_of,
+)
+
+VERSION_MIN = (6, 0)
+_PERSISTENCE = "none: a cache that comes back with old entries shows old orders"
+
+
+async def check(settings: Settings) -> list[Finding]:
+    where = f"{settings.REDIS_HOST}:{settings.REDIS_PORT}/{settings.REDIS_DB}"
+    redis = connect(settings)
+    try:
+        return await _check(redis)
+    except (RedisError, OSError) as error:
+        remedy = "Start Redis or Valkey, and look at REDIS_HOST, REDIS_PORT and REDIS_PASSWORD."
+        return [unreachable("Redis", where, error, remedy)]
+    finally:
+        await redis.aclose()
+
+
+async def _check(redis: Redis) -> list[Finding]:
+    info: Mapping[str, Any] = await redis.info()
+    before = time.time()
+    seconds, micros = await redis.time()
+    after = time.time()
+    version = str(info.get("redis_version", "?"))
+    return [
+        finding(
+            "Redis version",
+            version_of(version) >= VERSION_MIN,
+            version,
+            f"{'.'.join(map(str, VERSION_MIN))} or newer",
+            "Use a newer Redis or Valkey.",
+        ),
+        clock("Redis", before, seconds + micros / 1e6, after, limits.DOCTOR_CLOCK_S),
+        _memory(info),
+        finding(
+            "Redis eviction",
+            str(info.get("maxmemory_policy", "")).startswith("allkeys-"),
+            info.get("maxmemory_policy"),
+            "allkeys-lru or another of all keys",
+            "Set maxmemory-policy allkeys-lru: a full cache would refuse what is new.",
+        ),
+        finding(
+            "Redis append-only file",
+            not info.get("aof_enabled"),
+            "on" if info.get("aof_enabled") else "off",
+            "off",
+            f"Set appendonly no. Expected persistence is {_PERSISTENCE}.",
+        ),
+        await _snapshots(redis),
+    ]
+
+
+def _memory(info: Mapping[str, Any]) -> Finding:
+    most = int(info.get("maxmemory", 0))
+    used = int(info.get("used_memory", 0))
+    limit = f"{most / 2**20:,.0f} MiB" if most else "no limit"
+    return finding(
+        "Redis memory",
+        most > 0,
+        f"{used / 2**20:,.0f} MiB of {limit}",
+        "a limit",
+        "Set maxmemory, such as 256mb: without it the cache grows until the machine has no more.",
+    )
+
+
+async def _snapshots(redis: Redis) -> Finding:
+    name, expected = "Redis snapshots", "off"
+    try:
+        configured = await redis.config_get("save")
+    except ResponseError:
+        return unseen(name, "CONFIG is not allowed here", expected)
+    save = configured.get("save", "")
+    remedy = f'Set save "". Expected persistence is {_PERSISTENCE}.'
+    return finding(name, not save, save or "off", expected, remedy)

@@ -1,0 +1,177 @@
+"""The last hour of the whole service in steps of ten seconds: what all web processes did, and how
+far the read side was behind.
+
+Each process adds to Redis, at the end of each step, what it has counted since the last one: so
+requests cost nothing for it. Steps are those of the clock, the same for all. A step that Redis
+could not be told is lost, and nobody waits for it: this is for people who look, and an operator's
+Prometheus keeps what must be kept.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from order_service import limits
+from order_service.infra.postgres import FAILURES, query
+from order_service.infra.redis import RedisAway, RedisGate
+from order_service.telemetry.instruments import SECONDS
+from order_service.telemetry.metrics import APPENDS, HTTP_SECONDS, READS
+from projections.monitoring import status
+from projections.monitoring.progress import Rates
+
+logger = logging.getLogger(__name__)
+
+Step = Mapping[str, int]  # what is known of one; empty: nothing was seen
+_STEP_S = limits.HISTORY_STEP_S
+
+
+class Vitals:
+    """One a web process."""
+
+    def __init__(self, engine: AsyncEngine, redis: Redis, rates: Rates) -> None:
+        self._engine = engine
+        self._redis = redis
+        self._gate = RedisGate(redis)
+        self._rates = rates
+        self._told = counted()
+
+    async def note_for_ever(self) -> None:
+        """The background task; ends by cancellation only."""
+        await self._look()
+        while True:
+            await asyncio.sleep(_STEP_S - time.time() % _STEP_S)
+            try:
+                await self.note(round(time.time() / _STEP_S) - 1)
+            except Exception:  # a mistake here must not end the history for good
+                logger.exception("A step of the history is lost.")
+
+    async def note(self, number: int) -> None:
+        """All that was counted since the last time belongs to this step."""
+        now, before = counted(), self._told
+        self._told = now
+        found = await self._look()
+        with suppress(RedisAway):
+            await self._gate.run(lambda: self._tell(number, now - before, found))
+
+    async def _tell(self, number: int, counts: Step, found: Step) -> None:
+        key = _key(number)
+        pipeline = self._redis.pipeline(transaction=False)
+        for name, count in counts.items():
+            pipeline.hincrby(key, name, count)
+        for name, value in (("seen", 1), *found.items()):
+            pipeline.hset(key, name, value)
+        pipeline.expire(key, limits.HISTORY_TTL_S)
+        await pipeline.execute()
+
+    async def _look(self) -> Step:
+        """Where log and read models stand."""
+        try:
+            rows = await query(self._engine, status.read)
+        except (*FAILURES, TimeoutError):
+            return {}
+        self._rates.note(rows)
+        return {
+            "head": sum(row["head"] for row in rows if row["name"] == "relay"),
+            "lag_ms": max(round(row["lag_s"] * 1_000) for row in rows if row["name"] != "relay"),
+        }
+
+    async def read(self, minutes: int) -> dict[str, Any]:
+        """For `GET /ops/history/`: up to the last step that has ended."""
+        last = int(time.time() // _STEP_S) - 1
+        first = last + 1 - minutes * 60 // _STEP_S
+        steps = await self._read(range(first - 1, last + 1))  # one more, for the events since
+        return {
+            "step_s": _STEP_S,
+            "from": datetime.fromtimestamp(first * _STEP_S, UTC),
+            "to": datetime.fromtimestamp((last + 1) * _STEP_S, UTC),
+            "series": series(steps),
+        }
+
+    async def _read(self, numbers: Sequence[int]) -> list[Step]:
+        pipeline = self._redis.pipeline(transaction=False)
+        for number in numbers:
+            pipeline.hgetall(_key(number))
+        try:
+            async with asyncio.timeout(limits.HEALTH_LOOK_TIMEOUT_S):
+                found = await pipeline.execute()
+        except (RedisError, OSError, TimeoutError):
+            return [{} for _ in numbers]
+        return [{name.decode(): int(value) for name, value in one.items()} for one in found]
+
+
+def _key(number: int) -> str:
+    return f"history:{number}"
+
+
+def counted() -> Counter[str]:
+    """What this process has done since it began."""
+    counts: Counter[str] = Counter()
+    for (_, _, answered), found in list(HTTP_SECONDS.values.items()):
+        requests = int(sum(found[:-1]))
+        counts["requests"] += requests
+        counts["errors"] += requests if int(str(answered)) >= 500 else 0
+        counts.update({_bucket(i): int(count) for i, count in enumerate(found[:-1])})
+    for (_, use), reads in list(READS.values.items()):
+        counts["reads"] += int(reads)
+        counts["hits"] += int(reads) if use == "hit" else 0
+    counts["commands"] = int(APPENDS.values.get(("stored",), 0))
+    return counts
+
+
+def _bucket(number: int) -> str:
+    return f"le{number}"
+
+
+# --- what they say --------------------------------------------------------------------------------
+
+
+def series(steps: Sequence[Step]) -> dict[str, list[float | None]]:
+    """Of all steps but the first, which only says where the log stood before."""
+    shown = steps[1:]
+    return {
+        **{name: [_count(step, name) for step in shown] for name in ("requests", "errors")},
+        "p50_ms": [percentile_ms(step, 0.50) for step in shown],
+        "p99_ms": [percentile_ms(step, 0.99) for step in shown],
+        "commands": [_count(step, "commands") for step in shown],
+        "cache_hit_ratio": [_ratio(step) for step in shown],
+        "lag_s": [step["lag_ms"] / 1_000 if "lag_ms" in step else None for step in shown],
+        "events": [_events(before, step) for before, step in pairwise(steps)],
+    }
+
+
+def _count(step: Step, name: str) -> int | None:
+    return step.get(name, 0) if step else None
+
+
+def _ratio(step: Step) -> float | None:
+    reads = step.get("reads", 0)
+    return round(step.get("hits", 0) / reads, 4) if reads else None
+
+
+def _events(before: Step, step: Step) -> int | None:
+    if "head" not in before or "head" not in step:
+        return None
+    return max(0, step["head"] - before["head"])
+
+
+def percentile_ms(step: Step, part: float) -> float | None:
+    """The time in which that part of the requests was answered, as if they were evenly spread
+    between two bounds. None: there were no requests."""
+    counts = [step.get(_bucket(i), 0) for i in range(len(SECONDS) + 1)]
+    left = part * sum(counts)
+    for count, bounds in zip(counts, pairwise((0.0, *SECONDS, SECONDS[-1])), strict=True):
+        if count and left <= count:
+            low, high = bounds
+            return round((low + (high - low) * left / count) * 1_000, 2)
+        left -= count
+    return None

@@ -1,0 +1,90 @@
+"""How far the relay and every read model have come, and how fast."""
+
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from order_service import limits
+from projections.monitoring import status
+from projections.read_models.registry import PROJECTIONS
+from projections.replay import state
+
+_GENERATIONS = text(
+    "SELECT m.name, m.live_generation, m.projection_version, m.previous_generation, "
+    "m.previous_version, b.generation AS building FROM read_models m "
+    "LEFT JOIN rebuilds b ON b.name = m.name ORDER BY m.name"
+)
+_PARTITION = ("partition", "head", "checkpoint", "lag_events", "lag_s", "parked")
+Checkpoints = Mapping[tuple[str, int, int], int]  # by name, generation and partition
+
+
+class Rates:
+    """Events a second, by what the checkpoints were at the last few looks of this process."""
+
+    def __init__(self) -> None:
+        self._looks: deque[tuple[float, Checkpoints]] = deque(maxlen=limits.RATE_LOOKS)
+
+    def note(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """This is what they are now; to be called every few seconds."""
+        self._looks.append((time.monotonic(), _checkpoints(rows)))
+
+    def of(self, rows: Iterable[Mapping[str, Any]]) -> float | None:
+        """Since the oldest look that is kept; None if there is none of these."""
+        if not self._looks:
+            return None
+        at, before = self._looks[0]
+        now = _checkpoints(rows)
+        if not now.keys() <= before.keys():  # another generation
+            return None
+        events = sum(position - before[key] for key, position in now.items())
+        return max(0.0, round(events / max(time.monotonic() - at, 0.001), 1))
+
+
+def _checkpoints(rows: Iterable[Mapping[str, Any]]) -> Checkpoints:
+    return {(r["name"], r["generation"], r["partition"]): r["checkpoint"] for r in rows}
+
+
+async def read(connection: AsyncConnection, rates: Rates) -> dict[str, Any]:
+    """For `GET /ops/projections/`."""
+    rows = await status.read(connection)
+    generations = (await connection.execute(_GENERATIONS)).all()
+    rebuilds = await state.read(connection)
+    by_name = {name: list(of) for name, of in groupby(rows, itemgetter("name"))}
+    return {
+        "projections": [
+            _progress(by_name[kept.name], rates)
+            | _generations(kept)
+            | {"rebuild": rebuilds[kept.name]}
+            for kept in generations
+            if kept.name in PROJECTIONS
+        ],
+        "relay": _progress(by_name["relay"], rates),
+    }
+
+
+def _progress(rows: list[dict[str, Any]], rates: Rates) -> dict[str, Any]:
+    return {
+        "name": rows[0]["name"],
+        "partitions": [{name: row[name] for name in _PARTITION} for row in rows],
+        "lag_events": sum(row["lag_events"] for row in rows),
+        "lag_s": max(row["lag_s"] for row in rows),
+        "events_per_s": rates.of(rows),
+        "parked": sum(row["parked"] for row in rows),
+    }
+
+
+def _generations(kept: Row[Any]) -> dict[str, Any]:
+    all_kept = {kept.live_generation, kept.previous_generation, kept.building} - {None}
+    return {
+        "version": kept.projection_version,
+        "generation": kept.live_generation,
+        "generations": sorted(all_kept),
+        "previous_generation": kept.previous_generation,
+        "replay_needed": PROJECTIONS[kept.name].version != kept.projection_version,
+    }

@@ -1,0 +1,123 @@
+"""status: how far the relay and every projection have come."""
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from order_service.infra.postgres import PROJECTOR, create_engine, query
+from order_service.infra.terminal import aligned
+from order_service.limits import STATUS_WATCH_MIN_S, STATUS_WATCH_S
+from order_service.settings import Settings
+from projections.read_models.registry import PROJECTIONS
+
+Rows = list[dict[str, Any]]
+
+# Lag in seconds: the age of the oldest event that is not done yet; 0, too, where that lies ahead of
+# the server's clock, which was set back.
+_STATUS = text(
+    "SELECT c.name, c.generation, c.partition, p.position AS head, c.position AS checkpoint, "
+    "p.position - c.position AS lag_events, "
+    "greatest(0, round(extract(epoch FROM clock_timestamp() - "
+    "(SELECT e.recorded_at FROM events e WHERE e.partition = c.partition "
+    "AND e.position = c.position + 1)), 3))::float AS lag_s, "
+    "(SELECT count(*) FROM dead_letters d WHERE d.name = c.name AND d.generation = c.generation "
+    "AND d.partition = c.partition) AS parked, m.projection_version "
+    "FROM checkpoints c JOIN partitions p ON p.partition = c.partition "
+    "LEFT JOIN read_models m ON m.name = c.name "
+    "WHERE c.name = 'relay' OR c.generation = m.live_generation "
+    "ORDER BY c.name <> 'relay', c.name, c.partition"
+)
+_COLUMNS = (
+    "name",
+    "generation",
+    "partition",
+    "head",
+    "checkpoint",
+    "lag_events",
+    "lag_s",
+    "parked",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for programs: one line each time")
+    parser.add_argument(
+        "--watch",
+        type=_seconds,
+        nargs="?",
+        const=STATUS_WATCH_S,
+        metavar="SECONDS",
+        help=f"again and again, until Ctrl-C; every {STATUS_WATCH_S:g} s unless said otherwise",
+    )
+
+
+def _seconds(value: str) -> float:
+    seconds = float(value)
+    if not seconds >= STATUS_WATCH_MIN_S:
+        raise argparse.ArgumentTypeError(f"expected {STATUS_WATCH_MIN_S:g} or more")
+    return seconds
+
+
+async def run(args: argparse.Namespace, settings: Settings) -> int:
+    """0, also where something lags: that is no fault of this command."""
+    engine = create_engine(settings, PROJECTOR, application_name="status", pool_size=1)
+    try:
+        before = None
+        while True:
+            rows = await query(engine, read)
+            read_at = time.monotonic()
+            if before is not None:
+                _add_rates(rows, before[0], read_at - before[1])
+            before = rows, read_at
+            print(json.dumps(rows) if args.json else _screen(args, rows), flush=True)
+            if args.watch is None:
+                return 0
+            await asyncio.sleep(args.watch)
+    finally:
+        await engine.dispose()
+
+
+def _add_rates(rows: Rows, before: Rows, seconds: float) -> None:
+    """`events_per_s`, of those that were there already."""
+    key = itemgetter("name", "generation", "partition")
+    were = {key(row): row["checkpoint"] for row in before}
+    for row in rows:
+        done = row["checkpoint"] - were.get(key(row), row["checkpoint"])
+        row["events_per_s"] = round(done / seconds, 1)
+
+
+def _screen(args: argparse.Namespace, rows: Rows) -> str:
+    """Watched at a terminal it begins at the top, in place of the one before."""
+    clear = "\033[H\033[2J" if args.watch is not None and sys.stdout.isatty() else ""
+    return clear + _table(rows)
+
+
+async def read(connection: AsyncConnection) -> Rows:
+    """One row a checkpoint: the relay's, then those of the live generations."""
+    rows = []
+    for found in await connection.execute(_STATUS):
+        row = {name: getattr(found, name) for name in _COLUMNS}
+        projection = PROJECTIONS.get(found.name)
+        row["replay_needed"] = (
+            projection is not None and projection.version != found.projection_version
+        )
+        rows.append(row)
+    return rows
+
+
+def _table(rows: Rows) -> str:
+    heads = (*_COLUMNS, "events_per_s") if rows and "events_per_s" in rows[0] else _COLUMNS
+    names = dict.fromkeys(row["name"] for row in rows if row["replay_needed"])
+    return "\n".join(
+        [
+            aligned(heads, [[row[name] for name in heads] for row in rows]),
+            *(f"Replay needed: {name}." for name in names),
+        ]
+    )

@@ -1,0 +1,270 @@
+"""Parked streams: list, show, retry, skip.
+
+Everything that changes something runs under the live checkpoint's lock, in one transaction: a step
+never sees half of it.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from tqdm import tqdm
+
+from order_service import limits
+from order_service.cache.order_cache import OrderCache
+from order_service.ids import order_number
+from order_service.infra.postgres import PROJECTOR, create_engine, incarnation
+from order_service.infra.redis import connect
+from order_service.infra.terminal import aligned
+from order_service.log.reading import heads, partition_of
+from order_service.settings import Settings
+from projections.loop.advance import Held, lock_live
+from projections.loop.step import read_unskipped, step_singly
+from projections.read_models.generations import REPLAY_LOCK, give_up
+from projections.read_models.projection import Projection, Rows
+from projections.read_models.registry import PROJECTIONS
+
+_COLUMNS = (
+    "d.name, d.partition, d.stream_id, d.version, d.position, d.last_version, d.error, d.parked_at"
+)
+_LIST = text(
+    f"SELECT {_COLUMNS} FROM dead_letters d JOIN read_models m "  # noqa: S608
+    "ON m.name = d.name AND m.live_generation = d.generation ORDER BY d.parked_at, d.stream_id"
+)
+_LETTERS = text(
+    "SELECT d.name, d.generation, d.partition, d.stream_id, d.position, d.version, d.error, "
+    "d.attempts, d.parked_at, e.type, p.position AS placed_at, "
+    "(SELECT max(n.version) FROM events n WHERE n.partition = d.partition "
+    "AND n.stream_id = d.stream_id) - d.version + 1 AS waiting "
+    "FROM dead_letters d JOIN read_models m ON m.name = d.name "
+    "AND m.live_generation = d.generation "
+    "JOIN events e ON e.partition = d.partition AND e.stream_id = d.stream_id "
+    "AND e.version = d.version "
+    "JOIN events p ON p.partition = d.partition AND p.stream_id = d.stream_id AND p.version = 1 "
+    "WHERE d.name = coalesce(:name, d.name) ORDER BY d.parked_at, d.stream_id LIMIT :limit"
+)
+_SHOW = text(
+    f"SELECT {_COLUMNS}, e.type, e.schema_version, e.event_id, e.recorded_at, e.data::text "  # noqa: S608
+    "FROM dead_letters d JOIN read_models m ON m.name = d.name "
+    "AND m.live_generation = d.generation JOIN events e ON e.partition = d.partition "
+    "AND e.stream_id = d.stream_id AND e.version = d.version "
+    "WHERE d.name = :name AND d.stream_id = :stream_id"
+)
+_UNPARK = text(
+    "DELETE FROM dead_letters WHERE name = :name AND generation = :generation "
+    "AND partition = :partition AND stream_id = :stream_id "
+    "RETURNING version, last_version, attempts"
+)
+# At the same event once more, or at a later one for the first time.
+_COUNT_IF_PARKED = text(
+    "UPDATE dead_letters SET attempts = CASE WHEN version = :version THEN :attempts + 1 ELSE 1 END "
+    "WHERE name = :name AND generation = :generation "
+    "AND partition = :partition AND stream_id = :stream_id"
+)
+_SKIP = text(
+    "INSERT INTO skips (name, partition, stream_id, version, reason) "
+    "VALUES (:name, :partition, :stream_id, :version, :reason)"
+)
+_FORGET_PREVIOUS = text(
+    "UPDATE read_models SET previous_generation = NULL, previous_version = NULL WHERE name = :name"
+)
+_TRY_REPLAY_LOCK = text("SELECT pg_try_advisory_xact_lock(:lock)")
+
+
+async def page(connection: AsyncConnection, name: str | None, partitions: int) -> dict[str, Any]:
+    """For `GET /ops/dead-letters/`; `name`: of one read model only."""
+    limit = limits.DEAD_LETTERS_LISTED_MAX
+    rows = (await connection.execute(_LETTERS, {"name": name, "limit": limit + 1})).all()
+    items = [
+        {
+            "id": f"{row.name}.{row.stream_id}",
+            "projection": row.name,
+            "generation": row.generation,
+            "partition": row.partition,
+            "position": row.position,
+            "order_id": str(row.stream_id),
+            "number": order_number(row.placed_at, row.partition, partitions),
+            "event_type": row.type,
+            "version": row.version,
+            "error": row.error,
+            "attempts": row.attempts,
+            "parked_at": row.parked_at,
+            "events_waiting": row.waiting,
+        }
+        for row in rows[:limit]
+    ]
+    return {"items": items, "more": len(rows) > limit}
+
+
+class NotParked(Exception):
+    """There is no such dead letter in the live generation."""
+
+
+class ReplayRuns(Exception):
+    """A skip must wait: the rebuild would hold the event that it leaves out."""
+
+
+async def listed(connection: AsyncConnection) -> Sequence[Row[Any]]:
+    return (await connection.execute(_LIST)).all()
+
+
+async def shown(connection: AsyncConnection, name: str, stream_id: UUID) -> Row[Any]:
+    parameters = {"name": name, "stream_id": stream_id}
+    row = (await connection.execute(_SHOW, parameters)).one_or_none()
+    if row is None:
+        raise NotParked(f"{name} has not parked stream {stream_id}.")
+    return row
+
+
+async def retry(
+    engine: AsyncEngine, cache: OrderCache, projection: Projection, stream_id: UUID
+) -> bool:
+    """The stream is applied up to the checkpoint and goes on with the others; False: it failed
+    again and stays parked, perhaps at a later event."""
+    async with engine.begin() as connection:
+        held = await _lock(connection, projection, stream_id)
+        rows, parked = await _apply(connection, held, stream_id)
+    await _tell(cache, projection, rows)
+    return not parked
+
+
+async def skip(
+    engine: AsyncEngine, cache: OrderCache, projection: Projection, stream_id: UUID, reason: str
+) -> bool:
+    """The event that parked the stream is left out of this projection, in this generation and all
+    to come; then as `retry`.
+
+    Other generations may hold that event already, and what they hold is no longer what they should:
+    a build that stands half done and the previous generation are given up.
+    """
+    async with engine.begin() as connection:
+        free = (await connection.execute(_TRY_REPLAY_LOCK, {"lock": REPLAY_LOCK})).scalar_one()
+        if not free:
+            raise ReplayRuns("A replay is running: wait until it has ended, then skip the event.")
+        held = await _lock(connection, projection, stream_id)
+        parked_at = (await shown(connection, projection.name, stream_id)).version
+        skipped = {
+            "name": projection.name,
+            "partition": held.target.partition,
+            "stream_id": stream_id,
+            "version": parked_at,
+            "reason": reason,
+        }
+        await connection.execute(_SKIP, skipped)
+        await connection.execute(_FORGET_PREVIOUS, {"name": projection.name})
+        await give_up(connection, projection.name)
+        rows, parked = await _apply(connection, held, stream_id)
+    await _tell(cache, projection, rows)
+    return not parked
+
+
+async def _lock(connection: AsyncConnection, projection: Projection, stream_id: UUID) -> Held:
+    partition = partition_of(stream_id, len(await heads(connection)))
+    return await lock_live(connection, projection, partition)
+
+
+async def _apply(connection: AsyncConnection, held: Held, stream_id: UUID) -> tuple[Rows, bool]:
+    """Unparked and applied up to the checkpoint, or parked again: the last row, and whether."""
+    key = held.target.identity | {"stream_id": stream_id}
+    letter = (await connection.execute(_UNPARK, key)).one_or_none()
+    if letter is None:
+        raise NotParked(f"{held.target.projection.name} has not parked stream {stream_id}.")
+    stream = await read_unskipped(connection, held.target, stream_id, held.position)
+    rows = await step_singly(connection, held.target, stream, letter.last_version)
+    tried = {"version": letter.version, "attempts": letter.attempts}
+    return rows, (await connection.execute(_COUNT_IF_PARKED, key | tried)).rowcount == 1
+
+
+async def _tell(cache: OrderCache, projection: Projection, rows: Rows) -> None:
+    if rows and projection.refresh:
+        await projection.refresh(cache, rows)
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True)
+    actions.add_parser("list", help="every parked stream")
+    actions.add_parser("retry-all", help="apply every parked stream again")
+    for action, what in (
+        ("show", "one parked stream with the event that stopped it"),
+        ("retry", "apply the stream again, after the code was mended"),
+        ("skip", "leave the event out of this projection for good"),
+    ):
+        command = actions.add_parser(action, help=what)
+        command.add_argument("projection", choices=sorted(PROJECTIONS))
+        command.add_argument("stream_id", type=UUID)
+        if action == "skip":
+            command.add_argument("--reason", required=True)
+    for action in ("list", "show"):
+        actions.choices[action].add_argument("--json", action="store_true", help="for programs")
+
+
+async def run(args: argparse.Namespace, settings: Settings) -> int:
+    """0 done; 1 the stream is still parked, or the request could not be fulfilled."""
+    engine = create_engine(settings, PROJECTOR, application_name="dead-letters", pool_size=1)
+    redis = connect(settings)
+    try:
+        log_now = str(await incarnation(engine))
+        cache = OrderCache(redis, settings.CACHE_TTL_SECONDS, log_now)
+        return await _run(args, engine, cache)
+    except (NotParked, ReplayRuns) as error:
+        print(error)
+        return 1
+    finally:
+        await redis.aclose()
+        await engine.dispose()
+
+
+async def _run(args: argparse.Namespace, engine: AsyncEngine, cache: OrderCache) -> int:
+    if args.action in ("list", "show"):
+        async with engine.connect() as connection:
+            if args.action == "show":
+                _print(await shown(connection, args.projection, args.stream_id), args.json)
+            else:
+                _print_all(await listed(connection), args.json)
+        return 0
+    if args.action == "retry-all":
+        return await _retry_all(engine, cache)
+    projection = PROJECTIONS[args.projection]
+    if args.action == "retry":
+        done = await retry(engine, cache, projection, args.stream_id)
+    else:
+        done = await skip(engine, cache, projection, args.stream_id, args.reason)
+    print("The stream goes on." if done else "The stream is still parked: see `dead-letters show`.")
+    return 0 if done else 1
+
+
+async def _retry_all(engine: AsyncEngine, cache: OrderCache) -> int:
+    async with engine.connect() as connection:
+        letters = await listed(connection)
+    going_on = 0
+    for letter in tqdm(letters, unit=" streams", disable=None):
+        going_on += await retry(engine, cache, PROJECTIONS[letter.name], letter.stream_id)
+    print(f"{going_on} of {len(letters)} parked streams go on.")
+    return 0 if going_on == len(letters) else 1
+
+
+def _print(letter: Row[Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(letter._asdict(), default=str))
+        return
+    for name, value in letter._mapping.items():
+        print(f"{name}: {value}")
+
+
+def _print_all(letters: Sequence[Row[Any]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps([letter._asdict() for letter in letters], default=str))
+        return
+    heads = ("projection", "stream", "version", "partition", "position", "parked at", "error")
+    rows = [
+        (d.name, d.stream_id, d.version, d.partition, d.position, d.parked_at, d.error)
+        for d in letters
+    ]
+    print(f"{aligned(heads, rows)}\n{len(letters)} parked.")

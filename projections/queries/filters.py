@@ -1,0 +1,251 @@
+"""What lists of orders can be narrowed to and sorted by: parameters, conditions, cursors' seal.
+
+The statuses that can be asked for are those that the domain derives.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Any, Literal, get_args
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from order_service import limits
+from order_service.domain import money
+from order_service.domain.state import FulfillmentStatus, PaymentStatus, Status
+from order_service.errors import InvalidRequest
+from order_service.web.json_body import Text
+from order_service.web.query_parameters import Flag, Instant, Whole
+from projections.queries.cursors import LENGTH_MAX
+
+Sort = Literal[
+    "created_at", "-created_at", "updated_at", "-updated_at", "total_price", "-total_price"
+]
+_AMOUNT = re.compile(r"[0-9]{1,13}(\.[0-9]{1,3})?")
+# A short beginning is that of a large part of all numbers; those that are so short end with a dash.
+_NUMBER_PREFIX = re.compile(f"A-([0-9]{{1,19}}-[0-9]?|[0-9]{{{limits.LIST_SEARCH_DIGITS_MIN},19}})")
+
+
+def _any_of(statuses: Any) -> Callable[[str], str]:
+    """A comma separated set, in one order: a cursor must not depend on how it was written."""
+    names: tuple[str, ...] = get_args(statuses)
+
+    def canonical(value: str) -> str:
+        wanted = {name.strip() for name in value.split(",")}
+        if not wanted <= set(names):
+            raise PydanticCustomError(
+                "status", "Expected any of {names}, comma separated", {"names": ", ".join(names)}
+            )
+        return ",".join(sorted(wanted))
+
+    return canonical
+
+
+def _set_of(statuses: Any) -> WithJsonSchema:
+    either = "|".join(get_args(statuses))
+    return WithJsonSchema({"type": "string", "pattern": f"^({either})(,({either}))*$"})
+
+
+def _currency(value: str) -> str:
+    if value not in money.EXPONENTS:
+        raise PydanticCustomError("currency", "Expected an ISO 4217 code such as USD")
+    return value
+
+
+def _minor(value: Any, info: ValidationInfo) -> int:
+    currency = info.data.get("currency")
+    if currency is None:
+        raise PydanticCustomError("needs_currency", "An amount needs a currency beside it")
+    if not isinstance(value, str) or not _AMOUNT.fullmatch(value):
+        raise PydanticCustomError("amount", "Expected an amount such as 129.99")
+    try:
+        return money.to_minor(Decimal(value), currency)
+    except InvalidRequest as error:
+        raise PydanticCustomError("amount", "{detail}", {"detail": error.detail}) from None
+
+
+Statuses = Annotated[str, AfterValidator(_any_of(Status)), _set_of(Status)]
+PaymentStatuses = Annotated[str, AfterValidator(_any_of(PaymentStatus)), _set_of(PaymentStatus)]
+FulfillmentStatuses = Annotated[
+    str, AfterValidator(_any_of(FulfillmentStatus)), _set_of(FulfillmentStatus)
+]
+Currency = Annotated[
+    str, AfterValidator(_currency), WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$"})
+]
+Minor = Annotated[
+    int,
+    BeforeValidator(_minor),
+    WithJsonSchema({"type": "string", "pattern": f"^{_AMOUNT.pattern}$"}),
+]
+Search = Annotated[
+    Text,
+    BeforeValidator(str.strip),
+    StringConstraints(min_length=1, max_length=limits.LIST_SEARCH_LENGTH_MAX),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "maxLength": limits.LIST_SEARCH_LENGTH_MAX,
+            "pattern": r"^[^\x00-\x1f\x7f]*(?!\s)[^\x00-\x1f\x7f]+$",
+        }
+    ),
+]
+
+
+class Filters(BaseModel):
+    """Amounts are minor units of the currency, once parsed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    status: Statuses | None = Field(None, description="Any of these.")
+    payment_status: PaymentStatuses | None = Field(None, description="Any of these.")
+    fulfillment_status: FulfillmentStatuses | None = Field(None, description="Any of these.")
+    created_from: Instant | None = Field(None, description="Placed then or later.")
+    created_to: Instant | None = Field(None, description="Placed before then.")
+    updated_from: Instant | None = Field(None, description="Last changed then or later.")
+    updated_to: Instant | None = Field(None, description="Last changed before then.")
+    currency: Currency | None = Field(None, description="ISO 4217.")
+    total_min: Minor | None = Field(None, description="At least; needs a currency.")
+    total_max: Minor | None = Field(None, description="At most; needs a currency.")
+    has_credit_due: Flag | None = Field(None, description="Whether money is owed to the customer.")
+    return_open: Flag | None = Field(None, description="Whether a return waits for somebody.")
+    refund_failed: Flag | None = Field(None, description="Whether the last refund has failed.")
+    q: Search | None = Field(
+        None,
+        description="A number or its beginning, "
+        f"from {limits.LIST_SEARCH_DIGITS_MIN} digits or up to a dash; or whole: the customer's "
+        "e-mail address, a SKU, a tracking number, the external reference.",
+    )
+
+    @property
+    def needs_new_columns(self) -> bool:
+        """Whether they ask for what the first version of order_view did not have."""
+        new = (self.has_credit_due, self.return_open, self.refund_failed, self.q)
+        return any(value is not None for value in new)
+
+    def text(self) -> str:
+        """One for all ways to ask for the same orders in the same order; what cursors are sealed
+        with."""
+        return self.model_dump_json(exclude={"limit", "cursor", "include"}, exclude_none=True)
+
+
+class ListParameters(Filters):
+    """A page of a list."""
+
+    sort: Sort = Field(
+        "-created_at", description="`-`: descending. By total_price needs a currency."
+    )
+    limit: Whole = Field(
+        limits.LIST_LIMIT_DEFAULT,
+        ge=1,
+        le=limits.LIST_LIMIT_MAX,
+        description="Orders a page.",
+        json_schema_extra={"minimum": 1, "maximum": limits.LIST_LIMIT_MAX},
+    )
+    cursor: str | None = Field(
+        None, max_length=LENGTH_MAX, description="From the page before, with the same filters."
+    )
+
+    @field_validator("sort")
+    @classmethod
+    def _one_currency(cls, value: str, info: ValidationInfo) -> str:
+        if value.endswith("total_price") and info.data.get("currency") is None:
+            raise PydanticCustomError("needs_currency", "Name the currency to sort by")
+        return value
+
+
+class StaffListParameters(ListParameters):
+    user_id: UUID | None = Field(None, description="Of this customer.")
+    include: Literal["total"] | None = Field(
+        None, description=f"`total`: how many there are, counted up to {limits.LIST_TOTAL_MAX}."
+    )
+
+
+class ExportParameters(Filters):
+    user_id: UUID | None = Field(None, description="Of this customer.")
+    format: Literal["csv", "ndjson"] = Field("ndjson", description="A line an item, or an order.")
+
+
+# --- conditions -----------------------------------------------------------------------------------
+
+# No order was changed before it was placed: said with each, so that a list in the order of the one
+# time begins where the other allows it to, instead of looking for its first row.
+_CONDITIONS: dict[str, str] = {
+    "user_id": "user_id = :user_id",
+    "created_from": "created_at >= :created_from AND updated_at >= :created_from",
+    "created_to": "created_at < :created_to",
+    "updated_from": "updated_at >= :updated_from",
+    "updated_to": "updated_at < :updated_to AND created_at < :updated_to",
+    "currency": "currency = :currency",
+    "total_min": "total_minor >= :total_min",
+    "total_max": "total_minor <= :total_max",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What follows WHERE, and its parameters."""
+
+    sql: str
+    parameters: dict[str, Any]
+
+
+def conditions(
+    filters: Filters, user_id: UUID | None = None, searched_user: UUID | None = None
+) -> Conditions:
+    """`searched_user`: whose e-mail address `q` is, if it is anybody's."""
+    values = {name: getattr(filters, name, None) for name in _CONDITIONS} | {"user_id": user_id}
+    parameters = {name: value for name, value in values.items() if value is not None}
+    found = [*_of_partial_indexes(filters), *(_CONDITIONS[name] for name in parameters)]
+    if filters.q is not None:
+        search = _search(filters.q, searched_user)
+        found.append(search.sql)
+        parameters |= search.parameters
+    return Conditions(" AND ".join(["true", *found]), parameters)
+
+
+def _of_partial_indexes(filters: Filters) -> list[str]:
+    """Written out, not as parameters: the planner compares them with what the indexes hold. Their
+    values are names of the domain's own."""
+    found = []
+    for column in ("status", "payment_status", "fulfillment_status"):
+        wanted = getattr(filters, column)
+        if wanted is not None:
+            names = ", ".join(f"'{name}'" for name in wanted.split(","))
+            found.append(f"{column} IN ({names})")
+    if filters.has_credit_due is not None:
+        found.append(f"credit_due_minor {'>' if filters.has_credit_due else '<='} 0")
+    for column in ("return_open", "refund_failed"):
+        wanted = getattr(filters, column)
+        if wanted is not None:
+            found.append(column if wanted else f"NOT {column}")
+    return found
+
+
+def _search(q: str, searched_user: UUID | None) -> Conditions:
+    """Each alternative has its index; those that cannot apply are left out, so that the others'
+    are used."""
+    either = ["terms @> ARRAY[:term]"]
+    parameters: dict[str, Any] = {"term": q.lower()}
+    if _NUMBER_PREFIX.fullmatch(q.upper()):
+        # As LIKE with a prefix, but in operators that the index serves in a prepared statement.
+        either.append("(number ~>=~ :number_from AND number ~<~ :number_to)")
+        number = q.upper()
+        after = number[:-1] + chr(ord(number[-1]) + 1)
+        parameters |= {"number_from": number, "number_to": after}
+    if searched_user is not None:
+        either.append("user_id = :searched_user")
+        parameters |= {"searched_user": searched_user}
+    return Conditions(f"({' OR '.join(either)})", parameters)

@@ -1,0 +1,74 @@
+"""One order's events as far as a caller may see them, from the log.
+
+Whether a caller may see an order is decided on its first event, which is loaded with what was asked
+for; an order that is somebody else's is answered like one that does not exist.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from order_service.documents.event import Origin, Viewer, origin_of
+from order_service.errors import OrderNotFound, UnreadableEvent
+from order_service.infra.postgres import query
+from order_service.log.codec import StoredEvent
+from order_service.log.event_log import EventLog
+from order_service.log.reading import partition_of, read_first_events
+from order_service.web.identity import Caller
+
+T = TypeVar("T")
+Read = Callable[[AsyncConnection, UUID, int], Awaitable[T]]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An order and how its caller sees it. `currency` None: not even its first event can be
+    read."""
+
+    order_id: UUID
+    partition: int
+    currency: str | None
+    viewer: Viewer
+
+
+async def read_seen(
+    engine: AsyncEngine, log: EventLog, order: str, caller: Caller, read: Read[T]
+) -> tuple[Seen, T]:
+    """What `read` finds of the order (given its id and partition). Raises OrderNotFound.
+
+    `order`: its id or its number.
+    """
+    order_id = await log.resolve(order)
+    partition = partition_of(order_id, log.partitions)
+
+    async def load(connection: AsyncConnection) -> tuple[StoredEvent | None, T]:
+        first = await read_first_events(connection, partition, [order_id])
+        return first.get(order_id), await read(connection, order_id, partition)
+
+    first, found = await query(engine, load)
+    origin = _origin(first, caller)
+    if not (caller.is_staff or (origin is not None and origin.owner == caller.user_id)):
+        raise OrderNotFound
+    seen = Seen(
+        order_id,
+        partition,
+        origin.currency if origin else None,
+        "staff" if caller.is_staff else "owner",
+    )
+    return seen, found
+
+
+def _origin(first: StoredEvent | None, caller: Caller) -> Origin | None:
+    """None, for staff only: the first event cannot be read. Nobody else can be told from its owner
+    then (see `identity.told`)."""
+    if first is None:
+        raise OrderNotFound
+    try:
+        return origin_of(first)
+    except UnreadableEvent:
+        if caller.is_staff:
+            return None
+        raise

@@ -1,0 +1,142 @@
+"""Pages of orders, by keyset: the queries of lists and of the export.
+
+A page's statement begins where the page before it ended, so its cost does not grow with its number,
+and orders that come or go meanwhile shift nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, TextClause, TextualSelect, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from order_service import limits
+from order_service.accounts import users
+from order_service.documents.order import time_text
+from order_service.domain.money import to_text
+from projections.queries.cursors import Place
+from projections.queries.filters import Conditions, Filters, Sort, conditions
+from projections.read_models.document_compression import Packed
+
+KEY = "order_id, created_at"
+DOCUMENT = "order_id, created_at, updated_at, total_minor, document"
+SUMMARY = (
+    "order_id, number, user_id, external_reference, status, payment_status, fulfillment_status, "
+    "currency, total_minor, amount_due_minor, credit_due_minor, lines, units, version, created_at, "
+    "updated_at"
+)
+_FROM = (
+    "FROM read_models.order_view WHERE generation = "
+    "(SELECT live_generation FROM read_models WHERE name = 'order_view')"
+)
+_COLUMNS = {"created_at": "created_at", "updated_at": "updated_at", "total_price": "total_minor"}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`before` and `after`: places that lead to the pages around it; None: there is none."""
+
+    rows: Sequence[Row[Any]]
+    before: Place | None
+    after: Place | None
+
+
+async def read_page(
+    connection: AsyncConnection,
+    columns: str,
+    conditions: Conditions,
+    sort: Sort,
+    limit: int,
+    place: Place | None = None,
+) -> Page:
+    """The `limit` rows next to `place`, in the order of `sort`; the list's first without one, or
+    where there is nothing left before it."""
+    column = _COLUMNS[sort.removeprefix("-")]
+    backwards = place is not None and place.backwards
+    descending = sort.startswith("-") != backwards
+    parameters = conditions.parameters | {"limit": limit + 1}
+    if place is not None:
+        parameters |= {"value": _from_place(column, place), "order_id": place.order_id}
+    statement = _statement(columns, conditions.sql, column, descending, place is not None)
+    found = list((await connection.execute(statement, parameters)).all())
+    if backwards and not found:  # what stood there has gone elsewhere: this is the beginning
+        return await read_page(connection, columns, conditions, sort, limit)
+    rows, more = found[:limit], len(found) > limit
+    if backwards:
+        rows.reverse()
+    return Page(
+        rows,
+        before=_place(rows, 0, column) if (more if backwards else place is not None) else None,
+        after=_place(rows, -1, column) if more or backwards else None,
+    )
+
+
+@lru_cache(maxsize=256)
+def _statement(
+    columns: str, conditions: str, column: str, descending: bool, placed: bool
+) -> TextClause | TextualSelect:
+    compare, order = ("<", "DESC") if descending else (">", "ASC")
+    beyond = f" AND ({column}, order_id) {compare} (:value, :order_id)" if placed else ""
+    statement = text(
+        f"SELECT {columns} {_FROM} AND {conditions}{beyond} "
+        f"ORDER BY {column} {order}, order_id {order} LIMIT :limit"
+    )
+    return statement.columns(document=Packed) if columns == DOCUMENT else statement
+
+
+async def count(connection: AsyncConnection, conditions: Conditions) -> int:
+    """How many there are; one more than LIST_TOTAL_MAX for any number above it."""
+    statement = text(
+        f"SELECT count(*) FROM (SELECT {_FROM} AND {conditions.sql} LIMIT :limit) found"  # noqa: S608
+    )
+    parameters = conditions.parameters | {"limit": limits.LIST_TOTAL_MAX + 1}
+    counted: int = (await connection.execute(statement, parameters)).scalar_one()
+    return counted
+
+
+def _place(rows: Sequence[Row[Any]], index: int, column: str) -> Place | None:
+    if not rows:
+        return None
+    value = rows[index]._mapping[column]
+    if isinstance(value, datetime):
+        value = (value - _EPOCH) // _MICROSECOND
+    return Place(value, rows[index].order_id, backwards=index == 0)
+
+
+def _from_place(column: str, place: Place) -> datetime | int:
+    return place.value if column == "total_minor" else _EPOCH + place.value * _MICROSECOND
+
+
+def summary(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "id": str(row.order_id),
+        "number": row.number,
+        "user_id": str(row.user_id),
+        "external_reference": row.external_reference,
+        "status": row.status,
+        "payment_status": row.payment_status,
+        "fulfillment_status": row.fulfillment_status,
+        "currency": row.currency,
+        "total_price": to_text(row.total_minor, row.currency),
+        "amount_due": to_text(row.amount_due_minor, row.currency),
+        "credit_due": to_text(row.credit_due_minor, row.currency),
+        "lines": row.lines,
+        "units": row.units,
+        "version": row.version,
+        "created_at": time_text(row.created_at),
+        "updated_at": time_text(row.updated_at),
+    }
+
+
+async def search(engine: AsyncEngine, filters: Filters, user_id: UUID | None) -> Conditions:
+    """The filters' conditions, with the user whose e-mail address `q` is."""
+    user = None
+    if filters.q is not None and "@" in filters.q:
+        user = await users.find_by_email(engine, filters.q)
+    return conditions(filters, user_id, user.id if user else None)

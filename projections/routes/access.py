@@ -1,0 +1,35 @@
+"""Who may ask a query what."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Path
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from order_service.accounts import users
+from order_service.web.identity import Caller
+from order_service.web.problems.problem import Problem
+
+UserPath = Annotated[UUID, Path(description="The user's id, as in an order's user_id.")]
+
+
+def staff_only(caller: Caller) -> None:
+    """Raises Problem 403."""
+    if not caller.is_staff:
+        raise _forbidden("This is for the shop's staff.")
+
+
+def owner_or_staff(caller: Caller, user_id: UUID) -> None:
+    """Raises Problem 403."""
+    if not caller.is_staff and caller.user_id != user_id:
+        raise _forbidden("This belongs to somebody else.")
+
+
+async def check_user(engine: AsyncEngine, user_id: UUID) -> None:
+    """Staff who ask for somebody who does not exist are told so. Raises Problem 404."""
+    if await users.find(engine, user_id) is None:
+        raise Problem(404, "not-found", "There is no such user.")
+
+
+def _forbidden(detail: str) -> Problem:
+    return Problem(403, "forbidden", detail, required_role="staff")

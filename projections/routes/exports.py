@@ -1,0 +1,136 @@
+"""The export: every order that fits the filters, as one file."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Message, Send
+
+from order_service import limits
+from order_service.ids import now
+from order_service.infra.postgres import query
+from order_service.web.identity import CallerDependency
+from order_service.web.openapi.annotations import documented, text_content
+from order_service.web.responses import PRIVATE
+from projections.queries import order_csv, order_list
+from projections.queries.cursors import Place
+from projections.queries.filters import Conditions, ExportParameters
+from projections.queries.freshness import LAGGING, Freshness, required_progress
+from projections.queries.order_list import Page, read_page, search
+from projections.read_models import order_view
+from projections.routes.access import staff_only
+from projections.routes.consistency import WantedDependency
+
+router = APIRouter()
+Last = tuple[datetime, UUID]  # created_at and id
+_MEDIA_TYPES = {
+    "csv": "text/csv; charset=utf-8; header=present",
+    "ndjson": "application/x-ndjson",
+}
+
+
+class File(StreamingResponse):
+    """Cut off in the middle for a client that takes nothing for EXPORT_SEND_TIMEOUT_S, or when
+    something fails: half a file must not pass for a whole one."""
+
+    async def stream_response(self, send: Send) -> None:
+        async def send_in_time(message: Message) -> None:
+            try:
+                async with asyncio.timeout(limits.EXPORT_SEND_TIMEOUT_S):
+                    await send(message)
+            except TimeoutError:
+                raise ClientDisconnect from None
+
+        await super().stream_response(send_in_time)
+
+
+@router.get(
+    "/orders/export/",
+    operation_id="orders_export",
+    response_class=StreamingResponse,
+    summary="Export orders",
+    responses=documented(
+        "forbidden",
+        says="The file, streamed; cut off in the middle if something fails.",
+        sends=("Content-Disposition",),
+        may_send=LAGGING,
+        content=text_content("application/x-ndjson", "text/csv"),
+    ),
+)
+async def export(
+    request: Request,
+    caller: CallerDependency,
+    wanted: WantedDependency,
+    parameters: Annotated[ExportParameters, Query()],
+) -> Response:
+    """Orders of all users as a file, oldest first; for staff. All that are there when it begins.
+
+    `format=ndjson`: a line an order, its document as `GET /orders/{order_id}/` serves it.
+    `format=csv`: a line an item, with the columns of its order before its own (RFC 4180, UTF-8,
+    with a header line). There a text that a spreadsheet would take for a formula, since it begins
+    with = + - @, a tab or a carriage return, has an apostrophe before it.
+    """
+    staff_only(caller)
+    engine = request.app.state.engine
+    freshness: Freshness = request.app.state.freshness
+    where = await search(engine, parameters, parameters.user_id)
+    # Asked before the answer begins, so that what fails here still has its problem document.
+    newest, headers = await freshness.read(order_view.NAME, wanted, lambda c: _newest(c, where))
+    documents = _documents(engine, where, newest)
+    content = _csv(documents) if parameters.format == "csv" else _ndjson(documents)
+    name = f"orders-{now():%Y%m%dT%H%M%SZ}.{parameters.format}"
+    headers |= PRIVATE | {"Content-Disposition": f'attachment; filename="{name}"'}
+    headers["Content-Type"] = _MEDIA_TYPES[parameters.format]
+    return File(content, 200, headers)
+
+
+async def _newest(connection: AsyncConnection, where: Conditions) -> Last | None:
+    """The last order to export: without an end, an export might never catch up with a busy shop."""
+    await required_progress(connection, order_view.PROJECTION)
+    newest = await read_page(connection, order_list.KEY, where, "-created_at", 1)
+    return _key(newest.rows[0]) if newest.rows else None
+
+
+async def _documents(
+    engine: AsyncEngine, where: Conditions, newest: Last | None
+) -> AsyncIterator[list[bytes]]:
+    """Up to `newest`, at most EXPORT_PAGE_ORDERS at a time. Each page is a statement of its own: no
+    connection is held while the client reads."""
+    place = None
+    while newest is not None:
+        page = await _read(engine, where, place)
+        rows = [row for row in page.rows if _key(row) <= newest]
+        if rows:
+            yield [row.document for row in rows]
+        if page.after is None or len(rows) < len(page.rows):
+            return
+        place = page.after
+
+
+async def _read(engine: AsyncEngine, where: Conditions, place: Place | None) -> Page:
+    size = limits.EXPORT_PAGE_ORDERS
+    return await query(
+        engine, lambda c: read_page(c, order_list.DOCUMENT, where, "created_at", size, place)
+    )
+
+
+def _key(row: Row[Any]) -> Last:
+    return row.created_at, row.order_id
+
+
+async def _ndjson(pages: AsyncIterator[list[bytes]]) -> AsyncIterator[bytes]:
+    async for documents in pages:
+        yield b"".join(document + b"\n" for document in documents)
+
+
+async def _csv(pages: AsyncIterator[list[bytes]]) -> AsyncIterator[bytes]:
+    yield order_csv.header_line()
+    async for documents in pages:
+        yield b"".join(map(order_csv.lines_of, documents))

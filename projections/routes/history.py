@@ -1,0 +1,248 @@
+"""What happened to an order, read from the log: timeline, differences, notes, address.
+
+Never from read models: an answer holds everything that was acknowledged before.
+"""
+
+from contextlib import suppress
+from typing import Annotated, Any
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Depends, Query
+from pydantic import Field, WithJsonSchema
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from starlette.requests import Request
+from starlette.responses import Response
+
+from order_service import limits
+from order_service.documents import schemas
+from order_service.documents.event import (
+    Viewer,
+    actor_as_json,
+    encode,
+    recorded_as_json,
+    visibility,
+)
+from order_service.documents.order import document, time_text
+from order_service.errors import UnreadableEvent
+from order_service.infra.postgres import query
+from order_service.log import reading
+from order_service.log.codec import RecordedEvent, StoredEvent, decode
+from order_service.log.event_log import EventLog
+from order_service.log.fold import fold_stored
+from order_service.web.identity import CallerDependency, caller
+from order_service.web.openapi.annotations import documented
+from order_service.web.order_path import OrderPath
+from order_service.web.problems.problem import Problem, validation
+from order_service.web.query_parameters import Whole, known_parameters
+from order_service.web.responses import PRIVATE, json_answer
+from projections.queries.diff import changes
+from projections.queries.order_events import read_seen
+
+router = APIRouter(tags=["history"], dependencies=[Depends(caller), Depends(known_parameters)])
+
+Version = Annotated[
+    Whole,
+    Field(ge=0, le=reading.VERSION_MAX),
+    WithJsonSchema({"type": "integer", "minimum": 0, "maximum": reading.VERSION_MAX}),
+]
+FromVersion = Annotated[Version | None, Query(alias="from", description="Default: `to` less 1.")]
+ToVersion = Annotated[Version | None, Query(alias="to", description="Default: the last version.")]
+AfterVersion = Annotated[Version, Query(description="What came after this version.")]
+PageLimit = Annotated[
+    Whole,
+    Field(ge=1, le=limits.TIMELINE_LIMIT_MAX),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": limits.TIMELINE_LIMIT_MAX}),
+    Query(description="How many, at most."),
+]
+Note = tuple[UUID, RecordedEvent]  # an event and the text that it points at
+Texts = dict[UUID, tuple[str, str]]  # text id to kind and body
+
+
+# --- timeline -------------------------------------------------------------------------------------
+
+
+@router.get(
+    "/orders/{order_id}/events/",
+    operation_id="orders_events",
+    summary="Read what happened to an order",
+    response_model=schemas.Events,
+    responses=documented("order-unreadable"),
+)
+async def get_events(
+    request: Request,
+    order_id: OrderPath,
+    caller: CallerDependency,
+    after_version: AfterVersion = 0,
+    limit: PageLimit = limits.TIMELINE_LIMIT_DEFAULT,
+) -> Response:
+    """What happened to the order, oldest first; `next_after_version` leads on, null at the end.
+
+    The owner is not shown internal notes, so a page may hold fewer events than `limit`, nor who of
+    the staff acted. An event that the running version cannot read is shown with `data` null and
+    `unreadable` true.
+    """
+
+    async def read(
+        connection: AsyncConnection, order_id: UUID, partition: int
+    ) -> list[StoredEvent]:
+        return await reading.read_stream(
+            connection, order_id, partition, after_version, limit=limit + 1
+        )
+
+    seen, stored = await read_seen(*_log_of(request), order_id, caller, read)
+    page = stored[:limit]
+    shown = (recorded_as_json(event, seen.currency, seen.viewer) for event in page)
+    following = page[-1].version if len(stored) > limit else None
+    content = {"events": [e for e in shown if e is not None], "next_after_version": following}
+    return Response(encode(content), 200, PRIVATE, "application/json")
+
+
+# --- differences ----------------------------------------------------------------------------------
+
+
+@router.get(
+    "/orders/{order_id}/diff/",
+    operation_id="orders_diff",
+    summary="Compare two versions of an order",
+    response_model=schemas.Diff,
+    responses=documented("order-unreadable"),
+)
+async def get_diff(
+    request: Request,
+    order_id: OrderPath,
+    caller: CallerDependency,
+    earlier: FromVersion = None,
+    later: ToVersion = None,
+) -> Response:
+    """What differs between two versions of the order's document: JSON pointers, old and new value.
+
+    Version 0 is no order at all: null. Items, shipments and the like are compared by their ids, and
+    a pointer has the element's index in the newer document; that of a removed one, in the older.
+    """
+    engine, log = _log_of(request)
+    _, stored = await read_seen(engine, log, order_id, caller, reading.read_stream)
+    later, earlier = _versions(later, earlier, head=len(stored))
+    before = fold_stored(stored[:earlier], log.partitions)
+    after = fold_stored(stored[earlier:later], log.partitions, before)
+    old, new = (orjson.loads(document(order)) if order else None for order in (before, after))
+    content = {"from": earlier, "to": later, "changes": changes(old, new)}
+    return json_answer(content, headers=PRIVATE)
+
+
+def _versions(later: int | None, earlier: int | None, head: int) -> tuple[int, int]:
+    """Raises Problem 422 for versions that there are not, or that stand the wrong way round."""
+    later = head if later is None else later
+    if later > head:
+        raise _invalid("to", f"The order's last version is {head}.")
+    earlier = max(0, later - 1) if earlier is None else earlier
+    if earlier > later:
+        raise _invalid("from", f"Expected a version up to that of `to`, which is {later}.")
+    return later, earlier
+
+
+def _invalid(parameter: str, detail: str) -> Problem:
+    error = {"msg": detail, "loc": ("query", parameter), "type": "value_error"}
+    return validation([error], "parameter")
+
+
+# --- texts ----------------------------------------------------------------------------------------
+
+
+@router.get(
+    "/orders/{order_id}/notes/",
+    operation_id="orders_notes",
+    summary="Read an order's notes",
+    response_model=list[schemas.Note],
+    responses=documented("order-unreadable", may_send=("Link",)),
+)
+async def get_notes(
+    request: Request,
+    order_id: OrderPath,
+    caller: CallerDependency,
+    after_version: AfterVersion = 0,
+    limit: PageLimit = limits.TIMELINE_LIMIT_DEFAULT,
+) -> Response:
+    """The notes of the order and of what was done to it, oldest first; `Link` with `rel="next"`
+    leads on.
+
+    The owner is shown public ones only. A text that was erased is null, its kind too.
+    """
+
+    async def read(
+        connection: AsyncConnection, order_id: UUID, partition: int
+    ) -> tuple[list[StoredEvent], list[Note], Texts]:
+        stored = await reading.read_events_with_text(
+            connection, order_id, partition, after_version, limit + 1
+        )
+        notes = _pointing(stored[:limit])
+        texts = await reading.read_texts(connection, order_id, [ref for ref, _ in notes])
+        return stored, notes, texts
+
+    seen, (stored, pointing, texts) = await read_seen(*_log_of(request), order_id, caller, read)
+    notes = (_note(recorded, ref, texts, seen.viewer) for ref, recorded in pointing)
+    headers = PRIVATE
+    if len(stored) > limit:
+        after = f"?after_version={stored[limit - 1].version}&limit={limit}"
+        headers = PRIVATE | {"Link": f'</orders/{seen.order_id}/notes/{after}>; rel="next"'}
+    return json_answer([note for note in notes if note is not None], headers=headers)
+
+
+def _pointing(stored: list[StoredEvent]) -> list[Note]:
+    """Without what the running version cannot read: it cannot say who may see the text."""
+    found = []
+    for event in stored:
+        with suppress(UnreadableEvent):
+            recorded = decode(event)
+            ref: UUID | None = getattr(recorded.event, "text_ref", None)
+            if ref is not None:
+                found.append((ref, recorded))
+    return found
+
+
+def _note(
+    recorded: RecordedEvent, text_ref: UUID, texts: Texts, viewer: Viewer
+) -> dict[str, Any] | None:
+    """None: not for this viewer."""
+    visible = visibility(recorded)
+    if viewer == "owner" and visible == "internal":
+        return None
+    kind, text = texts.get(text_ref, (None, None))
+    return {
+        "id": getattr(recorded.event, "note_id", text_ref),
+        "kind": kind,
+        "visibility": visible,
+        "text": text,
+        "at": time_text(recorded.recorded_at),
+        "version": recorded.version,
+        "actor": actor_as_json(recorded.metadata, viewer),
+    }
+
+
+@router.get(
+    "/orders/{order_id}/shipping-address/",
+    operation_id="orders_shipping_address",
+    summary="Read where an order goes to",
+    response_model=schemas.Address,
+    responses=documented("not-found", "order-unreadable"),
+)
+async def get_shipping_address(
+    request: Request, order_id: OrderPath, caller: CallerDependency
+) -> Response:
+    """Where the order goes to. 404 `not-found` if no address was given, or it was erased."""
+    engine, log = _log_of(request)
+    seen, stored = await read_seen(engine, log, order_id, caller, reading.read_stream)
+    folded = fold_stored(stored, log.partitions)
+    assert folded is not None, "a stream that has a first event has events"
+    address = folded.order.address_ref
+    texts = {}
+    if address is not None:
+        texts = await query(engine, lambda c: reading.read_texts(c, seen.order_id, [address]))
+    if address not in texts:
+        raise Problem(404, "not-found", "The order has no shipping address.")
+    _, body = texts[address]
+    return Response(body, 200, PRIVATE, "application/json")
+
+
+def _log_of(request: Request) -> tuple[AsyncEngine, EventLog]:
+    return request.app.state.engine, request.app.state.log

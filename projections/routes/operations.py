@@ -1,0 +1,304 @@
+"""The operators' routes: read models, dead letters, health, history.
+
+What they change a worker changes (`operator_requests`); where somebody waits for it, the answer
+says what became of it.
+"""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import Field, WithJsonSchema
+from starlette.requests import Request
+from starlette.responses import Response
+
+from order_service import limits
+from order_service.documents.operations_schemas import (
+    DeadLetters,
+    History,
+    Mended,
+    ProjectionProgress,
+    Projections,
+)
+from order_service.documents.operations_schemas import Health as HealthReport
+from order_service.ids import parse_uuid
+from order_service.infra.postgres import query
+from order_service.web.fields import Body, Words
+from order_service.web.identity import Caller, caller
+from order_service.web.json_body import json_body
+from order_service.web.openapi.annotations import documented, raises
+from order_service.web.problems.problem import RETRY_AFTER_S, Problem
+from order_service.web.query_parameters import Whole, known_parameters, wrong_parameter
+from order_service.web.responses import NO_STORE, json_answer
+from projections.monitoring import progress
+from projections.monitoring.health import Health
+from projections.monitoring.history import Vitals
+from projections.operators import dead_letters, requests
+from projections.operators.requests import Answer, Kind
+from projections.read_models.registry import PROJECTIONS
+from projections.routes.access import staff_only
+
+_GOES_ON = ("queued", "building", "comparing")
+
+
+@raises("forbidden")
+async def operator(caller: Annotated[Caller, Depends(caller)]) -> Caller:
+    """A FastAPI dependency: the caller, who is of the staff; to be declared after the body. Raises
+    Problem 403."""
+    staff_only(caller)
+    return caller
+
+
+OperatorDependency = Annotated[Caller, Depends(operator)]
+router = APIRouter(
+    prefix="/ops",
+    tags=["operations"],
+    dependencies=[Depends(caller), Depends(known_parameters)],
+)
+
+
+NamePath = Annotated[str, Path(description="The read model's name.")]
+Minutes = Annotated[
+    Whole,
+    Field(ge=1, le=limits.HISTORY_MINUTES_MAX),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": limits.HISTORY_MINUTES_MAX}),
+    Query(description="How far back."),
+]
+LetterPath = Annotated[str, Path(description="The dead letter's `id`.")]
+
+
+class SkipRequest(Body):
+    reason: Words
+
+
+# --- read models ----------------------------------------------------------------------------------
+
+
+@router.get(
+    "/projections/",
+    operation_id="ops_projections",
+    summary="See how far the read models are",
+    response_model=Projections,
+    responses=documented(),
+)
+async def get_projections(request: Request, _: OperatorDependency) -> Response:
+    """Heads, checkpoints, lag, generations and rebuilds of every read model, and the relay's
+    progress."""
+    return json_answer(await _progress(request), headers=NO_STORE)
+
+
+@router.post(
+    "/projections/{name}/rebuild/",
+    operation_id="ops_rebuild",
+    status_code=202,
+    summary="Rebuild a read model",
+    response_model=ProjectionProgress,
+    responses=documented("not-found", "rebuild-running", status=202),
+)
+async def rebuild(request: Request, name: NamePath, operator: OperatorDependency) -> Response:
+    """Built anew from the log beside the live one, compared, and swapped in, under traffic: as
+    `replay` does it. The answer says that it is queued; `GET /ops/projections/` how it goes on."""
+    _raise_if_running(await _projection(request, name))
+    engine = request.app.state.engine
+    await requests.ask(engine, "rebuild", name, operator.user_id)
+    return json_answer(await _projection(request, name), 202, NO_STORE)
+
+
+@router.post(
+    "/projections/{name}/rollback/",
+    operation_id="ops_rollback",
+    summary="Go back to the generation before",
+    response_model=ProjectionProgress,
+    responses=documented(
+        *("not-found", "rebuild-running", "rollback-impossible"),
+        *("dependency-unavailable", "outcome-unknown"),
+    ),
+)
+async def roll_back(request: Request, name: NamePath, operator: OperatorDependency) -> Response:
+    """The generation before the last rebuild is caught up and swapped in."""
+    found = await _projection(request, name)
+    _raise_if_running(found)
+    if found["previous_generation"] is None:
+        raise _rollback_impossible(f"{name} has no generation to go back to.")
+    answer = await _done(request, operator, "rollback", name)
+    if answer.outcome == "refused":
+        raise _rollback_impossible(answer.detail or "")
+    return json_answer(await _projection(request, name), headers=NO_STORE)
+
+
+async def _progress(request: Request) -> dict[str, Any]:
+    rates: progress.Rates = request.app.state.rates
+    return await query(request.app.state.engine, lambda c: progress.read(c, rates))
+
+
+async def _projection(request: Request, name: str) -> dict[str, Any]:
+    """Raises Problem 404."""
+    for found in (await _progress(request))["projections"]:
+        if found["name"] == name:
+            return dict(found)
+    raise Problem(404, "not-found", "There is no such read model.")
+
+
+def _raise_if_running(projection: dict[str, Any]) -> None:
+    rebuild = projection["rebuild"]
+    if rebuild is not None and rebuild["state"] in _GOES_ON:
+        raise _rebuild_running()
+
+
+def _rebuild_running() -> Problem:
+    return Problem(409, "rebuild-running", "A rebuild is running: wait until it has ended.")
+
+
+def _rollback_impossible(detail: str) -> Problem:
+    return Problem(409, "rollback-impossible", detail)
+
+
+# --- dead letters ---------------------------------------------------------------------------------
+
+
+@router.get(
+    "/dead-letters/",
+    operation_id="ops_dead_letters",
+    summary="List dead letters",
+    response_model=DeadLetters,
+    responses=documented(),
+)
+async def list_dead_letters(
+    request: Request,
+    _: OperatorDependency,
+    projection: Annotated[str | None, Query(description="Of this read model only.")] = None,
+) -> Response:
+    """Events that a read model could not apply, and behind which their orders wait in it; the
+    oldest first."""
+    if projection is not None and projection not in PROJECTIONS:
+        raise wrong_parameter("projection", f"Expected any of {', '.join(PROJECTIONS)}.")
+    state = request.app.state
+    found = await query(
+        state.engine, lambda c: dead_letters.page(c, projection, state.log.partitions)
+    )
+    return json_answer(found, headers=NO_STORE)
+
+
+_MENDING = ("not-found", "dependency-unavailable", "outcome-unknown")
+
+
+@router.post(
+    "/dead-letters/{letter_id}/retry/",
+    operation_id="ops_dead_letter_retry",
+    summary="Apply a parked order again",
+    response_model=Mended,
+    responses=documented(*_MENDING),
+)
+async def retry(request: Request, letter_id: LetterPath, operator: OperatorDependency) -> Response:
+    """Everything that waits is applied, after the code or the data was mended."""
+    name, stream_id = _letter(letter_id)
+    return _mended(await _done(request, operator, "retry", name, stream_id))
+
+
+@router.post(
+    "/dead-letters/{letter_id}/skip/",
+    operation_id="ops_dead_letter_skip",
+    summary="Leave an event out of a read model",
+    response_model=Mended,
+    responses=documented(*_MENDING, "rebuild-running"),
+)
+async def skip(
+    request: Request,
+    letter_id: LetterPath,
+    body: Annotated[SkipRequest, Depends(json_body(SkipRequest))],
+    operator: OperatorDependency,
+) -> Response:
+    """The event is left out of this read model for good, in rebuilds too, and the order goes on
+    after it. Who did it, and the reason, are kept."""
+    name, stream_id = _letter(letter_id)
+    return _mended(await _done(request, operator, "skip", name, stream_id, body.reason))
+
+
+def _letter(letter_id: str) -> tuple[str, UUID]:
+    """Raises Problem 404."""
+    name, _, stream = letter_id.partition(".")
+    stream_id = parse_uuid(stream)
+    if name not in PROJECTIONS or stream_id is None:
+        raise _no_letter()
+    return name, stream_id
+
+
+def _no_letter() -> Problem:
+    return Problem(404, "not-found", "There is no such dead letter.")
+
+
+def _mended(answer: Answer) -> Response:
+    if answer.outcome == "not-parked":
+        raise _no_letter()
+    applied = answer.outcome == "done"
+    content = {"applied": applied} | ({} if applied else {"error": answer.detail})
+    return json_answer(content, headers=NO_STORE)
+
+
+# --- the whole ------------------------------------------------------------------------------------
+
+
+@router.get(
+    "/health/",
+    operation_id="ops_health",
+    summary="See how the service is",
+    response_model=HealthReport,
+    responses=documented(),
+)
+async def get_health(request: Request, _: OperatorDependency) -> Response:
+    """Servers, processes, queues, workers, lag and clocks, as they are now."""
+    health: Health = request.app.state.health
+    return json_answer(await health.report(), headers=NO_STORE)
+
+
+@router.get(
+    "/history/",
+    operation_id="ops_history",
+    summary="See the last hour",
+    response_model=History,
+    responses=documented(),
+)
+async def get_history(
+    request: Request,
+    _: OperatorDependency,
+    minutes: Minutes = limits.HISTORY_MINUTES_MAX,
+) -> Response:
+    """What all web processes did in each ten seconds, up to the last that have ended; null where
+    nothing was seen. Times are interpolated between the bounds of a histogram."""
+    vitals: Vitals = request.app.state.vitals
+    return json_answer(await vitals.read(minutes), headers=NO_STORE)
+
+
+# --- by a worker ----------------------------------------------------------------------------------
+
+
+async def _done(
+    request: Request,
+    operator: Caller,
+    kind: Kind,
+    name: str,
+    stream_id: UUID | None = None,
+    reason: str | None = None,
+) -> Answer:
+    """What a worker made of it. Raises Problem 409, 503."""
+    engine = request.app.state.engine
+    asked = await requests.ask(engine, kind, name, operator.user_id, stream_id, reason)
+    try:
+        answer = await requests.answered(engine, asked)
+    except requests.NobodyCame:
+        raise _no_worker("No worker has taken it: nothing was done.") from None
+    except requests.NoAnswer:
+        detail = "A worker is at it still: look at it before you ask again."
+        raise Problem(503, "outcome-unknown", detail, _LATER) from None
+    if answer.outcome == "replay-running":
+        raise _rebuild_running()
+    if answer.outcome == "failed":
+        raise _no_worker(f"The worker failed ({answer.detail}): nothing was done.")
+    return answer
+
+
+_LATER = {"Retry-After": RETRY_AFTER_S}
+
+
+def _no_worker(detail: str) -> Problem:
+    return Problem(503, "dependency-unavailable", detail, _LATER, dependency="worker")

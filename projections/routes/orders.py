@@ -1,0 +1,119 @@
+"""The query route of one order, as it is and as it was."""
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from starlette.requests import Request
+from starlette.responses import Response
+
+from order_service.documents.schemas import Order
+from order_service.errors import OrderNotFound
+from order_service.log.event_log import EventLog
+from order_service.log.reading import VERSION_MAX
+from order_service.web.fast_path import Asked
+from order_service.web.identity import Caller, CallerDependency
+from order_service.web.openapi.annotations import documented, headers
+from order_service.web.order_path import OrderPath
+from order_service.web.query_parameters import Instant, Whole, wrong_parameter
+from order_service.web.responses import PRIVATE, Reply
+from projections.queries.order_reader import CacheUse, OrderReader, ReadOrder
+from projections.routes.consistency import WantedDependency
+
+router = APIRouter()
+
+_ETAG = re.compile(r'(?:W/)?"([^"]*)"')
+
+
+Version = Annotated[
+    Whole,
+    Field(ge=1, le=VERSION_MAX),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": VERSION_MAX}),
+]
+
+
+class MomentParameters(BaseModel):
+    """Neither: now."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Version | None = Field(None, description="The order as it was at this version.")
+    as_of: Instant | None = Field(None, description="The order as it was at this time.")
+
+
+@router.get(
+    "/orders/{order_id}/",
+    operation_id="orders_get",
+    summary="Read an order",
+    response_model=Order,
+    responses={
+        304: {"description": "It is still as If-None-Match names it.", "headers": headers("ETag")},
+        **documented("order-unreadable", sends=("X-Cache",), may_send=("ETag", "Order-Stale")),
+    },
+)
+async def get_order(
+    request: Request,
+    order_id: OrderPath,
+    caller: CallerDependency,
+    wanted: WantedDependency,
+    moment: Annotated[MomentParameters, Query()],
+    if_none_match: Annotated[
+        list[str] | None, Header(description="304 if the order still has one of these ETags.")
+    ] = None,
+) -> Response:
+    """An order as it is now: never older than any answer to a command that was given before.
+
+    With `version` or `as_of`, the order as it was then: the bytes that were served then.
+    `Order-Stale: true` marks an order whose last events the running version cannot read.
+    """
+    if moment.version is not None and moment.as_of is not None:
+        raise wrong_parameter("as_of", "Give version or as_of, not both.")
+    log: EventLog = request.app.state.log
+    reader: OrderReader = request.app.state.order_reader
+    found = await log.resolve(order_id)
+    cache_use: CacheUse = "bypass"
+    last = 0
+    if moment.version is not None:
+        order, last = await reader.read_version(found, moment.version)
+    elif moment.as_of is not None:
+        order = await reader.read_as_of(found, moment.as_of)
+    else:
+        seen = [token.version for token in wanted.tokens if token.stream_id == found]
+        order, cache_use = await reader.read(found, max(seen, default=0))
+    order = _visible(order, caller)
+    if moment.version is not None and last < moment.version:
+        raise wrong_parameter("version", f"The order is at version {last}: expected 1 to {last}.")
+    return _reply(order, cache_use, ",".join(if_none_match or ())).response()
+
+
+async def get_in_lane(asked: Asked) -> Reply:
+    """`get_order` in the fast lane: the order as it is."""
+    assert asked.order_id is not None
+    reader: OrderReader = asked.app.state.order_reader
+    order, cache_use = await reader.read(asked.order_id)
+    order = _visible(order, asked.caller)
+    return _reply(order, cache_use, asked.header(b"if-none-match") or "")
+
+
+def _visible(order: ReadOrder | None, caller: Caller) -> ReadOrder:
+    """Decided on the owner in what was loaded, and alike for what does not exist."""
+    if order is None or not (caller.is_staff or order.owner == caller.user_id):
+        raise OrderNotFound
+    return order
+
+
+def _reply(order: ReadOrder, cache_use: CacheUse, if_none_match: str) -> Reply:
+    headers = {**PRIVATE, "X-Cache": cache_use}
+    if order.stale:
+        headers["Order-Stale"] = "true"
+        return Reply(200, headers, order.document)
+    headers["ETag"] = f'"{order.version}"'
+    if if_none_match and _matches(if_none_match, order.version):
+        return Reply(304, headers, media_type=None)
+    return Reply(200, headers, order.document)
+
+
+def _matches(if_none_match: str, version: int) -> bool:
+    """Weak comparison (RFC 9110, 13.1.2): a proxy that compresses may have weakened the tag."""
+    return if_none_match.strip() == "*" or str(version) in _ETAG.findall(if_none_match)

@@ -1,0 +1,100 @@
+"""The query routes of reports: what a user spent, what was sold."""
+
+from datetime import date, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+from starlette.responses import Response
+
+from order_service import limits
+from order_service.documents.schemas import SalesReport, UserSummary
+from order_service.domain.money import to_text
+from order_service.web.identity import CallerDependency
+from order_service.web.openapi.annotations import documented
+from order_service.web.query_parameters import wrong_parameter
+from order_service.web.responses import PRIVATE, json_answer
+from projections.queries.freshness import LAGGING, Freshness
+from projections.read_models import customer_summary, sales_by_day
+from projections.routes.access import UserPath, check_user, owner_or_staff, staff_only
+from projections.routes.consistency import WantedDependency
+
+router = APIRouter()
+_DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+
+
+@router.get(
+    "/users/{user_id}/summary/",
+    operation_id="users_summary",
+    summary="Sum up what a user has ordered",
+    response_model=UserSummary,
+    responses=documented("forbidden", "not-found", may_send=LAGGING),
+)
+async def get_summary(
+    request: Request, user_id: UserPath, caller: CallerDependency, wanted: WantedDependency
+) -> Response:
+    """What a user has ordered and spent (captured, less what is or will be refunded), per
+    currency."""
+    owner_or_staff(caller, user_id)
+    freshness: Freshness = request.app.state.freshness
+    rows, headers = await freshness.read(
+        customer_summary.PROJECTION.name, wanted, lambda c: customer_summary.summary(c, user_id)
+    )
+    if not rows and user_id != caller.user_id:
+        await check_user(request.app.state.engine, user_id)
+    currencies = [
+        {
+            "currency": row.currency,
+            "orders": row.orders,
+            "spent": to_text(int(row.spent_minor), row.currency),
+            "last_order_at": row.last_order_at,
+            "last_order_id": str(row.last_order_id),
+        }
+        for row in rows
+    ]
+    return json_answer({"user_id": user_id, "currencies": currencies}, headers=PRIVATE | headers)
+
+
+@router.get(
+    "/reports/sales/",
+    operation_id="reports_sales",
+    summary="Report sales by day",
+    response_model=SalesReport,
+    responses=documented("forbidden", may_send=LAGGING),
+)
+async def report_sales(
+    request: Request,
+    caller: CallerDependency,
+    wanted: WantedDependency,
+    first: Annotated[str, Query(alias="from", pattern=_DAY, description="UTC day, included")],
+    last: Annotated[str, Query(alias="to", pattern=_DAY, description="UTC day, included")],
+) -> Response:
+    """Orders, revenue and units per day, currency and present status. For staff."""
+    days = (_day("from", first), _day("to", last))
+    if not timedelta(0) <= days[1] - days[0] < timedelta(limits.REPORT_DAYS_MAX):
+        detail = f"Expected 1 to {limits.REPORT_DAYS_MAX} days, both ends included."
+        raise wrong_parameter("to", detail)
+    staff_only(caller)
+    freshness: Freshness = request.app.state.freshness
+    rows, headers = await freshness.read(
+        sales_by_day.PROJECTION.name, wanted, lambda c: sales_by_day.report(c, *days)
+    )
+    sales = [
+        {
+            "day": row.day,
+            "currency": row.currency,
+            "status": row.status,
+            "orders": row.orders,
+            "revenue": to_text(int(row.revenue_minor), row.currency),
+            "units": row.units,
+        }
+        for row in rows
+    ]
+    return json_answer({"from": days[0], "to": days[1], "sales": sales}, headers=PRIVATE | headers)
+
+
+def _day(parameter: str, value: str) -> date:
+    try:
+        return date.fromisoformat(value)
+    except ValueError:
+        raise wrong_parameter(parameter, "There is no such day.") from None

@@ -1,0 +1,131 @@
+"""The query route of the desk's sales: by hour or day, and what became of the orders."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from itertools import groupby
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
+from starlette.requests import Request
+from starlette.responses import Response
+
+from order_service import limits
+from order_service.documents.board_schemas import SalesOverview
+from order_service.documents.order import time_text
+from order_service.domain.money import to_text
+from order_service.infra.postgres import one_snapshot
+from order_service.web.identity import CallerDependency
+from order_service.web.openapi.annotations import documented
+from order_service.web.query_parameters import Instant, wrong_parameter
+from order_service.web.responses import NO_STORE, json_answer
+from projections.queries.freshness import LAGGING, Freshness, required_progress
+from projections.read_models import sales_by_hour
+from projections.read_models.sales_by_hour import By
+from projections.routes.access import staff_only
+from projections.routes.consistency import WantedDependency
+
+router = APIRouter()
+_UNIT: dict[By, timedelta] = {"hour": timedelta(hours=1), "day": timedelta(days=1)}
+
+
+@router.get(
+    "/ops/sales/",
+    operation_id="sales_overview",
+    summary="See what was sold and what became of it",
+    response_model=SalesOverview,
+    responses=documented("forbidden", "projection-lagging", may_send=LAGGING),
+)
+async def get_sales(
+    request: Request,
+    caller: CallerDependency,
+    wanted: WantedDependency,
+    first: Annotated[Instant, Query(alias="from", description="Of the hour or UTC day it is in.")],
+    end: Annotated[Instant, Query(alias="to", description="Up to there, excluded.")],
+    by: Annotated[By, Query(description="What a point of the series stands for.")] = "hour",
+) -> Response:
+    """Orders placed in a time, by hour or UTC day: how many, and the revenue (captured, less what
+    is or will be refunded); how many were paid, shipped and so on by now, how soon, and why some
+    were canceled. For staff.
+
+    Times have an error of less than 1/16. `refund_rate`: refunded money as a part of what was
+    captured.
+    """
+    first = first.replace(minute=0, second=0, microsecond=0)
+    if by == "day":
+        first = first.replace(hour=0)
+    if not timedelta(0) < end - first <= limits.SALES_POINTS_MAX * _UNIT[by]:
+        detail = f"Expected a later time, at most {limits.SALES_POINTS_MAX} {by}s on."
+        raise wrong_parameter("to", detail)
+    staff_only(caller)
+
+    async def read(connection: AsyncConnection) -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
+        async with one_snapshot(connection):
+            await required_progress(connection, sales_by_hour.PROJECTION)
+            series = await sales_by_hour.series(connection, first, end, by)
+            return series, await sales_by_hour.summed_facts(connection, first, end)
+
+    freshness: Freshness = request.app.state.freshness
+    (series, facts), headers = await freshness.read(sales_by_hour.PROJECTION.name, wanted, read)
+    overview = {
+        "from": time_text(first),
+        "to": time_text(end),
+        "by": by,
+        "currencies": [
+            _currency(currency, [s for s in series if s.currency == currency], [*of_it])
+            for currency, of_it in groupby(facts, key=lambda fact: fact.currency)
+        ],
+    }
+    return json_answer(overview, headers=NO_STORE | headers)
+
+
+def _currency(
+    currency: str, series: Sequence[Row[Any]], facts: Sequence[Row[Any]]
+) -> dict[str, Any]:
+    by_fact = {name: [*of_it] for name, of_it in groupby(facts, key=lambda fact: fact.fact)}
+    return {
+        "currency": currency,
+        "series": [
+            {
+                "at": time_text(point.at),
+                "orders": point.orders,
+                "revenue": to_text(int(point.revenue_minor), currency),
+            }
+            for point in series
+        ],
+        "funnel": {
+            name: sum(fact.orders for fact in by_fact.get(name, ()))
+            for name in ("placed", "paid", "shipped", "delivered", "canceled")
+        },
+        "place_to_pay_s": percentiles(by_fact.get("place_to_pay", ())),
+        "pay_to_ship_s": percentiles(by_fact.get("pay_to_ship", ())),
+        "cancel_reasons": [
+            {"reason": fact.detail, "orders": fact.orders}
+            for fact in sorted(by_fact.get("canceled", ()), key=lambda fact: -fact.orders)
+        ],
+        "refund_rate": _share(by_fact.get("refunded", ()), by_fact.get("paid", ())),
+    }
+
+
+def percentiles(times: Sequence[Row[Any]]) -> dict[str, int | None]:
+    """Of the orders' seconds; None where there is no order."""
+    by_length = sorted((int(time.detail), time.orders) for time in times)
+    return {name: _percentile(by_length, part) for name, part in (("p50", 50), ("p90", 90))}
+
+
+def _percentile(by_length: Sequence[tuple[int, int]], part: int) -> int | None:
+    """The shortest time within which so many of a hundred orders came."""
+    needed = sum(orders for _, orders in by_length) * part
+    for seconds, orders in by_length:
+        needed -= 100 * orders
+        if needed <= 0:
+            return seconds
+    return None
+
+
+def _share(refunded: Sequence[Row[Any]], paid: Sequence[Row[Any]]) -> float | None:
+    captured = sum(fact.amount_minor for fact in paid)
+    if not captured:
+        return None
+    return round(float(sum(fact.amount_minor for fact in refunded) / captured), 4)

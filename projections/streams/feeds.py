@@ -1,0 +1,179 @@
+"""What a stream sends next, from its own cursor: an order's events, or all orders'.
+
+A feed keeps nothing but its cursor: what a client is slow to take stays in the log.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fastapi.sse import format_sse_event
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from order_service import limits
+from order_service.documents.event import encode, origin_of, recorded_as_json
+from order_service.errors import UnreadableEvent
+from order_service.infra.postgres import query
+from order_service.infra.single_flight import SharedLoads
+from order_service.log import reading
+from order_service.log.codec import StoredEvent
+from projections.queries.order_events import Seen
+from projections.streams.watch import LogWatch
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An event as its viewers see it; `data` None: not for them."""
+
+    version: int
+    position: int
+    type: str
+    data: str | None
+
+
+Page = list[Shown]
+
+
+class Feed(Protocol):
+    def listening(self) -> AbstractContextManager[asyncio.Event]:
+        """The event is set when there may be more to read."""
+
+    @property
+    def last_id(self) -> str:
+        """Where a client that has everything so far would resume."""
+
+    async def read(self) -> tuple[list[bytes], bool]:
+        """The next messages, and whether more may be there already."""
+
+
+class Pages:
+    """Pages of the log, for all feeds of a process.
+
+    Connections that were woken by the same event want the same page: it is read, and put into
+    words, once. However many want different ones, they take STREAM_READS_MAX connections of the
+    pool.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._loads: SharedLoads[Hashable, Page] = SharedLoads()
+        self._slots = asyncio.Semaphore(limits.STREAM_READS_MAX)
+
+    async def of_order(self, seen: Seen, after_version: int) -> Page:
+        async def read(connection: AsyncConnection) -> Page:
+            stored = await reading.read_stream(
+                connection,
+                seen.order_id,
+                seen.partition,
+                after_version,
+                limit=limits.STREAM_PAGE_EVENTS,
+            )
+            return [
+                _shown(event, recorded_as_json(event, seen.currency, seen.viewer))
+                for event in stored
+            ]
+
+        return await self._load((seen.order_id, seen.viewer, after_version), read)
+
+    async def of_partition(self, partition: int, after: int) -> Page:
+        async def read(connection: AsyncConnection) -> Page:
+            stored = await reading.read_partition(
+                connection, partition, after, limits.STREAM_PAGE_EVENTS
+            )
+            orders = {event.stream_id for event in stored}
+            first = await reading.read_first_events(connection, partition, orders)
+            currencies = {order: _currency(event) for order, event in first.items()}
+            return [
+                _shown(
+                    event,
+                    recorded_as_json(event, currencies[event.stream_id], "staff"),
+                    order_id=str(event.stream_id),
+                )
+                for event in stored
+            ]
+
+        return await self._load((partition, after), read)
+
+    async def _load(
+        self, key: Hashable, read: Callable[[AsyncConnection], Awaitable[Page]]
+    ) -> Page:
+        async def load() -> Page:
+            async with self._slots:
+                return await query(self._engine, read)
+
+        return await self._loads.load(key, load)
+
+
+class OrderFeed:
+    """One order's events after a version, as its caller may see them."""
+
+    def __init__(self, pages: Pages, watch: LogWatch, seen: Seen, after_version: int) -> None:
+        self._pages = pages
+        self._watch = watch
+        self._seen = seen
+        self._version = after_version
+
+    def listening(self) -> AbstractContextManager[asyncio.Event]:
+        return self._watch.listening(self._seen.order_id)
+
+    @property
+    def last_id(self) -> str:
+        return str(self._version)
+
+    async def read(self) -> tuple[list[bytes], bool]:
+        page = await self._pages.of_order(self._seen, self._version)
+        messages = []
+        for shown in page:
+            self._version = shown.version
+            messages.append(_message(shown, self.last_id))
+        return messages, len(page) == limits.STREAM_PAGE_EVENTS
+
+
+class LogFeed:
+    """All orders' events after a position in each partition, as staff see them; in order inside a
+    partition."""
+
+    def __init__(self, pages: Pages, watch: LogWatch, after: Mapping[int, int]) -> None:
+        self._pages = pages
+        self._watch = watch
+        self._positions = dict(sorted(after.items()))
+
+    def listening(self) -> AbstractContextManager[asyncio.Event]:
+        return self._watch.listening(None)
+
+    @property
+    def last_id(self) -> str:
+        return ".".join(map(str, self._positions.values()))
+
+    async def read(self) -> tuple[list[bytes], bool]:
+        """A page of the partition that is furthest behind, so that none waits for the others."""
+        behind = {p: self._watch.heads.get(p, 0) - seen for p, seen in self._positions.items()}
+        furthest = max(behind, key=behind.__getitem__)
+        if behind[furthest] <= 0:
+            return [], False
+        messages = []
+        for shown in await self._pages.of_partition(furthest, self._positions[furthest]):
+            self._positions[furthest] = shown.position
+            messages.append(_message(shown, self.last_id))
+        return messages, True
+
+
+def _shown(event: StoredEvent, content: dict[str, Any] | None, **around: str) -> Shown:
+    data = None if content is None else encode(around | content).decode()
+    return Shown(event.version, event.position, event.type, data)
+
+
+def _message(shown: Shown, event_id: str) -> bytes:
+    """What is not for this viewer still moves the client's Last-Event-ID on."""
+    if shown.data is None:
+        return format_sse_event(id=event_id)
+    return format_sse_event(data_str=shown.data, event=shown.type, id=event_id)
+
+
+def _currency(first: StoredEvent) -> str | None:
+    try:
+        return origin_of(first).currency
+    except UnreadableEvent:
+        return None

@@ -1,0 +1,183 @@
+"""Server-sent events, as long as a client listens: the answer, and all of them in this process. May
+import board_feed, feeds, log_watch, api.problems.
+
+Starlette's StreamingResponse and FastAPI's generators are not used: they wait for a slow client for
+ever, and learn of the end of the process only when it is cut off.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from uuid import UUID
+
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from order_service import limits
+from order_service.errors import Unavailable
+from order_service.infra.postgres import FAILURES
+from order_service.telemetry.metrics import LIMITS_HIT
+from order_service.web.problems.problem import Problem
+from order_service.web.problems.problem_type import QUOTA_EXCEEDED
+from projections.streams.board_feed import Boards
+from projections.streams.feeds import Feed, Pages
+from projections.streams.watch import LogWatch
+
+logger = logging.getLogger(__name__)
+
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # nor may a proxy keep it back
+
+
+class Streams:
+    """One a process: what its streams share, and how many there may be. `stop` it when the process
+    is told to end, `close` it before its engine."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.watch = LogWatch(engine)
+        self.pages = Pages(engine)
+        self.boards = Boards(engine)
+        self._open: Counter[UUID] = Counter()
+        self._sending: set[asyncio.Task[None]] = set()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Every open stream ends now, and no other begins. A client resumes where it was, at
+        another process or at the next."""
+        self._stopped = True
+        for sending in self._sending:
+            sending.cancel()
+
+    async def close(self) -> None:
+        self.stop()
+        await self.watch.close()
+        await self.boards.close()
+
+    def count(self) -> int:
+        """Open now."""
+        return self._open.total()
+
+    @contextmanager
+    def place(self, user_id: UUID) -> Iterator[None]:
+        """Counts a stream of the user's. Raises Unavailable, or Problem 429."""
+        if self._stopped or self.count() >= limits.STREAMS_MAX:
+            raise Unavailable("overloaded", "Too many streams are open here: try again.")
+        if self._open[user_id] >= limits.STREAMS_PER_USER_MAX:
+            LIMITS_HIT.count("streams-user")
+            raise Problem(
+                429,
+                QUOTA_EXCEEDED,
+                f"You have {limits.STREAMS_PER_USER_MAX} streams open: close one.",
+                {"Retry-After": str(int(limits.STREAM_HEARTBEAT_S))},
+                **{"violated-policies": ["streams-user"]},
+            )
+        self._open[user_id] += 1
+        try:
+            yield
+        finally:
+            self._open[user_id] -= 1
+            if not self._open[user_id]:
+                del self._open[user_id]
+
+    @contextmanager
+    def ended_by_stop(self, sending: asyncio.Task[None]) -> Iterator[None]:
+        self._sending.add(sending)
+        if self._stopped:  # while the answer began
+            sending.cancel()
+        try:
+            yield
+        finally:
+            self._sending.remove(sending)
+
+
+class EventStream(Response):
+    """A feed's messages as they come, until the client leaves, takes nothing for too long, the
+    lifetime is over or the process ends."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, streams: Streams, user_id: UUID, feed: Feed) -> None:
+        self.status_code = 200
+        self.background = None
+        self.init_headers(_HEADERS)
+        self._streams = streams
+        self._user_id = user_id
+        self._feed = feed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._streams.place(self._user_id):
+            start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+            await send(start)
+            gone = asyncio.create_task(_disconnected(receive))
+            sending = asyncio.create_task(self._send_all(send))
+            tasks = (gone, sending)
+            with self._streams.ended_by_stop(sending):
+                try:
+                    await asyncio.wait(
+                        tasks,
+                        timeout=limits.STREAM_LIFETIME_S,
+                        return_when=asyncio.FIRST_COMPLETED,
+                    )
+                finally:
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.wait(tasks)
+            if gone.cancelled():
+                await _end(sending, send)
+
+    async def _send_all(self, send: Send) -> None:
+        """For ever; raises TimeoutError for a client that takes nothing."""
+        clock = asyncio.get_running_loop().time
+        # The id comes first: a client that is cut off before any event must not lose its place.
+        messages = [format_sse_event(id=self._feed.last_id, retry=limits.STREAM_RECONNECT_MS)]
+        more, due = True, clock()
+        with self._feed.listening() as woken:
+            while True:
+                if not messages and clock() >= due:
+                    messages = [KEEPALIVE_COMMENT]
+                for message in messages:
+                    await _send(message, send)
+                    due = clock() + limits.STREAM_HEARTBEAT_S
+                if not more:
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout_at(due):
+                            await woken.wait()
+                messages = []
+                if more or woken.is_set():
+                    woken.clear()
+                    messages, more = await self._read()
+
+    async def _read(self) -> tuple[list[bytes], bool]:
+        """While the database is away the client is kept: it would only come again."""
+        try:
+            return await self._feed.read()
+        except FAILURES as error:
+            logger.warning("a stream waits for the database: %s", type(error).__name__)
+            await asyncio.sleep(limits.STREAM_RETRY_S)
+            return [], True
+
+
+async def _send(message: bytes, send: Send) -> None:
+    async with asyncio.timeout(limits.STREAM_SEND_TIMEOUT_S):
+        await send({"type": "http.response.body", "body": message, "more_body": True})
+
+
+async def _end(sending: asyncio.Task[None], send: Send) -> None:
+    """The answer is complete; not so for a client that would not take its end either: the server
+    cuts that off."""
+    error = None if sending.cancelled() else sending.exception()
+    if error is not None and not isinstance(error, TimeoutError):
+        raise error
+    with suppress(TimeoutError):
+        async with asyncio.timeout(limits.STREAM_END_TIMEOUT_S):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _disconnected(receive: Receive) -> None:
+    """Or it sends a body that is refused: whoever does that is no longer listened to."""
+    with suppress(Problem):
+        while (await receive())["type"] != "http.disconnect":
+            pass
