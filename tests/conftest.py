@@ -29,8 +29,8 @@ from order_service.infra.redis import connect
 from order_service.main import create_app
 from order_service.settings import Settings
 from order_service.web.connection import Connection
-from tests.conformance import known_contract
-from tests.faults.running import bench, stack
+from tests.support.http.conformance import known_contract
+from tests.tools.faults.running import bench, stack
 
 __all__ = ["bench", "stack"]  # found here by every folder of tests, and started once
 

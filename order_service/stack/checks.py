@@ -64,12 +64,12 @@ def _everything() -> int:
 
 def bench(arguments: Sequence[str]) -> NoReturn:
     """Becomes the benchmarks, which start and end a stack of their own."""
-    _become("tests.benchmarks", arguments)
+    _become("tests.tools.benchmarks", arguments)
 
 
 def faults(arguments: Sequence[str]) -> NoReturn:
     """Becomes the fault bench, which starts and ends stacks of its own."""
-    _become("tests.faults", arguments)
+    _become("tests.tools.faults", arguments)
 
 
 def _become(module: str, arguments: Sequence[str]) -> NoReturn:

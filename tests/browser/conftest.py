@@ -18,9 +18,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, expect
 
 from order_service.stack.state import State
-from tests.accounts import PASSWORD
-from tests.chromium import SIZE, WAIT_MS, complaints, log_in, running_browser
-from tests.stack import Stack, database_arguments
+from tests.support.http.accounts import PASSWORD
+from tests.support.servers.chromium import SIZE, WAIT_MS, complaints, log_in, running_browser
+from tests.support.servers.stack import Stack, database_arguments
 
 AUDIT = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "resultTypes": ["violations"]}
 

@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.conftest import Staff
-from tests.desk import change, place, place_many, status_of
-from tests.stack import Stack
+from tests.support.http.desk import change, place, place_many, status_of
+from tests.support.servers.stack import Stack
 
 # More cards than a board may keep, fed to it as the stream does. Answers what it kept, and how
 # often it asked to be drawn.

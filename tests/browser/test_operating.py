@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.conftest import Customer
-from tests.desk import place
-from tests.stack import Stack
+from tests.support.http.desk import place
+from tests.support.servers.stack import Stack
 
 Refusing = Callable[[str], AbstractContextManager[None]]
 REBUILT_MS = 30_000

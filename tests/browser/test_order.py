@@ -7,7 +7,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.desk import change, place, status_of
+from tests.support.http.desk import change, place, status_of
 
 
 def open_order(page: Page, order: dict[str, Any], below: str = "") -> None:

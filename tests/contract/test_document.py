@@ -6,8 +6,8 @@ from typing import Any
 import jsonschema_rs
 
 from order_service.web.problems.catalogue import CATALOGUE
-from tests.conformance import known_contract
 from tests.conftest import ROOT
+from tests.support.http.conformance import known_contract
 
 CONTRACT = known_contract()
 OPERATIONS: list[dict[str, Any]] = [

@@ -16,13 +16,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service.infra import rabbitmq as broker
 from order_service.settings import Settings
 from order_service.web.openapi.examples import FILE
-from tests.accounts import new_account
-from tests.conformance import Contract, known_contract
 from tests.contract.exchanges import HEADERS, Names, at, body_of, filled, written
 from tests.contract.walk import ACCOUNTS, LIFE, OPERATIONS, PLACING, READS, STEPS, STREAMS, Step
-from tests.examples import PLACED
-from tests.given_log import POISON, given_order
-from tests.read_side import advance_all, operators_served, order_cache, replayed, run
+from tests.support.http.accounts import new_account
+from tests.support.http.conformance import Contract, known_contract
+from tests.support.log.examples import PLACED
+from tests.support.log.given_log import POISON, given_order
+from tests.support.read_side.read_side import (
+    advance_all,
+    operators_served,
+    order_cache,
+    replayed,
+    run,
+)
 
 RELAYED = (
     "UPDATE checkpoints c SET position = p.position FROM partitions p "

@@ -40,8 +40,8 @@ from order_service.web.problems.problem import Problem
 from projections.queries.cursors import Cursors, Place
 from projections.queries.filters import ExportParameters, StaffListParameters, conditions
 from projections.routes.streams import _positions, _version
-from tests.examples import NEW_ID
-from tests.hostile.tokens import HEADER, claims, segment, signed
+from tests.support.hostile.tokens import HEADER, claims, segment, signed
+from tests.support.log.examples import NEW_ID
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEF"
 PARTITIONS = 4

@@ -20,9 +20,9 @@ from order_service.domain.events import OrderNoteAdded
 from order_service.main import create_app
 from order_service.settings import Settings
 from order_service.web.problems.catalogue import CATALOGUE, type_of
-from tests.accounts import PASSWORD, Account, new_account
 from tests.conftest import serving
-from tests.given_log import append_events
+from tests.support.http.accounts import PASSWORD, Account, new_account
+from tests.support.log.given_log import append_events
 
 PEN = {"sku": "PEN", "quantity": 2, "unit_price": "9.99"}
 ONE = {"lines": [{"line_id": 1, "quantity": 1}]}

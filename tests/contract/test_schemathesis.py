@@ -17,9 +17,9 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.settings import Settings
-from tests.accounts import new_account
-from tests.conformance import known_contract
-from tests.read_side import operators_served, order_cache
+from tests.support.http.accounts import new_account
+from tests.support.http.conformance import known_contract
+from tests.support.read_side.read_side import operators_served, order_cache
 
 HERE = Path(__file__).parent
 SECONDS_MAX = 35

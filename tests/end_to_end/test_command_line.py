@@ -2,7 +2,7 @@
 
 import json
 
-from tests.stack import Stack
+from tests.support.servers.stack import Stack
 
 OF_THE_MACHINE = ("open files", "disk of")
 

@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import httpx
 
-from tests.accounts import PASSWORD
-from tests.orders import ITEMS
-from tests.stack import Stack
+from tests.support.http.accounts import PASSWORD
+from tests.support.http.orders import ITEMS
+from tests.support.servers.stack import Stack
 
 OURS = {"migrate", "web", "relay", "consumer", "worker", "flower"}
 NOTE = "Leave it with the neighbour, Mrs Meier."

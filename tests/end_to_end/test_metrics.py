@@ -5,10 +5,10 @@ from uuid import uuid4
 import httpx
 
 from order_service.telemetry import metrics, process
-from tests.accounts import PASSWORD
-from tests.metrics import read_metrics, until
-from tests.orders import ITEMS
-from tests.stack import Stack
+from tests.support.http.accounts import PASSWORD
+from tests.support.http.orders import ITEMS
+from tests.support.servers.metrics import read_metrics, until
+from tests.support.servers.stack import Stack
 
 ROLES = ("web", "relay", "consumer", "worker")  # of the first and the last there are two
 ORDER = "/orders/{order_id}/"

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from order_service.stack.state import State
-from tests.stack import Stack, database_arguments
+from tests.support.servers.stack import Stack, database_arguments
 
 PASSWORD = "a-long-enough-passphrase"
 ITEMS = [{"sku": "PEN", "quantity": 2, "unit_price": "9.99"}]

@@ -10,11 +10,11 @@ import httpx
 import pytest
 
 from order_service.settings import Settings
-from tests.accounts import PASSWORD
-from tests.collector import Collector, Span, collecting
 from tests.conftest import own_database
-from tests.faults.house import House, house_of, raw
-from tests.orders import ITEMS
+from tests.support.http.accounts import PASSWORD
+from tests.support.http.orders import ITEMS
+from tests.support.servers.collector import Collector, Span, collecting
+from tests.tools.faults.house import House, house_of, raw
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PLACED = "POST /orders/"

@@ -8,9 +8,9 @@ import pytest
 import pytest_asyncio
 
 from order_service.settings import Settings
-from tests.accounts import PASSWORD
 from tests.conftest import own_database
-from tests.faults.house import House, Visit, house_of, visiting
+from tests.support.http.accounts import PASSWORD
+from tests.tools.faults.house import House, Visit, house_of, visiting
 
 
 @pytest.fixture(scope="module")

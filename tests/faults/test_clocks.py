@@ -28,14 +28,14 @@ from order_service.settings import Settings
 from order_service.stack import packages, programs
 from projections.monitoring import status
 from projections.worker.celery_argv import argv as argv_of_worker
-from tests.accounts import PASSWORD, Account, new_account
-from tests.command_line import asked
 from tests.conftest import ROOT, own_database, run_sql, serving_with
-from tests.faults import forked
-from tests.faults.house import empty
-from tests.orders import change, place
-from tests.pipeline import eventually
-from tests.read_side import rows, verified
+from tests.support.http.accounts import PASSWORD, Account, new_account
+from tests.support.http.orders import change, place
+from tests.support.read_side.read_side import rows, verified
+from tests.support.servers.command_line import asked
+from tests.support.servers.pipeline import eventually
+from tests.tools.faults import forked
+from tests.tools.faults.house import empty
 
 HOUR = 3_600
 LIBRARY = "usr/lib/*/faketime/libfaketimeMT.so.1"

@@ -19,13 +19,13 @@ import pytest
 from order_service.infra.failpoints import Window
 from order_service.infra.postgres import incarnation
 from order_service.settings import Settings
-from tests.event_log import raw
-from tests.faults import forked
-from tests.faults.house import House, Visit, answered, key, place
 from tests.integration.test_migrations import alembic
-from tests.orders import ITEMS
-from tests.pipeline import eventually
-from tests.proxy import proxy_to
+from tests.support.http.orders import ITEMS
+from tests.support.log.event_log import raw
+from tests.support.servers.pipeline import eventually
+from tests.support.servers.proxy import proxy_to
+from tests.tools.faults import forked
+from tests.tools.faults.house import House, Visit, answered, key, place
 
 DELAY = "sleep 0.1"
 FOR_LONG = "sleep 60"

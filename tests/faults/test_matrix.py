@@ -4,8 +4,8 @@ import ast
 from collections.abc import Iterator
 
 from tests.conftest import ROOT
-from tests.faults.matrix import DEVIATIONS, FAULTS, MOUNTED, TESTS
-from tests.faults.rows import all_rows
+from tests.tools.faults.matrix import DEVIATIONS, FAULTS, MOUNTED, TESTS
+from tests.tools.faults.rows import all_rows
 
 
 def test_every_fault_is_tried() -> None:

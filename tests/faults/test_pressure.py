@@ -13,8 +13,8 @@ from kombu import Connection, Producer
 from order_service.infra import rabbitmq
 from order_service.stack.servers import free_port
 from projections.worker.tasks import app
-from tests.faults import forked
-from tests.faults.house import VIEW, House, Visit, answered, place
+from tests.tools.faults import forked
+from tests.tools.faults.house import VIEW, House, Visit, answered, place
 
 # One loop for the module, so that one visit serves all tests.
 pytestmark = pytest.mark.asyncio(loop_scope="module")

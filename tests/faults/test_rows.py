@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.faults.bench import Bench
-from tests.faults.quiet import ROLES
-from tests.faults.rows import Row, all_rows
-from tests.faults.running import RunningBench
+from tests.tools.faults.bench import Bench
+from tests.tools.faults.quiet import ROLES
+from tests.tools.faults.rows import Row, all_rows
+from tests.tools.faults.running import RunningBench
 
 SHORT = {
     "web": ("F01", "F03", "F05", "F06"),

@@ -12,13 +12,13 @@ import httpx
 
 from order_service.settings import Settings
 from order_service.stack.servers import free_port
-from tests.accounts import PASSWORD
 from tests.conftest import run_sql
-from tests.event_log import raw
-from tests.faults import forked
-from tests.faults.house import House, house_of, place, visiting
-from tests.pipeline import WAIT_S
-from tests.proxy import proxy_to
+from tests.support.http.accounts import PASSWORD
+from tests.support.log.event_log import raw
+from tests.support.servers.pipeline import WAIT_S
+from tests.support.servers.proxy import proxy_to
+from tests.tools.faults import forked
+from tests.tools.faults.house import House, house_of, place, visiting
 
 REPLICAS = 8
 RESTART_S = 0.3  # so long a supervisor leaves an ended process alone

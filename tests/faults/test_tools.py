@@ -10,9 +10,9 @@ from uuid import UUID
 
 import pytest
 
-from tests.faults.journal import Attempt, Command, Journal
-from tests.faults.rows_everything import schedule
-from tests.proxy import Proxy, proxy_to
+from tests.support.servers.proxy import Proxy, proxy_to
+from tests.tools.faults.journal import Attempt, Command, Journal
+from tests.tools.faults.rows_everything import schedule
 
 PASSES_S = 5.0
 PASSES_NOT_S = 0.1

@@ -11,9 +11,9 @@ from order_service.cache.order_cache import OrderCache
 from order_service.log.event_log import EventLog
 from order_service.settings import Settings
 from projections.loop.advance import pauses
-from tests.accounts import Account, new_account
-from tests.event_log import opened
-from tests.read_side import ReadSide, order_cache
+from tests.support.http.accounts import Account, new_account
+from tests.support.log.event_log import opened
+from tests.support.read_side.read_side import ReadSide, order_cache
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.settings import Settings
-from tests.accounts import Account, new_account
 from tests.conftest import serving_with
-from tests.orders import act, change, place, problem
+from tests.support.http.accounts import Account, new_account
+from tests.support.http.orders import act, change, place, problem
 
 
 async def actions(web: httpx.AsyncClient, who: Account, order: httpx.Response) -> httpx.Response:

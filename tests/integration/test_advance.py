@@ -13,9 +13,9 @@ from order_service.infra.postgres import driver_connection
 from projections.loop.advance import advance, behind, pauses
 from projections.loop.advance_together import Together
 from projections.read_models.registry import PROJECTIONS
-from tests.examples import CAPTURED, PAID, PLACED, USER
-from tests.given_log import POISON, given_order
-from tests.read_side import CUSTOMERS, ORDERS, POSITIONS, advance_all, rows, run
+from tests.support.log.examples import CAPTURED, PAID, PLACED, USER
+from tests.support.log.given_log import POISON, given_order
+from tests.support.read_side.read_side import CUSTOMERS, ORDERS, POSITIONS, advance_all, rows, run
 
 pytestmark = pytest.mark.usefixtures("patient")
 SALES = "SELECT status, orders, revenue_minor, units FROM read_models.sales_by_day ORDER BY status"

@@ -17,7 +17,7 @@ from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings
 from tests.conftest import run_sql
-from tests.event_log import (
+from tests.support.log.event_log import (
     assert_dense,
     changed,
     holding,
@@ -27,7 +27,7 @@ from tests.event_log import (
     opened_through_proxy,
     placed,
 )
-from tests.examples import BY_USER, CAPTURED, PAID, USER, place, to_status
+from tests.support.log.examples import BY_USER, CAPTURED, PAID, USER, place, to_status
 
 
 async def code_of(outcome: object) -> str:

@@ -22,12 +22,12 @@ from order_service.stack.processes import spawn, stop
 from order_service.stack.programs import POSTGRESQL, find
 from order_service.stack.servers import DB_NAME, DB_USER, choose_ports, postgres
 from order_service.stack.state import State
-from tests.accounts import PASSWORD
-from tests.backups import ROLES, dump, restore
 from tests.conftest import ROOT, run_sql, serving_with
 from tests.integration.test_stack_up import eventually
-from tests.orders import ITEMS
-from tests.stack import Stack, new_stack
+from tests.support.http.accounts import PASSWORD
+from tests.support.http.orders import ITEMS
+from tests.support.servers.backups import ROLES, dump, restore
+from tests.support.servers.stack import Stack, new_stack
 
 RECOVERY_S = 60
 

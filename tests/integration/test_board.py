@@ -10,9 +10,11 @@ import pytest
 
 from order_service import limits
 from order_service.domain.events import OrderCanceled, PaymentCaptured, RefundFailed
-from tests.accounts import Account
-from tests.examples import NEW_ID, PAID, PLACED
-from tests.lives import (
+from tests.support.http.accounts import Account
+from tests.support.http.queries import change, get, place
+from tests.support.http.sse import Sent, listening
+from tests.support.log.examples import NEW_ID, PAID, PLACED
+from tests.support.log.lives import (
     IS_CANCELED,
     IS_DELIVERED,
     IS_PAID,
@@ -23,9 +25,7 @@ from tests.lives import (
     REFUND,
     Events,
 )
-from tests.queries import change, get, place
-from tests.read_side import ReadSide, run
-from tests.sse import Sent, listening
+from tests.support.read_side.read_side import ReadSide, run
 
 BOARD = "/ops/board/"
 ORDERS: dict[str, Events] = {

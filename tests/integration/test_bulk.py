@@ -7,8 +7,8 @@ import orjson
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.documents.consistency_token import parse
-from tests.accounts import Account
-from tests.orders import ITEMS, place, problem, stored_events
+from tests.support.http.accounts import Account
+from tests.support.http.orders import ITEMS, place, problem, stored_events
 
 GOOD = {"items": ITEMS}
 

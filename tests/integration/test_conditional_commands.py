@@ -7,9 +7,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.limits import EVENTS_SINCE_MAX
 from order_service.settings import Settings
-from tests.accounts import Account, new_account
 from tests.conftest import serving_with
-from tests.orders import ITEMS, act, change, place, problem, stored_events
+from tests.support.http.accounts import Account, new_account
+from tests.support.http.orders import ITEMS, act, change, place, problem, stored_events
 
 REFUND = {"amount": "1", "reason": "GOODWILL"}
 

@@ -15,10 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service.limits import CONNECTIONS_MAX, DESCRIPTORS_KEPT, HEAD_BYTES_MAX, HEADERS_MAX
 from order_service.web.connection import connections_max
 from order_service.web.event_loop import Loop
-from tests.accounts import new_account
 from tests.conftest import serving
-from tests.orders import ITEMS, place, stored_events
-from tests.raw_http import Wire, wire
+from tests.support.http.accounts import new_account
+from tests.support.http.orders import ITEMS, place, stored_events
+from tests.support.http.raw_http import Wire, wire
 
 GET = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /register/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

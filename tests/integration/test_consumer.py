@@ -14,11 +14,11 @@ from order_service.infra import rabbitmq as broker
 from order_service.settings import Settings
 from projections.loop.advance import Behind
 from projections.worker import consumer
-from tests.examples import PLACED
-from tests.given_log import given_order
-from tests.hostile.messages import hints as hostile
-from tests.pipeline import eventually, running, through
-from tests.proxy import proxy_to
+from tests.support.hostile.messages import hints as hostile
+from tests.support.log.examples import PLACED
+from tests.support.log.given_log import given_order
+from tests.support.servers.pipeline import eventually, running, through
+from tests.support.servers.proxy import proxy_to
 
 
 async def tell(rabbitmq: AbstractChannel, *bodies: bytes) -> None:

@@ -19,9 +19,17 @@ from projections.loop.advance import advance
 from projections.loop.step import TooManyParkings
 from projections.operators import dead_letters
 from projections.read_models.registry import PROJECTIONS
-from tests.examples import CAPTURED, PAID, PEN, PLACED, USER
-from tests.given_log import POISON, given_order, order_id_in
-from tests.read_side import CUSTOMERS, ORDERS, POSITIONS, advance_all, rows, run, verified
+from tests.support.log.examples import CAPTURED, PAID, PEN, PLACED, USER
+from tests.support.log.given_log import POISON, given_order, order_id_in
+from tests.support.read_side.read_side import (
+    CUSTOMERS,
+    ORDERS,
+    POSITIONS,
+    advance_all,
+    rows,
+    run,
+    verified,
+)
 
 pytestmark = pytest.mark.usefixtures("patient")
 ROOT = Path(__file__).parent.parent.parent

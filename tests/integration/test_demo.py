@@ -16,8 +16,8 @@ from order_service.demo.client import Client, Limit, NoAnswer
 from order_service.demo.lives import LIVES
 from order_service.demo.shop import Shop
 from order_service.settings import Settings
-from tests.accounts import PASSWORD
 from tests.conftest import serving_with
+from tests.support.http.accounts import PASSWORD
 
 STAYS = {  # where the lives that get stuck leave their orders
     "never_paid": ("PENDING", "UNPAID"),

@@ -12,12 +12,12 @@ from order_service.settings import Settings
 from projections.monitoring.doctor import command, machine, postgres, rabbitmq, redis
 from projections.monitoring.doctor.finding import Finding
 from projections.read_models.registry import PROJECTIONS
-from tests.command_line import asked
 from tests.conftest import run_sql
-from tests.examples import PLACED
-from tests.given_log import POISON
-from tests.private_redis import PrivateRedis
-from tests.read_side import ReadSide
+from tests.support.log.examples import PLACED
+from tests.support.log.given_log import POISON
+from tests.support.read_side.read_side import ReadSide
+from tests.support.servers.command_line import asked
+from tests.support.servers.private_redis import PrivateRedis
 
 
 def wrong(found: list[Finding]) -> set[str]:

@@ -17,7 +17,7 @@ from order_service.settings import Settings
 from order_service.web import middleware
 from order_service.web.problems.catalogue import CATALOGUE
 from tests.conftest import run_sql, serving
-from tests.proxy import proxy_to
+from tests.support.servers.proxy import proxy_to
 
 ORIGIN = {"Origin": "http://localhost"}
 JSON = {"Content-Type": "application/json"}

@@ -20,7 +20,7 @@ from order_service.log.append import Append, OrderText
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings
-from tests.event_log import (
+from tests.support.log.event_log import (
     assert_dense,
     changed,
     holding,
@@ -31,7 +31,7 @@ from tests.event_log import (
     placed,
     positions,
 )
-from tests.examples import BY_USER, CAPTURED, PAID, PLACED, USER, place, to_status
+from tests.support.log.examples import BY_USER, CAPTURED, PAID, PLACED, USER, place, to_status
 
 
 async def test_an_append_is_read_back_as_it_was_folded(log: EventLog) -> None:

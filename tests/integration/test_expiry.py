@@ -13,11 +13,11 @@ from order_service.limits import EXPIRY_BATCH
 from order_service.main import create_app
 from order_service.settings import Settings
 from projections.queries.unpaid_orders import unpaid_orders
-from tests.accounts import Account, new_account
 from tests.conftest import serving, serving_with
-from tests.orders import ITEMS, act, change, place
-from tests.pipeline import eventually
-from tests.read_side import advance_all, rows
+from tests.support.http.accounts import Account, new_account
+from tests.support.http.orders import ITEMS, act, change, place
+from tests.support.read_side.read_side import advance_all, rows
+from tests.support.servers.pipeline import eventually
 
 CANCELED = "SELECT stream_id::text FROM events WHERE type = 'OrderCanceled'"
 

@@ -16,12 +16,12 @@ from order_service import limits
 from order_service.cache.order_cache import OrderCache
 from order_service.main import create_app
 from order_service.settings import Settings
-from tests.accounts import Account, new_account
 from tests.conftest import serving
-from tests.examples import CAPTURED, INK, PAID, PEN, PLACED
-from tests.given_log import given_orders
-from tests.queries import get
-from tests.read_side import advance_all, rows, run
+from tests.support.http.accounts import Account, new_account
+from tests.support.http.queries import get
+from tests.support.log.examples import CAPTURED, INK, PAID, PEN, PLACED
+from tests.support.log.given_log import given_orders
+from tests.support.read_side.read_side import advance_all, rows, run
 
 ORDERS = 2 * limits.EXPORT_PAGE_ORDERS + 50
 

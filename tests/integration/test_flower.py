@@ -15,7 +15,7 @@ from order_service.settings import Settings
 from order_service.stack.servers import free_port
 from projections.worker import flower
 from tests.conftest import ROOT
-from tests.pipeline import eventually
+from tests.support.servers.pipeline import eventually
 
 PASSWORD = "a:long password"
 

@@ -17,12 +17,12 @@ from order_service.documents.consistency_token import Token, token_of
 from order_service.log.fold import FoldedOrder
 from projections.queries.freshness import Freshness, Progress, Wanted, read_progress
 from projections.read_models import order_view
-from tests.accounts import Account
-from tests.examples import PLACED
-from tests.given_log import given_order
-from tests.orders import place
-from tests.queries import get
-from tests.read_side import advance_all
+from tests.support.http.accounts import Account
+from tests.support.http.orders import place
+from tests.support.http.queries import get
+from tests.support.log.examples import PLACED
+from tests.support.log.given_log import given_order
+from tests.support.read_side.read_side import advance_all
 
 DAY = "from=2026-01-01&to=2026-12-31"
 

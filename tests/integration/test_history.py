@@ -14,11 +14,11 @@ from order_service.domain.events import (
     OrderUnitsCanceled,
 )
 from order_service.settings import Settings
-from tests.accounts import Account, new_account
 from tests.conftest import run_sql
-from tests.examples import CAPTURED, PAID, PEN
-from tests.given_log import RawEvent, given_order
-from tests.orders import change, place
+from tests.support.http.accounts import Account, new_account
+from tests.support.http.orders import change, place
+from tests.support.log.examples import CAPTURED, PAID, PEN
+from tests.support.log.given_log import RawEvent, given_order
 
 SUBRESOURCES = ("events/", "diff/", "notes/", "shipping-address/")
 

@@ -12,15 +12,15 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.settings import Settings
-from tests.accounts import Account
-from tests.hostile.case import CANARY, Case
-from tests.hostile.framing import FRAMING
-from tests.hostile.reads import READS
-from tests.hostile.tokens import token_cases
-from tests.hostile.writes import WRITES
-from tests.orders import place
-from tests.raw_http import Answer, wire
-from tests.read_side import ReadSide
+from tests.support.hostile.case import CANARY, Case
+from tests.support.hostile.framing import FRAMING
+from tests.support.hostile.reads import READS
+from tests.support.hostile.tokens import token_cases
+from tests.support.hostile.writes import WRITES
+from tests.support.http.accounts import Account
+from tests.support.http.orders import place
+from tests.support.http.raw_http import Answer, wire
+from tests.support.read_side.read_side import ReadSide
 
 ERROR_BYTES_MAX = 4_096  # a document with all the errors that one lists
 SENT_AT_ONCE = 8

@@ -8,12 +8,12 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
-from tests.accounts import Account
-from tests.given_log import given_order
-from tests.hostile.events import HOSTILE_EVENTS, LARGE_EVENTS
-from tests.orders import change, place, problem
-from tests.read_side import ReadSide
-from tests.sse import listening
+from tests.support.hostile.events import HOSTILE_EVENTS, LARGE_EVENTS
+from tests.support.http.accounts import Account
+from tests.support.http.orders import change, place, problem
+from tests.support.http.sse import listening
+from tests.support.log.given_log import given_order
+from tests.support.read_side.read_side import ReadSide
 
 
 async def test_an_order_with_a_hostile_event_is_served_as_it_was_before(

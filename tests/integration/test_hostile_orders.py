@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.accounts import new_account
-from tests.orders import place, stored_events
+from tests.support.http.accounts import new_account
+from tests.support.http.orders import place, stored_events
 
 ITEM = {"sku": "A", "quantity": 1, "unit_price": 1}
 ATTRIBUTE_NAMES = ["attributes", "line_id", "model_config", "__class__", "__pydantic_extra__", "~/"]

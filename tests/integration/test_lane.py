@@ -17,10 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service.main import OrderService, create_app
 from order_service.settings import Settings
 from order_service.web.fast_path import Begun
-from tests.accounts import Account, new_account
 from tests.conftest import serving
-from tests.queries import change, place
-from tests.raw_http import wire
+from tests.support.http.accounts import Account, new_account
+from tests.support.http.queries import change, place
+from tests.support.http.raw_http import wire
 
 # The lane knows nothing of preferences, so a request that has one goes to FastAPI.
 UNUSUAL = {"Prefer": "respond-async"}

@@ -13,7 +13,7 @@ from order_service.main import create_app
 from order_service.settings import Settings
 from order_service.stack.servers import free_port
 from tests.conftest import serving
-from tests.proxy import proxy_to
+from tests.support.servers.proxy import proxy_to
 
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 HELD_UP_S = 0.25  # more than a busy machine takes, far less than any time-out on the loop

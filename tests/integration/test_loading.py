@@ -14,8 +14,8 @@ from order_service.domain.events import OrderLine
 from order_service.errors import InvalidRequest, RuleViolation, VersionConflict
 from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog
-from tests.event_log import assert_dense, changed, placed
-from tests.examples import BY_USER, USER, place, to_status
+from tests.support.log.event_log import assert_dense, changed, placed
+from tests.support.log.examples import BY_USER, USER, place, to_status
 
 
 def under(key: str) -> Metadata:

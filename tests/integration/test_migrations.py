@@ -16,13 +16,13 @@ from order_service.main import create_app
 from order_service.settings import Settings
 from projections.read_models import document_compression, order_view
 from projections.replay import replay
-from tests.accounts import new_account
-from tests.command_line import asked
 from tests.conftest import ROOT, serving
-from tests.examples import PLACED
-from tests.given_log import given_order
-from tests.queries import get
-from tests.read_side import advance_all, rows, run, verified
+from tests.support.http.accounts import new_account
+from tests.support.http.queries import get
+from tests.support.log.examples import PLACED
+from tests.support.log.given_log import given_order
+from tests.support.read_side.read_side import advance_all, rows, run, verified
+from tests.support.servers.command_line import asked
 
 
 def alembic(settings: Settings, *arguments: str) -> str:

@@ -22,12 +22,12 @@ from projections.monitoring.progress import Rates
 from projections.read_models.registry import PROJECTIONS
 from projections.replay import state as replay_state
 from projections.worker import consumer
-from tests.accounts import Account
-from tests.examples import CAPTURED, PAID, PLACED
-from tests.given_log import POISON
-from tests.pipeline import eventually, running
-from tests.read_side import ReadSide, rows
-from tests.workers import working
+from tests.support.http.accounts import Account
+from tests.support.log.examples import CAPTURED, PAID, PLACED
+from tests.support.log.given_log import POISON
+from tests.support.read_side.read_side import ReadSide, rows
+from tests.support.servers.pipeline import eventually, running
+from tests.support.servers.workers import working
 
 LETTERS, PROJECTED = "/ops/dead-letters/", "/ops/projections/"
 KEPT = (

@@ -7,8 +7,8 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.accounts import Account, new_account
-from tests.orders import ITEMS, change, place, problem, stored_events
+from tests.support.http.accounts import Account, new_account
+from tests.support.http.orders import ITEMS, change, place, problem, stored_events
 
 
 @pytest.fixture

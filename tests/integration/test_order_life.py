@@ -7,9 +7,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.settings import Settings
-from tests.accounts import Account, new_account
 from tests.conftest import serving_with
-from tests.orders import act, change, place, problem
+from tests.support.http.accounts import Account, new_account
+from tests.support.http.orders import act, change, place, problem
 
 ADDRESS = {"name": "Ada", "line1": "12 Square", "city": "London", "country": "GB"}
 

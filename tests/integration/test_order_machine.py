@@ -24,12 +24,12 @@ from hypothesis.stateful import (
 
 from order_service.domain.commands import TargetStatus
 from order_service.settings import Settings
-from tests.accounts import Account
-from tests.model.facts import Line
-from tests.model.order import OrderModel
-from tests.model.requests import Asked, asked, status_set, text
-from tests.orders import problem
-from tests.service import Sent, Service, service_of
+from tests.support.http.accounts import Account
+from tests.support.http.orders import problem
+from tests.support.http.service import Sent, Service, service_of
+from tests.support.model.facts import Line
+from tests.support.model.order import OrderModel
+from tests.support.model.requests import Asked, asked, status_set, text
 
 STATUS_OF = {
     "forbidden": 403,

@@ -11,10 +11,10 @@ from order_service.errors import InvalidRequest, OrderNotFound
 from order_service.settings import Settings
 from projections.commands import events as events_command
 from projections.commands import orders
-from tests.accounts import Account
-from tests.command_line import asked
-from tests.orders import ITEMS, act, place
-from tests.read_side import ReadSide
+from tests.support.http.accounts import Account
+from tests.support.http.orders import ITEMS, act, place
+from tests.support.read_side.read_side import ReadSide
+from tests.support.servers.command_line import asked
 
 Capture = pytest.CaptureFixture[str]
 WAIT_S = 10

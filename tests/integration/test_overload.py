@@ -17,10 +17,10 @@ from order_service.limits import HASH_QUEUE_MAX, SHED_PAUSE_S
 from order_service.main import create_app
 from order_service.settings import Settings
 from order_service.web.concurrency import Work
-from tests.accounts import PASSWORD, Account, new_account
 from tests.conftest import serving
-from tests.orders import ITEMS, place
-from tests.raw_http import Answer, wire
+from tests.support.http.accounts import PASSWORD, Account, new_account
+from tests.support.http.orders import ITEMS, place
+from tests.support.http.raw_http import Answer, wire
 
 AT_WORK = 3
 BODIES_BYTES = 100_000

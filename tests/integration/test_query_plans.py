@@ -27,7 +27,7 @@ from projections.queries.order_list import SUMMARY, Page
 from projections.read_models import customer_summary, order_view, sales_by_day, sales_by_hour
 from projections.read_models.projection import Target
 from tests.conftest import own_database
-from tests.event_log import raw, raw_append
+from tests.support.log.event_log import raw, raw_append
 
 ORDERS = 1_000_000
 USERS = 5_000

@@ -14,9 +14,9 @@ import pytest_asyncio
 
 from order_service.infra.postgres import WEB, create_engine
 from order_service.settings import Settings
-from tests.accounts import PASSWORD, Account, new_account
 from tests.conftest import own_database, serving_with
-from tests.orders import act, place, problem
+from tests.support.http.accounts import PASSWORD, Account, new_account
+from tests.support.http.orders import act, place, problem
 
 CLIENTS = 50
 # One set-up for the module: each race has an order, or an account, of its own.

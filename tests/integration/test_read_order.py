@@ -16,12 +16,12 @@ from order_service.settings import Settings
 from projections.operators import dead_letters
 from projections.queries.order_reader import OrderReader
 from projections.read_models.registry import PROJECTIONS
-from tests.accounts import Account, new_account
 from tests.conftest import serving
-from tests.given_log import POISON, given_order
-from tests.proxy import proxy_to
-from tests.queries import change, get, place
-from tests.read_side import PARTITIONS, advance_all, run
+from tests.support.http.accounts import Account, new_account
+from tests.support.http.queries import change, get, place
+from tests.support.log.given_log import POISON, given_order
+from tests.support.read_side.read_side import PARTITIONS, advance_all, run
+from tests.support.servers.proxy import proxy_to
 
 
 async def test_an_order_is_read_before_any_read_model_has_it_then_from_the_cache(

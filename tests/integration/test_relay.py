@@ -13,9 +13,9 @@ from order_service.infra import rabbitmq as broker
 from order_service.limits import RELAY_WINDOW
 from order_service.relay import relay
 from order_service.settings import Settings
-from tests.examples import CAPTURED, PAID, PLACED
-from tests.given_log import RawEvent, given_order
-from tests.pipeline import (
+from tests.support.log.examples import CAPTURED, PAID, PLACED
+from tests.support.log.given_log import RawEvent, given_order
+from tests.support.servers.pipeline import (
     Tap,
     checkpoints,
     eventually,
@@ -25,7 +25,7 @@ from tests.pipeline import (
     tap_into,
     through,
 )
-from tests.proxy import Proxy, proxy_to
+from tests.support.servers.proxy import Proxy, proxy_to
 
 ORDER = UUID("00000000-0000-7000-8000-000000000102")  # in partition 2 of 4
 LOCK = text("SELECT 1 FROM checkpoints WHERE name = 'relay' AND partition = 0 FOR UPDATE")

@@ -20,9 +20,9 @@ from order_service.settings import Settings
 from projections.operators import dead_letters
 from projections.read_models.registry import PROJECTIONS
 from projections.replay import replay
-from tests.examples import CAPTURED, DISPATCHED, PAID, PEN, PLACED, SHIPPED
-from tests.given_log import POISON
-from tests.read_side import ReadSide, replayed, rows
+from tests.support.log.examples import CAPTURED, DISPATCHED, PAID, PEN, PLACED, SHIPPED
+from tests.support.log.given_log import POISON
+from tests.support.read_side.read_side import ReadSide, replayed, rows
 
 ROOT = Path(__file__).parent.parent.parent
 LIVE = "SELECT name, live_generation, previous_generation FROM read_models ORDER BY name"

@@ -6,9 +6,9 @@ import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.cache.order_cache import OrderCache
-from tests.accounts import Account
-from tests.queries import change, get, place
-from tests.read_side import advance_all
+from tests.support.http.accounts import Account
+from tests.support.http.queries import change, get, place
+from tests.support.read_side.read_side import advance_all
 
 
 async def test_a_summary_adds_up_what_a_user_ordered(

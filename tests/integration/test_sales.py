@@ -7,12 +7,12 @@ from decimal import Decimal
 import httpx
 
 from order_service.domain.events import OrderCanceled, RefundFailed, RefundRequested
-from tests.accounts import Account
-from tests.examples import CAPTURED, NEW_ID, PAID, PLACED
-from tests.given_log import given_order
-from tests.lives import IS_DELIVERED, IS_PAID, IS_RETURNED
-from tests.queries import get
-from tests.read_side import ReadSide, run, verified
+from tests.support.http.accounts import Account
+from tests.support.http.queries import get
+from tests.support.log.examples import CAPTURED, NEW_ID, PAID, PLACED
+from tests.support.log.given_log import given_order
+from tests.support.log.lives import IS_DELIVERED, IS_PAID, IS_RETURNED
+from tests.support.read_side.read_side import ReadSide, run, verified
 
 DECLINED = OrderCanceled("PAYMENT_DECLINED", "PENDING")
 LIVES = (

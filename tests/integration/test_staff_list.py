@@ -18,11 +18,11 @@ from order_service.domain.events import (
     RefundRequested,
     ReturnRequested,
 )
-from tests.accounts import Account
-from tests.examples import CAPTURED, DISPATCHED, INK, NEW_ID, PAID, PEN, PLACED, SHIPPED
-from tests.given_log import given_order, given_orders
-from tests.queries import change, get, place
-from tests.read_side import advance_all
+from tests.support.http.accounts import Account
+from tests.support.http.queries import change, get, place
+from tests.support.log.examples import CAPTURED, DISPATCHED, INK, NEW_ID, PAID, PEN, PLACED, SHIPPED
+from tests.support.log.given_log import given_order, given_orders
+from tests.support.read_side.read_side import advance_all
 
 RETURN_ASKED = ReturnRequested(NEW_ID, (LineQuantity(1, 1),), "OTHER")
 

@@ -18,12 +18,12 @@ from order_service.domain.events import OrderPlaced
 from order_service.main import create_app
 from order_service.settings import Settings
 from order_service.stack.servers import free_port
-from tests.accounts import Account, new_account
 from tests.conftest import ROOT, serving
-from tests.examples import PAID, PEN
-from tests.given_log import RawEvent, given_order
-from tests.orders import change, place
-from tests.sse import Sent, listening
+from tests.support.http.accounts import Account, new_account
+from tests.support.http.orders import change, place
+from tests.support.http.sse import Sent, listening
+from tests.support.log.examples import PAID, PEN
+from tests.support.log.given_log import RawEvent, given_order
 
 
 @pytest.fixture

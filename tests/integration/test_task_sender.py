@@ -10,10 +10,10 @@ from order_service.infra import rabbitmq as broker
 from order_service.settings import Settings
 from projections.read_models.registry import PROJECTIONS
 from projections.worker.tasks import SEND_ERRORS, TaskSender, WorkerProcess, advance
-from tests.examples import CAPTURED, PAID, PLACED
-from tests.given_log import given_order
-from tests.pipeline import checkpoints, through
-from tests.proxy import proxy_to
+from tests.support.log.examples import CAPTURED, PAID, PLACED
+from tests.support.log.given_log import given_order
+from tests.support.servers.pipeline import checkpoints, through
+from tests.support.servers.proxy import proxy_to
 
 
 async def test_a_task_for_a_deleted_queue_is_an_error_and_then_declares_it(

@@ -14,11 +14,11 @@ from order_service.settings import Settings
 from projections.read_models.registry import PROJECTIONS
 from projections.worker.tasks import TaskSender
 from tests.conftest import own_database
-from tests.examples import CAPTURED, PAID, PLACED
-from tests.given_log import given_order
-from tests.hostile.messages import tasks as hostile
-from tests.pipeline import checkpoints, eventually
-from tests.workers import Tasks, start_worker, stop_worker, with_probes
+from tests.support.hostile.messages import tasks as hostile
+from tests.support.log.examples import CAPTURED, PAID, PLACED
+from tests.support.log.given_log import given_order
+from tests.support.servers.pipeline import checkpoints, eventually
+from tests.support.servers.workers import Tasks, start_worker, stop_worker, with_probes
 
 
 @pytest.fixture(scope="module")

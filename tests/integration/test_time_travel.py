@@ -6,9 +6,9 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.accounts import Account
-from tests.given_log import RawEvent, given_order
-from tests.queries import change, get, place
+from tests.support.http.accounts import Account
+from tests.support.http.queries import change, get, place
+from tests.support.log.given_log import RawEvent, given_order
 
 
 @pytest.fixture

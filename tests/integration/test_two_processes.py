@@ -18,9 +18,9 @@ from order_service.log.append import Append
 from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog
 from order_service.settings import Settings
-from tests.event_log import assert_dense, changed, opened, placed
-from tests.examples import BY_USER, CAPTURED, PAID, USER, place, to_status
-from tests.proxy import proxy_to
+from tests.support.log.event_log import assert_dense, changed, opened, placed
+from tests.support.log.examples import BY_USER, CAPTURED, PAID, USER, place, to_status
+from tests.support.servers.proxy import proxy_to
 
 KEYED = Metadata("user", USER, "key-1", "print-1")
 

@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.errors import OrderNotFound
-from tests.accounts import Account
-from tests.given_log import RawEvent, given_order
-from tests.orders import act, place, problem
-from tests.queries import get
+from tests.support.http.accounts import Account
+from tests.support.http.orders import act, place, problem
+from tests.support.http.queries import get
+from tests.support.log.given_log import RawEvent, given_order
 
 POISON = RawEvent("OrderFrobnicated", "{}")
 

@@ -18,10 +18,10 @@ from projections.read_models import document_compression
 from projections.read_models.registry import PROJECTIONS
 from projections.replay import verify
 from projections.replay.verify import verify_cache
-from tests.command_line import asked
-from tests.examples import CAPTURED, PAID, PLACED, USER
-from tests.given_log import POISON, RawEvent, given_order
-from tests.read_side import advance_all, rows, run, verified
+from tests.support.log.examples import CAPTURED, PAID, PLACED, USER
+from tests.support.log.given_log import POISON, RawEvent, given_order
+from tests.support.read_side.read_side import advance_all, rows, run, verified
+from tests.support.servers.command_line import asked
 
 WAIT_S = 10
 

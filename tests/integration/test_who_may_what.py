@@ -13,11 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service.accounts.tokens import AccessTokens
 from order_service.main import create_app
 from order_service.settings import Settings
-from tests.accounts import PASSWORD, new_account
 from tests.contract.walk import ADDRESS, ITEMS
-from tests.examples import NEW_ID
-from tests.given_log import given_order
-from tests.lives import (
+from tests.support.http.accounts import PASSWORD, new_account
+from tests.support.log.examples import NEW_ID
+from tests.support.log.given_log import given_order
+from tests.support.log.lives import (
     AUTHORIZED,
     IS_DELIVERED,
     IS_PENDING,

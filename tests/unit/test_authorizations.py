@@ -18,16 +18,9 @@ from order_service.domain.events import (
     PaymentFailed,
 )
 from order_service.errors import InvalidRequest, NotFound, RuleViolation
-from tests.examples import AT, NEW_ID, PAID, PLACED
-from tests.given import given
-from tests.lives import (
-    AUTHORIZED,
-    IS_CANCELED,
-    IS_PAID,
-    NOBODY,
-    PAYMENT,
-    Events,
-)
+from tests.support.log.examples import AT, NEW_ID, PAID, PLACED
+from tests.support.log.given import given
+from tests.support.log.lives import AUTHORIZED, IS_CANCELED, IS_PAID, NOBODY, PAYMENT, Events
 
 VOIDED = PaymentAuthorizationVoided(PAYMENT, "CUSTOMER_REQUEST")
 CHARGED = PaymentCaptured(PAYMENT, 2498, "provider", "ch-1")

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from tests.benchmarks.figures import Figure, number, paired, percentile, report, table
-from tests.benchmarks.processes import parse_peak, parse_stat, role_of
-from tests.benchmarks.wrk import Answers, Expected, Load, Request, parse
+from tests.tools.benchmarks.figures import Figure, number, paired, percentile, report, table
+from tests.tools.benchmarks.processes import parse_peak, parse_stat, role_of
+from tests.tools.benchmarks.wrk import Answers, Expected, Load, Request, parse
 
 STAT = (
     "4242 (a (b) c) S 17 4242 4242 0 -1 4194560 100 200 0 0 "

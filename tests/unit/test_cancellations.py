@@ -30,9 +30,9 @@ from order_service.domain.events import (
     ShipmentVoided,
 )
 from order_service.errors import InvalidRequest, NotFound, RuleViolation
-from tests.examples import AT, INK, NEW_ID, PAID, PEN, PLACED, USER
-from tests.given import given
-from tests.lives import (
+from tests.support.log.examples import AT, INK, NEW_ID, PAID, PEN, PLACED, USER
+from tests.support.log.given import given
+from tests.support.log.lives import (
     AGREED,
     AUTHORIZED,
     IS_CANCELED,

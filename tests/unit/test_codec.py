@@ -42,7 +42,7 @@ from order_service.domain.events import (
 from order_service.errors import UnreadableEvent
 from order_service.log.codec import Metadata, StoredEvent, decode, encode, encode_metadata
 from order_service.log.upcasters import UPCASTERS
-from tests.examples import (
+from tests.support.log.examples import (
     AT,
     BY_USER,
     DELIVERED,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from order_service.documents.consistency_token import Token, parse, token_of, tokens_of
 from order_service.errors import InvalidRequest
 from order_service.log.fold import fold_stored
-from tests.examples import CAPTURED, NEW_ID, PAID, PLACED
+from tests.support.log.examples import CAPTURED, NEW_ID, PAID, PLACED
 from tests.unit.test_fold import stream
 
 FOLDED = fold_stored(stream(PLACED, CAPTURED, PAID), 4)

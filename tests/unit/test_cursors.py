@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from order_service.errors import InvalidRequest
 from projections.queries.cursors import Cursors, Place
-from tests.examples import NEW_ID
+from tests.support.log.examples import NEW_ID
 
 PLACE = Place(5, NEW_ID)
 CURSORS = Cursors("a secret key of more than thirty-two characters")

@@ -11,11 +11,11 @@ import pytest
 
 from order_service.domain.events import OrderEvent
 from order_service.log.codec import Metadata, StoredEvent, encode, encode_metadata
-from tests.examples import CAPTURED, INK, NEW_ID, PAID, PLACED, USER
-from tests.faults.check import Evidence, digests, findings
-from tests.faults.journal import Attempt, Command, Outcome
-from tests.faults.tail import Tail
-from tests.faults.tap import Tap
+from tests.support.log.examples import CAPTURED, INK, NEW_ID, PAID, PLACED, USER
+from tests.tools.faults.check import Evidence, digests, findings
+from tests.tools.faults.journal import Attempt, Command, Outcome
+from tests.tools.faults.tail import Tail
+from tests.tools.faults.tap import Tap
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 OTHER = UUID(int=99)

@@ -5,8 +5,8 @@ from contextlib import suppress
 
 import pytest
 
-from tests.faults import following
-from tests.faults.following import Following
+from tests.tools.faults import following
+from tests.tools.faults.following import Following
 
 
 class HardOfHearing(Following):

@@ -10,7 +10,7 @@ from order_service import limits
 from order_service.domain.state import FulfillmentStatus, PaymentStatus, Status
 from order_service.web.fields import TEXT_MAX
 from projections.queries.filters import Filters, ListParameters, conditions
-from tests.examples import USER
+from tests.support.log.examples import USER
 
 SAME = [
     ({"status": "PAID,PENDING"}, {"status": "PENDING, PAID,PAID"}),

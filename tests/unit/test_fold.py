@@ -11,7 +11,7 @@ from order_service.domain.state import status
 from order_service.errors import UnreadableEvent
 from order_service.log.codec import Metadata, StoredEvent, encode, encode_metadata
 from order_service.log.fold import AnsweredCommand, fold_stored
-from tests.examples import (
+from tests.support.log.examples import (
     AT,
     BY_USER,
     CAPTURED,

@@ -5,7 +5,7 @@ import pytest
 from order_service.documents.consistency_token import Token
 from projections.queries.freshness import Progress, shows
 from projections.routes.consistency import preferring
-from tests.examples import NEW_ID
+from tests.support.log.examples import NEW_ID
 
 
 @pytest.mark.parametrize(

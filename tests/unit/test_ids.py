@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from order_service.ids import order_id_of_key, order_number, parse_order_number, uuid7
-from tests.examples import USER
+from tests.support.log.examples import USER
 
 VARIANT_OF_RFC_9562 = UUID(int=0x80 << 56).variant
 

@@ -18,7 +18,7 @@ from order_service.domain.events import (
 )
 from order_service.domain.order import decide
 from order_service.errors import RuleViolation
-from tests.examples import (
+from tests.support.log.examples import (
     AT,
     CAPTURED,
     DELIVERED,
@@ -31,8 +31,8 @@ from tests.examples import (
     place,
     to_status,
 )
-from tests.given import given
-from tests.lives import (
+from tests.support.log.given import given
+from tests.support.log.lives import (
     AUTHORIZED,
     CANCELED,
     IS_CANCELED,

@@ -13,11 +13,11 @@ from order_service.domain.events import LineQuantity, OrderEvent, ShipmentVoided
 from order_service.domain.order import decide, evolve, initial
 from order_service.domain.state import Order
 from order_service.errors import OrderServiceError, RuleViolation
-from tests.examples import AT
-from tests.lives import NOBODY
-from tests.model.asks import ASKS, TARGETS, Asking, placing
-from tests.model.facts import Line
-from tests.model.order import OrderModel
+from tests.support.log.examples import AT
+from tests.support.log.lives import NOBODY
+from tests.support.model.asks import ASKS, TARGETS, Asking, placing
+from tests.support.model.facts import Line
+from tests.support.model.order import OrderModel
 
 MILESTONES = {"OrderPaid", "OrderShipped", "OrderDelivered", "OrderReturned", "OrderCanceled"}
 REPEATABLE = (

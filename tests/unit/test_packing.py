@@ -4,7 +4,7 @@ import pytest
 
 from order_service.documents.order import document
 from projections.read_models.document_compression import pack, unpack
-from tests.examples import CAPTURED, PAID, PLACED
+from tests.support.log.examples import CAPTURED, PAID, PLACED
 from tests.unit.test_representation import folded
 
 DOCUMENT = document(folded(PLACED, CAPTURED, PAID))

@@ -20,9 +20,9 @@ from order_service.domain.events import (
     RefundRequested,
 )
 from order_service.errors import InvalidRequest, RuleViolation
-from tests.examples import CAPTURED, NEW_ID, PAID, PLACED
-from tests.given import given
-from tests.lives import (
+from tests.support.log.examples import CAPTURED, NEW_ID, PAID, PLACED
+from tests.support.log.given import given
+from tests.support.log.lives import (
     AUTHORIZED,
     IS_CANCELED,
     IS_DELIVERED,

@@ -29,9 +29,9 @@ from order_service.domain.events import (
     ShippingAddressChanged,
 )
 from order_service.errors import InvalidRequest, NotFound, RuleViolation
-from tests.examples import INK, NEW_ID, PEN, PLACED, USER, place
-from tests.given import given
-from tests.lives import (
+from tests.support.log.examples import INK, NEW_ID, PEN, PLACED, USER, place
+from tests.support.log.given import given
+from tests.support.log.lives import (
     AGREED,
     AUTHORIZED,
     BOX,

@@ -22,8 +22,18 @@ from order_service.log.fold import FoldedOrder, fold_recorded
 from projections.read_models import customer_summary, order_view, sales_by_day, sales_by_hour
 from projections.read_models.registry import PROJECTIONS
 from projections.routes import sales as sales_routes
-from tests.examples import AT, BY_USER, CAPTURED, DISPATCHED, NEW_ID, PAID, PEN, PLACED, USER
-from tests.lives import IS_DELIVERED, IS_RETURNED, IS_SENT_BACK, PAYMENT
+from tests.support.log.examples import (
+    AT,
+    BY_USER,
+    CAPTURED,
+    DISPATCHED,
+    NEW_ID,
+    PAID,
+    PEN,
+    PLACED,
+    USER,
+)
+from tests.support.log.lives import IS_DELIVERED, IS_RETURNED, IS_SENT_BACK, PAYMENT
 
 ORDER_ID = UUID("00000000-0000-7000-8000-000000000004")
 DAY = timedelta(days=1)

@@ -12,9 +12,9 @@ from order_service.domain.events import (
     RefundRequested,
 )
 from order_service.errors import InvalidRequest, NotFound, RuleViolation
-from tests.examples import NEW_ID, PLACED
-from tests.given import given
-from tests.lives import (
+from tests.support.log.examples import NEW_ID, PLACED
+from tests.support.log.given import given
+from tests.support.log.lives import (
     AUTHORIZED,
     IS_DELIVERED,
     IS_PAID,

@@ -20,7 +20,7 @@ from order_service.domain.events import (
 )
 from order_service.log.codec import RecordedEvent
 from order_service.log.fold import FoldedOrder, fold_recorded
-from tests.examples import AT, BY_USER, CAPTURED, NEW_ID, PAID, PLACED, SHIPPED, USER
+from tests.support.log.examples import AT, BY_USER, CAPTURED, NEW_ID, PAID, PLACED, SHIPPED, USER
 
 SHIPMENT = UUID(int=7)
 EAST = timezone(timedelta(hours=5, minutes=30))

@@ -21,7 +21,7 @@ from order_service.domain.events import (
     ReturnRequested,
     ShipmentDispatched,
 )
-from tests.examples import (
+from tests.support.log.examples import (
     AT,
     DELIVERED_SHIPMENT,
     DISPATCHED,
@@ -32,8 +32,8 @@ from tests.examples import (
     SHIPPED,
     USER,
 )
-from tests.given import given
-from tests.lives import (
+from tests.support.log.given import given
+from tests.support.log.lives import (
     AGREED,
     EVERYTHING,
     EVERYTHING_BACK,

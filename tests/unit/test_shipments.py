@@ -16,9 +16,17 @@ from order_service.domain.events import (
     ShipmentVoided,
 )
 from order_service.errors import InvalidRequest, NotFound, RuleViolation
-from tests.examples import AT, DELIVERED, DELIVERED_SHIPMENT, DISPATCHED, NEW_ID, PLACED, SHIPPED
-from tests.given import given
-from tests.lives import (
+from tests.support.log.examples import (
+    AT,
+    DELIVERED,
+    DELIVERED_SHIPMENT,
+    DISPATCHED,
+    NEW_ID,
+    PLACED,
+    SHIPPED,
+)
+from tests.support.log.given import given
+from tests.support.log.lives import (
     IS_CANCELED,
     IS_DELIVERED,
     IS_PAID,

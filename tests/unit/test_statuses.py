@@ -24,9 +24,9 @@ from order_service.domain.events import (
     ShipmentDispatched,
     ShipmentVoided,
 )
-from tests.examples import AT, DISPATCHED, INK, NEW_ID, PEN, PLACED, USER
-from tests.given import given
-from tests.lives import (
+from tests.support.log.examples import AT, DISPATCHED, INK, NEW_ID, PEN, PLACED, USER
+from tests.support.log.given import given
+from tests.support.log.lives import (
     AGREED,
     AUTHORIZED,
     CANCELED,

@@ -8,7 +8,7 @@ import orjson
 from order_service.documents.event import event_as_json, recorded_as_json
 from order_service.domain.events import OrderLine, OrderPlaced
 from order_service.log.codec import Metadata, StoredEvent, encode, encode_metadata
-from tests.examples import AT, BY_USER, CAPTURED, NEW_ID, USER
+from tests.support.log.examples import AT, BY_USER, CAPTURED, NEW_ID, USER
 
 STAFF = UUID(int=5)
 BY_STAFF = Metadata("staff", STAFF, correlation_id="request-1")

@@ -10,8 +10,8 @@ from order_service import limits
 from order_service.cache.order_cache import OrderCache
 from order_service.infra.redis import connect
 from order_service.settings import Settings
-from tests.cached import TTL_S, a_process
-from tests.private_redis import PrivateRedis
+from tests.support.read_side.cached import TTL_S, a_process
+from tests.support.servers.private_redis import PrivateRedis
 
 # What comes out there depends on the order of steps alone: a busy machine must not come into it.
 PATIENCE_S = 5.0

@@ -9,7 +9,17 @@ from redis.asyncio import Redis
 from order_service import limits
 from order_service.cache.order_cache import CachedList, CachedOrder, Lease, OrderCache
 from order_service.settings import Settings
-from tests.cached import ORDER, OWNER, TTL_S, a_process, cached, entry, fill, filled, leased
+from tests.support.read_side.cached import (
+    ORDER,
+    OWNER,
+    TTL_S,
+    a_process,
+    cached,
+    entry,
+    fill,
+    filled,
+    leased,
+)
 
 # --- look up and fill ---
 

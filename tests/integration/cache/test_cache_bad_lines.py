@@ -11,9 +11,9 @@ import uvloop
 
 from order_service import limits
 from order_service.cache.order_cache import CachedOrder, OrderCache
-from tests.cached import ORDER, OWNER, a_process, cached, filled, leased
-from tests.private_redis import PrivateRedis
-from tests.proxy import proxy_to
+from tests.support.read_side.cached import ORDER, OWNER, a_process, cached, filled, leased
+from tests.support.servers.private_redis import PrivateRedis
+from tests.support.servers.proxy import proxy_to
 
 RESETS = 20
 Pump = Callable[[asyncio.StreamReader, asyncio.StreamWriter, bool], Coroutine[None, None, None]]

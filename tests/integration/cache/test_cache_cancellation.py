@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from order_service import limits
 from order_service.cache.order_cache import Lease, OrderCache
-from tests.cached import ORDER, cached, entry, filled
+from tests.support.read_side.cached import ORDER, cached, entry, filled
 
 
 async def test_cancelled_look_ups_never_deliver_a_reply_for_another_key(cache: OrderCache) -> None:

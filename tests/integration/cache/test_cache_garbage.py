@@ -6,7 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from order_service.cache.order_cache import Lease, OrderCache
-from tests.cached import ORDER, OWNER, cached, entry, fill, filled, leased
+from tests.support.read_side.cached import ORDER, OWNER, cached, entry, fill, filled, leased
 
 
 async def put_list(redis: Redis, key: str) -> None:

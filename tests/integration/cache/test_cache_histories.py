@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from order_service.cache.order_cache import CachedOrder, Lease, OrderCache
 from order_service.infra.redis import connect
 from order_service.settings import Settings
-from tests.cached import TTL_S, entry, fill, filled
+from tests.support.read_side.cached import TTL_S, entry, fill, filled
 
 
 class History:

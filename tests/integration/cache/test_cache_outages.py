@@ -10,8 +10,17 @@ from redis.asyncio import Redis
 from order_service import limits
 from order_service.cache.order_cache import CachedOrder, Lease, OrderCache
 from order_service.errors import Unavailable
-from tests.cached import ORDER, OWNER, a_process, cached, entry, fill, filled, leased
-from tests.private_redis import PrivateRedis
+from tests.support.read_side.cached import (
+    ORDER,
+    OWNER,
+    a_process,
+    cached,
+    entry,
+    fill,
+    filled,
+    leased,
+)
+from tests.support.servers.private_redis import PrivateRedis
 
 
 async def took(work: object) -> float:

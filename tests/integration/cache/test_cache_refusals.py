@@ -6,8 +6,8 @@ from uuid import uuid4
 from redis.asyncio import Redis
 
 from order_service.cache.order_cache import Lease, OrderCache
-from tests.cached import ORDER, a_process, cached, entry, fill, filled, leased
-from tests.private_redis import PrivateRedis
+from tests.support.read_side.cached import ORDER, a_process, cached, entry, fill, filled, leased
+from tests.support.servers.private_redis import PrivateRedis
 
 
 async def test_a_full_redis_is_a_bypass_that_still_gives_hits_and_drops_old_contents(

@@ -1,0 +1,123 @@
+# ruff: noqa: E501  # rows of data
+"""What accounts and commands are asked with: bodies, media types, keys, conditions."""
+
+from typing import Any
+
+from tests.support.hostile.case import CANARY, FORM, JSON, OWNER, Case, Text, asked, posts
+
+_PASSWORD = "correct horse battery staple"
+_GOOD = {"email": "good@example.com", "password": _PASSWORD}
+
+_EMAILS: list[Any] = [
+    *("", " ", "a", "@", "a@", "@b", "a@b@c.example", "a b@c.example", "a@b..example", "a@.example"),
+    *("a\0@b.example", "a\r\nBcc: x@y.example", "a@b.example\n", "\u202ea@b.example", "a@[::1]"),
+    *("a" * 250 + "@b.example", "a@" + "b" * 300 + ".example", None, True, 1, 1.5, [], {}, ["a@b.c"]),
+]  # fmt: skip
+_PASSWORDS: list[Any] = [
+    *(
+        "",
+        "short",
+        "password",
+        "12345678",
+        "x" * 1_025,
+        "漢" * 342,
+        "a\0bcdefgh",
+        "\x1b[31mabcdefg",
+    ),
+    *(None, True, 12345678, [], {}),
+]
+_NOT_JSON = [
+    *(b"", b" ", b"\0", b"{", b"[", b"nul", b"{]", b"{'email': 1}", b"{\"email\": }", b"{,}", b"\xff"),
+    *(b"\xff\xfe{\0}\0", b"\xef\xbb\xbf{}", b"{}{}", b"{} x", b"<a/>", b"email=a", b"[" * 200_000),
+    *(b'{"a":' * 30_000, b'"\\ud83d"x', b'{"email": NaN}', b'{"email": Infinity}', b'{"email": 01}'),
+    *(b'{"email": +1}', b'{"email": 1.}', b'{"email": .5}', b'{"email": 0x1}', b"//\n{}", b"{}/**/"),
+    *(b'{"email": "\t"}', b'{"email": "\x00"}', b'{"email": "a\nb"}', b'{"email": "\xc0\x80"}'),
+    *(b'{"email": "\xed\xa0\x80"}', b'{"email": "\xf4\x90\x80\x80"}', b'{"email": "\\x41"}'),
+]  # fmt: skip
+_NO_OBJECT: list[Any] = [None, True, 1, 1.5, "x", [], [_GOOD], {}, {"email": {"$ne": None}}]
+_REGISTER = [
+    *posts(422, "/register/", *({**_GOOD, "email": email} for email in _EMAILS)),
+    *posts(422, "/register/", *({**_GOOD, "password": password} for password in _PASSWORDS)),
+    *posts(422, "/register/", *_NO_OBJECT, b'{"email": 1e400}'),
+    *posts(422, "/register/", *({**_GOOD, name: CANARY} for name in ("role", "id", "is_admin"))),
+    *posts(422, "/register/", *({**_GOOD, name: 1} for name in ("", "\0", "__class__", "x" * 9_000))),
+    *posts(422, "/register/", b'{"email": "a@b.example", "email": "b@b.example", "password": "x"}'),
+    *posts(400, "/register/", *_NOT_JSON, b'{"email": ' + b"9" * 9_000 + b"}"),
+]  # fmt: skip
+
+_LOGIN = {"username": "good@example.com", "password": CANARY}
+_TOKENS = [
+    *posts(401, "/token/", _LOGIN, {**_LOGIN, "username": "' OR 1=1 --"}),
+    *posts(401, "/token/", {**_LOGIN, "password": "\x01" + CANARY, "username": "a@b.example"}),
+    *posts(422, "/token/", {**_LOGIN, "username": "a\0b"}, {**_LOGIN, "password": "x" * 1_025}),
+    *posts(422, "/token/", *({**_LOGIN, "username": v} for v in (None, 1, [], {}, "x" * 255))),
+    *posts(422, "/token/", *({**_LOGIN, "password": v} for v in (None, 1, [], {}, True))),
+    *posts(422, "/token/", {}, [], None, {"grant_type": 1}, {"grant_type": "refresh_token"}),
+    *posts(400, "/token/", {"grant_type": "client_credentials"}, {"grant_type": CANARY}, b"{", b""),
+    *posts(401, "/token/", {"grant_type": "refresh_token", "refresh_token": CANARY}),
+    *posts(400, "/token/", b"%", b"a", b"username=a&username=b", b"&" * 20, b"\xff=\xff",
+           b"&".join(b"a%d=1" % n for n in range(99)), b"username=%ff", content=FORM),
+    *posts(422, "/token/", b"=", b"username=a", b"username=%00&password=x", b"username=a&password=",
+           b"username=&password=", content=FORM),
+    *posts(401, "/token/refresh/", *({"refresh_token": t} for t in (CANARY, "{OWNER}", "\x01", "A" * 43))),
+    *posts(422, "/token/refresh/", {}, [], *({"refresh_token": t} for t in ("", None, 1, [], "x" * 1_025))),
+    *posts(200, "/token/revoke/", *({"token": t} for t in (CANARY, "{OWNER}", "\x01", "A" * 43))),
+    *posts(422, "/token/revoke/", {}, [], *({"token": t} for t in (None, 1, [], "x" * 1_025))),
+]  # fmt: skip
+
+_ORDER = b'{"items": [{"sku": "A", "quantity": 1, "unit_price": 1}]}'
+_CANCELED = b'{"status": "CANCELED"}'
+
+
+def _media(status: int, *types: tuple[str, Text]) -> list[Case]:
+    return [
+        Case(f"{name}: {value!r}", asked("POST", "/register/", (name, value), body=b"{}"), status)
+        for name, value in types
+    ]
+
+
+_MEDIA = [
+    *_media(415, *(("Content-Type", t) for t in ("", "json", "text/json", "application/json,")),
+            ("Content-Type", "application/json;charset=utf-16"), ("Content-Type", b"\xff/\xff"),
+            ("Content-Type", "multipart/form-data; boundary=" + "x" * 9_000), FORM,
+            ("Content-Type", "application/x-python-serialize"), ("Content-Type", "application/xml")),
+    *(Case(f"Content-Encoding: {e!r}", asked("POST", "/register/", JSON, ("Content-Encoding", e),
+           body=b"\x1f\x8b\x08\x00"), 415) for e in ("gzip", "br", "zstd", "identity, gzip", "x", "")),
+]  # fmt: skip
+
+
+def _commands(status: int, name: str, *values: Text, method: str = "PATCH") -> list[Case]:
+    path, body = ("/orders/{ORDER}/", _CANCELED) if method == "PATCH" else ("/orders/", _ORDER)
+    return [
+        Case(
+            f"{method} {name}: {value[:40]!r}",
+            asked(method, path, OWNER, JSON, (name, value), body=body),
+            status,
+        )
+        for value in values
+    ]
+
+
+_STRANGE_KEYS: tuple[Text, ...] = (
+    *("", '""', '"', "a b", '"a" "b"', "x" * 256, '"' + "x" * 256 + '"', '"\\"', "a\\b"),
+    *("٣", b"\xff", b"\xc3\xa9", '"a', 'a"', "a\tb"),
+)
+_STRANGE_TAGS: tuple[Text, ...] = (
+    *("", '"', "1", "'1'", "W/", "W/1", 'w/"1"', '"1" "2"', '*, "1"', '"1", *', "**", '"1"x'),
+    *('"a b"', '"1', "," * 500, b"\xff"),
+)
+_KEYS = [
+    *_commands(400, "Idempotency-Key", *_STRANGE_KEYS),
+    *_commands(400, "Idempotency-Key", *_STRANGE_KEYS, method="POST"),
+    *_commands(400, "If-Match", *_STRANGE_TAGS),
+    *_commands(412, "If-Match", '"0"', '"2"', 'W/"1"', '"01"', '""', '"-1"', '"1.0"', '"*"', b'"\xff"',
+               '"' + "9" * 9_000 + '"', ", ".join(['"7"'] * 999)),
+    Case("two keys", asked("PATCH", "/orders/{ORDER}/", OWNER, JSON, ("Idempotency-Key", "a"),
+         ("Idempotency-Key", "b"), body=_CANCELED), 400),
+    Case("a dry run of sorts", asked("PATCH", "/orders/{ORDER}/?dry_run=1", OWNER, JSON, body=_CANCELED),
+         422),
+    Case("two dry runs", asked("PATCH", "/orders/{ORDER}/?dry_run=true&dry_run=true", OWNER, JSON,
+         body=_CANCELED), 422),
+]  # fmt: skip
+
+WRITES: list[Case] = [*_REGISTER, *_TOKENS, *_MEDIA, *_KEYS]

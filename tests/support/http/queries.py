@@ -1,0 +1,38 @@
+"""Orders placed, changed and read over HTTP, for tests of queries."""
+
+from typing import Any
+
+import httpx
+
+from tests.support.http.accounts import Account
+
+
+async def place(web: httpx.AsyncClient, who: Account, **body: Any) -> dict[str, Any]:
+    items = [{"sku": "PEN", "quantity": 2, "unit_price": "9.99"}]
+    answer = await web.post("/orders/", json={"items": items, **body}, headers=who.headers)
+    order: dict[str, Any] = answer.raise_for_status().json()
+    return order
+
+
+async def change(
+    web: httpx.AsyncClient, who: Account, order_id: str, status: str
+) -> httpx.Response:
+    answer = await web.patch(f"/orders/{order_id}/", json={"status": status}, headers=who.headers)
+    return answer.raise_for_status()
+
+
+async def get(
+    web: httpx.AsyncClient, who: Account, path: str, headers: dict[str, str] | None = None
+) -> httpx.Response:
+    return await web.get(path, headers={**who.headers, **(headers or {})})
+
+
+async def walk(web: httpx.AsyncClient, who: Account, path: str) -> list[list[str]]:
+    """The ids of every page, following Link."""
+    pages = []
+    while path:
+        answer = await get(web, who, path)
+        assert answer.status_code == 200
+        pages.append([order["id"] for order in answer.json()])
+        path = answer.links["next"]["url"] if "link" in answer.headers else ""
+    return pages

@@ -1,0 +1,263 @@
+"""What may be asked of an order: commands that make sense more often than not, for Hypothesis."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeVar, get_args
+from uuid import UUID
+
+from hypothesis import strategies as st
+
+from order_service.domain import commands as c
+from order_service.domain.events import LineQuantity, OrderLine, ReceivedQuantity
+from tests.support.log.examples import AT, USER
+from tests.support.log.lives import NOBODY, TEXT
+from tests.support.model.order import OrderModel
+
+T = TypeVar("T")
+Parts = Sequence[tuple[int, int]]  # which line, how many of it
+TARGETS = get_args(c.TargetStatus)
+
+rarely = st.integers(0, 9).map(lambda n: n == 9)
+nth = st.integers(0, 9)  # which of the parts that the order has; 9: none of them
+few = st.sampled_from([1, 2, 3, 4, 1, 2, 0, -1])
+prices = st.integers(0, 900)
+amounts = st.sampled_from([None, None, 1, 10, 100, 300, 5_000, 0, -1])
+hours = st.integers(0, 3).map(lambda n: AT + timedelta(hours=n))
+references = st.none() | st.sampled_from(["ref-1", "ref-2", "ref-3"])
+names = st.none() | st.sampled_from(["Post", "Rail"])
+quantities = st.lists(st.tuples(nth, few), min_size=1, max_size=2)
+condition = st.sampled_from(["SELLABLE", "DAMAGED"])
+priced = st.lists(st.tuples(st.integers(1, 4), prices), min_size=1, max_size=3)
+
+
+@st.composite
+def placing(draw: st.DrawFn) -> c.PlaceOrder:
+    """An order with prices, shipping and a discount, or with an agreed total: one in ten."""
+    if draw(rarely):
+        line = OrderLine(1, "A", None, 3, None)
+        return c.PlaceOrder(USER, "USD", (line,), draw(prices))
+    lines = tuple(
+        OrderLine(n, "A", None, quantity, price)
+        for n, (quantity, price) in enumerate(draw(priced), start=1)
+    )
+    shipping = draw(st.integers(0, 300))
+    most = sum(line.quantity * (line.unit_price_minor or 0) for line in lines) + shipping
+    discount = draw(st.just(0) | st.integers(0, min(most, 1_000)))
+    return c.PlaceOrder(
+        USER, "USD", lines, None, shipping_fee_minor=shipping, discount_minor=discount
+    )
+
+
+class Asking:
+    """An order that can be asked: the model knows which parts it has."""
+
+    def __init__(self, model: OrderModel) -> None:
+        self.model = model
+        self.ids = 0
+
+    def new_id(self) -> UUID:
+        self.ids += 1
+        return UUID(int=self.ids)
+
+    def line(self, n: int) -> int:
+        return pick(self.model.lines, n, 99)
+
+    def parts(self, lines: Parts, twice: bool) -> tuple[LineQuantity, ...]:
+        """Each line once; with `twice` the first of them a second time."""
+        once = {self.line(n): quantity for n, quantity in lines}
+        named = [LineQuantity(line_id, quantity) for line_id, quantity in once.items()]
+        return tuple(named + named[:1] if twice else named)
+
+
+def pick(ids: Iterable[T], n: int, nobody: T) -> T:
+    """The n-th of `ids` and round again; at times one that is not there."""
+    known = [*ids]
+    return known[n % len(known)] if known and n < 9 else nobody
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One kind of command, for orders of which it makes sense."""
+
+    command: Callable[..., c.OrderCommand]
+    arguments: st.SearchStrategy[dict[str, Any]]
+    when: Callable[[OrderModel], object]
+
+
+ASKS: list[Ask] = []
+
+
+def asked(
+    when: Callable[[OrderModel], object] = lambda model: True, **arguments: st.SearchStrategy[Any]
+) -> Callable[[Callable[..., c.OrderCommand]], Callable[..., c.OrderCommand]]:
+    def keep(command: Callable[..., c.OrderCommand]) -> Callable[..., c.OrderCommand]:
+        ASKS.append(Ask(command, st.fixed_dictionaries(arguments), when))
+        return command
+
+    return keep
+
+
+def may_be_edited(m: OrderModel) -> bool:
+    return m.status in ("PENDING", "CANCELED")
+
+
+@asked(to=st.sampled_from(TARGETS), at=hours)
+def change_status(it: Asking, to: c.TargetStatus, at: datetime) -> c.OrderCommand:
+    return c.ChangeStatus(to, it.new_id(), at, "OTHER")
+
+
+@asked(when=may_be_edited, quantity=few, price=prices | st.none())
+def add_line(it: Asking, quantity: int, price: int | None) -> c.OrderCommand:
+    return c.AddLine("B", None, quantity, price)
+
+
+@asked(when=may_be_edited, n=nth, quantity=few)
+def change_line_quantity(it: Asking, n: int, quantity: int) -> c.OrderCommand:
+    return c.ChangeLineQuantity(it.line(n), quantity)
+
+
+@asked(when=may_be_edited, n=nth)
+def remove_line(it: Asking, n: int) -> c.OrderCommand:
+    return c.RemoveLine(it.line(n))
+
+
+@asked(note=st.booleans())
+def change_what_is_beside_the_lines(it: Asking, note: bool) -> c.OrderCommand:
+    return c.AddNote(it.new_id(), "public", TEXT) if note else c.ChangeShippingAddress(TEXT)
+
+
+# --- payments -------------------------------------------------------------------------------------
+
+
+@asked(
+    when=lambda m: m.due or m.canceled,
+    amount=amounts,
+    reference=references,
+    expires_at=st.none() | hours,
+)
+def authorize(
+    it: Asking, amount: int | None, reference: str | None, expires_at: datetime | None
+) -> c.OrderCommand:
+    return c.AuthorizePayment(it.new_id(), amount, "card", reference, expires_at)
+
+
+@asked(amount=amounts, source=st.sampled_from(["manual", "provider"]), reference=references)
+def pay(
+    it: Asking, amount: int | None, source: Literal["manual", "provider"], reference: str | None
+) -> c.OrderCommand:
+    return c.RecordPayment(it.new_id(), it.new_id(), amount, source, reference)
+
+
+@asked(when=lambda m: m.authorized, n=nth, amount=amounts, at=hours)
+def capture(it: Asking, n: int, amount: int | None, at: datetime) -> c.OrderCommand:
+    return c.CapturePayment(pick(it.model.payments, n, NOBODY), amount, at)
+
+
+@asked(when=lambda m: m.payments, n=nth, code=st.sampled_from([None, "declined", "closed"]))
+def give_up_payment(it: Asking, n: int, code: str | None) -> c.OrderCommand:
+    payment_id = pick(it.model.payments, n, NOBODY)
+    if code is None:
+        return c.VoidAuthorization(payment_id, "OTHER")
+    return c.RecordPaymentFailure(payment_id, code)
+
+
+# --- shipments ------------------------------------------------------------------------------------
+
+
+@asked(lines=st.none() | quantities, twice=rarely, at=hours, allow_unpaid=rarely)
+def ship(
+    it: Asking, lines: Parts | None, twice: bool, at: datetime, allow_unpaid: bool
+) -> c.OrderCommand:
+    parts = None if lines is None else it.parts(lines, twice)
+    return c.Ship(it.new_id(), parts, at, allow_unpaid=allow_unpaid)
+
+
+@asked(when=lambda m: m.shipments, n=nth, carrier=names, number=names)
+def track(it: Asking, n: int, carrier: str | None, number: str | None) -> c.OrderCommand:
+    return c.UpdateTracking(pick(it.model.shipments, n, NOBODY), carrier, number)
+
+
+@asked(when=lambda m: m.shipments, n=nth)
+def void_shipment(it: Asking, n: int) -> c.OrderCommand:
+    return c.VoidShipment(pick(it.model.shipments, n, NOBODY), "LOST")
+
+
+@asked(when=lambda m: m.shipments, n=st.none() | nth, delivered_at=st.none() | hours, at=hours)
+def deliver(
+    it: Asking, n: int | None, delivered_at: datetime | None, at: datetime
+) -> c.OrderCommand:
+    shipment_id = None if n is None else pick(it.model.shipments, n, NOBODY)
+    return c.ConfirmDelivery(shipment_id, delivered_at, at)
+
+
+# --- cancellations and refunds --------------------------------------------------------------------
+
+
+@asked(n=nth, quantity=few)
+def cancel_units(it: Asking, n: int, quantity: int) -> c.OrderCommand:
+    return c.CancelUnits(it.line(n), quantity, "OUT_OF_STOCK", it.new_id())
+
+
+@asked(expired=st.booleans(), really=rarely)
+def end_the_order(it: Asking, expired: bool, really: bool) -> c.OrderCommand:
+    """Rarely, where it would be granted: little can be asked of the order after it."""
+    if not really and it.model.status in ("PENDING", "PAID"):
+        return c.ChangeStatus("PAID", it.new_id(), AT, "OTHER")
+    return c.ExpireOrder() if expired else c.CancelOrder("FRAUD", it.new_id())
+
+
+@asked(when=lambda m: m.captured, amount=amounts)
+def request_refund(it: Asking, amount: int | None) -> c.OrderCommand:
+    return c.RequestRefund(it.new_id(), amount, "GOODWILL")
+
+
+@asked(when=lambda m: m.refunds, n=nth, reference=references, succeeds=st.booleans())
+def end_refund(it: Asking, n: int, reference: str | None, succeeds: bool) -> c.OrderCommand:
+    refund_id = pick(it.model.refunds, n, NOBODY)
+    if succeeds:
+        return c.SettleRefund(refund_id, reference)
+    return c.FailRefund(refund_id, "closed")
+
+
+# --- returns --------------------------------------------------------------------------------------
+
+
+@asked(
+    when=lambda m: m.sum("delivered"),
+    lines=quantities,
+    twice=rarely,
+    at=hours,
+    window=st.none() | st.integers(0, 2),
+)
+def request_return(
+    it: Asking, lines: Parts, twice: bool, at: datetime, window: int | None
+) -> c.OrderCommand:
+    within = None if window is None else timedelta(hours=window)
+    return c.RequestReturn(it.new_id(), it.parts(lines, twice), "DAMAGED", at, within)
+
+
+@asked(
+    when=lambda m: m.returns,
+    n=nth,
+    answer=st.sampled_from([c.ApproveReturn, c.ApproveReturn, c.RejectReturn, c.CancelReturn]),
+)
+def answer_return(it: Asking, n: int, answer: Callable[[UUID], c.OrderCommand]) -> c.OrderCommand:
+    return answer(pick(it.model.returns, n, NOBODY))
+
+
+@asked(
+    when=lambda m: m.returns,
+    n=nth,
+    lines=st.none() | quantities,
+    twice=rarely,
+    conditions=st.tuples(*[condition] * 3),
+)
+def receive_return(
+    it: Asking, n: int, lines: Parts | None, twice: bool, conditions: Sequence[Any]
+) -> c.OrderCommand:
+    parts = None
+    if lines is not None:
+        asked_for = zip(it.parts(lines, twice), conditions, strict=False)
+        parts = tuple(ReceivedQuantity(q.line_id, q.quantity, how) for q, how in asked_for)
+    return c.ReceiveReturn(pick(it.model.returns, n, NOBODY), parts, it.new_id())

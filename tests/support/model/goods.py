@@ -1,0 +1,157 @@
+"""Lines and shipments by the book."""
+
+from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
+
+from order_service.domain import commands as c
+from order_service.domain.events import LineQuantity, ReceivedQuantity
+from tests.support.model.facts import Facts, Line, Outcome, codes
+
+
+def summed(lines: Iterable[LineQuantity | ReceivedQuantity]) -> dict[int, int]:
+    sums: dict[int, int] = {}
+    for line in lines:
+        sums[line.line_id] = sums.get(line.line_id, 0) + line.quantity
+    return sums
+
+
+class Goods(Facts):
+    def wrong_lines(self, lines: tuple[LineQuantity, ...], left: Mapping[int, int]) -> set[str]:
+        sums = summed(lines)
+        return codes(
+            {
+                "validation": not lines
+                or len(sums) < len(lines)
+                or any(line.quantity < 1 for line in lines),
+                "line-not-found": any(i not in self.lines for i in sums),
+                "quantity-exceeds-outstanding": any(q > left.get(i, 0) for i, q in sums.items()),
+            }
+        )
+
+    # --- editing ----------------------------------------------------------------------------------
+
+    def edited(self, line_id: int, wanted: int, refused: set[str], name: str) -> Outcome:
+        """`wanted` units ordered of a line that is there; 0 takes it away."""
+        line = self.lines[line_id]
+        before, line.ordered = line.ordered, wanted
+        total = self.unclamped + (line.price or 0) * (line.canceled if wanted == 0 else 0)
+        refused |= codes(
+            {
+                "order-not-editable": self.agreed is not None
+                or self.status != "PENDING"
+                or self.captured + self.authorized > 0,
+                "validation": total < 0,
+            }
+        )
+        if refused:
+            line.ordered = before
+            return refused
+        if wanted == 0:
+            del self.lines[line_id]
+        return [name, *self.first_paid()]
+
+    def add_line(self, it: c.AddLine) -> Outcome:
+        number = self.lines_ever + 1
+        self.lines[number] = Line(it.unit_price_minor, 0)
+        wrong = it.unit_price_minor is None or it.quantity < 1
+        outcome = self.edited(
+            number, max(1, it.quantity), codes({"validation": wrong}), "OrderLineAdded"
+        )
+        if isinstance(outcome, set):
+            del self.lines[number]
+        else:
+            self.lines_ever = number
+        return outcome
+
+    def change_line_quantity(self, it: c.ChangeLineQuantity) -> Outcome:
+        if it.line_id not in self.lines:
+            return {"line-not-found", "order-not-editable"}
+        line = self.lines[it.line_id]
+        refused = codes({"validation": it.quantity < 1 or it.quantity <= line.canceled})
+        if it.quantity == line.ordered:
+            outcome = self.edited(it.line_id, line.ordered, set(), "")
+            return outcome if isinstance(outcome, set) else []
+        return self.edited(it.line_id, max(1, it.quantity), refused, "OrderLineQuantityChanged")
+
+    def remove_line(self, it: c.RemoveLine) -> Outcome:
+        if it.line_id not in self.lines:
+            return {"line-not-found", "order-not-editable"}
+        others = [line.active for i, line in self.lines.items() if i != it.line_id]
+        return self.edited(it.line_id, 0, codes({"last-line": not any(others)}), "OrderLineRemoved")
+
+    def change_shipping_address(self, it: c.ChangeShippingAddress) -> Outcome:
+        touched = self.sum("shipped") > 0 or self.canceled
+        return {"order-not-editable"} if touched else ["ShippingAddressChanged"]
+
+    def add_note(self, it: c.AddNote) -> Outcome:
+        return ["OrderNoteAdded"]
+
+    # --- shipments --------------------------------------------------------------------------------
+
+    def ship(self, it: c.Ship) -> Outcome:
+        before = self.reached()
+        left = {i: line.outstanding for i, line in self.lines.items() if line.outstanding}
+        wanted = it.lines
+        if wanted is None:
+            wanted = tuple(LineQuantity(i, q) for i, q in left.items())
+        refused = codes(
+            {
+                "invalid-transition": self.canceled,
+                "payment-required": self.status == "PENDING" and not it.allow_unpaid,
+                "nothing-to-ship": not left,
+            }
+        ) | self.wrong_lines(wanted, left)
+        if refused:
+            return refused
+        for line_id, quantity in summed(wanted).items():
+            self.lines[line_id].shipped += quantity
+        self.shipments[it.shipment_id] = SimpleNamespace(
+            lines=summed(wanted),
+            state="SENT",
+            sent_at=it.at,
+            delivered_at=None,
+            tracking=(it.carrier, it.tracking_number),
+        )
+        return ["ShipmentDispatched", *self.milestones(before)]
+
+    def update_tracking(self, it: c.UpdateTracking) -> Outcome:
+        shipment = self.shipments.get(it.shipment_id)
+        if shipment is None:
+            return {"not-found"}
+        if shipment.state == "VOIDED":
+            return {"invalid-transition"}
+        carrier, number = before = shipment.tracking
+        shipment.tracking = (it.carrier or carrier, it.tracking_number or number)
+        return [] if shipment.tracking == before else ["ShipmentTrackingUpdated"]
+
+    def void_shipment(self, it: c.VoidShipment) -> Outcome:
+        shipment = self.shipments.get(it.shipment_id)
+        if shipment is None:
+            return {"not-found"}
+        if shipment.state == "DELIVERED":
+            return {"shipment-delivered"}
+        if shipment.state == "VOIDED":
+            return []
+        shipment.state = "VOIDED"
+        for line_id, quantity in shipment.lines.items():
+            self.lines[line_id].shipped -= quantity
+        return ["ShipmentVoided"]
+
+    def confirm_delivery(self, it: c.ConfirmDelivery) -> Outcome:
+        before = self.reached()
+        named = self.shipments.get(it.shipment_id) if it.shipment_id else None
+        if it.shipment_id and named is None:
+            return {"not-found"}
+        if named and named.state == "VOIDED":
+            return {"invalid-transition"}
+        asked = [named] if named else self.shipments.values()
+        arriving = [shipment for shipment in asked if shipment.state == "SENT"]
+        at = it.delivered_at
+        if at and not all(shipment.sent_at <= at <= it.at for shipment in arriving):
+            return {"validation"}
+        for shipment in arriving:
+            shipment.state = "DELIVERED"
+            shipment.delivered_at = at or max(it.at, shipment.sent_at)
+            for line_id, quantity in shipment.lines.items():
+                self.lines[line_id].delivered += quantity
+        return ["ShipmentDelivered" for _ in arriving] + self.milestones(before)

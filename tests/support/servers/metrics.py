@@ -1,0 +1,70 @@
+"""What the processes of a running stack tell Prometheus, read with the parser of its library."""
+
+import asyncio
+import json
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.servers.stack import Stack
+
+_SAID = re.compile(r"metrics at (http://\S+)")
+_ROLES = ("web", "relay", "consumer", "worker")
+
+
+@dataclass
+class Metrics:
+    """Of all processes together. `roles`: of each, one an address."""
+
+    text: str = ""
+    families: set[str] = field(default_factory=set)
+    roles: list[str] = field(default_factory=list)
+    _values: dict[str, list[tuple[dict[str, str], float]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+
+    def add(self, text: str) -> None:
+        self.text += text
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                self.families.add(
+                    f"{family.name}_total" if family.type == "counter" else family.name
+                )
+                self._values[sample.name].append((sample.labels, sample.value))
+                if sample.name == "order_service_process":
+                    self.roles.append(sample.labels["role"])
+
+    def of(self, name: str, /, **labels: str) -> float:
+        """The sum of all samples of this name that have these labels; -1 if there is none."""
+        found = [v for given, v in self._values[name] if labels.items() <= given.items()]
+        return sum(found) if found else -1.0
+
+
+async def read_metrics(stack: Stack) -> Metrics:
+    """Of every process that has said where it tells them, and lives."""
+    metrics, said = Metrics(), stack.logs()
+    async with httpx.AsyncClient(timeout=10) as client:
+        for address in sorted({a for role in _ROLES for a in _addresses(said[role])}):
+            try:
+                answer = await client.get(address)
+            except httpx.ConnectError:  # one that was replaced
+                continue
+            assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+            metrics.add(answer.text)
+    return metrics
+
+
+def _addresses(log: str) -> list[str]:
+    lines = (json.loads(line)["message"] for line in log.splitlines())
+    return [found[1] for line in lines if (found := _SAID.fullmatch(line))]
+
+
+async def until(stack: Stack, name: str, least: float, /, **labels: str) -> Metrics:
+    """The metrics, as soon as that one has come so far."""
+    async with asyncio.timeout(10):
+        while (metrics := await read_metrics(stack)).of(name, **labels) < least:
+            await asyncio.sleep(0.05)
+    return metrics

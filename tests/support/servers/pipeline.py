@@ -1,0 +1,116 @@
+"""What tests of the way out share: roles that run beside the test, and a tap on the exchange."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+import orjson
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from order_service.infra import rabbitmq
+from order_service.settings import Settings
+from tests.support.log.given_log import RawEvent, given_order
+from tests.support.servers.proxy import Proxy
+
+WAIT_S = 30.0
+LOOK_S = 0.01
+Role = Callable[[Settings, asyncio.Event], Awaitable[None]]
+
+
+@contextlib.asynccontextmanager
+async def running(role: Role, settings: Settings) -> AsyncIterator[asyncio.Task[None]]:
+    """The role at work; told to stop at the end, which it must do without an error. A test may also
+    cancel it, which is as near to a kill as a task comes."""
+    stop = asyncio.Event()
+    task = asyncio.ensure_future(role(settings, stop))
+    try:
+        yield task
+    finally:
+        stop.set()
+        async with asyncio.timeout(WAIT_S):
+            await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()
+
+
+def through(proxy: Proxy, settings: Settings) -> Settings:
+    """Settings by which RabbitMQ is reached through the proxy."""
+    return settings.model_copy(update={"RABBITMQ_HOST": "127.0.0.1", "RABBITMQ_PORT": proxy.port})
+
+
+async def eventually(true: Callable[[], Awaitable[bool]]) -> None:
+    """Returns once it is true; for states that nothing announces. TimeoutError after WAIT_S."""
+    async with asyncio.timeout(WAIT_S):
+        while not await true():
+            await asyncio.sleep(LOOK_S)
+
+
+class Tap:
+    """Every message of the exchange, in order of arrival."""
+
+    def __init__(self) -> None:
+        self.messages: list[AbstractIncomingMessage] = []
+        self._arrived = asyncio.Condition()
+
+    async def take(self, message: AbstractIncomingMessage) -> None:
+        async with self._arrived:
+            self.messages.append(message)
+            self._arrived.notify_all()
+
+    async def until(self, enough: Callable[[], bool]) -> None:
+        async with asyncio.timeout(WAIT_S), self._arrived:
+            await self._arrived.wait_for(enough)
+
+    async def has_all(self, heads: dict[int, int]) -> None:
+        """Waits until every position up to the heads (partition to position) has appeared."""
+        wanted = {(p, n) for p, head in heads.items() for n in range(1, head + 1)}
+        await self.until(lambda: wanted <= set(self.places))
+
+    @property
+    def bodies(self) -> list[dict[str, Any]]:
+        return [orjson.loads(message.body) for message in self.messages]
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """Partition and position of each, repeats included."""
+        return [(body["partition"], body["position"]) for body in self.bodies]
+
+    def first_appearances(self, partition: int) -> list[int]:
+        return list(dict.fromkeys(n for p, n in self.places if p == partition))
+
+
+async def tap_into(channel: AbstractChannel) -> Tap:
+    """A queue of the test's own, as other consumers have."""
+    tap = Tap()
+    await rabbitmq.declare(channel)
+    queue = await channel.declare_queue(exclusive=True)
+    await queue.bind(rabbitmq.EVENTS_EXCHANGE, rabbitmq.ALL_EVENTS)
+    await queue.consume(tap.take, no_ack=True)
+    return tap
+
+
+async def given_backlog(engine: AsyncEngine, events: int, partition: int = 0) -> UUID:
+    """One order with that many events, appended at once."""
+    notes = (RawEvent("NoteAdded", f'{{"number": {n}}}') for n in range(events))
+    return await given_order(engine, *notes, partition=partition)
+
+
+async def checkpoints(engine: AsyncEngine, name: str = "relay") -> dict[int, int]:
+    statement = text("SELECT partition, position FROM checkpoints WHERE name = :name")
+    async with engine.connect() as connection:
+        rows = await connection.execute(statement, {"name": name})
+        return {row.partition: row.position for row in rows}
+
+
+async def relayed(engine: AsyncEngine, heads: dict[int, int]) -> None:
+    """Waits until the relay's checkpoints stand there."""
+
+    async def there() -> bool:
+        found = await checkpoints(engine)
+        return all(found[partition] >= head for partition, head in heads.items())
+
+    await eventually(there)
