@@ -121,15 +121,19 @@ CONNECTIONS_MAX = 4_096  # of clients to one web process; one more is answered 5
 ACCEPTED_TOGETHER_MAX = 64  # in one turn of the event loop
 DESCRIPTORS_KEPT = 128  # of those that the process may open: never for clients
 CONNECTION_WATCH_S = 1.0  # how often a connection's deadlines are looked at
-HEAD_BYTES_MAX = 16 * 1024  # address and headers
+HEAD_BYTES_MAX = 16 * 1024  # address and headers; trailer fields behind a body as many again
 HEADERS_MAX = 100
+PIPELINED_MAX = 64  # requests that wait behind the one at work on their connection
 HEAD_RECEIVE_TIMEOUT_S = 10.0
 ANSWER_TAKE_TIMEOUT_S = 30.0  # a client that takes nothing of its answer for so long is cut off
 REQUESTS_IN_WORK_MAX = 256  # of one group, bodies complete; one more is answered 503
 SHED_PAUSE_S = 0.5  # so long a connection is not listened to after that: less than Retry-After
 BODIES_BYTES_MAX = 64 * 1024 * 1024  # of all requests together; what brings more is answered 503
 BODY_BYTES_MAX = 256 * 1024
-BODY_RECEIVE_TIMEOUT_S = 15.0
+# Sizes and extensions of its chunks. A chunk's size takes five bytes or more: 1.3 MB for the
+# largest body in chunks of one byte, 1.6 MB for the largest bulk request in chunks of 32.
+BODY_OVERHEAD_BYTES_MAX = 2 * 1024 * 1024
+BODY_RECEIVE_TIMEOUT_S = 15.0  # with the trailer fields behind it
 BODY_DISCARD_BYTES_MAX = 8 * 1024 * 1024  # read of a body that is too large, before the answer
 BODY_DISCARD_TIMEOUT_S = 2.0
 BULK_ORDERS_MAX = 200

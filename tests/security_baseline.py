@@ -45,6 +45,8 @@ BASELINE: dict[str, tuple[str, ...]] = {
     "resource use": (
         f"{_EDGE}::test_a_body_that_turns_out_too_large_is_413",
         f"{_I}test_connections.py::test_a_body_has_its_deadline",
+        f"{_I}test_held_memory.py::test_what_does_not_end_is_not_held",
+        f"{_I}test_trailers.py::test_a_trailer_has_the_limits_of_a_head",
         f"{_I}test_overload.py::test_bodies_that_arrive_have_a_bound_together",
         f"{_I}test_limits.py::test_an_address_is_limited_before_it_is_known_who_calls",
         f"{_I}test_limits.py::test_account_endpoints_allow_a_tenth",

@@ -4,7 +4,8 @@ uvicorn takes a request's head of any size, for as long as a client likes to sen
 answer that nobody fetches for ever; and answers what it cannot read in words of its own, in the
 midst of an earlier answer. Here a head has its limits and its deadline, an answer that is not
 fetched is dropped, and every refusal is a problem document. What a body may cost is the
-application's business (`middleware.Framing`); of what the fast lane takes it is ours.
+application's business (`middleware.Framing`); of what the fast lane takes it is ours. So is what
+comes beside a body: chunk sizes, chunk extensions, trailer fields, and requests behind one another.
 
 An application that has too much to do sheds requests here, before anything is made of them: or what
 it says no to would cost it a good part of what it could do. Then the connection is not listened to
@@ -24,48 +25,14 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from order_service import limits
-from order_service.web import middleware, request_metrics
+from order_service.web import connection_problems, middleware, request_metrics
 from order_service.web.concurrency import overloaded
-from order_service.web.fast_path import Begun, FastLane
+from order_service.web.fast_path import FastLane, Taken
 from order_service.web.problems.problem import Problem
 
 # Seconds that a client may take for something, and a number that tells it from the next such thing.
 _Awaited = tuple[float, int]
 _RESET = struct.pack("ii", 1, 0)  # linger, for no second
-
-
-class _Nobody:
-    """Who waits for news of a request that the lane has taken."""
-
-    def set(self) -> None:
-        pass
-
-
-class _Taken:
-    """A request that the lane has taken: as much of a `RequestResponseCycle` as uvicorn knows of
-    the one at work."""
-
-    message_event = _Nobody()
-
-    def __init__(self, lane: FastLane, begun: Begun, keep_alive: bool) -> None:
-        self.lane = lane
-        self.begun = begun
-        self.keep_alive = keep_alive
-        self.task: asyncio.Task[None] | None = None  # which answers it
-        self.cut_short = False  # refused while its client was still sending
-        self.body = bytearray()
-        self.more_body = True
-        self.response_started = False
-        self.response_complete = False
-        self.disconnected = False
-
-    def hold(self, piece: bytes) -> None:
-        """Raises Problem 503."""
-        self.body += piece
-        self.lane.work.hold(len(piece))
-
-    def let_go(self) -> None:
-        self.lane.work.body_bytes -= len(self.body)
 
 
 class Connection(HttpToolsProtocol):
@@ -76,23 +43,33 @@ class Connection(HttpToolsProtocol):
         self._deaf = False  # refused: nothing that comes is read any more
         self._problem: Problem | None = None  # why the parser was told to stop
         self._messages = 0
+        self._in_message = False
         self._in_head = False
         self._head_may_be_large = False
-        self._head_bytes = 0  # of an unfinished head, less the piece in which it began
+        self._trailer_fields = 0
+        self._trailer_bytes = 0
+        self._piece_body_bytes = 0  # of the piece that is being read
+        # Of an unfinished message, less the piece in which it began:
+        self._overhead_bytes = 0  # all but its body
+        self._bytes_since_body = 0  # the part of them that no byte of a body has followed
         self._awaited: _Awaited | None = None
         self._awaited_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._pause: asyncio.TimerHandle | None = None
-        self._at_work: RequestResponseCycle | _Taken | None = None
+        self._at_work: RequestResponseCycle | Taken | None = None
         self._lane: FastLane | None = getattr(self.app, "lane", None)
-        self._arriving: _Taken | None = None  # its body has yet to come, or more of it
+        self._arriving: Taken | None = None  # its body has yet to come, or more of it
 
     # --- what the server calls --------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn says Transport
         if len(self.connections) > connections_max():
-            self._refuse(overloaded("Too many connections are open here: try again.", **_CLOSE))
+            self._refuse(
+                overloaded(
+                    "Too many connections are open here: try again.", **connection_problems.CLOSE
+                )
+            )
         else:
             self._look()
 
@@ -108,33 +85,73 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if len(data) > limits.HEAD_BYTES_MAX:
+            # The parser keeps a field until it ends: in small pieces, that is known in time.
+            for start in range(0, len(data), limits.HEAD_BYTES_MAX):
+                self.data_received(data[start : start + limits.HEAD_BYTES_MAX])
+            return
         if self._deaf:
             return
-        went_on = self._in_head
-        self._head_may_be_large = went_on or len(data) > limits.HEAD_BYTES_MAX
+        message, went_on = self._messages, self._in_head
+        self._head_may_be_large = went_on
+        self._piece_body_bytes = 0
         super().data_received(data)
-        if not (went_on and self._in_head):
-            self._head_bytes = 0
-            return
-        self._head_bytes += len(data)
-        if self._head_bytes > limits.HEAD_BYTES_MAX and not self._deaf:
-            self._refuse(_head_too_large())
+        if message == self._messages and self._in_message:
+            self._count_overhead(len(data), went_on)
+        else:
+            self._overhead_bytes = self._bytes_since_body = 0
+
+    def _count_overhead(self, size: int, was_in_head: bool) -> None:
+        """Of a piece of so many bytes, in which the message neither began nor ended.
+
+        The parser keeps a field that has not ended, and drops chunk sizes and extensions; a server
+        limits their length all the same (RFC 9112 7.1.1)."""
+        if self._arriving is not None or self._deaf:
+            return  # the body of a request that says how long it is
+        body_bytes = self._piece_body_bytes
+        self._overhead_bytes += size - body_bytes
+        if body_bytes or was_in_head != self._in_head:
+            self._bytes_since_body = 0
+        else:
+            self._bytes_since_body += size
+        if self._bytes_since_body > limits.HEAD_BYTES_MAX:
+            self._refuse(connection_problems.head_too_large())
+        elif self._overhead_bytes > limits.BODY_OVERHEAD_BYTES_MAX:
+            self._refuse(connection_problems.overhead_too_large())
 
     # --- what the parser calls --------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         """As uvicorn's, which would make a scope: the lane needs none."""
         self._messages += 1
-        self._in_head = True
+        self._in_message = self._in_head = True
+        self._trailer_fields = self._trailer_bytes = 0
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """As uvicorn's, which takes trailer fields for headers. They are dropped: what decides
+        about a request comes before its body (RFC 9110 6.5.1)."""
+        if not self._in_head:
+            self._drop_trailer(name, value)
+            return
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def _drop_trailer(self, name: bytes, value: bytes) -> None:
+        self._trailer_fields += 1
+        self._trailer_bytes += len(name) + len(value)
+        if self._trailer_fields > limits.HEADERS_MAX or self._trailer_bytes > limits.HEAD_BYTES_MAX:
+            self._end_parser(connection_problems.head_too_large())
+
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self._problem = self._objection()
-        if self._problem is not None:
-            raise ValueError(self._problem.detail)  # ends the parser, which ends in what is next
+        problem = self._objection()
+        if problem is not None:
+            self._end_parser(problem)
         method = self.parser.get_method().decode()
         host = self.client[0] if self.client else None
         shed = self._shed_answer(method, host)
@@ -156,8 +173,15 @@ class Connection(HttpToolsProtocol):
         self.headers += fields
         super().on_headers_complete()
 
+    def _end_parser(self, problem: Problem) -> None:
+        """To be called from within: then `feed_data` raises, and uvicorn calls
+        `send_400_response`."""
+        self._problem = problem
+        raise ValueError(problem.detail)
+
     def on_body(self, body: bytes) -> None:
         if self._arriving is None:
+            self._piece_body_bytes += len(body)
             super().on_body(body)
             return
         try:
@@ -166,6 +190,7 @@ class Connection(HttpToolsProtocol):
             self._refuse(problem)
 
     def on_message_complete(self) -> None:
+        self._in_message = False
         taken = self._arriving
         super().on_message_complete()
         if taken is not None:
@@ -178,24 +203,30 @@ class Connection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
-        if self.pipeline:
+        if self.pipeline:  # what is read now would only wait behind these
             self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self.flow.resume_reading()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(self._problem or _unreadable())
+        self._refuse(self._problem or connection_problems.unreadable())
 
     def _objection(self) -> Problem | None:
         """To the head that has been read."""
         if len(self.headers) > limits.HEADERS_MAX:
-            return _head_too_large()
+            return connection_problems.head_too_large()
         if self._head_may_be_large:
             fields = sum(len(name) + len(value) for name, value in self.headers)
             if len(self.url) + fields > limits.HEAD_BYTES_MAX:
-                return _head_too_large()
+                return connection_problems.head_too_large()
+        if len(self.pipeline) >= limits.PIPELINED_MAX:
+            # A client that sends so many repeats those whose answers do not come (RFC 9112 9.3.2).
+            return overloaded(
+                "Too many requests came behind one another.", **connection_problems.CLOSE
+            )
         if self.parser.should_upgrade() and _announces_body(self.headers):
             # httptools takes what follows for the other protocol, and gives the body to nobody.
-            return _refused("No other protocol is spoken here: send a body without Upgrade.")
+            return connection_problems.body_with_upgrade()
         return None
 
     def _shed_answer(self, method: str, host: str | None) -> bytes | None:
@@ -214,7 +245,7 @@ class Connection(HttpToolsProtocol):
 
     # --- the fast lane ----------------------------------------------------------------------------
 
-    def _taken(self, method: str, host: str | None) -> _Taken | None:
+    def _taken(self, method: str, host: str | None) -> Taken | None:
         """The request, if the lane takes it. None where it is left to the application, as is what
         comes before the answer to the last one has been sent."""
         lane, busy = self._lane, self.cycle is not None and not self.cycle.response_complete
@@ -223,9 +254,9 @@ class Connection(HttpToolsProtocol):
         if self.parser.get_http_version() != "1.1":
             return None
         begun = lane.begin(method, self.url, host, self.headers)
-        return None if begun is None else _Taken(lane, begun, self.parser.should_keep_alive())
+        return None if begun is None else Taken(lane, begun, self.parser.should_keep_alive())
 
-    def _take(self, taken: _Taken) -> None:
+    def _take(self, taken: Taken) -> None:
         self.cycle = taken  # type: ignore[assignment]  # all of one that uvicorn looks at
         if taken.begun.refusal is None and taken.begun.method != "GET":
             self._arriving = taken
@@ -237,12 +268,12 @@ class Connection(HttpToolsProtocol):
             self._arriving.let_go()
             self._arriving = None
 
-    def _answer_in_lane(self, taken: _Taken) -> None:
+    def _answer_in_lane(self, taken: Taken) -> None:
         self._at_work = taken
         task = taken.task = self.loop.create_task(self._answered_in_lane(taken))
         self.tasks.add(task)
 
-    async def _answered_in_lane(self, taken: _Taken) -> None:
+    async def _answered_in_lane(self, taken: Taken) -> None:
         try:
             status, rest = await taken.lane.answer(taken.begun, bytes(taken.body))
         except BaseException:  # nobody may wait for an answer that does not come
@@ -339,7 +370,7 @@ class Connection(HttpToolsProtocol):
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.transport.abort()
         elif self._in_head:
-            self._refuse(_head_too_slow())
+            self._refuse(connection_problems.head_too_slow())
         elif self._arriving is not None:
             self._refuse(middleware.too_slow())
         else:
@@ -358,27 +389,3 @@ def _announces_body(headers: list[tuple[bytes, bytes]]) -> bool:
         name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
         for name, value in headers
     )
-
-
-_CLOSE = {"Connection": "close"}
-
-
-def _refused(detail: str) -> Problem:
-    return Problem(400, "malformed-request", detail, _CLOSE)
-
-
-def _unreadable() -> Problem:
-    return _refused("This is no HTTP request.")
-
-
-def _head_too_large() -> Problem:
-    detail = (
-        f"Address and headers may have at most {limits.HEAD_BYTES_MAX} bytes "
-        f"and {limits.HEADERS_MAX} headers."
-    )
-    return Problem(431, "about:blank", detail, _CLOSE, max_bytes=limits.HEAD_BYTES_MAX)
-
-
-def _head_too_slow() -> Problem:
-    detail = f"The headers did not arrive within {limits.HEAD_RECEIVE_TIMEOUT_S:g} s."
-    return Problem(408, "about:blank", detail, _CLOSE)

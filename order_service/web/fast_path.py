@@ -12,6 +12,7 @@ before anything is counted or read; tests/integration/test_lane.py holds both wa
 other.
 """
 
+import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -98,6 +99,40 @@ class Begun:
     quotas: list[Quota]
     caller: Caller | None = None
     refusal: Exception | None = None
+
+
+class _Nobody:
+    """Who waits for news of a request that the lane has taken."""
+
+    def set(self) -> None:
+        pass
+
+
+class Taken:
+    """A request that the lane has taken: as much of a `RequestResponseCycle` as uvicorn knows of
+    the one at work."""
+
+    message_event = _Nobody()
+
+    def __init__(self, lane: "FastLane", begun: Begun, keep_alive: bool) -> None:
+        self.lane = lane
+        self.begun = begun
+        self.keep_alive = keep_alive
+        self.task: asyncio.Task[None] | None = None  # which answers it
+        self.cut_short = False  # refused while its client was still sending
+        self.body = bytearray()
+        self.more_body = True
+        self.response_started = False
+        self.response_complete = False
+        self.disconnected = False
+
+    def hold(self, piece: bytes) -> None:
+        """Raises Problem 503."""
+        self.body += piece
+        self.lane.work.hold(len(piece))
+
+    def let_go(self) -> None:
+        self.lane.work.body_bytes -= len(self.body)
 
 
 class FastLane:

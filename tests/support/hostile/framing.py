@@ -102,6 +102,13 @@ FRAMING: list[Case] = [
     Case("a long header", asked("GET", "/healthz", ("X", "a" * 20_000)), 431),
     Case("a long name of a header", asked("GET", "/healthz", ("X" * 20_000, "a")), 431),
     Case("many headers", _GET + b"X: y\r\n" * 101 + b"\r\n", 431),
+    Case("many trailer fields", _CHUNKED + b"2\r\n{}\r\n0\r\n" + b"X: y\r\n" * 101 + b"\r\n", 431),
+    Case(
+        "a long trailer field",
+        _CHUNKED + b"2\r\n{}\r\n0\r\nX: " + b"a" * 20_000 + b"\r\n\r\n",
+        431,
+    ),
+    Case("a long extension", _CHUNKED + b"2;" + b"a" * 60_000 + b"\r\n{}\r\n0\r\n\r\n", 431),
     Case("a cookie without end", asked("GET", "/healthz", ("Cookie", "a=b; " * 5_000)), 431),
     Case("a body that says it is too large", _POST + b"Content-Length: 999999999\r\n\r\n{}", 413),
     Case(
