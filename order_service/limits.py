@@ -233,6 +233,7 @@ DOCTOR_DISK_BYTES = 1024**3
 WEB_URL = "ORDER_SERVICE_URL"
 DEMO_TIMEOUT_S = 20.0  # longer than a command may take, so that its outcome is told
 DEMO_WAIT_MAX_S = 60.0  # at a time, whatever the service says
+DEMO_PATIENCE_S = 120.0  # pauses before all repeats of one request
 DEMO_SHARE_OF_LIMIT = 0.8  # of the rate limit: the rest is for others at its address
 DEMO_LIVING_MAX = 1_000  # orders that live at once; more are not placed before some have ended
 DEMO_TOGETHER = 50  # orders placed by one request: also a busy machine has read them in time

@@ -14,6 +14,7 @@ from order_service import limits
 from order_service.accounts import command as create_user
 from order_service.demo.client import Client, NoAnswer, Refused
 from order_service.demo.shop import Shop
+from order_service.infra.postgres import FAILURES
 from order_service.infra.terminal import aligned
 from order_service.settings import Settings
 
@@ -40,12 +41,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    """0, also after Ctrl-C: that is how it is ended. 1: the service does not serve."""
+    """0, also after Ctrl-C, which is how it ends. 1: the service cannot be used."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     began = time.monotonic()
-    client = Client(arguments.url, _say)
+    try:
+        client = Client(arguments.url, _say)
+    except NoAnswer as error:
+        _say(str(error))
+        return 1
     shop = Shop(client, Random(arguments.seed))  # noqa: S311  # believable, not secret
     try:
+        client.require_service()
         _open(shop, arguments, settings)
         _keep_living(shop, client, arguments, began + arguments.minutes * 60)
     except KeyboardInterrupt:
@@ -64,7 +70,13 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 def _open(shop: Shop, arguments: argparse.Namespace, settings: Settings) -> None:
     password = create_user.new_password()
     staff = shop.staff_account(password)
-    asyncio.run(create_user.create(settings, staff.email, password, "staff"))
+    try:
+        asyncio.run(create_user.create(settings, staff.email, password, "staff"))
+    except FAILURES as error:
+        raise NoAnswer(
+            f"PostgreSQL at {settings.DB_HOST}:{settings.DB_PORT} does not serve the demo "
+            f"({type(error).__name__}): `./entrypoint.sh doctor` says what is wrong."
+        ) from None
     shop.open(arguments.customers)
     shop.place_many(min(arguments.at_once, arguments.orders))
     _say(f"{shop.placed} orders of {arguments.customers} customers; Ctrl-C ends it.")

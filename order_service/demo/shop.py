@@ -1,7 +1,6 @@
 """The demo's shop: accounts, orders, and one command after the other on those that live."""
 
 import secrets
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from random import Random
 from typing import Any
 
 from order_service import limits
-from order_service.demo.client import Client, Refused
+from order_service.demo.client import Client, Patience, Refused
 from order_service.demo.goods import Basket, Person, basket, person
 from order_service.demo.lives import Beginning, Life, Step, choose
 
@@ -105,18 +104,18 @@ class Shop:
             orders -= len(chosen)
 
     def _place_together(self, asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Outcomes of the orders. Some of them may find the service busy: all are sent again then,
-        under the same key, and those that were stored stay as they are."""
+        """Outcomes of the orders. Where the service was too busy for one of them, all are sent
+        again under the same key, which leaves those that were stored as they are."""
         assert self._staff is not None
         key = self._new_key()
-        for wait_s in (*limits.RECONNECT_BACKOFF_S, None):
+        patience = Patience()
+        while True:
             answer = self._command(self._staff, "POST", "/orders/bulk/", {"orders": asked}, key)
             results: list[dict[str, Any]] = answer["results"]
-            if wait_s is None or all(result["status"] != 503 for result in results):
-                break
-            self.client.repeated += 1
-            time.sleep(wait_s)
-        return results
+            busy = [result["problem"] for result in results if result["status"] == 503]
+            if not busy:
+                return results
+            self.client.wait(patience, str(Refused(503, busy[0])))
 
     def go_on(self, orders: int) -> None:
         """One command: an order more, while there are to be more than were placed, or the next of
