@@ -89,7 +89,9 @@ def library() -> Path:
     """libfaketime: the machine's own, or unpacked as the servers' programs are."""
     if own := next(Path("/").glob(LIBRARY), None):
         return own
-    return next(packages.unpack("libfaketime", programs.cache() / "libfaketime").glob(LIBRARY))
+    return next(
+        packages.unpack("libfaketime", programs.cache() / "libfaketime", print).glob(LIBRARY)
+    )
 
 
 @contextmanager
