@@ -21,7 +21,7 @@ def shown(
 
     def say(text: str) -> None:
         seconds, megabytes = time.monotonic() - began, size_bytes(folder) / 1e6
-        report(f"{text:<44} {seconds:6.1f} s  {megabytes:6.1f} MB in {folder.name}")
+        report(f"{text:<44} {seconds:6.1f} s  {megabytes:6.1f} MB on disk")
 
     def watch() -> None:
         while not done.wait(interval_s):
