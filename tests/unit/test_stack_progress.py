@@ -22,8 +22,8 @@ def test_a_long_step_says_how_far_it_is_and_what_it_came_to(tmp_path: Path) -> N
         reported.clear()
         assert reported.wait(10)
 
-    assert re.fullmatch(rf"  PostgreSQL: fetching \.\.\. +\d+\.\d s +\d\.\d MB on disk", lines[0])
-    assert re.fullmatch(rf"PostgreSQL: fetching +\d+\.\d s +1\.5 MB on disk", lines[-1])
+    assert re.fullmatch(r"  PostgreSQL: fetching \.\.\. +\d+\.\d s +\d\.\d MB on disk", lines[0])
+    assert re.fullmatch(r"PostgreSQL: fetching +\d+\.\d s +1\.5 MB on disk", lines[-1])
 
 
 def test_a_step_that_fails_says_nothing_at_its_end(tmp_path: Path) -> None:
