@@ -36,14 +36,14 @@ class Refused(Exception):
 
 @dataclass
 class Limit:
-    """What the service said of the strictest limit that it counted us against."""
+    """The strictest limit that the service counted the last request against."""
 
     quota: int
     window_s: int
 
     @property
     def rate(self) -> float:
-        """Requests a second that leave something of it to others at our address."""
+        """Requests a second that leave a part of the quota to other clients of this address."""
         return self.quota / self.window_s * limits.DEMO_SHARE_OF_LIMIT
 
 

@@ -1,4 +1,4 @@
-"""demo: the command line's word."""
+"""The word `demo` of the command line."""
 
 import argparse
 import asyncio
@@ -24,20 +24,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", default=here, help="the running service (%(default)s)")
     parser.add_argument("--rate", type=_rate, default=5.0, help="commands a second (%(default)s)")
     parser.add_argument(
-        "--orders", type=_up_to(limits.DEMO_ORDERS_MAX), default=1_000, help="in all (%(default)s)"
+        "--orders",
+        type=_up_to(limits.DEMO_ORDERS_MAX),
+        default=1_000,
+        help="orders in all (%(default)s)",
     )
     parser.add_argument(
         "--at-once",
         type=_up_to(limits.DEMO_ORDERS_MAX),
         default=40,
-        help="of them, to begin with (%(default)s)",
+        help="orders placed at the start (%(default)s)",
     )
     parser.add_argument(
-        "--customers", type=_up_to(limits.DEMO_CUSTOMERS_MAX), default=6, help="(%(default)s)"
+        "--customers",
+        type=_up_to(limits.DEMO_CUSTOMERS_MAX),
+        default=6,
+        help="customers (%(default)s)",
     )
-    parser.add_argument("--minutes", type=_rate, default=60.0, help="at most (%(default)s)")
-    parser.add_argument("--seed", type=int, help="repeats what was bought and done")
-    parser.add_argument("--json", action="store_true", help="the summary, for programs")
+    parser.add_argument("--minutes", type=_rate, default=60.0, help="minutes at most (%(default)s)")
+    parser.add_argument("--seed", type=int, help="repeats the same purchases and changes")
+    parser.add_argument("--json", action="store_true", help="the summary as JSON")
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
@@ -83,7 +89,7 @@ def _open(shop: Shop, arguments: argparse.Namespace, settings: Settings) -> None
 
 
 def _keep_living(shop: Shop, client: Client, arguments: argparse.Namespace, ends_at: float) -> None:
-    """Until all orders are placed and have lived, or the time is over."""
+    """Returns when all orders are placed and finished, or the time is over."""
     due = shown_at = time.monotonic()
     told = False
     while time.monotonic() < ends_at and (shop.living or shop.placed < arguments.orders):
@@ -92,9 +98,9 @@ def _keep_living(shop: Shop, client: Client, arguments: argparse.Namespace, ends
         if allowed < arguments.rate and not told:
             told = True
             _say(
-                f"The service's RATE_LIMIT allows {allowed:.1f} commands a second to this address, "
-                f"of the {arguments.rate:g} asked for: for more start it with RATE_LIMIT, such as "
-                "RATE_LIMIT=100000/minute ./entrypoint.sh up"
+                f"The service's RATE_LIMIT allows {allowed:.1f} commands a second from this "
+                f"address, not {arguments.rate:g}. To raise it, start the service by "
+                "`RATE_LIMIT=100000/minute ./entrypoint.sh up`."
             )
         due = max(due + 1 / min(arguments.rate, allowed), time.monotonic())
         if time.monotonic() - shown_at >= limits.PROGRESS_LINE_S:
@@ -137,7 +143,7 @@ def _as_text(summary: dict[str, Any]) -> str:
         (kind.replace("_", " "), *counted.values()) for kind, counted in summary["lives"].items()
     ]
     total = (
-        f"{summary['orders']:,} orders, of which {summary['living']:,} could go on; "
+        f"{summary['orders']:,} orders, {summary['living']:,} of them unfinished; "
         f"{summary['commands']:,} commands in {summary['seconds']:,} s, {summary['refused']} "
         f"refused, {summary['sent_again']} sent again."
     )
