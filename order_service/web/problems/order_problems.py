@@ -37,13 +37,6 @@ ORDER_PROBLEMS: Mapping[str, ProblemType] = {
         "Read the order and take the line_id of one of its items.",
         "The order has no such line: read it and take the line_id of one of its items.",
     ),
-    "stream-gone": ProblemType(
-        410,
-        "What was here has been removed for good.",
-        "It was erased on purpose.",
-        "Forget the address.",
-        "What was here has been erased.",
-    ),
     # --- what the order's state forbids -----------------------------------------------------------
     "invalid-transition": _rule(
         "The order's status does not allow this.",
