@@ -21,13 +21,8 @@ from pydantic import BaseModel, ValidationError
 
 from order_service.accounts.tokens import AccessTokens, TokenInvalid
 from order_service.api.accounts import _parse_form
-from order_service.api.orders.asking import (
-    _fingerprint,
-    key_of,
-    line_id_of,
-    part_id,
-    tags_of,
-)
+from order_service.api.orders.command_context import fingerprint, key_of, tags_of
+from order_service.api.orders.fields import line_id_of, part_id
 from order_service.documents import consistency_token
 from order_service.errors import InvalidRequest, NotFound, OrderServiceError
 from order_service.ids import order_number, parse_order_number, parse_uuid
@@ -285,7 +280,7 @@ def test_bodies_of_every_route(name: str) -> None:
         )
         if parsed is not None:
             assert "\\u0000" not in json.dumps(parsed.model_dump(), default=str)
-            assert _fingerprint(f"POST {name}", parsed)
+            assert fingerprint(f"POST {name}", parsed)
 
     run()
 
