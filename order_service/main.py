@@ -26,8 +26,8 @@ from order_service.cache.order_cache import Entry, OrderCache
 from order_service.commands.expiry import expire_for_ever
 from order_service.desk import routes as desk
 from order_service.documents.order import document
-from order_service.domain.money import EXPONENTS
-from order_service.errors import UnreadableEvent
+from order_service.domain import money
+from order_service.errors import InvalidRequest, UnreadableEvent
 from order_service.infra import readiness
 from order_service.infra.gc_tuning import collect_rarely
 from order_service.infra.heartbeat import Presence, said
@@ -90,8 +90,10 @@ class OrderService(FastAPI):
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The ASGI application; its servers are asked for at start-up only, by the lifespan."""
     settings = settings or Settings()
-    if settings.DEFAULT_CURRENCY not in EXPONENTS:
-        raise ValueError("DEFAULT_CURRENCY is no currency of ISO 4217: set one, such as USD")
+    try:
+        money.check_current(settings.DEFAULT_CURRENCY)
+    except InvalidRequest as error:
+        raise ValueError(f"DEFAULT_CURRENCY: {error.detail}") from None
     app = OrderService(
         title="Order Service",
         version="1",

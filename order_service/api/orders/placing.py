@@ -68,9 +68,8 @@ class PlaceOrderRequest(Body):
     user_id: Id | None = Field(default=None, description="For staff: whose order it is.")
 
     def command(self, user_id: UUID, default_currency: str, address_ref: UUID | None) -> PlaceOrder:
-        """`InvalidRequest` for an unknown currency, or an amount with more digits than it has."""
+        """`InvalidRequest` for an amount with more digits than the currency has."""
         currency = default_currency if self.currency is None else self.currency
-        money.exponent(currency)
         lines = [
             OrderLine(
                 number,

@@ -223,9 +223,9 @@ ORDER_PROBLEMS: Mapping[str, ProblemType] = {
     ),
     "unknown-currency": ProblemType(
         422,
-        "The currency is unknown.",
-        "Currencies are the three capital letters of ISO 4217.",
-        "Send one that exists, such as USD.",
+        "The currency is unknown, or withdrawn.",
+        "Currencies are the three capital letters of ISO 4217; new orders take current ones only.",
+        "Send one that is in use, such as USD.",
         "Unknown currency: expected an ISO 4217 code such as USD.",
     ),
     "idempotency-key-reused": ProblemType(
