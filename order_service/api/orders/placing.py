@@ -11,7 +11,7 @@ from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Depends
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -41,7 +41,7 @@ from order_service.log.fold import FoldedOrder
 from order_service.web.fast_path import Asked
 from order_service.web.fields import Body, Id, ShortText
 from order_service.web.identity import told
-from order_service.web.json_body import json_body
+from order_service.web.json_body import Characters, json_body
 from order_service.web.openapi.annotations import documented
 from order_service.web.problems import problem as problems
 from order_service.web.query_parameters import known_parameters
@@ -53,14 +53,20 @@ _Outcome = tuple[dict[str, Any], FoldedOrder | None]  # what is answered, and wh
 _ROUTE = "POST /orders/"  # of a fingerprint, alone or in bulk
 
 
+# What is no code is refused as `unknown-currency`, with the codes that are none either.
+CurrencyCode = Annotated[
+    str,
+    Characters(most=3),
+    WithJsonSchema({"type": "string", "maxLength": 3, "pattern": "^[A-Z]{3}$"}),
+]
+
+
 class PlaceOrderRequest(Body):
     """Either every item has a price, or none has and `total_price` is the agreed total."""
 
     items: list[Item] = Field(min_length=1, max_length=LINES_MAX)
     total_price: Price | None = None
-    currency: str | None = Field(
-        default=None, max_length=3, json_schema_extra={"pattern": "^[A-Z]{3}$"}
-    )
+    currency: CurrencyCode | None = None
     external_reference: ShortText | None = None
     shipping_address: Address | None = None
     shipping_fee: Price | None = None
