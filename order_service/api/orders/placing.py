@@ -40,7 +40,7 @@ from order_service.ids import now, order_id_of_key, uuid7
 from order_service.log.fold import FoldedOrder
 from order_service.web.fast_path import Asked
 from order_service.web.fields import Body, Id, ShortText
-from order_service.web.identity import told
+from order_service.web.identity import redacted_for
 from order_service.web.json_body import Characters, json_body
 from order_service.web.openapi.annotations import documented
 from order_service.web.problems import problem as problems
@@ -221,7 +221,7 @@ async def _outcome(context: CommandContext, index: int, order: object) -> _Outco
             return {"status": 200, **preview_as_json(preview, **_NOT_IN_LOG)}, None
         placed = (await place_order(context.log, creation)).order
     except Exception as error:
-        problem = problems.of_exception(told(context.caller, error))
+        problem = problems.of_exception(redacted_for(context.caller, error))
         if problem is None:
             raise
         document = problems.body(problem, context.request_id)
