@@ -164,7 +164,7 @@ async def place_order(log: EventLog, creation: Creation) -> Answer:
     """The order is in the log, once; or it was already, under the same key."""
     if creation.metadata.key is None:  # nobody else knows the id, so nobody waits for anybody
         return Answer(await log.append(await creation.append()))
-    async with log.turn(creation.order_id):
+    async with log.stream_lock(creation.order_id):
         try:
             return Answer(await log.append(await creation.append()))
         except (VersionConflict, InvalidRequest, RuleViolation):
@@ -190,7 +190,7 @@ async def preview_order(log: EventLog, creation: Creation, at: datetime) -> Prev
 
 async def change_order(log: EventLog, order_id: UUID, change: Change) -> Answer:
     """The order has changed as the command asks, once, or stands so already."""
-    async with log.turn(order_id):
+    async with log.stream_lock(order_id):
         remembered = log.remembered(order_id)
         for _ in range(limits.DECIDE_ATTEMPTS_MAX):
             fresh = remembered is None

@@ -19,7 +19,7 @@ from order_service import limits
 from order_service.documents.consistency_token import Token
 from order_service.errors import Unavailable
 from order_service.infra.postgres import query
-from order_service.infra.single_flight import SharedLoads
+from order_service.infra.single_flight import SingleFlight
 from projections.read_models.projection import Projection
 
 _PROGRESS = text(
@@ -36,7 +36,7 @@ _LAG_MS = text(
 )
 # Headers of an answer that had to wait for writes.
 LAGGING = ("Projection-Lag-Ms", "Preference-Applied")
-Place = tuple[int, int]  # an event's partition and position
+Position = tuple[int, int]  # an event's partition and position
 T = TypeVar("T")
 Load = Callable[[AsyncConnection], Awaitable[T]]
 
@@ -113,8 +113,8 @@ class Freshness:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._looks: SharedLoads[str, Progress] = SharedLoads()
-        self._ages: SharedLoads[tuple[Place, ...], int] = SharedLoads()
+        self._looks: SingleFlight[str, Progress] = SingleFlight()
+        self._ages: SingleFlight[tuple[Position, ...], int] = SingleFlight()
         self._turns = asyncio.Semaphore(limits.WAITED_READS_MAX)
 
     async def read(self, name: str, wanted: Wanted, load: Load[T]) -> tuple[T, dict[str, str]]:
@@ -190,7 +190,7 @@ class Freshness:
         return await query(self._engine, lambda c: read_progress(c, name))
 
 
-async def _greatest_age(connection: AsyncConnection, events: Sequence[Place]) -> int:
+async def _greatest_age(connection: AsyncConnection, events: Sequence[Position]) -> int:
     greatest = 0
     for partition, position in events:
         parameters = {"partition": partition, "position": position}

@@ -18,7 +18,7 @@ from order_service import limits
 from order_service.accounts import users
 from order_service.documents.order import time_text
 from order_service.domain.money import to_text
-from projections.queries.cursors import Place
+from projections.queries.cursors import Cursor
 from projections.queries.filters import Conditions, Filters, Sort, conditions
 from projections.read_models.document_compression import Packed
 
@@ -43,8 +43,8 @@ class Page:
     """`before` and `after`: places that lead to the pages around it; None: there is none."""
 
     rows: Sequence[Row[Any]]
-    before: Place | None
-    after: Place | None
+    before: Cursor | None
+    after: Cursor | None
 
 
 async def read_page(
@@ -53,7 +53,7 @@ async def read_page(
     conditions: Conditions,
     sort: Sort,
     limit: int,
-    place: Place | None = None,
+    place: Cursor | None = None,
 ) -> Page:
     """The `limit` rows next to `place`, in the order of `sort`; the list's first without one, or
     where there is nothing left before it."""
@@ -100,16 +100,16 @@ async def count(connection: AsyncConnection, conditions: Conditions) -> int:
     return counted
 
 
-def _place(rows: Sequence[Row[Any]], index: int, column: str) -> Place | None:
+def _place(rows: Sequence[Row[Any]], index: int, column: str) -> Cursor | None:
     if not rows:
         return None
     value = rows[index]._mapping[column]
     if isinstance(value, datetime):
         value = (value - _EPOCH) // _MICROSECOND
-    return Place(value, rows[index].order_id, backwards=index == 0)
+    return Cursor(value, rows[index].order_id, backwards=index == 0)
 
 
-def _from_place(column: str, place: Place) -> datetime | int:
+def _from_place(column: str, place: Cursor) -> datetime | int:
     return place.value if column == "total_minor" else _EPOCH + place.value * _MICROSECOND
 
 

@@ -20,7 +20,7 @@ from order_service.web.identity import CallerDependency
 from order_service.web.openapi.annotations import documented, text_content
 from order_service.web.responses import PRIVATE
 from projections.queries import order_csv, order_list
-from projections.queries.cursors import Place
+from projections.queries.cursors import Cursor
 from projections.queries.filters import Conditions, ExportParameters
 from projections.queries.freshness import LAGGING, Freshness, required_progress
 from projections.queries.order_list import Page, read_page, search
@@ -114,7 +114,7 @@ async def _documents(
         place = page.after
 
 
-async def _read(engine: AsyncEngine, where: Conditions, place: Place | None) -> Page:
+async def _read(engine: AsyncEngine, where: Conditions, place: Cursor | None) -> Page:
     size = limits.EXPORT_PAGE_ORDERS
     return await query(
         engine, lambda c: read_page(c, order_list.DOCUMENT, where, "created_at", size, place)

@@ -15,12 +15,12 @@ from starlette.responses import Response
 from order_service import limits
 from order_service.documents.operations_schemas import (
     DeadLetters,
-    History,
     Mended,
     ProjectionProgress,
     Projections,
 )
 from order_service.documents.operations_schemas import Health as HealthReport
+from order_service.documents.operations_schemas import History as HistoryReport
 from order_service.ids import parse_uuid
 from order_service.infra.postgres import query
 from order_service.web.fields import Body, Words
@@ -32,7 +32,7 @@ from order_service.web.query_parameters import Whole, known_parameters, wrong_pa
 from order_service.web.responses import NO_STORE, json_answer
 from projections.monitoring import progress
 from projections.monitoring.health import Health
-from projections.monitoring.history import Vitals
+from projections.monitoring.history import History
 from projections.operators import dead_letters, requests
 from projections.operators.requests import Answer, Kind
 from projections.read_models.registry import PROJECTIONS
@@ -255,7 +255,7 @@ async def get_health(request: Request, _: OperatorDependency) -> Response:
     "/history/",
     operation_id="ops_history",
     summary="See the last hour",
-    response_model=History,
+    response_model=HistoryReport,
     responses=documented(),
 )
 async def get_history(
@@ -265,8 +265,8 @@ async def get_history(
 ) -> Response:
     """What all web processes did in each ten seconds, up to the last that have ended; null where
     nothing was seen. Times are interpolated between the bounds of a histogram."""
-    vitals: Vitals = request.app.state.vitals
-    return json_answer(await vitals.read(minutes), headers=NO_STORE)
+    history: History = request.app.state.history
+    return json_answer(await history.read(minutes), headers=NO_STORE)
 
 
 # --- by a worker ----------------------------------------------------------------------------------

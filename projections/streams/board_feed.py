@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
 from order_service.infra.postgres import query
-from order_service.infra.single_flight import SharedLoads
+from order_service.infra.single_flight import SingleFlight
 from order_service.web.responses import json_bytes
 from projections.queries import board
 from projections.read_models import order_view
@@ -26,8 +26,8 @@ class Boards:
     def __init__(self, engine: AsyncEngine) -> None:
         self.watch = ViewWatch(engine, order_view.NAME, limits.BOARD_WATCH_S)
         self._engine = engine
-        self._whole: SharedLoads[None, bytes] = SharedLoads()
-        self._changes: SharedLoads[Positions, Message] = SharedLoads()
+        self._whole: SingleFlight[None, bytes] = SingleFlight()
+        self._changes: SingleFlight[Positions, Message] = SingleFlight()
         self._slots = asyncio.Semaphore(limits.STREAM_READS_MAX)
 
     async def close(self) -> None:

@@ -16,7 +16,7 @@ from order_service import limits
 from order_service.documents.event import encode, origin_of, recorded_as_json
 from order_service.errors import UnreadableEvent
 from order_service.infra.postgres import query
-from order_service.infra.single_flight import SharedLoads
+from order_service.infra.single_flight import SingleFlight
 from order_service.log import reading
 from order_service.log.codec import StoredEvent
 from projections.queries.order_events import Seen
@@ -58,7 +58,7 @@ class Pages:
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._loads: SharedLoads[Hashable, Page] = SharedLoads()
+        self._loads: SingleFlight[Hashable, Page] = SingleFlight()
         self._slots = asyncio.Semaphore(limits.STREAM_READS_MAX)
 
     async def of_order(self, seen: Seen, after_version: int) -> Page:

@@ -32,7 +32,7 @@ from order_service.settings import Settings
 from order_service.telemetry.tracing import traceparent_of
 from order_service.web.json_body import JsonBody, body_of, parse_json
 from order_service.web.problems.problem import Problem
-from projections.queries.cursors import Cursors, Place
+from projections.queries.cursors import Cursor, Cursors
 from projections.queries.filters import ExportParameters, StaffListParameters, conditions
 from projections.routes.streams import _positions, _version
 from tests.support.hostile.tokens import HEADER, claims, segment, signed
@@ -199,7 +199,7 @@ def test_line_ids(text: str) -> None:
 
 
 _CURSORS = Cursors(SECRET)
-_CURSOR = _CURSORS.encode(Place(1_772_366_400_123_456, NEW_ID), "all")
+_CURSOR = _CURSORS.encode(Cursor(1_772_366_400_123_456, NEW_ID), "all")
 
 
 @fuzzed

@@ -161,7 +161,7 @@ async def test_commands_wait_for_their_turn_within_a_bound(
     order_id = on_partition(1)
     await placed(log, order_id, place(), BY_USER)
     monkeypatch.setattr(limits, "APPEND_WAIT_S", 0.2)
-    monkeypatch.setattr(limits, "TURN_WAIT_S", 0.2)
+    monkeypatch.setattr(limits, "STREAM_LOCK_WAIT_S", 0.2)
 
     async with holding(settings, 1), asyncio.timeout(1):
         codes = await asyncio.gather(

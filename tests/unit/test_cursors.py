@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from order_service.errors import InvalidRequest
-from projections.queries.cursors import Cursors, Place
+from projections.queries.cursors import Cursor, Cursors
 from tests.support.log.examples import NEW_ID
 
-PLACE = Place(5, NEW_ID)
+PLACE = Cursor(5, NEW_ID)
 CURSORS = Cursors("a secret key of more than thirty-two characters")
 
 
 def test_a_cursor_comes_back_as_it_was() -> None:
-    places = [Place(1_772_366_400_123_456, NEW_ID), Place(-1, NEW_ID, backwards=True)]
+    places = [Cursor(1_772_366_400_123_456, NEW_ID), Cursor(-1, NEW_ID, backwards=True)]
 
     for place in places:
         assert CURSORS.decode(CURSORS.encode(place, "ann"), "ann") == place

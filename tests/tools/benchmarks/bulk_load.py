@@ -34,7 +34,7 @@ async def load_order(log: EventLog, order_id: UUID, steps: Sequence[Step]) -> Fo
 
     `steps`: the first places the order. Raises what the commands would raise one by one.
     """
-    async with log.turn(order_id):
+    async with log.stream_lock(order_id):
         order: FoldedOrder | None = None
         for attempt in range(limits.DECIDE_ATTEMPTS_MAX):
             try:
