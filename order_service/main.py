@@ -59,16 +59,15 @@ from projections.monitoring.progress import Rates
 from projections.queries.freshness import Freshness
 from projections.queries.order_reader import OrderReader
 from projections.queries.unpaid_orders import unpaid_orders
-from projections.routes import history, operations, streams
+from projections.routes import history, operations, streams, tickets
 from projections.routes import router as queries
-from projections.routes.orders import get_in_lane
-from projections.streams import tickets
+from projections.routes.orders import get_on_fast_path
 from projections.streams.sse import Streams
 from projections.streams.tickets import Tickets
 
 # What the fast lane serves, by method and by whether the path names an order.
 LANES = {
-    ("GET", True): Lane("orders-read", "/orders/{order_id}/", get_in_lane),
+    ("GET", True): Lane("orders-read", "/orders/{order_id}/", get_on_fast_path),
     ("PATCH", True): Lane("orders-write", "/orders/{order_id}/", patch_in_lane),
     ("POST", False): Lane("orders-write", "/orders/", post_in_lane),
 }

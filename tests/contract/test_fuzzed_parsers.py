@@ -198,14 +198,14 @@ def test_line_ids(text: str) -> None:
     assert found is None or str(found) == text
 
 
-_CURSORS = Cursors(SECRET)
-_CURSOR = _CURSORS.encode(Cursor(1_772_366_400_123_456, NEW_ID), "all")
+_CURSORS = Cursors(SECRET, "all")
+_CURSOR = _CURSORS.encode(Cursor(1_772_366_400_123_456, NEW_ID))
 
 
 @fuzzed
 @given(near(_CURSOR) | st.text(max_size=100))
 def test_cursors(cursor: str) -> None:
-    place = value_or(InvalidRequest, lambda: _CURSORS.decode(cursor, "all"))
+    place = value_or(InvalidRequest, lambda: _CURSORS.decode(cursor))
 
     assert place is None or cursor == _CURSOR
 
