@@ -44,7 +44,7 @@ class StaleVersion(OrderServiceError):
             f"If-Match does not name version {order.version}, at which order {order.id} is now. "
             "Read the order again and retry.",
             current_version=order.version,
-            current_etag=etag(order),
+            current_etag=etag(order.version),
         )
 
 
@@ -56,7 +56,7 @@ class PreconditionRequired(OrderServiceError):
             "precondition-required",
             "Send If-Match with the ETag of the order that you have read, so that nobody's change "
             "is undone unseen.",
-            current_etag=etag(order),
+            current_etag=etag(order.version),
         )
 
 
@@ -77,7 +77,7 @@ class Precondition:
         """Raises PreconditionRequired, StaleVersion, VersionConflict."""
         if self.required and self.tags is None and self.expected_version is None:
             raise PreconditionRequired(order)
-        if self.tags not in (None, "*") and etag(order) not in self.tags:
+        if self.tags not in (None, "*") and etag(order.version) not in self.tags:
             raise StaleVersion(order)
         if self.expected_version not in (None, order.version):
             raise VersionConflict(order.id, self.expected_version or 0, order.version)

@@ -6,7 +6,7 @@ and clock, so that ETag, cache, repeats and rebuilt read models agree byte for b
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Protocol, overload
+from typing import Any, overload
 from uuid import UUID
 
 import orjson
@@ -117,14 +117,9 @@ def as_json(folded: FoldedOrder) -> dict[str, Any]:
     return shown
 
 
-class Versioned(Protocol):
-    @property
-    def version(self) -> int: ...
-
-
-def etag(order: Versioned) -> str:
-    """The strong entity tag of the order's document."""
-    return f'"{order.version}"'
+def etag(version: int) -> str:
+    """The strong tag of the document of this version."""
+    return f'"{version}"'
 
 
 def _document(folded: FoldedOrder, summary: OrderSummary) -> _Document:

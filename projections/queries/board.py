@@ -20,13 +20,16 @@ from order_service.web.responses import json_bytes
 from projections.queries.freshness import required_progress
 from projections.queries.positions import Positions, as_text
 from projections.read_models import order_view
-from projections.read_models.order_view import GENERATION, LIVE
 
 FLAGS = ("credit_due", "return_open", "refund_failed")
 _COLUMNS = (
     "order_id, number, user_id, status, payment_status, fulfillment_status, currency, total_minor, "
     "version, created_at, updated_at, credit_due_minor > 0 AS credit_due, return_open, "
     "refund_failed"
+)
+_VIEW = (
+    "read_models.order_view WHERE generation = "
+    "(SELECT live_generation FROM read_models WHERE name = 'order_view')"
 )
 # The same text as in the index order_view_board: the planner compares the two.
 _WORK = (
@@ -36,15 +39,15 @@ _WORK = (
 _LATE = "updated_at >= now() - make_interval(hours => :changed_h)"
 # Two time ranges, each read from its newest end by its own index, up to the limit.
 _BOARD = text(
-    f"SELECT f.*, u.email FROM ((SELECT {_COLUMNS} FROM {LIVE} AND {_LATE} "  # noqa: S608
-    f"ORDER BY updated_at DESC LIMIT :limit) UNION ALL (SELECT {_COLUMNS} FROM {LIVE} "
+    f"SELECT f.*, u.email FROM ((SELECT {_COLUMNS} FROM {_VIEW} AND {_LATE} "  # noqa: S608
+    f"ORDER BY updated_at DESC LIMIT :limit) UNION ALL (SELECT {_COLUMNS} FROM {_VIEW} "
     f"AND NOT {_LATE} AND {_WORK} ORDER BY updated_at DESC LIMIT :limit) "
     "ORDER BY updated_at DESC LIMIT :limit) f LEFT JOIN users u ON u.id = f.user_id "
     "ORDER BY f.updated_at DESC"
 )
 _TOTALS = text(
     "SELECT status, currency, count(*) AS orders, sum(total_minor) AS total_minor, "  # noqa: S608
-    f"min(created_at) AS oldest_at FROM {LIVE} AND ({_LATE} OR {_WORK}) "
+    f"min(created_at) AS oldest_at FROM {_VIEW} AND ({_LATE} OR {_WORK}) "
     "GROUP BY status, currency ORDER BY status, currency"
 )
 # OFFSET 0 keeps the index scan of each partition, however many events the planner expects.
@@ -54,7 +57,8 @@ _CHANGED = text(
     "(SELECT stream_id FROM events WHERE partition = b.partition AND position > b.after "
     "AND position <= b.up_to ORDER BY position OFFSET 0) e) changed "
     "JOIN read_models.order_view v ON v.partition = changed.partition "
-    f"AND v.order_id = changed.stream_id AND v.generation = {GENERATION}) f "
+    "AND v.order_id = changed.stream_id AND v.generation = "
+    "(SELECT live_generation FROM read_models WHERE name = 'order_view')) f "
     "LEFT JOIN users u ON u.id = f.user_id ORDER BY f.updated_at DESC"
 ).bindparams(
     bindparam("partitions", type_=ARRAY(SmallInteger)),
@@ -110,12 +114,13 @@ async def board_json(board: Board) -> bytes:
         shown = [card(row) for row in board.cards[first : first + limits.BOARD_CARDS_TOGETHER]]
         cards.append(json_bytes(shown)[1:-1])
         await asyncio.sleep(0)
-    around = {
-        "token": as_text(board.positions),
-        "columns": columns(board.totals),
-        "more": board.more,
-    }
+    around = {"token": token(board.positions), "columns": columns(board.totals), "more": board.more}
     return json_bytes(around)[:-1] + b',"cards":[' + b",".join(cards) + b"]}"
+
+
+def token(positions: Positions) -> str:
+    """Where a stream of the board resumes."""
+    return as_text(positions)
 
 
 def card(row: Row[Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from order_service.domain import money
 from order_service.domain.state import FulfillmentStatus, PaymentStatus, Status
 from order_service.errors import InvalidRequest
 from order_service.web.json_body import Text
-from order_service.web.query_parameters import Flag, Instant, Whole
+from order_service.web.query_parameters import WHOLE, Flag, Instant
 from projections.queries.cursors import LENGTH_MAX
 
 Sort = Literal[
@@ -145,13 +145,9 @@ class ListParameters(Filters):
     sort: Sort = Field(
         "-created_at", description="`-`: descending. `total_price` needs a currency."
     )
-    limit: Whole = Field(
-        limits.LIST_LIMIT_DEFAULT,
-        ge=1,
-        le=limits.LIST_LIMIT_MAX,
-        description="Orders per page.",
-        json_schema_extra={"minimum": 1, "maximum": limits.LIST_LIMIT_MAX},
-    )
+    limit: Annotated[
+        int, Field(ge=1, le=limits.LIST_LIMIT_MAX, description="Orders per page."), WHOLE
+    ] = limits.LIST_LIMIT_DEFAULT
     cursor: str | None = Field(
         None, max_length=LENGTH_MAX, description="From another page with the same filters."
     )

@@ -21,7 +21,6 @@ from order_service.domain.money import to_text
 from projections.queries.cursors import Cursor
 from projections.queries.filters import Conditions, Filters, Sort, conditions
 from projections.read_models.document_compression import Packed
-from projections.read_models.order_view import LIVE
 
 KEY = "order_id, created_at"
 DOCUMENT = "order_id, created_at, updated_at, total_minor, document"
@@ -29,6 +28,10 @@ SUMMARY = (
     "order_id, number, user_id, external_reference, status, payment_status, fulfillment_status, "
     "currency, total_minor, amount_due_minor, credit_due_minor, lines, units, version, created_at, "
     "updated_at"
+)
+_FROM = (
+    "FROM read_models.order_view WHERE generation = "
+    "(SELECT live_generation FROM read_models WHERE name = 'order_view')"
 )
 _COLUMNS = {"created_at": "created_at", "updated_at": "updated_at", "total_price": "total_minor"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -81,7 +84,7 @@ def _statement(
     compare, order = ("<", "DESC") if descending else (">", "ASC")
     beyond = f" AND ({column}, order_id) {compare} (:value, :order_id)" if beyond_cursor else ""
     statement = text(
-        f"SELECT {columns} FROM {LIVE} AND {conditions}{beyond} "  # noqa: S608
+        f"SELECT {columns} {_FROM} AND {conditions}{beyond} "
         f"ORDER BY {column} {order}, order_id {order} LIMIT :limit"
     )
     return statement.columns(document=Packed) if columns == DOCUMENT else statement
@@ -90,7 +93,7 @@ def _statement(
 async def count(connection: AsyncConnection, conditions: Conditions) -> int:
     """How many orders there are; LIST_TOTAL_MAX + 1 stands for any larger number."""
     statement = text(
-        f"SELECT count(*) FROM (SELECT FROM {LIVE} AND {conditions.sql} LIMIT :limit) found"  # noqa: S608
+        f"SELECT count(*) FROM (SELECT {_FROM} AND {conditions.sql} LIMIT :limit) found"  # noqa: S608
     )
     parameters = conditions.parameters | {"limit": limits.LIST_TOTAL_MAX + 1}
     counted: int = (await connection.execute(statement, parameters)).scalar_one()
@@ -111,7 +114,6 @@ def _sort_value(column: str, cursor: Cursor) -> datetime | int:
 
 
 def summary(row: Row[Any]) -> dict[str, Any]:
-    """A row of the SUMMARY columns, for JSON."""
     return {
         "id": str(row.order_id),
         "number": row.number,

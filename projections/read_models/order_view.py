@@ -18,9 +18,6 @@ from projections.read_models import document_compression
 from projections.read_models import projection as p
 
 NAME = "order_view"
-# SQL: the live generation, and its rows (further conditions follow with AND).
-GENERATION = "(SELECT live_generation FROM read_models WHERE name = 'order_view')"
-LIVE = f"read_models.order_view WHERE generation = {GENERATION}"
 
 
 def rows(change: p.Change) -> p.Rows:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Depends, Query
-from pydantic import Field, WithJsonSchema
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from starlette.requests import Request
 from starlette.responses import Response
@@ -34,25 +34,21 @@ from order_service.web.identity import CallerDependency, caller
 from order_service.web.openapi.annotations import documented
 from order_service.web.order_path import OrderPath
 from order_service.web.problems.problem import Problem
-from order_service.web.query_parameters import Whole, known_parameters, wrong_parameter
+from order_service.web.query_parameters import WHOLE, known_parameters, wrong_parameter
 from order_service.web.responses import PRIVATE, json_answer
 from projections.queries.diff import changes
 from projections.queries.order_events import read_seen
 
 router = APIRouter(tags=["history"], dependencies=[Depends(caller), Depends(known_parameters)])
 
-Version = Annotated[
-    Whole,
-    Field(ge=0, le=reading.VERSION_MAX),
-    WithJsonSchema({"type": "integer", "minimum": 0, "maximum": reading.VERSION_MAX}),
-]
+Version = Annotated[int, Field(ge=0, le=reading.VERSION_MAX), WHOLE]
 FromVersion = Annotated[Version | None, Query(alias="from", description="Default: `to` minus 1.")]
 ToVersion = Annotated[Version | None, Query(alias="to", description="Default: the last version.")]
 AfterVersion = Annotated[Version, Query(description="Only events after this version.")]
 PageLimit = Annotated[
-    Whole,
+    int,
     Field(ge=1, le=limits.TIMELINE_LIMIT_MAX),
-    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": limits.TIMELINE_LIMIT_MAX}),
+    WHOLE,
     Query(description="At most this many."),
 ]
 Note = tuple[UUID, RecordedEvent]  # an event and the text that it points at

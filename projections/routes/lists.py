@@ -130,7 +130,7 @@ async def list_of_user(
     if isinstance(found, CachedList):
         if shows(found.read_at, wanted.tokens):
             READS.count("list", "hit")
-            return _list_response(found, {"X-Cache": "hit"})
+            return _list_answer(found, {"X-Cache": "hit"})
         found = None
     page, headers = await _read_list(request, user_id, parameters, wanted)
     if page.page == b"[]" and parameters.cursor is None and user_id != caller.user_id:
@@ -139,7 +139,7 @@ async def list_of_user(
         await cache.fill_list(user_id, found, page)
     use = "miss" if found else "bypass"
     READS.count("list", use)
-    return _list_response(page, headers | {"X-Cache": use})
+    return _list_answer(page, headers | {"X-Cache": use})
 
 
 async def _read_list(
@@ -167,7 +167,7 @@ async def _read_list(
     return CachedList(read_at, link, documents), headers
 
 
-def _list_response(page: CachedList, headers: dict[str, str]) -> Response:
+def _list_answer(page: CachedList, headers: dict[str, str]) -> Response:
     headers = PRIVATE | headers
     if page.link:
         headers["Link"] = page.link

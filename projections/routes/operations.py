@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import Field, WithJsonSchema
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -28,7 +28,7 @@ from order_service.web.identity import Caller, caller
 from order_service.web.json_body import json_body
 from order_service.web.openapi.annotations import documented, raises
 from order_service.web.problems.problem import RETRY_AFTER_S, Problem
-from order_service.web.query_parameters import Whole, known_parameters, wrong_parameter
+from order_service.web.query_parameters import WHOLE, known_parameters, wrong_parameter
 from order_service.web.responses import NO_STORE, json_answer
 from projections.monitoring import progress
 from projections.monitoring.health import Health
@@ -59,9 +59,9 @@ router = APIRouter(
 
 NamePath = Annotated[str, Path(description="The read model's name.")]
 Minutes = Annotated[
-    Whole,
+    int,
     Field(ge=1, le=limits.HISTORY_MINUTES_MAX),
-    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": limits.HISTORY_MINUTES_MAX}),
+    WHOLE,
     Query(description="How many minutes back."),
 ]
 LetterPath = Annotated[str, Path(description="The dead letter's `id`.")]

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -16,18 +16,13 @@ from order_service.web.fast_path import Asked
 from order_service.web.identity import Caller, CallerDependency
 from order_service.web.openapi.annotations import documented, headers
 from order_service.web.order_path import OrderPath
-from order_service.web.query_parameters import Instant, Whole, wrong_parameter
+from order_service.web.query_parameters import WHOLE, Instant, wrong_parameter
 from order_service.web.responses import PRIVATE, Reply, not_modified
 from projections.queries.order_reader import CacheUse, OrderReader, ReadOrder
 from projections.routes.consistency import WantedDependency
 
 router = APIRouter()
-
-Version = Annotated[
-    Whole,
-    Field(ge=1, le=VERSION_MAX),
-    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": VERSION_MAX}),
-]
+Version = Annotated[int, Field(ge=1, le=VERSION_MAX), WHOLE]
 
 
 class MomentParameters(BaseModel):
@@ -108,7 +103,7 @@ def _reply(order: ReadOrder, cache_use: CacheUse, if_none_match: str) -> Reply:
     if order.stale:
         headers["Order-Stale"] = "true"
         return Reply(200, headers, order.document)
-    headers["ETag"] = etag(order)
+    headers["ETag"] = etag(order.version)
     if if_none_match and not_modified(if_none_match, headers["ETag"]):
         return Reply(304, headers, media_type=None)
     return Reply(200, headers, order.document)

@@ -11,7 +11,7 @@ from order_service.infra.postgres import query
 from order_service.infra.single_flight import SingleFlight
 from order_service.web.responses import json_bytes
 from projections.queries import board
-from projections.queries.positions import Positions, as_text
+from projections.queries.positions import Positions
 from projections.read_models import order_view
 from projections.streams.watch import ViewWatch
 
@@ -71,7 +71,7 @@ class BoardFeed:
 
     @property
     def last_id(self) -> str:
-        return as_text(self._positions)
+        return board.token(self._positions)
 
     async def read(self) -> tuple[list[bytes], bool]:
         """One message. Without cards it still advances the client's Last-Event-ID."""

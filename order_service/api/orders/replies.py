@@ -17,7 +17,7 @@ def reply_with(
     answer: Answer, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Reply:
     found = PRIVATE | {
-        "ETag": etag(answer.order),
+        "ETag": etag(answer.order.version),
         consistency_token.HEADER: consistency_token.token_of(answer.order),
         **(headers or {}),
     }
