@@ -20,6 +20,7 @@ from order_service.web.responses import json_bytes
 from projections.queries.freshness import required_progress
 from projections.queries.positions import Positions, as_text
 from projections.read_models import order_view
+from projections.read_models.generations import live_generation, live_rows
 
 FLAGS = ("credit_due", "return_open", "refund_failed")
 _COLUMNS = (
@@ -27,10 +28,7 @@ _COLUMNS = (
     "version, created_at, updated_at, credit_due_minor > 0 AS credit_due, return_open, "
     "refund_failed"
 )
-_VIEW = (
-    "read_models.order_view WHERE generation = "
-    "(SELECT live_generation FROM read_models WHERE name = 'order_view')"
-)
+_VIEW = live_rows(order_view.NAME)
 # The same text as in the index order_view_board: the planner compares the two.
 _WORK = (
     "(status IN ('PENDING', 'PAID', 'PARTIALLY_SHIPPED', 'SHIPPED') OR credit_due_minor > 0 "
@@ -57,8 +55,7 @@ _CHANGED = text(
     "(SELECT stream_id FROM events WHERE partition = b.partition AND position > b.after "
     "AND position <= b.up_to ORDER BY position OFFSET 0) e) changed "
     "JOIN read_models.order_view v ON v.partition = changed.partition "
-    "AND v.order_id = changed.stream_id AND v.generation = "
-    "(SELECT live_generation FROM read_models WHERE name = 'order_view')) f "
+    f"AND v.order_id = changed.stream_id AND v.generation = {live_generation(order_view.NAME)}) f "
     "LEFT JOIN users u ON u.id = f.user_id ORDER BY f.updated_at DESC"
 ).bindparams(
     bindparam("partitions", type_=ARRAY(SmallInteger)),

@@ -21,6 +21,7 @@ from order_service.domain.money import to_text
 from projections.queries.cursors import Cursor
 from projections.queries.filters import Conditions, Filters, Sort, conditions
 from projections.read_models.document_compression import Packed
+from projections.read_models.generations import live_rows
 
 KEY = "order_id, created_at"
 DOCUMENT = "order_id, created_at, updated_at, total_minor, document"
@@ -29,10 +30,7 @@ SUMMARY = (
     "currency, total_minor, amount_due_minor, credit_due_minor, lines, units, version, created_at, "
     "updated_at"
 )
-_FROM = (
-    "FROM read_models.order_view WHERE generation = "
-    "(SELECT live_generation FROM read_models WHERE name = 'order_view')"
-)
+_FROM = f"FROM {live_rows('order_view')}"
 _COLUMNS = {"created_at": "created_at", "updated_at": "updated_at", "total_price": "total_minor"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
