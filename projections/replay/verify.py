@@ -33,12 +33,12 @@ from order_service.log.codec import StoredEvent
 from order_service.log.fold import fold_stored
 from order_service.log.reading import BEFORE_ALL_STREAMS, heads, partition_of, read_streams
 from order_service.settings import Settings
-from projections.loop.step import by_stream
+from projections.loop.rows import Skips, read_skips, without
 from projections.read_models.generations import live
 from projections.read_models.projection import Projection, Row, Rows, Target
 from projections.read_models.registry import PROJECTIONS
 from projections.replay import replay
-from projections.replay.build import Skips, read_skips, read_whole_streams, without_skipped
+from projections.replay.build import by_stream, next_streams
 from projections.replay.comparison import Difference
 
 _POSITION = text(
@@ -145,7 +145,7 @@ async def _fold(engine: AsyncEngine, snapshot: Snapshot, after: UUID, findings: 
     finished = False
     while not finished:
         async with engine.connect() as connection:
-            streams, finished = await read_whole_streams(
+            streams, finished = await next_streams(
                 connection, target.partition, after, snapshot.position, limits.REBUILD_RANGE_EVENTS
             )
         for stream in streams:
@@ -160,7 +160,8 @@ def _add_stream(
     snapshot: Snapshot, stream: list[StoredEvent], expected: Rows, findings: Findings
 ) -> None:
     projection = snapshot.target.projection
-    kept = without_skipped(stream, snapshot.skips, projection.name)
+    skipped = snapshot.skips.get((projection.name, stream[0].stream_id))
+    kept = without(skipped, stream) if skipped else stream
     applied = snapshot.parked.get(stream[0].stream_id)
     if applied is not None:
         kept = [event for event in kept if event.version <= applied]
