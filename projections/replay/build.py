@@ -77,14 +77,21 @@ def work(settings: Settings, names: Sequence[str], partitions: Sequence[int]) ->
         sys.exit(1)
 
 
-async def _work(settings: Settings, names: Sequence[str], partitions: Sequence[int]) -> None:
-    engine = create_engine(
+def create_patient_engine(
+    settings: Settings, application_name: str, pool_size: int = 1
+) -> AsyncEngine:
+    """Its statements may take as long as those of a replay do."""
+    return create_engine(
         settings,
         PROJECTOR,
-        application_name="replay",
-        pool_size=1,
+        application_name=application_name,
+        pool_size=pool_size,
         statement_timeout_ms=limits.REPLAY_STATEMENT_TIMEOUT_MS,
     )
+
+
+async def _work(settings: Settings, names: Sequence[str], partitions: Sequence[int]) -> None:
+    engine = create_patient_engine(settings, "replay")
     try:
         for partition in partitions:
             await build_partition(engine, names, partition)

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
 from order_service.infra import failpoints
-from order_service.infra.postgres import FAILURES, PROJECTOR, check_role, create_engine
+from order_service.infra.postgres import FAILURES, PROJECTOR, check_role
 from order_service.log.reading import heads
 from order_service.settings import Settings
 from projections.operators import requests as operator_requests
@@ -26,6 +26,7 @@ from projections.read_models.generations import REPLAY_LOCK, Build
 from projections.read_models.projection import Projection
 from projections.read_models.registry import PROJECTIONS
 from projections.replay import state
+from projections.replay.build import create_patient_engine
 from projections.replay.comparison import compare
 from projections.replay.progress import ProcessFailed, build_all
 from projections.replay.swap import Refused, roll_back, swap_in
@@ -70,12 +71,7 @@ def _positive(value: str) -> int:
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """0 done; 1 `--check` found differences or a process failed; 2 refused."""
-    engine = create_engine(
-        settings,
-        PROJECTOR,
-        application_name="replay",
-        statement_timeout_ms=limits.REPLAY_STATEMENT_TIMEOUT_MS,
-    )
+    engine = create_patient_engine(settings, "replay", limits.POOL_SIZE)
     try:
         await check_role(engine, PROJECTOR)
         async with _answering(engine, args.request), _alone(engine) as session:

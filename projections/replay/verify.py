@@ -27,7 +27,7 @@ from order_service.cache.entries import CachedOrder
 from order_service.cache.order_cache import OrderCache
 from order_service.documents.order import document
 from order_service.errors import Unavailable, UnreadableEvent
-from order_service.infra.postgres import PROJECTOR, create_engine, incarnation
+from order_service.infra.postgres import incarnation
 from order_service.infra.redis import connect
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import fold_stored
@@ -38,7 +38,7 @@ from projections.read_models.generations import live
 from projections.read_models.projection import Projection, Row, Rows, Target
 from projections.read_models.registry import PROJECTIONS
 from projections.replay import replay
-from projections.replay.build import by_stream, next_streams
+from projections.replay.build import by_stream, create_patient_engine, next_streams
 from projections.replay.comparison import Difference
 
 _POSITION = text(
@@ -188,7 +188,7 @@ def _verify_in_process(settings: Settings, name: str, partition: int, partitions
 
 
 async def _verify(settings: Settings, name: str, partition: int, partitions: int) -> Findings:
-    engine = _create_engine(settings)
+    engine = create_patient_engine(settings, "verify")
     try:
         return await verify_partition(engine, PROJECTIONS[name], partition, partitions)
     finally:
@@ -300,7 +300,7 @@ async def _run(repair: bool, settings: Settings) -> dict[str, Findings]:
 @asynccontextmanager
 async def _servers(settings: Settings) -> AsyncIterator[tuple[AsyncEngine, OrderCache, int]]:
     """A connection to the log and a patient one to the cache; the number of partitions."""
-    engine = _create_engine(settings)
+    engine = create_patient_engine(settings, "verify")
     redis = connect(settings, limits.DRIVER_TIMEOUT_S)
     try:
         async with engine.connect() as connection:
@@ -370,14 +370,4 @@ def _report(name: str, findings: Findings) -> None:
         f"{name}: {findings.rows} rows, {findings.wrong} differ, "
         f"{len(findings.parked)} streams parked.",
         flush=True,
-    )
-
-
-def _create_engine(settings: Settings) -> AsyncEngine:
-    return create_engine(
-        settings,
-        PROJECTOR,
-        application_name="verify",
-        pool_size=1,
-        statement_timeout_ms=limits.REPLAY_STATEMENT_TIMEOUT_MS,
     )
