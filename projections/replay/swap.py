@@ -4,6 +4,7 @@ rollback."""
 import logging
 from collections.abc import Sequence
 
+from asyncpg import PostgresError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -38,10 +39,13 @@ async def swap_in(
                 if await _swap(connection, targets):
                     return
                 await connection.rollback()
-        except DBAPIError as error:  # a lock that came too late, or data that catch_up will park
-            if attempt == limits.SWAP_ATTEMPTS_MAX or error.connection_invalidated:
+        except (DBAPIError, PostgresError) as error:
+            # A lock or a read that took too long, or data that `catch_up` will park.
+            lost = isinstance(error, DBAPIError) and error.connection_invalidated
+            if attempt == limits.SWAP_ATTEMPTS_MAX or lost:
                 raise
-            logger.warning("The swap of %s has to be tried again: %s", projection.name, error.orig)
+            cause = getattr(error, "orig", error)
+            logger.warning("Retrying the swap of %s after: %s", projection.name, cause)
     raise Refused(f"{projection.name} changes faster than it can be swapped: try again later.")
 
 
