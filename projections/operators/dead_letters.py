@@ -16,6 +16,8 @@ from tqdm import tqdm
 
 from order_service import limits
 from order_service.cache.order_cache import OrderCache
+from order_service.documents.operations import DeadLetter, DeadLetters
+from order_service.documents.shape import json_time
 from order_service.ids import order_number
 from order_service.infra.postgres import PROJECTOR, create_engine, incarnation
 from order_service.infra.redis import connect
@@ -73,29 +75,29 @@ _FORGET_PREVIOUS = text(
 _TRY_REPLAY_LOCK = text("SELECT pg_try_advisory_xact_lock(:lock)")
 
 
-async def page(connection: AsyncConnection, name: str | None, partitions: int) -> dict[str, Any]:
+async def page(connection: AsyncConnection, name: str | None, partitions: int) -> DeadLetters:
     """For `GET /ops/dead-letters/`; `name`: of one read model only."""
     limit = limits.DEAD_LETTERS_LISTED_MAX
     rows = (await connection.execute(_LETTERS, {"name": name, "limit": limit + 1})).all()
     items = [
-        {
-            "id": f"{row.name}.{row.stream_id}",
-            "projection": row.name,
-            "generation": row.generation,
-            "partition": row.partition,
-            "position": row.position,
-            "order_id": str(row.stream_id),
-            "number": order_number(row.placed_at, row.partition, partitions),
-            "event_type": row.type,
-            "version": row.version,
-            "error": row.error,
-            "attempts": row.attempts,
-            "parked_at": row.parked_at,
-            "events_waiting": row.waiting,
-        }
+        DeadLetter(
+            id=f"{row.name}.{row.stream_id}",
+            projection=row.name,
+            generation=row.generation,
+            partition=row.partition,
+            position=row.position,
+            order_id=row.stream_id,
+            number=order_number(row.placed_at, row.partition, partitions),
+            event_type=row.type,
+            version=row.version,
+            error=row.error,
+            attempts=row.attempts,
+            parked_at=json_time(row.parked_at),
+            events_waiting=row.waiting,
+        )
         for row in rows[:limit]
     ]
-    return {"items": items, "more": len(rows) > limit}
+    return DeadLetters(items, more=len(rows) > limit)
 
 
 class NotParked(Exception):
