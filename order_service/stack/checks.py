@@ -5,7 +5,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -95,6 +96,19 @@ def _passes(check: Sequence[str]) -> bool:
 
 
 def _pytest(arguments: Sequence[str]) -> int:
+    try:
+        with private_servers() as environment:
+            pytest = [sys.executable, "-m", "pytest", *arguments]
+            return subprocess.run(pytest, cwd=ROOT, env=environment, check=False).returncode
+    except Stopped:
+        return STOPPED
+
+
+@contextmanager
+def private_servers() -> Iterator[Mapping[str, str]]:
+    """Inside the block PostgreSQL, Redis and RabbitMQ run; their addresses are in the environment
+    that it gives. Raises Stopped once the program is told to stop.
+    """
     with tempfile.TemporaryDirectory(prefix="order-service-test-", dir=_roomy()) as folder:
         Path(folder).chmod(0o711)  # the servers' user goes through
         state = State(Path(folder) / "state")
@@ -102,11 +116,7 @@ def _pytest(arguments: Sequence[str]) -> int:
         try:
             with Supervisor(state) as supervisor:
                 wait_for(supervisor, start_servers(supervisor, state, frozenset(ADDRESSES)))
-                pytest = [sys.executable, "-m", "pytest", *arguments]
-                done = subprocess.run(pytest, cwd=ROOT, env=_environment(state), check=False)
-                return done.returncode
-        except Stopped:
-            return STOPPED
+                yield _environment(state)
         finally:
             state.wipe()
 

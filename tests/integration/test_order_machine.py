@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import orjson
+import pytest
 from hypothesis import event, note
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -60,7 +61,7 @@ QUANTITIES = {
 }
 # Ids and times, which are other ones each time.
 MASKED = re.compile(r'"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"|"\d{4}-\d\d-\d\dT[\d:.]+Z"')
-BOUNDS = hypothesis_settings(max_examples=25, stateful_step_count=20, deadline=None)
+BOUNDS = hypothesis_settings(max_examples=25, stateful_step_count=20)
 
 
 def minor(amount: str) -> int:
@@ -368,6 +369,7 @@ class ServiceAgainstModel(RuleBasedStateMachine):
         assert self.happened() == []
 
 
+@pytest.mark.fuzz
 def test_the_service_does_once_what_the_model_says(settings: Settings) -> None:
     with service_of(settings) as found:
 

@@ -207,7 +207,5 @@ class DeciderAgainstModel(RuleBasedStateMachine):
             assert order == seen
 
 
-DeciderAgainstModel.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=30, deadline=None
-)
+DeciderAgainstModel.TestCase.settings = settings(max_examples=150, stateful_step_count=30)
 TestDeciderAgainstModel = DeciderAgainstModel.TestCase

@@ -102,7 +102,8 @@ async def test_no_order_of_steps_makes_the_cache_go_back(
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(data=st.data())
 def test_long_random_histories_never_go_back(data: st.DataObject) -> None:
