@@ -32,6 +32,7 @@ from order_service.settings import Settings
 from order_service.web.connection import Connection
 from tests.support.http.conformance import known_contract
 from tests.support.random_input import SEED, register_profiles
+from tests.support.waiting import WAIT_S
 from tests.tools.faults.running import bench, stack
 
 __all__ = ["bench", "stack"]  # found here by every folder of tests, and started once
@@ -189,7 +190,7 @@ async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     try:
         hooks = {"response": [known_contract().check]}
-        async with httpx.AsyncClient(base_url=url, timeout=10, event_hooks=hooks) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=WAIT_S, event_hooks=hooks) as client:
             yield client
     finally:
         server.should_exit = True

@@ -22,8 +22,8 @@ from order_service.settings import Settings
 from tests.integration.test_migrations import alembic
 from tests.support.http.orders import ITEMS
 from tests.support.log.event_log import raw
-from tests.support.servers.pipeline import eventually
 from tests.support.servers.proxy import proxy_to
+from tests.support.waiting import eventually
 from tests.tools.faults import forked
 from tests.tools.faults.house import House, Visit, answered, key, place
 

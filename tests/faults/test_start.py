@@ -15,8 +15,8 @@ from order_service.stack.servers import free_port
 from tests.conftest import run_sql
 from tests.support.http.accounts import PASSWORD
 from tests.support.log.event_log import raw
-from tests.support.servers.pipeline import WAIT_S
 from tests.support.servers.proxy import proxy_to
+from tests.support.waiting import WAIT_S
 from tests.tools.faults import forked
 from tests.tools.faults.house import House, house_of, place, visiting
 

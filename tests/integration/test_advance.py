@@ -16,6 +16,7 @@ from projections.read_models.registry import PROJECTIONS
 from tests.support.log.examples import CAPTURED, PAID, PLACED, USER
 from tests.support.log.given_log import POISON, given_order
 from tests.support.read_side.read_side import CUSTOMERS, ORDERS, POSITIONS, advance_all, rows, run
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("patient")
 SALES = "SELECT status, orders, revenue_minor, units FROM read_models.sales_by_day ORDER BY status"
@@ -183,9 +184,7 @@ async def test_news_that_came_while_the_lock_was_held_is_not_forgotten(
         # The holder waits here, in the middle of its batch.
         await blocker.execute(text("LOCK TABLE read_models.order_view_1 IN SHARE MODE"))
         holder = asyncio.create_task(advance(projector_engine, cache, "order_view", 0))
-        async with asyncio.timeout(2):
-            while await rows(web_engine, "SELECT pid FROM pg_locks WHERE NOT granted") == []:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: rows(web_engine, "SELECT pid FROM pg_locks WHERE NOT granted"))
         second = await given_order(web_engine, PLACED)
         assert await advance(projector_engine, cache, "order_view", 0) is False
 

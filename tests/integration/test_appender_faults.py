@@ -28,6 +28,15 @@ from tests.support.log.event_log import (
     placed,
 )
 from tests.support.log.examples import BY_USER, CAPTURED, PAID, USER, place, to_status
+from tests.support.waiting import WAIT_S
+
+
+@pytest.fixture
+def patient_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends no wait itself, within the test's: so what ends one is the bound in question."""
+    monkeypatch.setattr(limits, "APPEND_STATEMENT_TIMEOUT_MS", 120_000)
+    monkeypatch.setattr(limits, "LOCK_TIMEOUT_MS", 120_000)
+    monkeypatch.setattr(limits, "DRIVER_TIMEOUT_S", 120)
 
 
 async def code_of(outcome: object) -> str:
@@ -156,28 +165,29 @@ async def test_closing_waits_for_what_is_in_flight(settings: Settings) -> None:
 
 
 async def test_commands_wait_for_their_turn_within_a_bound(
-    settings: Settings, log: EventLog, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, patient_database: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order_id = on_partition(1)
-    await placed(log, order_id, place(), BY_USER)
-    monkeypatch.setattr(limits, "APPEND_WAIT_S", 0.2)
-    monkeypatch.setattr(limits, "TURN_WAIT_S", 0.2)
+    async with opened(settings) as log:
+        await placed(log, order_id, place(), BY_USER)
+        monkeypatch.setattr(limits, "APPEND_WAIT_S", 0.2)
+        monkeypatch.setattr(limits, "TURN_WAIT_S", 0.2)
 
-    async with holding(settings, 1), asyncio.timeout(1):
-        codes = await asyncio.gather(
-            *(code_of(changed(log, order_id, to_status("PAID"), BY_USER)) for _ in range(20))
-        )
+        async with holding(settings, 1), asyncio.timeout(WAIT_S):
+            codes = await asyncio.gather(
+                *(code_of(changed(log, order_id, to_status("PAID"), BY_USER)) for _ in range(20))
+            )
 
     assert set(codes) <= {"outcome-unknown", "overloaded", "dependency-unavailable"}
 
 
 async def test_appends_wait_in_a_bounded_queue(
-    settings: Settings, log: EventLog, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, patient_database: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "APPEND_WAIT_S", 0.2)
     monkeypatch.setattr(limits, "APPEND_QUEUE_MAX", 2)
 
-    async with holding(settings, 1), asyncio.timeout(1):
+    async with opened(settings) as log, holding(settings, 1), asyncio.timeout(WAIT_S):
         codes = await asyncio.gather(
             *(code_of(log.append(new_order(on_partition(1)))) for _ in range(3))
         )

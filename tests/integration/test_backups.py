@@ -23,13 +23,11 @@ from order_service.stack.programs import POSTGRESQL, find
 from order_service.stack.servers import DB_NAME, DB_USER, choose_ports, postgres
 from order_service.stack.state import State
 from tests.conftest import ROOT, run_sql, serving_with
-from tests.integration.test_stack_up import eventually
 from tests.support.http.accounts import PASSWORD
 from tests.support.http.orders import ITEMS
 from tests.support.servers.backups import ROLES, dump, restore
 from tests.support.servers.stack import Stack, new_stack
-
-RECOVERY_S = 60
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -43,7 +41,7 @@ def empty_server(settings: Settings) -> Iterator[Settings]:
         server = postgres(state, find(POSTGRESQL, print), port, password)
         running = spawn(server.command, state.logs / "postgres")
         try:
-            eventually(server.ready)
+            asyncio.run(eventually(server.ready))
             there: dict[str, Any] = {
                 "DB_HOST": "127.0.0.1",
                 "DB_PORT": port,
@@ -151,9 +149,10 @@ async def test_a_dump_older_than_redis_and_rabbitmq_is_restored_under_running_pr
         assert (await client.get(kept_path)).json() == kept
         assert (await client.get(lost_path)).status_code == 404
         token = {"Consistency-Token": paid.headers["consistency-token"]}
-        async with asyncio.timeout(RECOVERY_S):
-            while (await client.get(mine, headers=token)).json() != [kept]:
-                pass  # what is waited for will never come: so it is answered as it is by then
+        # What is waited for will never come: so it is answered as it is by then.
+        await eventually(
+            lambda: client.get(mine, headers=token), lambda answer: answer.json() == [kept]
+        )
         refreshed = await client.post("/token/refresh/", json={"refresh_token": refresh_token})
         assert refreshed.status_code == 401
         # The version that was lost is given again, to something else.
@@ -161,23 +160,23 @@ async def test_a_dump_older_than_redis_and_rabbitmq_is_restored_under_running_pr
         assert canceled.json()["version"] == 2
         assert (await client.get(kept_path)).content == canceled.content
         assert (await client.post("/orders/", json={"items": ITEMS})).status_code == 201
-        async with asyncio.timeout(RECOVERY_S):
-            while (await asyncio.to_thread(stack.run, "verify")).returncode:
-                pass
+        await eventually(
+            lambda: asyncio.to_thread(stack.run, "verify"), lambda done: done.returncode == 0
+        )
 
 
 async def _until_cached(client: httpx.AsyncClient, path: str) -> None:
-    async with asyncio.timeout(RECOVERY_S):
-        while (await client.get(path)).headers.get("x-cache") != "hit":
-            pass
+    await eventually(
+        lambda: client.get(path), lambda answer: answer.headers.get("x-cache") == "hit"
+    )
 
 
 async def _until_started_anew(stack: Stack, client: httpx.AsyncClient, before: int) -> None:
-    async with asyncio.timeout(RECOVERY_S):
-        while (await asyncio.to_thread(stack.processes)).get("web", before) == before:
-            pass
-        while not await _is_ready(client):
-            pass
+    await eventually(
+        lambda: asyncio.to_thread(stack.processes),
+        lambda processes: processes.get("web", before) != before,
+    )
+    await eventually(lambda: _is_ready(client))
 
 
 async def _is_ready(client: httpx.AsyncClient) -> bool:

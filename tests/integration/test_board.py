@@ -26,6 +26,7 @@ from tests.support.log.lives import (
     Events,
 )
 from tests.support.read_side.read_side import ReadSide, run
+from tests.support.waiting import WAIT_S
 
 BOARD = "/ops/board/"
 ORDERS: dict[str, Events] = {
@@ -142,7 +143,7 @@ async def test_the_board_s_stream_tells_what_changed_since_it_was_read(
 async def _cards(take: Any, count: int) -> list[list[dict[str, Any]]]:
     """Messages until this many cards have come."""
     found: list[list[dict[str, Any]]] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_S):
         while sum(map(len, found)) < count:
             messages: list[Sent] = await take(1)
             assert [sent.event for sent in messages] == ["cards"]

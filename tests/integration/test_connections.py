@@ -19,6 +19,7 @@ from tests.conftest import serving
 from tests.support.http.accounts import new_account
 from tests.support.http.orders import ITEMS, place, stored_events
 from tests.support.http.raw_http import Wire, wire
+from tests.support.waiting import eventually
 
 GET = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /register/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -208,9 +209,7 @@ def test_who_is_cut_off_with_requests_waiting_is_no_mistake_of_ours(
 
 
 async def _until_reset(held: socket.socket) -> None:
-    async with asyncio.timeout(10):
-        while held.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: held.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
 
 async def test_an_answer_is_never_given_to_another_request(

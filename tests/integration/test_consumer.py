@@ -17,8 +17,9 @@ from projections.worker import consumer
 from tests.support.hostile.messages import hints as hostile
 from tests.support.log.examples import PLACED
 from tests.support.log.given_log import given_order
-from tests.support.servers.pipeline import eventually, running, through
+from tests.support.servers.pipeline import running, through
 from tests.support.servers.proxy import proxy_to
+from tests.support.waiting import eventually
 
 
 async def tell(rabbitmq: AbstractChannel, *bodies: bytes) -> None:

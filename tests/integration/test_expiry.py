@@ -17,7 +17,7 @@ from tests.conftest import serving, serving_with
 from tests.support.http.accounts import Account, new_account
 from tests.support.http.orders import ITEMS, act, change, place
 from tests.support.read_side.read_side import advance_all, rows
-from tests.support.servers.pipeline import eventually
+from tests.support.waiting import eventually
 
 CANCELED = "SELECT stream_id::text FROM events WHERE type = 'OrderCanceled'"
 

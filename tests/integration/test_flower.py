@@ -15,7 +15,7 @@ from order_service.settings import Settings
 from order_service.stack.servers import free_port
 from projections.worker import flower
 from tests.conftest import ROOT
-from tests.support.servers.pipeline import eventually
+from tests.support.waiting import WAIT_S, eventually
 
 PASSWORD = "a:long password"
 
@@ -32,7 +32,7 @@ def running(migrated_template: Settings) -> Iterator[tuple[subprocess.Popen[byte
     process = subprocess.Popen(argv, cwd=ROOT, env=environment)
     yield process, f"http://127.0.0.1:{port}"
     process.terminate()
-    process.wait(10)
+    process.wait(WAIT_S)
 
 
 @pytest.fixture

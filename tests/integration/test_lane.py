@@ -21,6 +21,7 @@ from tests.conftest import serving
 from tests.support.http.accounts import Account, new_account
 from tests.support.http.queries import change, place
 from tests.support.http.raw_http import wire
+from tests.support.waiting import eventually
 
 # The lane knows nothing of preferences, so a request that has one goes to FastAPI.
 UNUSUAL = {"Prefer": "respond-async"}
@@ -365,10 +366,6 @@ async def test_what_is_refused_is_told_before_the_body_comes(ways: Ways) -> None
 async def test_who_goes_away_in_the_midst_of_a_body_leaves_nothing_held(ways: Ways) -> None:
     async with wire(ways.client) as wired:
         wired.send(_request(ways, "POST", "/orders/", b"{" * 1_000).removesuffix(b"{"))
-        async with asyncio.timeout(10):
-            while ways.app.state.work.body_bytes != 999:
-                await asyncio.sleep(0.005)
+        await eventually(lambda: ways.app.state.work.body_bytes == 999)
 
-    async with asyncio.timeout(10):
-        while ways.app.state.work.body_bytes:
-            await asyncio.sleep(0.005)
+    await eventually(lambda: ways.app.state.work.body_bytes == 0)

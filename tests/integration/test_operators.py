@@ -26,8 +26,9 @@ from tests.support.http.accounts import Account
 from tests.support.log.examples import CAPTURED, PAID, PLACED
 from tests.support.log.given_log import POISON
 from tests.support.read_side.read_side import ReadSide, rows
-from tests.support.servers.pipeline import eventually, running
+from tests.support.servers.pipeline import running
 from tests.support.servers.workers import working
+from tests.support.waiting import WAIT_S, eventually
 
 LETTERS, PROJECTED = "/ops/dead-letters/", "/ops/projections/"
 KEPT = (
@@ -53,7 +54,7 @@ class Desk:
         return answer.raise_for_status().json()
 
     async def post(self, path: str, body: Any = None) -> tuple[int, Any]:
-        answer = await self._web.post(path, headers=self.staff.headers, json=body, timeout=30)
+        answer = await self._web.post(path, headers=self.staff.headers, json=body, timeout=WAIT_S)
         return answer.status_code, answer.json()
 
     async def projection(self, name: str) -> Any:

@@ -15,9 +15,9 @@ from tests.support.http.accounts import Account
 from tests.support.http.orders import ITEMS, act, place
 from tests.support.read_side.read_side import ReadSide
 from tests.support.servers.command_line import asked
+from tests.support.waiting import eventually
 
 Capture = pytest.CaptureFixture[str]
-WAIT_S = 10
 
 
 @pytest.fixture
@@ -126,10 +126,13 @@ async def test_the_tail_shows_what_comes_and_resumes_after_an_id(
     capsys.readouterr()
     placed = await place(web, owner)
     said = ""
-    async with asyncio.timeout(WAIT_S):
-        while not said.endswith("\n"):
-            await asyncio.sleep(0.02)
-            said += capsys.readouterr().out
+
+    def followed() -> bool:
+        nonlocal said
+        said += capsys.readouterr().out
+        return said.endswith("\n")
+
+    await eventually(followed)
     follow.cancel()
     await asyncio.wait({follow})
 

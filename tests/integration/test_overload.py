@@ -21,6 +21,7 @@ from tests.conftest import serving
 from tests.support.http.accounts import PASSWORD, Account, new_account
 from tests.support.http.orders import ITEMS, place
 from tests.support.http.raw_http import Answer, wire
+from tests.support.waiting import WAIT_S, eventually
 
 AT_WORK = 3
 BODIES_BYTES = 100_000
@@ -40,9 +41,7 @@ class Small:
 
     async def until(self, group: str, count: int) -> None:
         """So many requests of the group are at work."""
-        async with asyncio.timeout(10):
-            while self.work.of(group).count != count:
-                await asyncio.sleep(0.005)
+        await eventually(lambda: self.work.of(group).count == count)
 
     async def place(self, way: dict[str, str]) -> httpx.Response:
         headers = {**self.owner.headers, **way}
@@ -84,8 +83,8 @@ class Small:
 async def small(
     settings: Settings, redis: Redis, web_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Small]:
-    patient = {"LOCK_TIMEOUT_MS": 15_000, "APPEND_STATEMENT_TIMEOUT_MS": 15_000}
-    patient |= {"DRIVER_TIMEOUT_S": 20, "APPEND_WAIT_S": 20}  # however slow the machine
+    patient = {"LOCK_TIMEOUT_MS": 60_000, "APPEND_STATEMENT_TIMEOUT_MS": 60_000}
+    patient |= {"DRIVER_TIMEOUT_S": 70, "APPEND_WAIT_S": 70}  # however slow the machine
     little = {"REQUESTS_IN_WORK_MAX": AT_WORK, "BODIES_BYTES_MAX": BODIES_BYTES}
     for name, value in (patient | little).items():
         monkeypatch.setattr(f"order_service.limits.{name}", value)
@@ -184,9 +183,7 @@ async def test_bodies_that_arrive_have_a_bound_together(small: Small, way: dict[
     piece = b" " * (BODIES_BYTES * 2 // 3)
     async with wire(small.web) as first, wire(small.web) as second:
         first.send(small.head(way, len(piece) + 1) + piece)
-        async with asyncio.timeout(10):
-            while small.work.body_bytes != len(piece):
-                await asyncio.sleep(0.005)
+        await eventually(lambda: small.work.body_bytes == len(piece))
 
         second.send(small.head(way, len(piece) + 1) + piece)
         shed: Answer = await second.answer()
@@ -206,7 +203,7 @@ async def test_a_storm_of_logins_is_bounded_and_orders_go_on(
     everybody = httpx.Limits(max_connections=200)
     login = {"username": owner.email, "password": PASSWORD}
     stranger = {"password": PASSWORD}
-    async with httpx.AsyncClient(base_url=web.base_url, timeout=30, limits=everybody) as crowd:
+    async with httpx.AsyncClient(base_url=web.base_url, timeout=WAIT_S, limits=everybody) as crowd:
         storm = [
             crowd.post("/token/", json={**stranger, "username": f"{number}@example.com"})
             for number in range(199)

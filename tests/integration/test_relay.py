@@ -18,7 +18,6 @@ from tests.support.log.given_log import RawEvent, given_order
 from tests.support.servers.pipeline import (
     Tap,
     checkpoints,
-    eventually,
     given_backlog,
     relayed,
     running,
@@ -26,6 +25,7 @@ from tests.support.servers.pipeline import (
     through,
 )
 from tests.support.servers.proxy import Proxy, proxy_to
+from tests.support.waiting import eventually
 
 ORDER = UUID("00000000-0000-7000-8000-000000000102")  # in partition 2 of 4
 LOCK = text("SELECT 1 FROM checkpoints WHERE name = 'relay' AND partition = 0 FOR UPDATE")

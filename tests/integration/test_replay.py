@@ -23,6 +23,7 @@ from projections.replay import replay
 from tests.support.log.examples import CAPTURED, DISPATCHED, PAID, PEN, PLACED, SHIPPED
 from tests.support.log.given_log import POISON
 from tests.support.read_side.read_side import ReadSide, replayed, rows
+from tests.support.waiting import WAIT_S, eventually
 
 ROOT = Path(__file__).parent.parent.parent
 LIVE = "SELECT name, live_generation, previous_generation FROM read_models ORDER BY name"
@@ -97,9 +98,11 @@ async def autovacuum_at(settings: Settings, table: str) -> AsyncIterator[None]:
             at_work = text(
                 f"SELECT 1 FROM pg_stat_progress_vacuum WHERE relid = '{table}'::regclass"
             )
-            async with asyncio.timeout(60):
-                while not (await session.execute(at_work)).all():
-                    await asyncio.sleep(0.1)
+
+            async def is_at_work() -> bool:
+                return bool((await session.execute(at_work)).all())
+
+            await eventually(is_at_work)
             try:
                 yield
             finally:
@@ -332,7 +335,7 @@ async def test_killed_at_any_point_and_run_again(
 ) -> None:
     await read_side.advance()
     process = await start(settings, script, "--all")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(WAIT_S):
         while process.returncode is None and not await read_side.rows(STEPS[step]):
             await asyncio.sleep(0.002)
     if process.returncode is None:

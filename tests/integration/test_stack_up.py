@@ -4,6 +4,7 @@ The servers are given (by their addresses), so that none has to be started here;
 test_stack_servers.py starts them.
 """
 
+import asyncio
 import json
 import os
 import signal
@@ -12,7 +13,6 @@ import stat
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,6 +21,7 @@ import pytest
 from order_service.stack.processes import marked, start_time
 from order_service.stack.servers import PORTS, free_port
 from order_service.stack.state import ROOT, State
+from tests.support.waiting import WAIT_S, eventually
 
 # Roles: `web` listens on the port; `worker` has a child that no signal but SIGKILL ends.
 UP = """
@@ -49,7 +50,6 @@ except StackError as error:
     sys.exit(str(error))
 """
 GIVEN_SERVERS = dict.fromkeys(("DB_HOST", "REDIS_HOST", "RABBITMQ_HOST"), "given.invalid")
-LIMIT_S = 20
 
 Starter = Callable[..., subprocess.Popen[str]]
 
@@ -86,14 +86,14 @@ def start(state: State, port: int) -> Iterator[Starter]:
     yield _start
     for process in started:
         process.terminate()
-        process.communicate(timeout=LIMIT_S)
+        process.communicate(timeout=WAIT_S)
 
 
 def read_until(process: subprocess.Popen[str], wanted: str) -> str:
     """The output up to the line that holds `wanted`; fails if that does not come in time."""
     assert process.stdout is not None
     said = ""
-    limit = threading.Timer(LIMIT_S, process.kill)  # which ends the output
+    limit = threading.Timer(WAIT_S, process.kill)  # which ends the output
     limit.start()
     try:
         for line in process.stdout:
@@ -103,13 +103,6 @@ def read_until(process: subprocess.Popen[str], wanted: str) -> str:
     finally:
         limit.cancel()
     raise AssertionError(said)
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def pid_of(state: State, role: str) -> int:
@@ -143,7 +136,7 @@ def test_a_signal_stops_everything_and_leaves_no_process(
     up = start()
 
     up.send_signal(number)
-    up.communicate(timeout=LIMIT_S)
+    up.communicate(timeout=WAIT_S)
 
     assert up.returncode == 0
     assert marked(state.read()["instance"]) == []
@@ -157,7 +150,7 @@ def test_an_impatient_second_signal_does_not_break_the_stopping(
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
         up.send_signal(number)
-    output, _ = up.communicate(timeout=LIMIT_S)
+    output, _ = up.communicate(timeout=WAIT_S)
 
     assert (up.returncode, output.splitlines()[-1]) == (0, "stopped")
     assert marked(state.read()["instance"]) == []
@@ -170,7 +163,9 @@ def test_what_a_killed_supervisor_leaves_is_ended_by_the_next_start(
     up.kill()
     up.wait()
     instance = state.read()["instance"]
-    eventually(lambda: len(marked(instance)) == 1)  # the kernel told the roles; one child is deaf
+    asyncio.run(
+        eventually(lambda: len(marked(instance)) == 1)
+    )  # the kernel told the roles; one child is deaf
 
     output = read_until(start(ready=False), "ready http")
 
@@ -185,7 +180,7 @@ def test_a_crashed_role_is_said_and_started_again(state: State, start: Starter, 
     os.kill(old, signal.SIGKILL)
 
     read_until(up, "web ended with signal 9: starting it again in 0.5 s")
-    eventually(lambda: pid_of(state, "web") != old)
+    asyncio.run(eventually(lambda: pid_of(state, "web") != old))
     assert start_time(pid_of(state, "web")) is not None
 
 
@@ -196,14 +191,16 @@ def test_a_crashed_role_takes_its_children_with_it(state: State, start: Starter)
     os.kill(pid_of(state, "worker"), signal.SIGKILL)
 
     read_until(up, "worker ended with signal 9")
-    eventually(lambda: len(set(marked(state.read()["instance"])) & before) == 1)  # only web
+    asyncio.run(
+        eventually(lambda: len(set(marked(state.read()["instance"])) & before) == 1)
+    )  # only web
 
 
 def test_a_second_up_on_the_same_state_is_refused(state: State, start: Starter) -> None:
     start()
 
     second = start(ready=False)
-    output, _ = second.communicate(timeout=LIMIT_S)
+    output, _ = second.communicate(timeout=WAIT_S)
 
     assert second.returncode == 1
     assert "already running" in output
@@ -214,7 +211,7 @@ def test_a_taken_port_is_an_error_that_names_the_flag(
 ) -> None:
     with socket.create_server(("127.0.0.1", port)):
         refused = start(ready=False)
-        output, _ = refused.communicate(timeout=LIMIT_S)
+        output, _ = refused.communicate(timeout=WAIT_S)
 
     assert refused.returncode == 1
     assert f"Port {port} is taken" in output
@@ -229,7 +226,7 @@ def test_the_ports_of_its_servers_are_held_while_up_runs(state: State, start: St
 
     held = [port for port in ports if not can_have(port)]
     up.terminate()
-    up.communicate(timeout=LIMIT_S)
+    up.communicate(timeout=WAIT_S)
 
     assert held == ports
     assert len(held) == len(PORTS)
@@ -243,7 +240,7 @@ def test_reset_is_refused_while_up_runs_and_wipes_the_folder_after(
 
     refused = entrypoint("reset", "--state", str(state.path))
     up.terminate()
-    up.communicate(timeout=LIMIT_S)
+    up.communicate(timeout=WAIT_S)
     wiped = entrypoint("reset", "--state", str(state.path))
 
     assert (refused.returncode, wiped.returncode) == (1, 0)

@@ -24,6 +24,7 @@ from tests.support.http.orders import change, place
 from tests.support.http.sse import Sent, listening
 from tests.support.log.examples import PAID, PEN
 from tests.support.log.given_log import RawEvent, given_order
+from tests.support.waiting import WAIT_S, eventually
 
 
 @pytest.fixture
@@ -86,7 +87,7 @@ async def test_resuming_loses_nothing_while_orders_are_being_placed(
     placed = []
     for _ in range(8):
         placed += await asyncio.gather(*(place(web, owner) for _ in range(5)))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(WAIT_S):
         await listener
 
     ids = [sent.data["order_id"] for sent in seen]
@@ -200,12 +201,13 @@ async def test_a_user_s_streams_are_counted_until_they_end(
 
 
 async def _opens(web: httpx.AsyncClient, path: str, who: Account) -> None:
-    """Within 5 s another stream of the user's may be opened."""
-    async with asyncio.timeout(5):
-        while True:
-            async with listening(web, path, who.headers) as stream:
-                if stream.answer.status_code == 200:
-                    return
+    """Another stream of the user's may be opened, soon."""
+
+    async def opens() -> bool:
+        async with listening(web, path, who.headers) as stream:
+            return stream.answer.status_code == 200
+
+    await eventually(opens)
 
 
 async def test_a_client_that_takes_nothing_is_cut_off(
@@ -233,14 +235,14 @@ async def test_a_stream_shows_that_it_is_alive_and_ends_whole(
     web: httpx.AsyncClient, owner: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "STREAM_HEARTBEAT_S", 0.1)
-    monkeypatch.setattr(limits, "STREAM_LIFETIME_S", 0.5)
+    monkeypatch.setattr(limits, "STREAM_LIFETIME_S", 2.0)
     path = f"/orders/{(await place(web, owner)).json()['id']}/stream"
 
     async with listening(web, path, owner.headers) as stream:
         sent = await stream.take(2)
 
     assert [event.event for event in sent] == ["OrderPlaced"]
-    assert 2 <= stream.comments <= 5
+    assert 2 <= stream.comments <= 20
 
 
 async def test_an_open_stream_does_not_hold_the_end_of_the_process_up(
@@ -251,10 +253,8 @@ async def test_an_open_stream_does_not_hold_the_end_of_the_process_up(
     port = free_port()
     process = _web_process(settings, port)
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
-            async with asyncio.timeout(30):
-                while not await _answers(client):
-                    await asyncio.sleep(0.1)
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=WAIT_S) as client:
+            await eventually(lambda: _answers(client))
             ticket = (await web.post("/stream-tickets/", headers=owner.headers)).json()["ticket"]
             path = f"/orders/{order.json()['id']}/stream?ticket={ticket}"
             async with listening(client, path) as stream:
@@ -262,13 +262,13 @@ async def test_an_open_stream_does_not_hold_the_end_of_the_process_up(
                 told = time.monotonic()
                 process.send_signal(signal.SIGTERM)
                 rest = await stream.take(1)
-        printed, _ = process.communicate(timeout=limits.SHUTDOWN_GRACE_S)
+        printed, _ = process.communicate(timeout=WAIT_S)
         took_s = time.monotonic() - told
     finally:
         process.kill()
 
     assert (placed.event, rest) == ("OrderPlaced", [])
-    assert took_s < limits.SHUTDOWN_GRACE_S / 2
+    assert took_s < limits.SHUTDOWN_GRACE_S
     assert "Finished server process" in printed
     assert ticket not in printed
 

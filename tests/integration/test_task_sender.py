@@ -14,6 +14,7 @@ from tests.support.log.examples import CAPTURED, PAID, PLACED
 from tests.support.log.given_log import given_order
 from tests.support.servers.pipeline import checkpoints, through
 from tests.support.servers.proxy import proxy_to
+from tests.support.waiting import WAIT_S
 
 
 async def test_a_task_for_a_deleted_queue_is_an_error_and_then_declares_it(
@@ -41,7 +42,7 @@ async def test_a_silent_rabbitmq_ends_a_send_in_time(
         await sender.send_advance()
         proxy.replies = False
         with pytest.raises(SEND_ERRORS, match="timed out"):
-            async with asyncio.timeout(2):
+            async with asyncio.timeout(WAIT_S):
                 await sender.send_advance()
         proxy.replies = True
         await sender.send_advance()

@@ -17,8 +17,9 @@ from tests.conftest import own_database
 from tests.support.hostile.messages import tasks as hostile
 from tests.support.log.examples import CAPTURED, PAID, PLACED
 from tests.support.log.given_log import given_order
-from tests.support.servers.pipeline import checkpoints, eventually
+from tests.support.servers.pipeline import checkpoints
 from tests.support.servers.workers import Tasks, start_worker, stop_worker, with_probes
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,7 @@ from tests.support.log.examples import CAPTURED, PAID, PLACED, USER
 from tests.support.log.given_log import POISON, RawEvent, given_order
 from tests.support.read_side.read_side import advance_all, rows, run, verified
 from tests.support.servers.command_line import asked
-
-WAIT_S = 10
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -232,10 +231,13 @@ async def test_status_tells_how_far_everything_is(
 
     watching = asyncio.create_task(asked(status, settings, "--json", "--watch", "0.1"))
     said = ""
-    async with asyncio.timeout(WAIT_S):
-        while said.count("\n") < 2:
-            await asyncio.sleep(0.02)
-            said += capsys.readouterr().out
+
+    def looked_twice() -> bool:
+        nonlocal said
+        said += capsys.readouterr().out
+        return said.count("\n") >= 2
+
+    await eventually(looked_twice)
     watching.cancel()
     await asyncio.wait({watching})
     assert "events_per_s" not in said.splitlines()[0]

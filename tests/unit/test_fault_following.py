@@ -5,6 +5,7 @@ from contextlib import suppress
 
 import pytest
 
+from tests.support.waiting import WAIT_S
 from tests.tools.faults import following
 from tests.tools.faults.following import Following
 
@@ -36,7 +37,7 @@ async def test_it_ends_though_a_driver_swallows_a_cancellation(
     onlooker.follow()
     await onlooker.looking.wait()
 
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(WAIT_S):
         await onlooker.close()
 
     assert onlooker.looks == 2
