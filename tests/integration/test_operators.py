@@ -27,6 +27,7 @@ from tests.support.log.examples import CAPTURED, PAID, PLACED
 from tests.support.log.given_log import POISON
 from tests.support.read_side.read_side import ReadSide, rows
 from tests.support.servers.pipeline import running
+from tests.support.servers.worker_probe import PATIENCE_S
 from tests.support.servers.workers import working
 from tests.support.waiting import WAIT_S, eventually
 
@@ -85,6 +86,9 @@ async def at_work(
     monkeypatch.setenv("FAILPOINTS", str(tmp_path))
     monkeypatch.setenv("FAILPOINTS_IN_TESTS", "yes")
     monkeypatch.setattr("order_service.limits.TICK_S", 0.1)  # here, in the consumer
+    # Here, in the web process; the worker's are those of worker_probe.py.
+    monkeypatch.setattr("order_service.limits.OPERATOR_PATIENCE_S", PATIENCE_S)
+    monkeypatch.setattr("order_service.limits.OPERATOR_WAIT_S", PATIENCE_S)
     async with (
         working(settings),
         running(relay.run, settings),

@@ -291,7 +291,7 @@ COMMAND = """
 import argparse, asyncio, sys
 from order_service import limits
 from order_service.settings import Settings
-from projections import dead_letters, replay
+from projections.replay import replay
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     replay.add_arguments(parser)
@@ -340,7 +340,8 @@ async def test_killed_at_any_point_and_run_again(
             await asyncio.sleep(0.002)
     if process.returncode is None:
         os.killpg(process.pid, signal.SIGKILL)
-    await process.communicate()
+    said, _ = await process.communicate()
+    assert process.returncode in (-signal.SIGKILL, 0), said.decode()
     await read_side.given(PLACED, partition=3)
 
     assert await replayed(settings, "--all") == 0

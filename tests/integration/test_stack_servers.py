@@ -33,7 +33,7 @@ from order_service.stack.servers import (
     redis,
 )
 from order_service.stack.state import StackError, State
-from tests.integration.test_stack_up import eventually
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +61,9 @@ def running(state: State) -> Iterator[dict[str, Server]]:
             name = server.command.name
             processes[name] = spawn(server.command, state.logs / name), server.command.stop_signal
             if name == "epmd":
-                eventually(server.ready)
+                asyncio.run(eventually(server.ready))
         for server in servers:
-            eventually(server.ready)
+            asyncio.run(eventually(server.ready))
         yield {server.command.name: server for server in servers}
     finally:
         stop(processes, 10)
