@@ -115,7 +115,9 @@ def private_servers() -> Iterator[Mapping[str, str]]:
         state.create()
         try:
             with Supervisor(state) as supervisor:
-                wait_for(supervisor, start_servers(supervisor, state, frozenset(ADDRESSES)))
+                # RabbitMQ does not give way: on a busy machine it would start for minutes.
+                hosts = frozenset(ADDRESSES)
+                wait_for(supervisor, start_servers(supervisor, state, hosts, niceness=0))
                 yield _environment(state)
         finally:
             state.wipe()

@@ -261,7 +261,11 @@ def redis(state: State, found: Programs, port: int, password: str) -> Server:
 
 
 def rabbitmq(
-    state: State, found: Programs, ports: Mapping[str, int], password: str
+    state: State,
+    found: Programs,
+    ports: Mapping[str, int],
+    password: str,
+    niceness: int = BACKGROUND_NICENESS,
 ) -> tuple[Server, Server]:
     """Erlang's port mapper, on a port of its own, and the node that is registered there."""
     place = Place.make(state, "rabbitmq", found)
@@ -299,7 +303,7 @@ def rabbitmq(
     argv = (found.path("rabbitmq-server"),)
     node = Command(
         *("rabbitmq", argv, env, place.folder, ports["rabbitmq"], place.account),
-        niceness=BACKGROUND_NICENESS,
+        niceness=niceness,
     )
     # A broker greets with its first frame (type 1) only when it is ready to talk; a mapper just has
     # to listen.

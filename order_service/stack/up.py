@@ -94,15 +94,22 @@ def _say_flower(settings: Mapping[str, str]) -> None:
     say(f"flower http://{servers.LOOPBACK}:{port} {who}")
 
 
-def start_servers(supervisor: Supervisor, state: State, hosts: frozenset[str]) -> list[Server]:
-    """The named servers are started, the slowest first; returns those that may not answer yet."""
+def start_servers(
+    supervisor: Supervisor,
+    state: State,
+    hosts: frozenset[str],
+    niceness: int = BACKGROUND_NICENESS,
+) -> list[Server]:
+    """The named servers are started, the slowest first; returns those that may not answer yet.
+    `niceness`: of RabbitMQ.
+    """
     ports = servers.choose_ports(state)
     supervisor.hold(ports.values())
     secrets = state.read()["secrets"]
     started = []
     if "RABBITMQ_HOST" in hosts:
         found = _find(programs.RABBITMQ)
-        mapper, node = servers.rabbitmq(state, found, ports, secrets["RABBITMQ_PASSWORD"])
+        mapper, node = servers.rabbitmq(state, found, ports, secrets["RABBITMQ_PASSWORD"], niceness)
         supervisor.start(mapper.command)
         supervisor.wait_ready("epmd", mapper.ready)
         started.append(node)

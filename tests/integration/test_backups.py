@@ -27,7 +27,7 @@ from tests.support.http.accounts import PASSWORD
 from tests.support.http.orders import ITEMS
 from tests.support.servers.backups import ROLES, dump, restore
 from tests.support.servers.stack import Stack, new_stack
-from tests.support.waiting import eventually
+from tests.support.waiting import WAIT_S, eventually
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def empty_server(settings: Settings) -> Iterator[Settings]:
             }
             yield settings.model_copy(update=there)
         finally:
-            stop({"postgres": (running, server.command.stop_signal)}, 10)
+            stop({"postgres": (running, server.command.stop_signal)}, WAIT_S)
             state.wipe()
 
 

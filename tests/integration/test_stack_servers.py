@@ -33,7 +33,8 @@ from order_service.stack.servers import (
     redis,
 )
 from order_service.stack.state import StackError, State
-from tests.support.waiting import eventually
+from order_service.stack.supervisor import START_LIMIT_S
+from tests.support.waiting import WAIT_S, eventually
 
 
 @pytest.fixture(scope="module")
@@ -61,12 +62,12 @@ def running(state: State) -> Iterator[dict[str, Server]]:
             name = server.command.name
             processes[name] = spawn(server.command, state.logs / name), server.command.stop_signal
             if name == "epmd":
-                asyncio.run(eventually(server.ready))
+                asyncio.run(eventually(server.ready, limit_s=START_LIMIT_S))
         for server in servers:
-            asyncio.run(eventually(server.ready))
+            asyncio.run(eventually(server.ready, limit_s=START_LIMIT_S))
         yield {server.command.name: server for server in servers}
     finally:
-        stop(processes, 10)
+        stop(processes, WAIT_S)
         assert end_leftovers(state.read()["instance"]) == 0
 
 

@@ -12,10 +12,12 @@ T = TypeVar("T")
 
 
 async def eventually(
-    look: Callable[[], Awaitable[T] | T], wanted: Callable[[T], object] = bool
+    look: Callable[[], Awaitable[T] | T],
+    wanted: Callable[[T], object] = bool,
+    limit_s: float = WAIT_S,
 ) -> T:
-    """What `look` finds, as soon as it is `wanted`. TimeoutError after WAIT_S."""
-    async with asyncio.timeout(WAIT_S):
+    """What `look` finds, as soon as it is `wanted`. TimeoutError after `limit_s`."""
+    async with asyncio.timeout(limit_s):
         while True:
             found = look()
             if isinstance(found, Awaitable):
