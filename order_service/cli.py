@@ -76,14 +76,14 @@ def _prepare_replay() -> None:
 
 def whole_parser() -> argparse.ArgumentParser:
     """Knows all options of every word: all is imported."""
-    return _parser(*_WORDS)
+    return _parser(*WORDS)
 
 
 def _parser(*asked: str) -> argparse.ArgumentParser:
     """Knows every word by name, and the options of those that are asked for."""
     parser = argparse.ArgumentParser(prog="entrypoint.sh")
     words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
-    for name, (summary, complete) in _WORDS.items():
+    for name, (summary, complete) in WORDS.items():
         added = words.add_parser(name, help=summary, description=summary)
         if name in asked:
             added.set_defaults(run=complete(added))
@@ -171,7 +171,7 @@ def _command(module: str) -> Complete:
     return complete
 
 
-_WORDS: dict[str, tuple[str, Complete]] = {
+WORDS: dict[str, tuple[str, Complete]] = {
     "web": ("the HTTP API", _web),
     "relay": ("publish the log to RabbitMQ", _relay),
     "consumer": ("turn messages into tasks", _consumer),

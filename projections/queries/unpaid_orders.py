@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service import limits
 
-_UNPAID = text(
+UNPAID = text(
     "SELECT created_at, order_id FROM read_models.order_view WHERE generation = "
     "(SELECT live_generation FROM read_models WHERE name = 'order_view') "
     "AND status = 'PENDING' AND payment_status IN ('UNPAID', 'AUTHORIZED') "
@@ -27,5 +27,5 @@ async def unpaid_orders(
         "placed_before": placed_before,
         "limit": limits.EXPIRY_BATCH,
     }
-    rows = await connection.execute(_UNPAID, parameters)
+    rows = await connection.execute(UNPAID, parameters)
     return [(row.created_at, UUID(int=row.order_id.int)) for row in rows]

@@ -73,7 +73,7 @@ async def stream_order(
     A comment every 15 s shows that the connection is alive. After 15 minutes the stream ends:
     resume it.
     """
-    after = _version(last_event_id if last_event_id is not None else since)
+    after = parse_version(last_event_id if last_event_id is not None else since)
 
     async def read(
         connection: AsyncConnection, order_id: UUID, partition: int
@@ -152,7 +152,7 @@ async def stream_board(
 
 def _resumed(event_id: str | None, last: dict[int, int]) -> dict[int, int]:
     """The positions to go on from: those of the id, or the `last` ones."""
-    positions = _positions(event_id)
+    positions = parse_positions(event_id)
     if positions is None:
         return last
     if len(positions) != len(last):
@@ -163,7 +163,7 @@ def _resumed(event_id: str | None, last: dict[int, int]) -> dict[int, int]:
     return after
 
 
-def _version(event_id: str | None) -> int:
+def parse_version(event_id: str | None) -> int:
     if event_id is None:
         return 0
     if not _VERSION.fullmatch(event_id) or int(event_id) > reading.VERSION_MAX:
@@ -171,7 +171,7 @@ def _version(event_id: str | None) -> int:
     return int(event_id)
 
 
-def _positions(event_id: str | None) -> list[int] | None:
+def parse_positions(event_id: str | None) -> list[int] | None:
     if event_id is None:
         return None
     texts = event_id.split(".")

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.conftest import Customer
-from tests.support.http.desk import place
+from tests.support.http.desk import placed
 from tests.support.servers.stack import Stack
 
 Refusing = Callable[[str], AbstractContextManager[None]]
@@ -21,7 +21,7 @@ SCREENS = ("events", "projections", "health", "sales")
 def test_a_screen_can_be_used_by_everybody(
     page: Page, api: httpx.Client, audit: Callable[[Page], list[str]], screen: str
 ) -> None:
-    order = place(api)
+    order = placed(api)
 
     page.emulate_media(color_scheme="dark")
     page.goto(f"/desk#/{screen}?order={order['number']}")  # fewer rows to look at
@@ -33,7 +33,7 @@ def test_a_screen_can_be_used_by_everybody(
 def test_the_log_is_followed_filtered_and_leads_to_the_order(page: Page, api: httpx.Client) -> None:
     page.goto("/desk#/events")
     expect(page.locator("[data-state=live]")).to_be_visible()
-    order = place(api)
+    order = placed(api)
     rows = page.locator("tbody tr").filter(has_text=order["id"][:13])
     expect(rows).to_have_count(1)
     page.get_by_label("Order", exact=True).fill(order["number"])
@@ -54,7 +54,7 @@ def test_what_the_page_reads_curl_can_read(
     page: Page, context: BrowserContext, api: httpx.Client
 ) -> None:
     context.grant_permissions(["clipboard-read", "clipboard-write"])
-    order = place(api)
+    order = placed(api)
     page.goto("/desk#/events")
     page.get_by_role("row").filter(has_text=order["id"][:13]).get_by_role("button").click()
 
@@ -80,7 +80,7 @@ def test_the_log_goes_on_without_a_hole_after_the_network_was_away(
 
     page.context.set_offline(True)
     expect(page.locator("[data-state=offline]")).to_be_visible()
-    orders = [place(api) for _ in range(5)]
+    orders = [placed(api) for _ in range(5)]
     page.context.set_offline(False)
 
     for order in orders:
@@ -92,7 +92,7 @@ def test_what_came_while_it_was_paused_is_shown_afterwards(page: Page, api: http
     page.goto("/desk#/events")
     expect(page.locator("[data-state=live]")).to_be_visible()
     page.get_by_role("button", name="Pause").click()
-    order = place(api)
+    order = placed(api)
     row = page.locator("tbody tr").filter(has_text=order["id"][:13])
     expect(row).to_have_count(0)
 
@@ -124,7 +124,7 @@ def test_a_dead_letter_is_tried_again_until_it_can_be_applied(
     page: Page, customer: Customer, refusing: Refusing
 ) -> None:
     with refusing(customer.id):
-        letter = open_dead_letter(page, place(customer.client))
+        letter = open_dead_letter(page, placed(customer.client))
         letter.get_by_role("button", name="Retry").click()
         expect(page.get_by_text("Not applied: ")).to_be_visible()
         expect(letter).to_have_count(1)
@@ -139,7 +139,7 @@ def test_a_dead_letter_is_skipped_with_a_reason(
     page: Page, customer: Customer, refusing: Refusing, stack: Stack
 ) -> None:
     with refusing(customer.id):
-        letter = open_dead_letter(page, place(customer.client))
+        letter = open_dead_letter(page, placed(customer.client))
         letter.get_by_role("button", name="Skip").click()
         expect(page.get_by_role("button", name="Skip it")).to_be_disabled()
         page.get_by_label("Reason").fill("The summary is made anew tonight")
@@ -170,7 +170,7 @@ def test_health_names_what_runs(page: Page) -> None:
 
 
 def test_sales_lead_to_the_orders_behind_them(page: Page, api: httpx.Client) -> None:
-    place(api, listed=True)
+    placed(api, listed=True)
     page.goto("/desk#/sales")
 
     page.locator("[data-currency=USD]").get_by_role("link", name="orders").click()

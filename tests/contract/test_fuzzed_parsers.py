@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from order_service.accounts.tokens import AccessTokens, TokenInvalid
-from order_service.api.accounts import _parse_form
+from order_service.api.accounts import parse_form
 from order_service.api.orders.asking import (
-    _fingerprint,
+    fingerprint,
     key_of,
     line_id_of,
     part_id,
@@ -38,7 +38,7 @@ from order_service.web.json_body import JsonBody, body_of, parse_json
 from order_service.web.problems.problem import Problem
 from projections.queries.cursors import Cursors, Place
 from projections.queries.filters import ExportParameters, StaffListParameters, conditions
-from projections.routes.streams import _positions, _version
+from projections.routes.streams import parse_positions, parse_version
 from tests.support.hostile.tokens import HEADER, claims, segment, signed
 from tests.support.log.examples import NEW_ID
 
@@ -104,8 +104,8 @@ def test_consistency_tokens(field: str) -> None:
 @fuzzed
 @given(near("3", "1.20.300.4", "9999999999", "0.0.0.0") | _HEADER)
 def test_event_ids(field: str) -> None:
-    version = value_or(Problem, lambda: _version(field))
-    positions = value_or(Problem, lambda: _positions(field))
+    version = value_or(Problem, lambda: parse_version(field))
+    positions = value_or(Problem, lambda: parse_positions(field))
 
     assert version is None or 0 <= version <= VERSION_MAX
     assert all(0 <= position < 10**18 for position in positions or ())
@@ -283,7 +283,7 @@ def test_bodies_of_every_route(name: str) -> None:
         )
         if parsed is not None:
             assert "\\u0000" not in json.dumps(parsed.model_dump(), default=str)
-            assert _fingerprint(f"POST {name}", parsed)
+            assert fingerprint(f"POST {name}", parsed)
 
     run()
 
@@ -304,6 +304,6 @@ def test_json(data: bytes) -> None:
 @fuzzed
 @given(near("username=a%40b.example&password=x&scope=", "grant_type=refresh_token").map(str.encode))
 def test_forms(data: bytes) -> None:
-    fields = value_or(Problem, lambda: _parse_form(data))
+    fields = value_or(Problem, lambda: parse_form(data))
 
     assert all(fields.values()) if fields else fields in (None, {})

@@ -148,7 +148,7 @@ async def test_a_hint_that_comes_twice_has_one_effect(
 async def test_workers_at_once_count_every_event_once(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
-    async def place() -> None:
+    async def write() -> None:
         for _ in range(30):
             await given_order(web_engine, PLACED)
 
@@ -156,7 +156,7 @@ async def test_workers_at_once_count_every_event_once(
         for _ in range(30):
             await advance(projector_engine, cache, "customer_summary", 0)
 
-    await asyncio.gather(place(), work(), work(), work())
+    await asyncio.gather(write(), work(), work(), work())
     await advance_all(projector_engine, cache)
 
     assert await rows(web_engine, CUSTOMERS) == [(USER, "USD", 30, 0)]

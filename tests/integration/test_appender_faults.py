@@ -27,7 +27,7 @@ from tests.support.log.event_log import (
     opened_through_proxy,
     placed,
 )
-from tests.support.log.examples import BY_USER, CAPTURED, PAID, USER, place, to_status
+from tests.support.log.examples import BY_USER, CAPTURED, PAID, USER, placing, to_status
 from tests.support.waiting import WAIT_S
 
 
@@ -169,7 +169,7 @@ async def test_commands_wait_for_their_turn_within_a_bound(
 ) -> None:
     order_id = on_partition(1)
     async with opened(settings) as log:
-        await placed(log, order_id, place(), BY_USER)
+        await placed(log, order_id, placing(), BY_USER)
         monkeypatch.setattr(limits, "APPEND_WAIT_S", 0.2)
         monkeypatch.setattr(limits, "TURN_WAIT_S", 0.2)
 
@@ -218,7 +218,7 @@ async def test_an_event_is_bounded_in_bytes_not_in_characters(log: EventLog) -> 
     lines = tuple(replace(line, line_id=number) for number in range(1, 101))
 
     with pytest.raises(InvalidRequest) as caught:
-        await placed(log, uuid7(), place(*lines), BY_USER)
+        await placed(log, uuid7(), placing(*lines), BY_USER)
 
     assert caught.value.code == "content-too-large"
 
@@ -230,7 +230,7 @@ async def test_a_repeat_is_found_before_the_role_is_asked_whatever_memory_says(
     order as it was before."""
     order_id = uuid7()
     keyed = replace(BY_USER, actor_id=USER, key="key-1", fingerprint="print-1")
-    await placed(log, order_id, place(), BY_USER)
+    await placed(log, order_id, placing(), BY_USER)
     async with opened(settings) as other:
         await changed(other, order_id, to_status("PAID"), keyed)
 

@@ -11,7 +11,7 @@ import pytest
 from order_service import limits
 from order_service.domain.events import OrderCanceled, PaymentCaptured, RefundFailed
 from tests.support.http.accounts import Account
-from tests.support.http.queries import change, get, place
+from tests.support.http.queries import get, new_order, set_status
 from tests.support.http.sse import Sent, listening
 from tests.support.log.examples import NEW_ID, PAID, PLACED
 from tests.support.log.lives import (
@@ -115,15 +115,15 @@ async def test_the_board_s_stream_tells_what_changed_since_it_was_read(
     web: httpx.AsyncClient, read_side: ReadSide, owner: Account, staff: Account
 ) -> None:
     """Not before the read model shows it; and gathered, each order once."""
-    quiet = await place(web, owner)
+    quiet = await new_order(web, owner)
     await read_side.advance()
     since = (await board(web, staff))["token"]
-    orders = [await place(web, owner) for _ in range(2)]
+    orders = [await new_order(web, owner) for _ in range(2)]
     await read_side.advance()
 
     async with listening(web, f"{BOARD}stream?since={since}", staff.headers) as stream:
         [placed] = await _cards(stream.take, 2)
-        await change(web, staff, quiet["id"], "PAID")
+        await set_status(web, staff, quiet["id"], "PAID")
         unshown = stream.last_id
         await read_side.advance()
         [changed] = await _cards(stream.take, 1)

@@ -46,4 +46,4 @@ def test_tab_offers_words_options_and_values(tmp_path: Path) -> None:
 
 
 def test_the_entry_point_knows_every_word_of_the_command_line() -> None:
-    assert set(CLI_WORDS) == set(cli._WORDS)
+    assert set(CLI_WORDS) == set(cli.WORDS)

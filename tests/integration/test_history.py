@@ -100,8 +100,10 @@ async def test_two_versions_are_compared(web: httpx.AsyncClient, owner: Account)
     assert {"pointer": "/version", "from": 1, "to": 2} in last["changes"]
     assert from_nothing["changes"] == [{"pointer": "", "from": None, "to": order.json()}]
     assert nothing["changes"] == []
-    for wrong in ("?to=3", "?from=2&to=1", "?from=3", "?from=-1", "?to=x"):
-        assert (await get(web, owner, path + wrong)).status_code == 422, wrong
+    wrong = ("?to=3", "?from=2&to=1", "?from=3", "?from=-1", "?to=x")
+    refused = {query: await get(web, owner, path + query) for query in wrong}
+    found = {query: (a.status_code, a.json()["type"]) for query, a in refused.items()}
+    assert found == dict.fromkeys(wrong, (422, "/problems/validation"))
 
 
 async def test_notes_are_shown_to_whom_they_are_for(
@@ -174,13 +176,15 @@ async def test_another_s_order_has_no_history(
     other = await new_account(web, web_engine)
     order_id = order.json()["id"]
 
-    for path in SUBRESOURCES:
-        for named in (order_id, "00000000-0000-7000-8000-0000000000f1", "nonsense"):
-            answer = await get(web, other, f"/orders/{named}/{path}")
-            assert answer.status_code == 404, path
-            assert answer.json()["type"] == "/problems/order-not-found"
-            assert order_id not in answer.text
-        assert (await web.get(f"/orders/{order_id}/{path}")).status_code == 401
+    names = (order_id, "00000000-0000-7000-8000-0000000000f1", "nonsense")
+    paths = [f"/orders/{name}/{path}" for name in names for path in SUBRESOURCES]
+    answers = {path: await get(web, other, path) for path in paths}
+    strangers = [await web.get(f"/orders/{order_id}/{path}") for path in SUBRESOURCES]
+
+    found = {path: (a.status_code, a.json()["type"]) for path, a in answers.items()}
+    assert found == dict.fromkeys(paths, (404, "/problems/order-not-found"))
+    assert [path for path, answer in answers.items() if order_id in answer.text] == []
+    assert [answer.status_code for answer in strangers] == [401] * len(SUBRESOURCES)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from order_service.settings import Settings
 from order_service.web.fast_path import Begun
 from tests.conftest import serving
 from tests.support.http.accounts import Account, new_account
-from tests.support.http.queries import change, place
+from tests.support.http.queries import new_order, set_status
 from tests.support.http.raw_http import wire
 from tests.support.waiting import eventually
 
@@ -95,7 +95,7 @@ Ask = Callable[[Ways], Any]
 
 
 async def _placed(ways: Ways, who: Account | None = None) -> str:
-    order = await place(ways.client, who or ways.owner)
+    order = await new_order(ways.client, who or ways.owner)
     ways.taken.clear()
     return f"/orders/{order['id']}/"
 
@@ -194,7 +194,7 @@ async def _deliver_what_is_not_shipped(ways: Ways) -> Asked:
 
 async def _cancel_as_it_was(ways: Ways) -> Asked:
     path = await _placed(ways)
-    await change(ways.client, ways.staff, path.split("/")[2], "PAID")
+    await set_status(ways.client, ways.staff, path.split("/")[2], "PAID")
     ways.taken.clear()
     return "PATCH", path, {"json": {"status": "CANCELED"}, "headers": {"If-Match": '"1"'}}
 
@@ -223,9 +223,9 @@ ASKS: tuple[Ask, ...] = (
 )
 
 
-async def test_the_lane_answers_as_fastapi_s_routes_do(ways: Ways) -> None:
-    for ask in ASKS:
-        await ways.both(ask)
+@pytest.mark.parametrize("ask", ASKS)
+async def test_the_lane_answers_as_fastapi_s_routes_do(ways: Ways, ask: Ask) -> None:
+    await ways.both(ask)
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.cache.order_cache import OrderCache
 from tests.support.http.accounts import Account
-from tests.support.http.queries import change, get, place, walk
+from tests.support.http.queries import get, new_order, set_status, walk
 from tests.support.read_side.read_side import advance_all
 
 
 async def test_a_list_is_newest_first_page_by_page(
     web: httpx.AsyncClient, owner: Account, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
-    ids = [(await place(web, owner))["id"] for _ in range(5)]
+    ids = [(await new_order(web, owner))["id"] for _ in range(5)]
     await advance_all(projector_engine, cache)
 
     pages = await walk(web, owner, f"/orders/user/{owner.user_id}/?limit=2")
@@ -26,9 +26,9 @@ async def test_a_list_is_newest_first_page_by_page(
 async def test_a_list_can_be_filtered_by_status(
     web: httpx.AsyncClient, staff: Account, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
-    ids = [(await place(web, staff))["id"] for _ in range(4)]
-    await change(web, staff, ids[1], "PAID")
-    await change(web, staff, ids[2], "CANCELED")
+    ids = [(await new_order(web, staff))["id"] for _ in range(4)]
+    await set_status(web, staff, ids[1], "PAID")
+    await set_status(web, staff, ids[2], "CANCELED")
     await advance_all(projector_engine, cache)
 
     path = f"/orders/user/{staff.user_id}/?limit=1&status="
@@ -43,7 +43,7 @@ async def test_the_first_page_is_cached_until_the_projection_changes_it(
     empty = await get(web, owner, path)
     again = await get(web, owner, path)
 
-    placed = await place(web, owner)
+    placed = await new_order(web, owner)
     await advance_all(projector_engine, cache)
     fresh = await get(web, owner, path)
 
@@ -55,7 +55,7 @@ async def test_the_first_page_is_cached_until_the_projection_changes_it(
 async def test_a_cached_first_page_leads_on_to_the_second(
     web: httpx.AsyncClient, owner: Account, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
-    ids = [(await place(web, owner))["id"] for _ in range(51)]
+    ids = [(await new_order(web, owner))["id"] for _ in range(51)]
     await advance_all(projector_engine, cache)
     path = f"/orders/user/{owner.user_id}/"
     await get(web, owner, path)
@@ -73,7 +73,7 @@ async def test_a_cursor_is_of_use_for_its_own_list_only(
     cache: OrderCache,
 ) -> None:
     for _ in range(2):
-        await place(web, owner)
+        await new_order(web, owner)
     await advance_all(projector_engine, cache)
     path = f"/orders/user/{owner.user_id}/"
     link = (await get(web, owner, f"{path}?limit=1")).links["next"]["url"]

@@ -15,7 +15,7 @@ from order_service.errors import InvalidRequest, RuleViolation, VersionConflict
 from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog
 from tests.support.log.event_log import assert_dense, changed, placed
-from tests.support.log.examples import BY_USER, USER, place, to_status
+from tests.support.log.examples import BY_USER, USER, placing, to_status
 
 
 def under(key: str) -> Metadata:
@@ -26,14 +26,14 @@ def life(*commands: OrderCommand) -> list[Step]:
     return [Step(command, under(f"key {n}")) for n, command in enumerate(commands)]
 
 
-LIFE = life(place(), to_status("PAID"), to_status("SHIPPED"))
+LIFE = life(placing(), to_status("PAID"), to_status("SHIPPED"))
 
 
 async def test_a_loaded_order_is_what_its_commands_make_one_by_one(
     log: EventLog, web_engine: AsyncEngine
 ) -> None:
     order_id, other_id = uuid4(), uuid4()
-    await placed(log, other_id, place(), under("key 0"))
+    await placed(log, other_id, placing(), under("key 0"))
     for n, to in enumerate(("PAID", "SHIPPED"), start=1):
         one_by_one = (await changed(log, other_id, to_status(to), under(f"key {n}"))).order
 
@@ -53,11 +53,11 @@ async def test_what_was_loaded_before_is_not_loaded_twice(
     log: EventLog, web_engine: AsyncEngine
 ) -> None:
     order_id = uuid4()
-    placing = place(reference="basket 1")
-    await load_order(log, order_id, life(placing, to_status("PAID")))
+    command = placing(reference="basket 1")
+    await load_order(log, order_id, life(command, to_status("PAID")))
 
-    again = await load_order(log, order_id, life(placing, to_status("PAID")))
-    longer = await load_order(log, order_id, life(placing, to_status("PAID"), to_status("SHIPPED")))
+    again = await load_order(log, order_id, life(command, to_status("PAID")))
+    longer = await load_order(log, order_id, life(command, to_status("PAID"), to_status("SHIPPED")))
 
     assert (again.version, longer.version) == (3, 5)
     assert longer == await log.read(order_id)
@@ -81,15 +81,15 @@ async def test_another_life_under_the_same_keys_is_refused(log: EventLog) -> Non
 @pytest.mark.parametrize(
     ("refused", "code"),
     [
-        (life(place(), to_status("DELIVERED")), "invalid-transition"),
-        (life(place(reference="taken")), "duplicate-reference"),
-        (life(place(total_price_minor=1)), "total-mismatch"),
+        (life(placing(), to_status("DELIVERED")), "invalid-transition"),
+        (life(placing(reference="taken")), "duplicate-reference"),
+        (life(placing(total_price_minor=1)), "total-mismatch"),
     ],
 )
 async def test_of_a_refused_life_nothing_is_stored(
     log: EventLog, web_engine: AsyncEngine, refused: list[Step], code: str
 ) -> None:
-    await load_order(log, uuid4(), life(place(reference="taken")))
+    await load_order(log, uuid4(), life(placing(reference="taken")))
     order_id = uuid4()
 
     with pytest.raises((RuleViolation, InvalidRequest)) as caught:
@@ -105,6 +105,6 @@ async def test_a_life_is_bounded_in_bytes(log: EventLog, monkeypatch: pytest.Mon
     lines = tuple(OrderLine(n, "PEN", "x" * 100, 1, 1) for n in range(1, 10))
 
     with pytest.raises(InvalidRequest) as caught:
-        await load_order(log, UUID(int=USER.int + 1), life(place(*lines)))
+        await load_order(log, UUID(int=USER.int + 1), life(placing(*lines)))
 
     assert caught.value.code == "content-too-large"

@@ -252,8 +252,11 @@ async def test_the_fingerprint_of_a_request_stays_the_same_for_ever(
 
 
 async def test_an_id_may_be_written_in_capitals(web: httpx.AsyncClient, staff: Account) -> None:
-    order_id = (await place(web, staff)).json()["id"].upper()
+    order_id = (await place(web, staff)).json()["id"]
+    path = f"/orders/{order_id.upper()}/"
 
-    answer = await web.patch(f"/orders/{order_id}/", json={"status": "PAID"}, headers=staff.headers)
+    answer = await web.patch(path, json={"status": "PAID"}, headers=staff.headers)
 
     assert answer.status_code == 200
+    found = answer.json()
+    assert (found["id"], found["status"], found["version"]) == (order_id, "PAID", 3)

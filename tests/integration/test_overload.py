@@ -43,7 +43,7 @@ class Small:
         """So many requests of the group are at work."""
         await eventually(lambda: self.work.of(group).count == count)
 
-    async def place(self, way: dict[str, str]) -> httpx.Response:
+    async def order(self, way: dict[str, str]) -> httpx.Response:
         headers = {**self.owner.headers, **way}
         return await self.web.post("/orders/", json={"items": ITEMS}, headers=headers)
 
@@ -99,7 +99,7 @@ async def test_a_request_too_many_is_shed_and_others_are_served(
     small: Small, way: dict[str, str]
 ) -> None:
     """The first one of a connection: that the application sees."""
-    order = await small.place({})
+    order = await small.order({})
     async with small.waiting_commands() as waiting:
         async with wire(small.web) as wired:
             wired.send(small.head(way, len(BODY)) + BODY)
@@ -113,7 +113,7 @@ async def test_a_request_too_many_is_shed_and_others_are_served(
     assert "ratelimit" in shed.headers
     assert (read.status_code, probed.status_code) == (200, 200)
     assert [answer.status_code for answer in answers] == [201] * AT_WORK
-    assert (await small.place({})).status_code == 201
+    assert (await small.order({})).status_code == 201
     await small.until("orders-write", 0)
 
 
@@ -152,7 +152,8 @@ async def test_who_goes_away_leaves_its_place(small: Small) -> None:
         await asyncio.gather(*waiting, return_exceptions=True)
     await small.until("orders-write", 0)
 
-    assert (await small.place({})).status_code == 201
+    answers = await asyncio.gather(*(small.order({}) for _ in range(AT_WORK)))
+    assert [(a.status_code, a.json()["version"]) for a in answers] == [(201, 1)] * AT_WORK
 
 
 @WAYS
@@ -162,14 +163,14 @@ async def test_a_slow_body_takes_no_place(small: Small, way: dict[str, str]) -> 
         for wired in slow:
             wired.send(small.head(way, len(BODY)) + BODY[:-1])
 
-        assert (await small.place(way)).status_code == 201
+        assert (await small.order(way)).status_code == 201
         for wired in slow:
             wired.send(BODY[-1:])
         assert [(await wired.answer()).status for wired in slow] == [201] * len(slow)
 
 
 async def test_an_open_stream_takes_no_place(small: Small) -> None:
-    path = (await small.place({})).headers["location"]
+    path = (await small.order({})).headers["location"]
     async with AsyncExitStack() as stack:
         for _ in range(AT_WORK + 1):
             streaming = small.web.stream("GET", f"{path}stream", headers=small.owner.headers)

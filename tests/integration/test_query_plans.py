@@ -165,8 +165,8 @@ async def driver_of(connection: AsyncConnection) -> Any:
 async def relay_reads(connection: AsyncConnection) -> None:
     driver = await driver_of(connection)
     me = uuid4()
-    await driver.execute(relay._LEASE, me, 60.0, 0)
-    await driver.fetch(relay._NEXT, me, 2.0, 256)
+    await driver.execute(relay.LEASE, me, 60.0, 0)
+    await driver.fetch(relay.NEXT, me, 2.0, 256)
 
 
 async def worker_reads(connection: AsyncConnection) -> None:
@@ -201,11 +201,11 @@ LOG: dict[str, Read] = {
     "whole streams": lambda c: reading.read_whole_streams(c, [ORDER, uuid4()], 4),
     "what the relay sends": relay_reads,
     "what a worker takes": worker_reads,
-    "age of an event": lambda c: freshness._greatest_age(c, [(0, POSITION)]),
+    "age of an event": lambda c: freshness.greatest_age(c, [(0, POSITION)]),
     "a step": lambda c: step.step(c, PROJECTION, HEAD - 500, HEAD),
     "one order's step": lambda c: step.read_unskipped(c, PROJECTION, ORDER, HEAD),
     "unpaid orders": lambda c: c.execute(
-        unpaid_orders._UNPAID,
+        unpaid_orders.UNPAID,
         {
             "after_at": expiry.BEGINNING[0],
             "after_id": expiry.BEGINNING[1],

@@ -18,7 +18,7 @@ from projections.queries.order_reader import OrderReader
 from projections.read_models.registry import PROJECTIONS
 from tests.conftest import serving
 from tests.support.http.accounts import Account, new_account
-from tests.support.http.queries import change, get, place
+from tests.support.http.queries import get, new_order, set_status
 from tests.support.log.given_log import POISON, given_order
 from tests.support.read_side.read_side import PARTITIONS, advance_all, run
 from tests.support.servers.proxy import proxy_to
@@ -27,7 +27,7 @@ from tests.support.servers.proxy import proxy_to
 async def test_an_order_is_read_before_any_read_model_has_it_then_from_the_cache(
     web: httpx.AsyncClient, owner: Account
 ) -> None:
-    placed = await place(web, owner)
+    placed = await new_order(web, owner)
 
     first = await get(web, owner, f"/orders/{placed['id']}/")
     second = await get(web, owner, f"/orders/{placed['id']}")
@@ -48,11 +48,11 @@ async def test_no_read_is_older_than_the_last_answer(
     redis: Redis,
 ) -> None:
     """With the cache filled, emptied and filled again; before and after the projection."""
-    order_id = (await place(web, staff))["id"]
+    order_id = (await new_order(web, staff))["id"]
 
     for status, version in (("PAID", '"3"'), ("SHIPPED", '"5"'), ("DELIVERED", '"7"')):
         await get(web, staff, f"/orders/{order_id}/")
-        await change(web, staff, order_id, status)
+        await set_status(web, staff, order_id, status)
         assert (await get(web, staff, f"/orders/{order_id}/")).headers["etag"] == version
         await redis.flushdb()
         assert (await get(web, staff, f"/orders/{order_id}/")).headers["etag"] == version
@@ -67,7 +67,7 @@ async def test_the_read_model_serves_the_bytes_of_the_command_s_answer(
     cache: OrderCache,
     redis: Redis,
 ) -> None:
-    placed = await place(web, owner)
+    placed = await new_order(web, owner)
     folded = await get(web, owner, f"/orders/{placed['id']}/")
     await advance_all(projector_engine, cache)
     await redis.flushdb()
@@ -84,7 +84,7 @@ async def test_without_redis_orders_are_read_all_the_same(
     nowhere = settings.model_copy(update={"REDIS_PORT": 9, "RATE_LIMIT": "1000000/minute"})
     async with serving(create_app(nowhere)) as web:
         owner = await new_account(web, web_engine)
-        placed = await place(web, owner)
+        placed = await new_order(web, owner)
 
         answer = await get(web, owner, f"/orders/{placed['id']}/")
 
@@ -93,7 +93,7 @@ async def test_without_redis_orders_are_read_all_the_same(
 
 
 async def test_a_known_version_is_not_sent_again(web: httpx.AsyncClient, owner: Account) -> None:
-    placed = await place(web, owner)
+    placed = await new_order(web, owner)
     expected = {
         '"1"': 304,
         'W/"1"': 304,
@@ -117,7 +117,7 @@ async def test_a_known_version_is_not_sent_again(web: httpx.AsyncClient, owner: 
 async def test_what_is_not_yours_and_what_does_not_exist_look_alike(
     web: httpx.AsyncClient, owner: Account, other: Account
 ) -> None:
-    foreign = (await place(web, other))["id"]
+    foreign = (await new_order(web, other))["id"]
     await get(web, other, f"/orders/{foreign}/")  # it is in the cache now
 
     paths = (
@@ -138,7 +138,7 @@ async def test_what_is_not_yours_and_what_does_not_exist_look_alike(
 async def test_staff_see_every_order_and_ids_in_capitals_are_the_same_order(
     web: httpx.AsyncClient, owner: Account, staff: Account
 ) -> None:
-    placed = await place(web, owner)
+    placed = await new_order(web, owner)
 
     answer = await get(web, staff, f"/orders/{placed['id'].upper()}/")
 
@@ -148,12 +148,13 @@ async def test_staff_see_every_order_and_ids_in_capitals_are_the_same_order(
 async def test_an_order_s_number_is_as_good_as_its_id(
     web: httpx.AsyncClient, owner: Account, other: Account
 ) -> None:
-    placed = await place(web, owner)
+    placed = await new_order(web, owner)
     number: str = placed["number"]
     _, digits, check = number.split("-")
 
-    for text in (number, number.lower()):
-        assert (await get(web, owner, f"/orders/{text}/")).json() == placed
+    capitals = await get(web, owner, f"/orders/{number}/")
+    small = await get(web, owner, f"/orders/{number.lower()}/")
+    assert [capitals.json(), small.json()] == [placed, placed]
     nobodys = f"A-{digits}-{(int(check) + 1) % 10}", f"A-{int(digits) + 4}-{check}", "A-100042-1"
     foreign = await get(web, other, f"/orders/{number}/")
     answers = [foreign, *[await get(web, owner, f"/orders/{text}/") for text in nobodys]]
@@ -171,9 +172,9 @@ async def test_orders_that_are_read_together_are_each_reader_s_own(
 ) -> None:
     """They share statements and calls of Redis: with what is in no read model yet, too, and what
     does not exist."""
-    placed = [await place(web, owner) for _ in range(20)]
+    placed = [await new_order(web, owner) for _ in range(20)]
     await advance_all(projector_engine, cache)
-    placed += [await place(web, owner) for _ in range(4)]
+    placed += [await new_order(web, owner) for _ in range(4)]
     await redis.flushdb()
     paths = [f"/orders/{order['id']}/" for order in placed]
 
@@ -191,7 +192,7 @@ async def test_orders_that_are_read_together_are_each_reader_s_own(
 async def test_a_burst_of_readers_costs_few_loads(
     web: httpx.AsyncClient, owner: Account, web_engine: AsyncEngine
 ) -> None:
-    placed = await place(web, owner)
+    placed = await new_order(web, owner)
 
     answers = await asyncio.gather(
         *(get(web, owner, f"/orders/{placed['id']}/") for _ in range(50))
@@ -209,7 +210,7 @@ async def test_an_unreadable_order_is_given_in_its_last_readable_version(
     cache: OrderCache,
     redis: Redis,
 ) -> None:
-    placed = await place(web, owner)
+    placed = await new_order(web, owner)
     await given_order(web_engine, POISON, stream_id=UUID(placed["id"]), expected=1)
     await redis.flushdb()
 
@@ -236,8 +237,8 @@ async def test_an_order_with_a_skipped_event_is_served_by_its_stream(
         projector_engine,
         "ALTER TABLE read_models.order_view_1 ADD CONSTRAINT odd CHECK (status <> 'PAID')",
     )
-    order_id = (await place(web, staff))["id"]
-    await change(web, staff, order_id, "PAID")
+    order_id = (await new_order(web, staff))["id"]
+    await set_status(web, staff, order_id, "PAID")
     await advance_all(projector_engine, cache)
     await run(projector_engine, "ALTER TABLE read_models.order_view_1 DROP CONSTRAINT odd")
     skipped = await dead_letters.skip(

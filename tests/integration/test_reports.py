@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.cache.order_cache import OrderCache
 from tests.support.http.accounts import Account
-from tests.support.http.queries import change, get, place
+from tests.support.http.queries import get, new_order, set_status
 from tests.support.read_side.read_side import advance_all
 
 
@@ -19,11 +19,11 @@ async def test_a_summary_adds_up_what_a_user_ordered(
     projector_engine: AsyncEngine,
     cache: OrderCache,
 ) -> None:
-    first, second = [await place(web, owner) for _ in range(2)]
-    await place(web, other)
-    await change(web, staff, first["id"], "PAID")
+    first, second = [await new_order(web, owner) for _ in range(2)]
+    await new_order(web, other)
+    await set_status(web, staff, first["id"], "PAID")
     in_yen = [{"sku": "A", "quantity": 3, "unit_price": 100}]
-    await place(web, owner, items=in_yen, currency="JPY")
+    await new_order(web, owner, items=in_yen, currency="JPY")
     await advance_all(projector_engine, cache)
     path = f"/users/{owner.user_id}/summary/"
 
@@ -50,8 +50,8 @@ async def test_a_report_counts_orders_on_their_day_in_their_status(
     projector_engine: AsyncEngine,
     cache: OrderCache,
 ) -> None:
-    orders = [await place(web, owner) for _ in range(3)]
-    await change(web, staff, orders[0]["id"], "PAID")
+    orders = [await new_order(web, owner) for _ in range(3)]
+    await set_status(web, staff, orders[0]["id"], "PAID")
     await advance_all(projector_engine, cache)
     day = orders[0]["created_at"][:10]
 
@@ -95,3 +95,4 @@ async def test_a_report_takes_a_leap_year_whole(web: httpx.AsyncClient, staff: A
     answer = await get(web, staff, "/reports/sales/?from=2024-01-01&to=2024-12-31")
 
     assert answer.status_code == 200
+    assert answer.json() == {"from": "2024-01-01", "to": "2024-12-31", "sales": []}

@@ -19,7 +19,7 @@ from order_service.domain.events import (
     ReturnRequested,
 )
 from tests.support.http.accounts import Account
-from tests.support.http.queries import change, get, place
+from tests.support.http.queries import get, new_order, set_status
 from tests.support.log.examples import CAPTURED, DISPATCHED, INK, NEW_ID, PAID, PEN, PLACED, SHIPPED
 from tests.support.log.given_log import given_order, given_orders
 from tests.support.read_side.read_side import advance_all
@@ -158,20 +158,19 @@ async def test_a_list_is_sorted_by_what_is_asked_for(
     assert {query: shop.named(answer["items"]) for query, answer in answers.items()} == expected
 
 
+@pytest.mark.parametrize("sort", ["created_at", "-created_at", "total_price", "-updated_at"])
 async def test_pages_lead_forth_and_back_through_orders_of_one_time_and_price(
     web: httpx.AsyncClient,
     web_engine: AsyncEngine,
     projector_engine: AsyncEngine,
     cache: OrderCache,
     staff: Account,
+    sort: str,
 ) -> None:
     await given_orders(web_engine, *[(PLACED,)] * 7)
     await advance_all(projector_engine, cache)
-    for sort in ("created_at", "-created_at", "total_price", "-updated_at"):
-        await _walk_forth_and_back(web, staff, f"/orders/?sort={sort}&currency=USD")
+    path = f"/orders/?sort={sort}&currency=USD"
 
-
-async def _walk_forth_and_back(web: httpx.AsyncClient, staff: Account, path: str) -> None:
     whole = (await get(web, staff, path)).json()["items"]
     first = (await get(web, staff, f"{path}&limit=3")).json()
     second = (await get(web, staff, f"{path}&limit=3&cursor={first['next_cursor']}")).json()
@@ -320,9 +319,9 @@ async def test_a_list_shows_an_order_as_it_has_become(
     cache: OrderCache,
 ) -> None:
     """Row by row in place, through the live loop."""
-    placed = await place(web, owner)
+    placed = await new_order(web, owner)
     await advance_all(projector_engine, cache)
-    await change(web, staff, placed["id"], "PAID")
+    await set_status(web, staff, placed["id"], "PAID")
     shipped = await web.patch(
         f"/orders/{placed['id']}/",
         json={"status": "SHIPPED", "tracking_number": "ZZ-1"},

@@ -14,19 +14,23 @@ PLACE = Place(5, NEW_ID)
 CURSORS = Cursors("a secret key of more than thirty-two characters")
 
 
-def test_a_cursor_comes_back_as_it_was() -> None:
-    places = [Place(1_772_366_400_123_456, NEW_ID), Place(-1, NEW_ID, backwards=True)]
+@pytest.mark.parametrize(
+    "place", [Place(1_772_366_400_123_456, NEW_ID), Place(-1, NEW_ID, backwards=True)]
+)
+def test_a_cursor_comes_back_as_it_was(place: Place) -> None:
+    assert CURSORS.decode(CURSORS.encode(place, "ann"), "ann") == place
 
-    for place in places:
-        assert CURSORS.decode(CURSORS.encode(place, "ann"), "ann") == place
 
-
-def test_a_cursor_of_other_filters_or_another_secret_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("cursors", "filters"), [(CURSORS, "bob"), (Cursors("another secret key"), "ann")]
+)
+def test_a_cursor_of_other_filters_or_another_secret_is_refused(
+    cursors: Cursors, filters: str
+) -> None:
     cursor = CURSORS.encode(PLACE, "ann")
 
-    for cursors, filters in ((CURSORS, "bob"), (Cursors("another secret key"), "ann")):
-        with pytest.raises(InvalidRequest, match="This cursor is not of this list"):
-            cursors.decode(cursor, filters)
+    with pytest.raises(InvalidRequest, match="This cursor is not of this list"):
+        cursors.decode(cursor, filters)
 
 
 def test_another_text_of_the_same_bytes_is_refused() -> None:

@@ -15,7 +15,7 @@ from tests.support.log.examples import CAPTURED, INK, NEW_ID, PAID, PLACED, USER
 from tests.tools.faults.check import Evidence, digests, findings
 from tests.tools.faults.journal import Attempt, Command, Outcome
 from tests.tools.faults.tail import Tail
-from tests.tools.faults.tap import Tap
+from tests.tools.faults.tap import Published
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 OTHER = UUID(int=99)
@@ -47,7 +47,7 @@ COMMANDS = {
 
 def sound() -> Evidence:
     """An order that was placed and paid; a note was refused; a repeat changed nothing."""
-    tap = Tap(None)  # type: ignore[arg-type]  # it is not opened
+    tap = Published(None)  # type: ignore[arg-type]  # it is not opened
     tap.published.update(event.event_id for event in LOG)
     tail = Tail({}, None)  # type: ignore[arg-type]
     tail.seen = {1: [event.event_id for event in LOG[:2]]}

@@ -28,7 +28,7 @@ from tests.support.log.examples import (
     PAID,
     PLACED,
     SHIPPED,
-    place,
+    placing,
     to_status,
 )
 from tests.support.log.given import given
@@ -173,7 +173,7 @@ def test_what_was_shipped_unpaid_goes_on_without_being_paid() -> None:
 def test_an_order_is_placed_once_and_first() -> None:
     """What the caller has to look up before it asks: mistakes in the code, not refusals."""
     with pytest.raises(AssertionError):
-        decide(place(), given(PLACED).order)
+        decide(placing(), given(PLACED).order)
     with pytest.raises(AssertionError):
         decide(ExpireOrder(), None)
 

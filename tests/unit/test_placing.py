@@ -29,7 +29,7 @@ from order_service.domain.events import (
     ShippingAddressChanged,
 )
 from order_service.errors import InvalidRequest, NotFound, RuleViolation
-from tests.support.log.examples import INK, NEW_ID, PEN, PLACED, USER, place
+from tests.support.log.examples import INK, NEW_ID, PEN, PLACED, USER, placing
 from tests.support.log.given import given
 from tests.support.log.lives import (
     AGREED,
@@ -58,7 +58,7 @@ NO_INK = OrderUnitsCanceled(2, 1, "OUT_OF_STOCK", 1998)
 
 
 def test_an_order_is_placed_with_the_sum_of_its_lines() -> None:
-    given().when(place(PEN, INK)).then(PLACED)
+    given().when(placing(PEN, INK)).then(PLACED)
 
 
 def test_an_order_keeps_all_it_was_given() -> None:
@@ -68,18 +68,18 @@ def test_an_order_keeps_all_it_was_given() -> None:
 
 
 def test_a_total_that_agrees_with_the_lines_is_accepted() -> None:
-    given().when(place(PEN, INK, total_price_minor=2498)).then(PLACED)
+    given().when(placing(PEN, INK, total_price_minor=2498)).then(PLACED)
 
 
 @pytest.mark.parametrize("total", [0, 2497, 2499])
 def test_a_total_that_differs_from_the_lines_is_refused(total: int) -> None:
-    given().when(place(PEN, INK, total_price_minor=total)).then_refused(
+    given().when(placing(PEN, INK, total_price_minor=total)).then_refused(
         InvalidRequest, "total-mismatch", expected="24.98"
     )
 
 
 def test_the_total_has_shipping_and_discount_in_it() -> None:
-    with_both = replace(place(), shipping_fee_minor=300, discount_minor=800)
+    with_both = replace(placing(), shipping_fee_minor=300, discount_minor=800)
 
     given().when(replace(with_both, total_price_minor=2498)).then_refused(
         InvalidRequest, "total-mismatch", expected="19.98"
@@ -88,7 +88,7 @@ def test_the_total_has_shipping_and_discount_in_it() -> None:
 
 @pytest.mark.parametrize("total", [1, 1000, 10**15])
 def test_lines_without_prices_take_the_agreed_total(total: int) -> None:
-    given().when(place(BOX, total_price_minor=total)).then(
+    given().when(placing(BOX, total_price_minor=total)).then(
         OrderPlaced(USER, "USD", (BOX,), 0, 0, total)
     )
 
@@ -96,15 +96,15 @@ def test_lines_without_prices_take_the_agreed_total(total: int) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        place(BOX),
-        place(BOX, total_price_minor=-1),
-        place(BOX, total_price_minor=10**15 + 1),
-        replace(place(BOX, total_price_minor=1000), shipping_fee_minor=1),
-        replace(place(BOX, total_price_minor=1000), discount_minor=1),
-        place(PEN, OrderLine(2, "BOX", None, 3, None)),
-        place(PEN, OrderLine(2, "BOX", None, 3, None), total_price_minor=1998),
-        place(OrderLine(1, "GOLD", None, 100_000, 10**14)),
-        replace(place(), discount_minor=2499),
+        placing(BOX),
+        placing(BOX, total_price_minor=-1),
+        placing(BOX, total_price_minor=10**15 + 1),
+        replace(placing(BOX, total_price_minor=1000), shipping_fee_minor=1),
+        replace(placing(BOX, total_price_minor=1000), discount_minor=1),
+        placing(PEN, OrderLine(2, "BOX", None, 3, None)),
+        placing(PEN, OrderLine(2, "BOX", None, 3, None), total_price_minor=1998),
+        placing(OrderLine(1, "GOLD", None, 100_000, 10**14)),
+        replace(placing(), discount_minor=2499),
     ],
     ids=[
         "no price and no total",
@@ -123,11 +123,11 @@ def test_an_order_whose_total_makes_no_sense_is_refused(command: PlaceOrder) -> 
 
 
 def test_an_order_of_nothing_to_pay_is_paid_at_once() -> None:
-    given().when(place(GIFT)).then(OrderPlaced(USER, "USD", (GIFT,), 0, 0, 0), OrderPaid(0, 0))
-    given().when(replace(place(), discount_minor=2498)).then(
+    given().when(placing(GIFT)).then(OrderPlaced(USER, "USD", (GIFT,), 0, 0, 0), OrderPaid(0, 0))
+    given().when(replace(placing(), discount_minor=2498)).then(
         OrderPlaced(USER, "USD", (PEN, INK), 0, 2498, 0), OrderPaid(0, 0)
     )
-    given().when(place(BOX, total_price_minor=0)).then(
+    given().when(placing(BOX, total_price_minor=0)).then(
         OrderPlaced(USER, "USD", (BOX,), 0, 0, 0), OrderPaid(0, 0)
     )
 

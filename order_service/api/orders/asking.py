@@ -147,7 +147,7 @@ class Asking:
             "staff" if self.caller.is_staff else "user",
             self.caller.user_id,
             key,
-            _fingerprint(route, body) if key else None,
+            fingerprint(route, body) if key else None,
             self.request_id,
             logging.TRACEPARENT.get(),
         )
@@ -289,7 +289,7 @@ def _route(request: Request) -> str:
     return f"{request.method} {path}"
 
 
-def _fingerprint(route: str, body: BaseModel) -> str:
+def fingerprint(route: str, body: BaseModel) -> str:
     """SHA-256 of method, route and the canonical content, its first half: 128 bits in 22 letters.
 
     Of what was sent only: keys never expire, and a field that a later version of this service adds

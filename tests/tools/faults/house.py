@@ -211,7 +211,7 @@ def key() -> dict[str, str]:
     return {"Idempotency-Key": uuid4().hex}
 
 
-async def place(web: httpx.AsyncClient, **body: Any) -> str:
+async def placed_id(web: httpx.AsyncClient, **body: Any) -> str:
     answer = await web.post("/orders/", json={"items": ITEMS, **body}, headers=key())
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])
