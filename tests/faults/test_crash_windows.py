@@ -19,7 +19,7 @@ import pytest
 from order_service.infra.failpoints import Window
 from order_service.infra.postgres import incarnation
 from order_service.settings import Settings
-from tests.integration.test_migrations import alembic
+from tests.integration.infra.test_migrations import alembic
 from tests.support.http.orders import ITEMS
 from tests.support.log.event_log import raw
 from tests.support.servers.proxy import proxy_to

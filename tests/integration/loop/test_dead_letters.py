@@ -32,7 +32,7 @@ from tests.support.read_side.read_side import (
 )
 
 pytestmark = pytest.mark.usefixtures("patient")
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 OTHER_USER = UUID("00000000-0000-7000-8000-00000000000b")
 PARKED = "SELECT name, stream_id, version, last_version FROM dead_letters ORDER BY name"
 

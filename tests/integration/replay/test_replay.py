@@ -25,7 +25,7 @@ from tests.support.log.given_log import POISON
 from tests.support.read_side.read_side import ReadSide, replayed, rows
 from tests.support.waiting import WAIT_S, eventually
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 LIVE = "SELECT name, live_generation, previous_generation FROM read_models ORDER BY name"
 TABLES = (
     "SELECT relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "

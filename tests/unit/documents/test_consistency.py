@@ -10,7 +10,7 @@ from order_service.documents.consistency_token import Token, parse, token_of, to
 from order_service.errors import InvalidRequest
 from order_service.log.fold import fold_stored
 from tests.support.log.examples import CAPTURED, NEW_ID, PAID, PLACED
-from tests.unit.test_fold import stream
+from tests.unit.log.test_fold import stream
 
 FOLDED = fold_stored(stream(PLACED, CAPTURED, PAID), 4)
 assert FOLDED is not None

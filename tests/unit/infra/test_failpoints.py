@@ -9,7 +9,7 @@ import pytest
 from order_service.infra import failpoints
 from order_service.infra.failpoints import FailpointReached, Window, chosen
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CALL = re.compile(r'failpoints\.reach\("(.*)"\)')
 
 
