@@ -20,7 +20,8 @@ TIMEOUT_S = 300
 ALLOWED = {
     "GHSA-wj6h-64fc-37mp": "ecdsa, whose signing leaks its key by its timing: it comes with "
     "python-jose, which has only HMAC to do here (Settings.ALGORITHM takes nothing else, and "
-    "accounts/tokens.py fixes it). It goes when python-jose goes: README, Decisions.",
+    "accounts/tokens.py fixes it). It goes when python-jose goes: "
+    "docs/decisions/0016-python-jose.md.",
 }
 
 

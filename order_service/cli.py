@@ -1,4 +1,4 @@
-"""The command line: every role and command but those of the private stack.
+"""The command line: every role and command but those of the private stack; shell completion of all.
 
 `./entrypoint.sh WORD ...` ends here, in the container and outside. Roles that are programs of their
 own (uvicorn, Celery, Flower, Alembic) take this process over; the others run until SIGTERM.
@@ -15,7 +15,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from inspect import iscoroutinefunction
-from typing import NoReturn, cast
+from typing import Any, NoReturn, cast
 
 import uvloop
 from pydantic import ValidationError
@@ -44,6 +44,8 @@ SERVING = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
+    if words[:1] == ["completion"]:  # needs no settings
+        return _print_completion(words[1])
     if words[:1] == ["replay"]:
         _prepare_replay()
     arguments = _parser(*words[:1]).parse_args(words)
@@ -74,11 +76,6 @@ def _prepare_replay() -> None:
     processes.prepare()
 
 
-def whole_parser() -> argparse.ArgumentParser:
-    """Knows all options of every word: all is imported."""
-    return _parser(*WORDS)
-
-
 def _parser(*asked: str) -> argparse.ArgumentParser:
     """Knows every word by name, and the options of those that are asked for."""
     parser = argparse.ArgumentParser(prog="entrypoint.sh")
@@ -88,6 +85,45 @@ def _parser(*asked: str) -> argparse.ArgumentParser:
         if name in asked:
             added.set_defaults(run=complete(added))
     return parser
+
+
+class _CompletedWord(argparse.ArgumentParser):
+    """A word of ours, or one below it, as `entrypoint.sh` takes it: with `--state`."""
+
+    def __init__(self, *, with_state: bool = True, **given: Any) -> None:
+        super().__init__(**given)
+        if with_state:
+            _offer_files(self.add_argument("--state", metavar="DIR"), folders_only=True)
+
+
+def _offer_files(argument: argparse.Action, *, folders_only: bool = False) -> None:
+    import shtab
+
+    files = shtab.DIRECTORY if folders_only else shtab.FILE
+    setattr(argument, "complete", files)  # noqa: B010  # argparse does not declare it
+
+
+def _completed_parser() -> argparse.ArgumentParser:
+    """Knows every word of `entrypoint.sh` with all its options: everything is imported."""
+    from order_service.stack import __main__ as stack
+
+    parser = argparse.ArgumentParser(prog="entrypoint.sh")
+    words = parser.add_subparsers(metavar="WORD", parser_class=_CompletedWord)
+    for name, (summary, complete) in WORDS.items():
+        complete(words.add_parser(name, help=summary))
+    for name in stack.WORDS:
+        added = words.add_parser(name, help="see ./entrypoint.sh help", with_state=False)
+        stack.add_arguments(name, added)
+        if name == "test":
+            _offer_files(added.add_argument("pytest", nargs="*"))
+    return parser
+
+
+def _print_completion(shell: str) -> int:
+    import shtab
+
+    print(shtab.complete(_completed_parser(), shell))
+    return 0
 
 
 def _become(*argv: str, **environment: str) -> NoReturn:

@@ -29,7 +29,7 @@ from order_service.documents import schemas
 from order_service.errors import InvalidRequest
 from order_service.infra import failpoints
 from order_service.web.identity import CallerDependency, unauthorized
-from order_service.web.json_body import PLAIN, JsonBody, M, Text, json_body, parse_json
+from order_service.web.json_body import PLAIN, Characters, JsonBody, M, Text, json_body, parse_json
 from order_service.web.openapi.annotations import documented
 from order_service.web.problems.problem import Problem
 from order_service.web.rate_limits import FailedLogins
@@ -62,15 +62,9 @@ def _accounts(request: Request) -> Accounts:
 
 
 AccountsDependency = Annotated[Accounts, Depends(_accounts)]
-# Of a login it is enough that it is bounded: nothing else than the very password matches.
-Password = Annotated[str, Field(max_length=limits.PASSWORD_BYTES_MAX)]
-Email = Annotated[
-    Text,
-    Field(max_length=limits.EMAIL_LENGTH_MAX),
-    WithJsonSchema(
-        {"type": "string", "maxLength": limits.EMAIL_LENGTH_MAX, "pattern": f"^{PLAIN}*$"}
-    ),
-]
+# A login's password is bounded and otherwise unchecked: only the right one matches anyway.
+Password = Annotated[str, Characters(most=limits.PASSWORD_BYTES_MAX)]
+Email = Annotated[str, Characters(most=limits.EMAIL_LENGTH_MAX)]
 NewPassword = Annotated[
     Text,
     WithJsonSchema(
@@ -114,7 +108,7 @@ class TokenRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    grant_type: str = "password"
+    grant_type: Text = "password"
     username: Email | None = Field(default=None, description="The e-mail address.")
     email: Email | None = Field(default=None, description="The same, for clients that call it so.")
     password: Password | None = None
@@ -130,7 +124,7 @@ class TokenRequest(BaseModel):
 
 
 class RefreshRequest(BaseModel):
-    refresh_token: Annotated[Password, Field(min_length=1)]
+    refresh_token: Annotated[str, Characters(1, limits.PASSWORD_BYTES_MAX)]
 
 
 class RevokeRequest(BaseModel):

@@ -1,1 +1,1 @@
-"""`demo`: a shop that lives, on a running service, through the HTTP API that everybody uses."""
+"""`demo`: a simulated shop that works through the public HTTP API of a running service."""

@@ -1,4 +1,4 @@
-"""demo: the command line's word."""
+"""The word `demo` of the command line."""
 
 import argparse
 import asyncio
@@ -14,6 +14,7 @@ from order_service import limits
 from order_service.accounts import command as create_user
 from order_service.demo.client import Client, NoAnswer, Refused
 from order_service.demo.shop import Shop
+from order_service.infra.postgres import FAILURES
 from order_service.infra.terminal import aligned
 from order_service.settings import Settings
 
@@ -23,29 +24,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--url", default=here, help="the running service (%(default)s)")
     parser.add_argument("--rate", type=_rate, default=5.0, help="commands a second (%(default)s)")
     parser.add_argument(
-        "--orders", type=_up_to(limits.DEMO_ORDERS_MAX), default=1_000, help="in all (%(default)s)"
+        "--orders",
+        type=_up_to(limits.DEMO_ORDERS_MAX),
+        default=1_000,
+        help="orders in all (%(default)s)",
     )
     parser.add_argument(
         "--at-once",
         type=_up_to(limits.DEMO_ORDERS_MAX),
         default=40,
-        help="of them, to begin with (%(default)s)",
+        help="orders placed at the start (%(default)s)",
     )
     parser.add_argument(
-        "--customers", type=_up_to(limits.DEMO_CUSTOMERS_MAX), default=6, help="(%(default)s)"
+        "--customers",
+        type=_up_to(limits.DEMO_CUSTOMERS_MAX),
+        default=6,
+        help="customers (%(default)s)",
     )
-    parser.add_argument("--minutes", type=_rate, default=60.0, help="at most (%(default)s)")
-    parser.add_argument("--seed", type=int, help="repeats what was bought and done")
-    parser.add_argument("--json", action="store_true", help="the summary, for programs")
+    parser.add_argument("--minutes", type=_rate, default=60.0, help="minutes at most (%(default)s)")
+    parser.add_argument("--seed", type=int, help="repeats the same purchases and changes")
+    parser.add_argument("--json", action="store_true", help="the summary as JSON")
 
 
 def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    """0, also after Ctrl-C: that is how it is ended. 1: the service does not serve."""
+    """0, also after Ctrl-C, which is how it ends. 1: the service cannot be used."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     began = time.monotonic()
-    client = Client(arguments.url, _say)
+    try:
+        client = Client(arguments.url, _say)
+    except NoAnswer as error:
+        _say(str(error))
+        return 1
     shop = Shop(client, Random(arguments.seed))  # noqa: S311  # believable, not secret
     try:
+        client.require_service()
         _open(shop, arguments, settings)
         _keep_living(shop, client, arguments, began + arguments.minutes * 60)
     except KeyboardInterrupt:
@@ -64,14 +76,20 @@ def run(arguments: argparse.Namespace, settings: Settings) -> int:
 def _open(shop: Shop, arguments: argparse.Namespace, settings: Settings) -> None:
     password = create_user.new_password()
     staff = shop.staff_account(password)
-    asyncio.run(create_user.create(settings, staff.email, password, "staff"))
+    try:
+        asyncio.run(create_user.create(settings, staff.email, password, "staff"))
+    except FAILURES as error:
+        raise NoAnswer(
+            f"PostgreSQL at {settings.DB_HOST}:{settings.DB_PORT} does not serve the demo "
+            f"({type(error).__name__}): `./entrypoint.sh doctor` says what is wrong."
+        ) from None
     shop.open(arguments.customers)
     shop.place_many(min(arguments.at_once, arguments.orders))
     _say(f"{shop.placed} orders of {arguments.customers} customers; Ctrl-C ends it.")
 
 
 def _keep_living(shop: Shop, client: Client, arguments: argparse.Namespace, ends_at: float) -> None:
-    """Until all orders are placed and have lived, or the time is over."""
+    """Returns when all orders are placed and finished, or the time is over."""
     due = shown_at = time.monotonic()
     told = False
     while time.monotonic() < ends_at and (shop.living or shop.placed < arguments.orders):
@@ -80,9 +98,9 @@ def _keep_living(shop: Shop, client: Client, arguments: argparse.Namespace, ends
         if allowed < arguments.rate and not told:
             told = True
             _say(
-                f"The service's RATE_LIMIT allows {allowed:.1f} commands a second to this address, "
-                f"of the {arguments.rate:g} asked for: for more start it with RATE_LIMIT, such as "
-                "RATE_LIMIT=100000/minute ./entrypoint.sh up"
+                f"The service's RATE_LIMIT allows {allowed:.1f} commands a second from this "
+                f"address, not {arguments.rate:g}. To raise it, start the service by "
+                "`RATE_LIMIT=100000/minute ./entrypoint.sh up`."
             )
         due = max(due + 1 / min(arguments.rate, allowed), time.monotonic())
         if time.monotonic() - shown_at >= limits.PROGRESS_LINE_S:
@@ -125,7 +143,7 @@ def _as_text(summary: dict[str, Any]) -> str:
         (kind.replace("_", " "), *counted.values()) for kind, counted in summary["lives"].items()
     ]
     total = (
-        f"{summary['orders']:,} orders, of which {summary['living']:,} could go on; "
+        f"{summary['orders']:,} orders, {summary['living']:,} of them unfinished; "
         f"{summary['commands']:,} commands in {summary['seconds']:,} s, {summary['refused']} "
         f"refused, {summary['sent_again']} sent again."
     )

@@ -1,4 +1,4 @@
-"""Who buys what in the demo: people, addresses, baskets. Pure; imports nothing of ours."""
+"""The people, addresses and baskets of the demo. Pure."""
 
 from dataclasses import dataclass
 from decimal import Decimal
@@ -65,7 +65,7 @@ class Basket:
 
 
 def person(chance: Random, mark: str) -> Person:
-    """Somebody new; `mark` makes the e-mail address their own."""
+    """A new person; `mark` makes the e-mail address unique."""
     given, family = chance.choice(_GIVEN), chance.choice(_FAMILY)
     street, city, postal_code, country = chance.choice(_PLACES)
     address = {

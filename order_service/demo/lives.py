@@ -1,7 +1,7 @@
-"""What becomes of the demo's orders: one generator a life, one command a step. Pure.
+"""The lives of the demo's orders: a generator for each kind, which yields one command a step. Pure.
 
-A life is told the order's document after each of its commands. Where its generator ends the order
-stays as it is: some of them stuck, as in every shop.
+A life receives the order's document after each of its commands. Where the generator ends, the order
+stays as it is; some kinds leave it unfinished, as happens in every shop.
 """
 
 from collections.abc import Callable, Generator

@@ -1,7 +1,6 @@
-"""The demo's shop: accounts, orders, and one command after the other on those that live."""
+"""The demo's shop: accounts, orders, and one command after the other on unfinished orders."""
 
 import secrets
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from random import Random
 from typing import Any
 
 from order_service import limits
-from order_service.demo.client import Client, Refused
+from order_service.demo.client import Client, Patience, Refused
 from order_service.demo.goods import Basket, Person, basket, person
 from order_service.demo.lives import Beginning, Life, Step, choose
 
@@ -25,7 +24,7 @@ class Account:
 
 @dataclass
 class Living:
-    """An order, and what will be done to it next."""
+    """An unfinished order and its next step."""
 
     order_id: str
     customer: Account
@@ -36,7 +35,7 @@ class Living:
 
 @dataclass
 class Counts:
-    """What has come of it so far. `placed`, `ended`, `refused`: orders, by their kind of life."""
+    """Totals so far. `placed`, `ended`, `refused`: orders, by their kind of life."""
 
     placed: Counter[str] = field(default_factory=Counter)
     ended: Counter[str] = field(default_factory=Counter)
@@ -46,7 +45,7 @@ class Counts:
 
 
 class Shop:
-    """`open` it first. Whatever it sends can be sent again: commands have keys of their own."""
+    """Call `open` first. Every command has a key of its own, so it can be sent again."""
 
     def __init__(
         self,
@@ -65,13 +64,13 @@ class Shop:
         self.counts = Counts()
 
     def staff_account(self, password: str) -> Account:
-        """Whom `open` logs in as the staff: to be stored before, since nobody can register so."""
+        """The staff account that `open` logs in; store it before, since nothing registers staff."""
         email = f"demo.staff.{self._mark}@example.com"
         self._staff = Account(email, password, person(self._chance, self._mark))
         return self._staff
 
     def open(self, customers: int) -> None:
-        """The staff is logged in, and so many customers are registered and logged in."""
+        """Staff are logged in; `customers` customers are registered and logged in."""
         assert self._staff is not None
         self._log_in(self._staff)
         for number in range(customers):
@@ -89,7 +88,7 @@ class Shop:
         return self.counts.placed.total()
 
     def place_many(self, orders: int) -> None:
-        """So many orders more, by the staff for the customers, some at a time."""
+        """Staff place this many orders for the customers, some at a time."""
         while orders > 0:
             chosen = [self._next_order() for _ in range(min(orders, limits.DEMO_TOGETHER))]
             asked = [
@@ -105,22 +104,22 @@ class Shop:
             orders -= len(chosen)
 
     def _place_together(self, asked: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Outcomes of the orders. Some of them may find the service busy: all are sent again then,
-        under the same key, and those that were stored stay as they are."""
+        """Outcomes of the orders. Where the service was too busy for one of them, all are sent
+        again under the same key, which leaves those that were stored as they are."""
         assert self._staff is not None
         key = self._new_key()
-        for wait_s in (*limits.RECONNECT_BACKOFF_S, None):
+        patience = Patience()
+        while True:
             answer = self._command(self._staff, "POST", "/orders/bulk/", {"orders": asked}, key)
             results: list[dict[str, Any]] = answer["results"]
-            if wait_s is None or all(result["status"] != 503 for result in results):
-                break
-            self.client.repeated += 1
-            time.sleep(wait_s)
-        return results
+            busy = [result["problem"] for result in results if result["status"] == 503]
+            if not busy:
+                return results
+            self.client.wait(patience, str(Refused(503, busy[0])))
 
     def go_on(self, orders: int) -> None:
-        """One command: an order more, while there are to be more than were placed, or the next of
-        one that lives."""
+        """Sends one command: a new order while fewer than `orders` are placed, or the next step of
+        an unfinished one."""
         more = self.placed < orders and len(self.living) < limits.DEMO_LIVING_MAX
         if more and (not self.living or self._chance.random() < limits.DEMO_NEW_SHARE):
             self.place()
@@ -128,14 +127,14 @@ class Shop:
             self.advance()
 
     def place(self) -> None:
-        """One order more, by its customer."""
+        """A customer places an order."""
         customer, goods, beginning = self._next_order()
         order = self._command(customer, "POST", "/orders/", goods.body(customer.person))
         self._begin(order["id"], customer, goods, beginning)
 
     def advance(self) -> None:
-        """The next command on one of those that live. One that is refused, since somebody else has
-        changed the order meanwhile, ends the life."""
+        """Sends the next command of a random unfinished order. A refusal, since another client has
+        changed the order, ends its life."""
         number = self._chance.randrange(len(self.living))
         living = self.living[number]
         step = living.step

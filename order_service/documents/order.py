@@ -19,12 +19,12 @@ from order_service.domain.money import to_text
 from order_service.domain.state import (
     FulfillmentStatus,
     Order,
+    OrderSummary,
     Payment,
     PaymentStatus,
     Refund,
     Return,
     Shipment,
-    Standing,
     Status,
 )
 from order_service.log.fold import FoldedOrder
@@ -105,7 +105,7 @@ class _Document(Struct):
 def document(folded: FoldedOrder) -> bytes:
     """Written once and kept with the order: a command's answer and its cache refresh share it."""
     if folded.rendered is None:
-        rendered = _encode(_document(folded, folded.standing))
+        rendered = _encode(_document(folded, folded.summary))
         object.__setattr__(folded, "rendered", rendered)
     assert folded.rendered is not None
     return folded.rendered
@@ -117,32 +117,32 @@ def as_json(folded: FoldedOrder) -> dict[str, Any]:
     return shown
 
 
-def etag(folded: FoldedOrder) -> str:
-    """The strong tag of the document."""
-    return f'"{folded.version}"'
+def etag(version: int) -> str:
+    """The strong tag of the document of this version."""
+    return f'"{version}"'
 
 
-def _document(folded: FoldedOrder, stands: Standing) -> _Document:
+def _document(folded: FoldedOrder, summary: OrderSummary) -> _Document:
     order = folded.order
     currency = order.currency
     return _Document(
         folded.id,
         folded.number,
         order.user_id,
-        stands.status,
-        stands.payment_status,
-        stands.fulfillment_status,
-        rules.TRANSITIONS[stands.status],
+        summary.status,
+        summary.payment_status,
+        summary.fulfillment_status,
+        rules.TRANSITIONS[summary.status],
         currency,
-        to_text(stands.total_minor, currency),
+        to_text(summary.total_minor, currency),
         to_text(order.shipping_fee_minor, currency),
         to_text(order.discount_minor, currency),
-        to_text(stands.authorized_minor, currency),
+        to_text(summary.authorized_minor, currency),
         to_text(order.captured_minor, currency),
         to_text(order.refunded_minor, currency),
         to_text(order.refund_pending_minor, currency),
-        to_text(stands.amount_due_minor, currency),
-        to_text(stands.credit_due_minor, currency),
+        to_text(summary.amount_due_minor, currency),
+        to_text(summary.credit_due_minor, currency),
         _items(order),
         [_payment(payment, currency) for payment in order.payments.values()],
         [_shipment(shipment) for shipment in order.shipments.values()],

@@ -52,10 +52,10 @@ Fields = Mapping[str, Any]  # of an order, those that change
 def _but(whole: T, **fields: Any) -> T:
     """As `dataclasses.replace`, in a fifth of its time (0.4 us an order instead of 1.9): what does
     not change is copied at once, not field by field."""
-    copy = object.__new__(type(whole))
-    copy.__dict__ = vars(whole).copy()
-    _change(copy, fields)
-    return copy
+    changed = object.__new__(type(whole))
+    changed.__dict__ = vars(whole).copy()
+    _change(changed, fields)
+    return changed
 
 
 def _change(whole: object, fields: Fields) -> None:
@@ -67,17 +67,17 @@ def _change(whole: object, fields: Fields) -> None:
 
 def evolve(order: Order | None, event: OrderEvent) -> Order:
     """The order after `event`. Never refuses: what is recorded has happened."""
-    return evolve_own(order and own(order), event)
+    return evolve_in_place(order and copy(order), event)
 
 
-def own(order: Order) -> Order:
-    """An equal one that nobody else has."""
+def copy(order: Order) -> Order:
+    """An equal order, for `evolve_in_place` to change."""
     return _but(order)
 
 
-def evolve_own(order: Order | None, event: OrderEvent) -> Order:
-    """As `evolve`, but `order` is nobody else's and is changed itself: a fold has no use for the
-    orders on its way, and each takes 0.4 us to make."""
+def evolve_in_place(order: Order | None, event: OrderEvent) -> Order:
+    """As `evolve`, but changes `order` itself, so nothing else may hold it: a fold needs no
+    intermediate orders, and each takes 0.4 us to make."""
     if isinstance(event, OrderPlaced):
         assert order is None, "an order is placed once, as the first event of its stream"
         return _placed(event)

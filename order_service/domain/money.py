@@ -1,7 +1,8 @@
 """Money as an integer count of a currency's minor units.
 
-Exponents are those of ISO 4217; a currency that is not listed has none that we know, so it is
-refused.
+The codes and digits are those of ISO 4217 (List One, 2026-01-01), without funds, metals and units
+of account: https://www.six-group.com/en/products-services/financial-information/data-standards.html
+A withdrawn currency keeps its digits, since stored orders have it, but takes no new order.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ _TWO_DIGITS = """
     GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD
     MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP
     PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS
-    TMT TOP TRY TTD TWD TZS UAH USD UYU UZS VED VES WST XCD YER ZAR ZMW ZWG
+    TMT TOP TRY TTD TWD TZS UAH USD UYU UZS VED VES WST XCD XCG YER ZAR ZMW ZWG
 """
 _NO_DIGITS = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF"
 _THREE_DIGITS = "BHD IQD JOD KWD LYD OMR TND"
@@ -30,11 +31,13 @@ EXPONENTS: dict[str, int] = (
     | dict.fromkeys(_NO_DIGITS.split(), 0)
     | dict.fromkeys(_THREE_DIGITS.split(), 3)
 )
+# Orders of version 0.1.0 may have them; XCG and EUR replaced them in 2025 and 2026.
+WITHDRAWN = frozenset({"ANG", "BGN"})
 
 
 def exponent(currency: str) -> int:
-    """Digits after the decimal point; `InvalidRequest` for a code that is not in ISO 4217's
-    list."""
+    """Digits after the decimal point; `InvalidRequest` for a code that is not, and never was, in
+    ISO 4217's list."""
     digits = EXPONENTS.get(currency)
     if digits is None:
         raise InvalidRequest(
@@ -42,6 +45,16 @@ def exponent(currency: str) -> int:
             "Unknown currency: expected an ISO 4217 code in capital letters, such as USD.",
         )
     return digits
+
+
+def check_current(currency: str) -> None:
+    """`InvalidRequest` for a currency in which no new order can be placed."""
+    exponent(currency)
+    if currency in WITHDRAWN:
+        raise InvalidRequest(
+            "unknown-currency",
+            f"Currency {currency} is withdrawn from ISO 4217: expected the one that replaced it.",
+        )
 
 
 def to_minor(amount: Decimal, currency: str) -> int:

@@ -37,7 +37,7 @@ from order_service.domain.commands import (
     VoidShipment,
 )
 from order_service.domain.events import OrderEvent, OrderNoteAdded
-from order_service.domain.evolve import evolve, evolve_own, initial, own
+from order_service.domain.evolve import copy, evolve, evolve_in_place, initial
 from order_service.domain.payments import (
     authorize_payment,
     capture_payment,
@@ -77,7 +77,7 @@ from order_service.domain.shipments import (
 )
 from order_service.domain.state import Order, allowed_transitions, status
 
-__all__ = ["decide", "evolve", "evolve_own", "initial", "own"]
+__all__ = ["copy", "decide", "evolve", "evolve_in_place", "initial"]
 
 
 def decide(command: OrderCommand, order: Order | None) -> tuple[OrderEvent, ...]:

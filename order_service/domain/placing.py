@@ -28,6 +28,7 @@ from order_service.errors import InvalidRequest
 
 
 def place(command: PlaceOrder) -> tuple[OrderEvent, ...]:
+    money.check_current(command.currency)
     total = _total_to_place(command)
     placed = OrderPlaced(
         command.user_id,

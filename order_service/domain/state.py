@@ -187,8 +187,8 @@ def sums(order: Order) -> Sums:
 
 
 @immutable
-class Standing:
-    """What readers want to know of an order, and what rules go by."""
+class OrderSummary:
+    """The statuses and balances of an order: what readers see and rules check."""
 
     status: Status
     payment_status: PaymentStatus
@@ -200,13 +200,13 @@ class Standing:
     units: int
 
 
-def standing(order: Order) -> Standing:
-    """All of it at once: whoever shows an order needs the same sums for each."""
+def summary(order: Order) -> OrderSummary:
+    """All statuses and balances at once: each needs the same sums over the lines."""
     lines = sums(order)
     total = _total_minor(order, lines)
     payable = 0 if order.cancel_reason else total
     net = net_minor(order)
-    return Standing(
+    return OrderSummary(
         _status(order, lines),
         _payment_status(order, total),
         _fulfillment_status(order, lines),
@@ -245,11 +245,11 @@ def net_minor(order: Order) -> int:
 
 
 def amount_due_minor(order: Order) -> int:
-    return standing(order).amount_due_minor
+    return summary(order).amount_due_minor
 
 
 def credit_due_minor(order: Order) -> int:
-    return standing(order).credit_due_minor
+    return summary(order).credit_due_minor
 
 
 def refundable_minor(order: Order) -> int:

@@ -7,8 +7,8 @@ from uuid import UUID
 
 from order_service.domain import state as rules
 from order_service.domain.immutable import immutable
-from order_service.domain.order import evolve, evolve_own, own
-from order_service.domain.state import Order, Standing
+from order_service.domain.order import copy, evolve, evolve_in_place
+from order_service.domain.state import Order, OrderSummary
 from order_service.errors import UnreadableEvent
 from order_service.ids import order_number
 from order_service.log.codec import (
@@ -52,15 +52,15 @@ class FoldedOrder:
     milestones: Mapping[str, datetime] = field(default_factory=dict)
     # The document, once `representation` has written it.
     rendered: bytes | None = field(default=None, init=False, compare=False, repr=False)
-    _standing: Standing | None = field(default=None, init=False, compare=False, repr=False)
+    _summary: OrderSummary | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
-    def standing(self) -> Standing:
-        """What follows from the state: several read models ask for it."""
-        if self._standing is None:
-            object.__setattr__(self, "_standing", rules.standing(self.order))
-        assert self._standing is not None
-        return self._standing
+    def summary(self) -> OrderSummary:
+        """The statuses and balances, computed once: several read models need them."""
+        if self._summary is None:
+            object.__setattr__(self, "_summary", rules.summary(self.order))
+        assert self._summary is not None
+        return self._summary
 
 
 def fold_stored(
@@ -80,7 +80,7 @@ def fold_stored(
     """
     first = last = None
     version = folded.version if folded else 0
-    order = own(folded.order) if folded else None
+    order = copy(folded.order) if folded else None
     commands: Mapping[CommandKey, AnsweredCommand] = folded.commands if folded else {}
     milestones: Mapping[str, datetime] = folded.milestones if folded else {}
     try:
@@ -89,7 +89,7 @@ def fold_stored(
                 first = last
             event = decode_event(last)
             _check_next(version, last.version, skipping)
-            order = evolve_own(order, event)
+            order = evolve_in_place(order, event)
             version = last.version
             if last.type in _MILESTONES:
                 milestones = {last.type: last.recorded_at, **milestones}

@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service import limits
 from order_service.infra import failpoints
 from order_service.infra import rabbitmq as broker
-from order_service.infra.heartbeat import present
+from order_service.infra.heartbeat import heartbeat
 from order_service.infra.postgres import PROJECTOR, create_engine, driver_connection
 from order_service.log.codec import StoredEvent
 from order_service.relay.message import trace_events
@@ -85,7 +85,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     session = partial(_session, engine, me, stop)
     tracing.start(settings, "relay")
     try:
-        async with exposed(settings, "relay"), present(settings, "relay"):
+        async with exposed(settings, "relay"), heartbeat(settings, "relay"):
             await broker.keep_connected(settings, "relay", session, stop)
     finally:
         tracing.stop()

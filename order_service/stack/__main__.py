@@ -38,8 +38,8 @@ For developers:
                                    load, and checks every promise; --help lists the rows
   lock [OPTIONS]                   makes requirements.lock anew from pyproject.toml; options are
                                    those of `uv pip compile`: --upgrade, --upgrade-package NAME
-  completion bash|zsh              what the shell offers on Tab; read it by
-                                   `source <(./entrypoint.sh completion bash)`
+  completion bash|zsh              what the shell offers on Tab; for this shell:
+                                   `eval "$(./entrypoint.sh completion bash)"`
   help                             this text
 """
 
@@ -61,9 +61,7 @@ CLI_WORDS = (
 def _up(arguments: Sequence[str]) -> int:
     from order_service.stack.up import up
 
-    parser = _parser("up")
-    parser.add_argument("--port", type=int, default=8000)
-    given = parser.parse_args(arguments)
+    given = _parser("up").parse_args(arguments)
     return up(State(given.state), given.port)
 
 
@@ -106,10 +104,7 @@ def _env(arguments: Sequence[str]) -> int:
 
 
 def _logs(arguments: Sequence[str]) -> int:
-    parser = _parser("logs")
-    parser.add_argument("role", nargs="?")
-    parser.add_argument("-f", "--follow", action="store_true")
-    given = parser.parse_args(arguments)
+    given = _parser("logs").parse_args(arguments)
     return commands.logs(State(given.state), given.role, follow=given.follow)
 
 
@@ -118,7 +113,7 @@ def _reset(arguments: Sequence[str]) -> int:
 
 
 def _completion(arguments: Sequence[str]) -> int:
-    return commands.completion(arguments, tuple(WORDS))
+    return commands.completion(_parser("completion").parse_args(arguments).shell)
 
 
 def _help(_: Sequence[str]) -> int:
@@ -145,8 +140,21 @@ WORDS: dict[str, tuple[Callable[[Sequence[str]], int], str | None]] = {
 
 def _parser(word: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"./entrypoint.sh {word}", allow_abbrev=False)
-    parser.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), metavar="DIR")
+    add_arguments(word, parser)
     return parser
+
+
+def add_arguments(word: str, parser: argparse.ArgumentParser) -> None:
+    """Those of a word of WORDS that is parsed here; the shell's completion offers them, too."""
+    if word in ("up", "ps", "env", "logs", "reset"):
+        parser.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), metavar="DIR")
+    if word == "up":
+        parser.add_argument("--port", type=int, default=8000)
+    elif word == "logs":
+        parser.add_argument("role", nargs="?")
+        parser.add_argument("-f", "--follow", action="store_true")
+    elif word == "completion":
+        parser.add_argument("shell", choices=("bash", "zsh"))
 
 
 def main(arguments: Sequence[str]) -> int:

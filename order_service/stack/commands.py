@@ -71,11 +71,10 @@ def reset(state: State) -> int:
     return 0
 
 
-def completion(arguments: Sequence[str], words: Sequence[str]) -> NoReturn:
-    """Becomes `order_service.completion SHELL WORD ...`; needs no stack and no settings."""
+def completion(shell: str) -> NoReturn:
+    """Becomes `order_service.cli completion SHELL`; needs no stack and no settings."""
     os.chdir(ROOT)
-    argv = [sys.executable, "-m", "order_service.completion", *arguments[:1], *words]
-    os.execv(sys.executable, argv)
+    os.execv(sys.executable, [sys.executable, "-m", "order_service.cli", "completion", shell])
 
 
 def run_role(word: str, arguments: Sequence[str]) -> NoReturn:

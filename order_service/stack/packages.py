@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from order_service.stack.progress import shown
 from order_service.stack.state import StackError
 
 APT_TIMEOUT_S = 600
@@ -40,18 +41,21 @@ def filled(folder: Path, fill: Callable[[Path], None]) -> Path:
     return folder
 
 
-def unpack(package: str, folder: Path) -> Path:
-    """`folder` afterwards holds the package and whatever it depends on that this machine lacks;
-    raises StackError.
+def unpack(package: str, folder: Path, report: Callable[[str], None]) -> Path:
+    """`folder` holds the package and the packages that it needs and this machine lacks. Raises
+    StackError. `report` gets a line for each step.
     """
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise StackError("this machine has no apt-get to fetch it with")
 
     def fill(target: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix="order-service-apt-") as downloads:
-            _download(package, Path(downloads))
-            for archive in sorted(Path(downloads).glob("*.deb")):
-                _run(["dpkg-deb", "-x", str(archive), str(target)], target)
+        with tempfile.TemporaryDirectory(prefix="order-service-apt-") as folder_name:
+            downloads = Path(folder_name)
+            with shown(f"{package}: fetching Debian packages", downloads, report):
+                _download(package, downloads)
+            with shown(f"{package}: unpacking", target, report):
+                for archive in sorted(downloads.glob("*.deb")):
+                    _run(["dpkg-deb", "-x", str(archive), str(target)], target)
         _relocate_erlang(target, folder)
 
     return filled(folder, fill)

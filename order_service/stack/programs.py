@@ -158,17 +158,15 @@ CHROMIUM = Wanted(
 
 
 def find(wanted: Wanted, report: Callable[[str], None]) -> Programs:
-    """The first programs that work here; raises StackError. `report` is told of steps that take
-    their time.
+    """The first programs that work here; raises StackError. `report` gets a line for each step that
+    takes long.
     """
     for programs in chain(on_machine(wanted, os.get_exec_path()), _in_wheel(wanted)):
         if wanted.works(programs):
             return programs
     folder = cache() / wanted.package
-    if not folder.exists():
-        report(f"fetching and unpacking Debian's {wanted.package}")
     try:
-        found = _in_package(wanted, unpack(wanted.package, folder))
+        found = _in_package(wanted, unpack(wanted.package, folder, report))
     except StackError as why:
         raise _missing(wanted, str(why)) from None
     if found is None or not wanted.works(found):

@@ -43,8 +43,15 @@ class Roles:
 MakeRoles = Callable[[State, int, Mapping[str, str]], Roles]
 
 
-def up(state: State, port: int, make_roles: MakeRoles | None = None) -> int:
-    """Runs the whole stack until it is asked to stop; returns the exit code."""
+def up(
+    state: State,
+    port: int,
+    make_roles: MakeRoles | None = None,
+    niceness: int = BACKGROUND_NICENESS,
+) -> int:
+    """Runs the whole stack until it is asked to stop; returns the exit code. `niceness`: of
+    RabbitMQ.
+    """
     require_linux()
     state.create()
     with state.lock():
@@ -57,7 +64,7 @@ def up(state: State, port: int, make_roles: MakeRoles | None = None) -> int:
             )
         with Supervisor(state) as supervisor:
             try:
-                _run(supervisor, state, port, make_roles or order_service_roles)
+                _run(supervisor, state, port, make_roles or order_service_roles, niceness)
             except Stopped:
                 say("stopping")
         say("stopped")
@@ -69,8 +76,10 @@ def require_linux() -> None:
         raise StackError("`up` and `test` need Linux: elsewhere use `docker compose up --build`.")
 
 
-def _run(supervisor: Supervisor, state: State, port: int, make_roles: MakeRoles) -> None:
-    starting = start_servers(supervisor, state, own_servers(os.environ))
+def _run(
+    supervisor: Supervisor, state: State, port: int, make_roles: MakeRoles, niceness: int
+) -> None:
+    starting = start_servers(supervisor, state, own_servers(os.environ), niceness)
     settings = with_free_flower_port(stack_settings(state.read(), os.environ))
     state.update(settings=settings)
     roles = make_roles(state, port, settings)

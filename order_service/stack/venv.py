@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from order_service.stack.progress import shown
 from order_service.stack.state import ROOT, StackError
 
 LOCK = ROOT / "requirements.lock"
@@ -44,7 +45,7 @@ def enter(section: str, arguments: Sequence[str]) -> None:
 
 def install(section: str) -> None:
     """`.venv` has everything up to `section` afterwards. Of two at once, one works and the other
-    waits.
+    waits. Standard error gets a line for each step.
     """
     with LOCK.open() as lock:
         if _has(section):
@@ -52,15 +53,12 @@ def install(section: str) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if _has(section):
             return
-        print(
-            f"python: making {VENV.name} from {LOCK.name} (up to section {section})",
-            file=sys.stderr,
-        )
         if not _runs():
-            _run(
-                [sys.executable, "-m", "venv", "--clear", str(VENV)],
-                "`apt-get install python3-venv`, if this is Debian",
-            )
+            with shown("python: virtual environment", VENV, _say):
+                _run(
+                    [sys.executable, "-m", "venv", "--clear", str(VENV)],
+                    "`apt-get install python3-venv`, if this is Debian",
+                )
         with tempfile.TemporaryDirectory() as folder:
             _install_packages(requirements(section), Path(folder))
         _note(section).write_text(_fingerprint(section))
@@ -85,9 +83,20 @@ def _install_packages(text: str, folder: Path) -> None:
     pip = [python, "-m", "pip", *by_hash, "--disable-pip-version-check"]
     uv = [str(VENV / "bin/uv"), "pip", *by_hash, "--compile-bytecode", "--python", python]
     with contextlib.suppress(StackError):
-        _run([*pip, "-r", str(installer)], "")
-        return _run([*uv, "-r", str(wanted)], "")
-    return _run([*pip, "-r", str(wanted)], "a network, or a package index that pip is told of")
+        with shown("python: uv, which installs packages", VENV, _say):
+            _run([*pip, "-r", str(installer)], "")
+        with shown(f"python: {_count(text)} packages", VENV, _say):
+            return _run([*uv, "-r", str(wanted)], "")
+    with shown(f"python: {_count(text)} packages, by pip", VENV, _say):
+        return _run([*pip, "-r", str(wanted)], "a network, or a package index set up for pip")
+
+
+def _count(text: str) -> int:
+    return len(re.findall(r"^[a-z0-9].*==", text, re.MULTILINE))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _pin(package: str, text: str) -> str:

@@ -30,7 +30,7 @@ from order_service.telemetry import tracing
 from order_service.telemetry.metrics import HTTP_PROBLEMS
 from order_service.web import middleware, request_metrics
 from order_service.web.concurrency import Work, overloaded
-from order_service.web.identity import Caller, authenticated, told
+from order_service.web.identity import Caller, authenticated, redacted_for
 from order_service.web.problems import problem as problems
 from order_service.web.rate_limits import UNLIMITED_PATHS, Limits, Quota, group_of, limited
 from order_service.web.responses import RawHeader, Reply
@@ -237,7 +237,7 @@ class FastLane:
             finally:
                 in_work.leave()
         except Exception as error:
-            problem = problems.of_exception(told(caller, error) if caller else error)
+            problem = problems.of_exception(redacted_for(caller, error) if caller else error)
             if problem is None:
                 logger.exception("unhandled")
                 problem = problems.internal_error()

@@ -1,5 +1,5 @@
-"""Who is calling: from the access token, without a database query; and what only some callers are
-told."""
+"""Who is calling: from the access token, without a database query; and what only some callers may
+know."""
 
 from typing import Annotated
 from uuid import UUID
@@ -70,10 +70,13 @@ def unauthorized(slug: str, detail: str) -> Problem:
 # --- orders that cannot be read -------------------------------------------------------------------
 
 
-def told(caller: Caller, error: Exception) -> Exception:
-    """What this caller may know of an order that cannot be read: staff where it is, its owner only
-    that it is so, a stranger not even that there is one. Where nothing says whose it is, nobody can
-    be told from its owner. Any other error as it is."""
+def redacted_for(caller: Caller, error: Exception) -> Exception:
+    """The error without what this caller may not know of an order that cannot be read.
+
+    Staff see where it cannot be read; its owner only that it cannot; any other customer gets
+    `OrderNotFound`. If the log does not say whose order it is, every customer counts as its owner.
+    Other errors are returned unchanged.
+    """
     if caller.is_staff or not isinstance(error, UnreadableEvent):
         return error
     if error.owner not in (None, caller.user_id):
@@ -83,6 +86,6 @@ def told(caller: Caller, error: Exception) -> Exception:
 
 async def unreadable(request: Request, error: Exception) -> Response:
     """The one handler of UnreadableEvent, whichever route came upon it."""
-    problem = of_exception(told(request.state.caller, error))
+    problem = of_exception(redacted_for(request.state.caller, error))
     assert problem is not None, "an error of the service has its problem"
     return answer(request, problem)

@@ -17,8 +17,8 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import jiter
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, GetCoreSchemaHandler, ValidationError
-from pydantic_core import core_schema
+from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, core_schema
 from starlette.requests import Request
 
 from order_service.web.problems.problem import Problem, validation
@@ -32,14 +32,20 @@ WITH_BODY = {"POST", "PUT", "PATCH", "DELETE"}
 
 class Characters:
     """Annotates a `str` that every store and protocol of ours can hold: PostgreSQL refuses NUL,
-    UTF-8 refuses lone surrogates.
+    UTF-8 refuses lone surrogates. Every text of every body has it, or a pattern that is narrower:
+    a plain `str` takes NUL.
 
     As core schemas, which pydantic checks without a word of Python: function validators, and
     constraints that are put upon them, took a quarter of the time of an order's body.
     """
 
     def __init__(self, least: int = 0, most: int | None = None, pattern: str | None = None) -> None:
-        """Characters, at least and at most; `pattern` is asked last."""
+        """Characters, at least and at most; `pattern` is checked last, and needs WithJsonSchema."""
+        self._schema: dict[str, Any] = {"type": "string", "pattern": f"^{PLAIN}*$"}
+        if least:
+            self._schema["minLength"] = least
+        if most is not None:
+            self._schema["maxLength"] = most
         self._bounded = core_schema.str_schema(
             strict=True, min_length=least, max_length=most, pattern=pattern
         )
@@ -53,6 +59,11 @@ class Characters:
             custom_error_message="Text may not contain control characters",
         )
         return core_schema.chain_schema([core_schema.str_schema(strict=True), plain, self._bounded])
+
+    def __get_pydantic_json_schema__(
+        self, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return dict(self._schema)
 
 
 Text = Annotated[str, Characters()]

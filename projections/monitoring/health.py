@@ -111,7 +111,7 @@ class Health:
         asked_at = time.time()
         seconds, microseconds = await self._redis.time()
         ahead_s = seconds + microseconds / 1_000_000 - (asked_at + time.time()) / 2
-        return Cache(ahead_s, await heartbeat.seen(self._redis))
+        return Cache(ahead_s, await heartbeat.read_all(self._redis))
 
 
 async def _looked(look: Callable[[], Awaitable[T]]) -> Look[T]:

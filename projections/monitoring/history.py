@@ -35,7 +35,7 @@ Step = Mapping[str, int]  # what is known of one; empty: nothing was seen
 _STEP_S = limits.HISTORY_STEP_S
 
 
-class Vitals:
+class History:
     """One a web process."""
 
     def __init__(self, engine: AsyncEngine, redis: Redis, rates: Rates) -> None:

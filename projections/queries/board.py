@@ -1,7 +1,6 @@
-"""The board: a card for each order that somebody has work with or that has just changed, and what
-they add up to.
+"""The board: a card per order that needs work or has just changed, and totals per status.
 
-Everything is read from plain columns: no document is looked at.
+Reads plain columns only, no documents.
 """
 
 import asyncio
@@ -19,6 +18,7 @@ from order_service.domain.state import Status
 from order_service.infra.postgres import one_snapshot
 from order_service.web.responses import json_bytes
 from projections.queries.freshness import required_progress
+from projections.queries.positions import Positions, as_text
 from projections.read_models import order_view
 
 FLAGS = ("credit_due", "return_open", "refund_failed")
@@ -31,13 +31,13 @@ _VIEW = (
     "read_models.order_view WHERE generation = "
     "(SELECT live_generation FROM read_models WHERE name = 'order_view')"
 )
-# As the index order_view_board has it, written out: the planner compares the two.
+# The same text as in the index order_view_board: the planner compares the two.
 _WORK = (
     "(status IN ('PENDING', 'PAID', 'PARTIALLY_SHIPPED', 'SHIPPED') OR credit_due_minor > 0 "
     "OR return_open OR refund_failed)"
 )
 _LATE = "updated_at >= now() - make_interval(hours => :changed_h)"
-# Two ranges of time, each read from its newest end by an index of its own, no further than wanted.
+# Two time ranges, each read from its newest end by its own index, up to the limit.
 _BOARD = text(
     f"SELECT f.*, u.email FROM ((SELECT {_COLUMNS} FROM {_VIEW} AND {_LATE} "  # noqa: S608
     f"ORDER BY updated_at DESC LIMIT :limit) UNION ALL (SELECT {_COLUMNS} FROM {_VIEW} "
@@ -50,7 +50,7 @@ _TOTALS = text(
     f"min(created_at) AS oldest_at FROM {_VIEW} AND ({_LATE} OR {_WORK}) "
     "GROUP BY status, currency ORDER BY status, currency"
 )
-# OFFSET 0: each partition by its index, however many events the planner expects.
+# OFFSET 0 keeps the index scan of each partition, however many events the planner expects.
 _CHANGED = text(
     f"SELECT f.*, u.email FROM (SELECT {_COLUMNS} FROM (SELECT DISTINCT b.partition, e.stream_id "  # noqa: S608
     "FROM unnest(:partitions, :after, :up_to) AS b (partition, after, up_to) CROSS JOIN LATERAL "
@@ -69,18 +69,18 @@ _CHANGED = text(
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """`positions`: up to where it shows each partition's log. `totals`: a row a status and
-    currency, of all orders on the board, also of those beyond the cards that it may have."""
+    """`positions`: up to where it shows the log. `totals`: one row per status and currency, over
+    all orders on the board. `more`: there are orders beyond BOARD_CARDS_MAX cards."""
 
-    positions: tuple[int, ...]
+    positions: Positions
     cards: Sequence[Row[Any]]
     totals: Sequence[Row[Any]]
     more: bool
 
 
 async def read(connection: AsyncConnection) -> Board:
-    """The board as of one moment. Raises `Unavailable` if the live read model is another
-    version's."""
+    """The board at one moment. Raises `Unavailable` if another version built the live read
+    model."""
     changed = {"changed_h": limits.BOARD_CHANGED_H}
     async with one_snapshot(connection):
         progress = await required_progress(connection, order_view.PROJECTION)
@@ -94,8 +94,7 @@ async def read(connection: AsyncConnection) -> Board:
 async def read_changed(
     connection: AsyncConnection, after: Sequence[int], up_to: Sequence[int]
 ) -> Sequence[Row[Any]]:
-    """The orders with events after these positions, up to those: as they are now, which may be
-    later."""
+    """The orders with events after `after`, up to `up_to`, as they are now (which may be later)."""
     partitions = [n for n, (a, u) in enumerate(zip(after, up_to, strict=True)) if a < u]
     parameters = {
         "partitions": partitions,
@@ -105,11 +104,11 @@ async def read_changed(
     return (await connection.execute(_CHANGED, parameters)).all()
 
 
-# --- in words -------------------------------------------------------------------------------------
+# --- as JSON --------------------------------------------------------------------------------------
 
 
 async def board_json(board: Board) -> bytes:
-    """In many turns of the event loop: ten thousand cards in one would hold everybody up."""
+    """Encodes in portions: ten thousand cards at once would block the event loop."""
     cards = []
     for first in range(0, len(board.cards), limits.BOARD_CARDS_TOGETHER):
         shown = [card(row) for row in board.cards[first : first + limits.BOARD_CARDS_TOGETHER]]
@@ -119,13 +118,13 @@ async def board_json(board: Board) -> bytes:
     return json_bytes(around)[:-1] + b',"cards":[' + b",".join(cards) + b"]}"
 
 
-def token(positions: Sequence[int]) -> str:
-    """Where a stream of the board goes on."""
-    return ".".join(map(str, positions))
+def token(positions: Positions) -> str:
+    """Where a stream of the board resumes."""
+    return as_text(positions)
 
 
 def card(row: Row[Any]) -> dict[str, Any]:
-    """For `json_bytes`. By place: ten thousand rows' columns by name take five times as long."""
+    """For `json_bytes`. Unpacks the row: reading columns by name takes five times as long."""
     values: tuple[Any, ...] = tuple(row)
     order_id, number, user_id, status, payment_status, fulfillment_status, currency = values[:7]
     total_minor, version, created_at, updated_at, *flags, email = values[7:]
@@ -147,7 +146,7 @@ def card(row: Row[Any]) -> dict[str, Any]:
 
 
 def columns(totals: Sequence[Row[Any]]) -> list[dict[str, Any]]:
-    """One a status, empty ones too, in the order in which orders come through them."""
+    """One per status, empty ones too, in the order in which orders pass through them."""
     return [
         _column(status, [t for t in totals if t.status == status]) for status in get_args(Status)
     ]

@@ -20,7 +20,7 @@ UNPAID = text(
 async def unpaid_orders(
     connection: AsyncConnection, placed_before: datetime, after: tuple[datetime, UUID]
 ) -> list[tuple[datetime, UUID]]:
-    """Time of creation and id, ascending, of at most EXPIRY_BATCH orders after `after`."""
+    """Creation time and id of at most EXPIRY_BATCH orders after `after`, ascending."""
     parameters = {
         "after_at": after[0],
         "after_id": after[1],

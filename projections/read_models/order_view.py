@@ -24,21 +24,21 @@ def rows(change: p.Change) -> p.Rows:
     """The order as it is after the change."""
     folded = change[1]
     order = folded.order
-    standing = folded.standing
+    summary = folded.summary
     return {
         (folded.id,): (
             folded.number,
             order.user_id,
             order.external_reference,
-            standing.status,
-            standing.payment_status,
-            standing.fulfillment_status,
+            summary.status,
+            summary.payment_status,
+            summary.fulfillment_status,
             order.currency,
-            standing.total_minor,
-            standing.amount_due_minor,
-            standing.credit_due_minor,
+            summary.total_minor,
+            summary.amount_due_minor,
+            summary.credit_due_minor,
             len(order.lines),
-            standing.units,
+            summary.units,
             terms(order),
             return_open(order),
             refund_failed(order),

@@ -19,9 +19,9 @@ Sales = tuple[int, int, int]  # orders, revenue_minor, units
 
 def contribution(folded: FoldedOrder) -> tuple[Day, Sales]:
     order = folded.order
-    standing = folded.standing
-    day = (folded.created_at.astimezone(UTC).date(), order.currency, standing.status)
-    return day, (1, standing.total_minor, standing.units)
+    summary = folded.summary
+    day = (folded.created_at.astimezone(UTC).date(), order.currency, summary.status)
+    return day, (1, summary.total_minor, summary.units)
 
 
 def rows(change: p.Change) -> p.Rows:

@@ -1,4 +1,4 @@
-"""The query routes of reports: what a user spent, what was sold."""
+"""The query routes of reports: a user's spending, sales by day."""
 
 from datetime import date, timedelta
 from typing import Annotated
@@ -26,15 +26,14 @@ _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 @router.get(
     "/users/{user_id}/summary/",
     operation_id="users_summary",
-    summary="Sum up what a user has ordered",
+    summary="Read a user's totals",
     response_model=UserSummary,
     responses=documented("forbidden", "not-found", may_send=LAGGING),
 )
 async def get_summary(
     request: Request, user_id: UserPath, caller: CallerDependency, wanted: WantedDependency
 ) -> Response:
-    """What a user has ordered and spent (captured, less what is or will be refunded), per
-    currency."""
+    """A user's orders and spending (captured, less refunds made and pending), per currency."""
     owner_or_staff(caller, user_id)
     freshness: Freshness = request.app.state.freshness
     rows, headers = await freshness.read(
@@ -66,13 +65,13 @@ async def report_sales(
     request: Request,
     caller: CallerDependency,
     wanted: WantedDependency,
-    first: Annotated[str, Query(alias="from", pattern=_DAY, description="UTC day, included")],
-    last: Annotated[str, Query(alias="to", pattern=_DAY, description="UTC day, included")],
+    first: Annotated[str, Query(alias="from", pattern=_DAY, description="UTC day, inclusive")],
+    last: Annotated[str, Query(alias="to", pattern=_DAY, description="UTC day, inclusive")],
 ) -> Response:
-    """Orders, revenue and units per day, currency and present status. For staff."""
+    """Orders, revenue and units per day, currency and current status. For staff."""
     days = (_day("from", first), _day("to", last))
     if not timedelta(0) <= days[1] - days[0] < timedelta(limits.REPORT_DAYS_MAX):
-        detail = f"Expected 1 to {limits.REPORT_DAYS_MAX} days, both ends included."
+        detail = f"Expected 1 to {limits.REPORT_DAYS_MAX} days, both ends inclusive."
         raise wrong_parameter("to", detail)
     staff_only(caller)
     freshness: Freshness = request.app.state.freshness
@@ -97,4 +96,4 @@ def _day(parameter: str, value: str) -> date:
     try:
         return date.fromisoformat(value)
     except ValueError:
-        raise wrong_parameter(parameter, "There is no such day.") from None
+        raise wrong_parameter(parameter, "This day does not exist.") from None

@@ -23,8 +23,8 @@ FLOOD = """async () => {
     updated_at: new Date(n * 1000).toISOString(),
   });
   const message = (n) => Array.from({ length: 500 }, (_, i) => card(n + i));
-  for (let n = 0; n < 30000; n += 500) board.gather(message(n));
-  for (let n = 0; n < 500; n += 1) board.gather([{ ...card(29999), version: n + 2 }]);
+  for (let n = 0; n < 30000; n += 500) board.receive(message(n));
+  for (let n = 0; n < 500; n += 1) board.receive([{ ...card(29999), version: n + 2 }]);
   await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
   board.stop();
   const { columns } = board.sorted;
@@ -89,7 +89,7 @@ def test_the_desk_is_not_for_customers(stranger: Page, api: httpx.Client) -> Non
     stranger.get_by_label("Password").fill(account["password"])
     stranger.get_by_role("button", name="Log in").click()
 
-    expect(stranger.get_by_role("heading", name="This desk is the staff's")).to_be_visible()
+    expect(stranger.get_by_role("heading", name="The desk is for staff")).to_be_visible()
 
 
 # --- board ----------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ def test_a_dragged_card_is_moved_after_a_preview(page: Page, api: httpx.Client) 
 
     column(page, "PENDING").locator(".card").drag_to(column(page, "PAID"))
     dialog = page.get_by_role("dialog")
-    expect(dialog.get_by_label("What would happen")).to_contain_text("came in")
+    expect(dialog.get_by_label("Preview")).to_contain_text("captured")
     assert status_of(api, order) == "PENDING"
     dialog.get_by_role("button", name="Mark as paid").click()
 

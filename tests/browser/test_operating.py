@@ -96,7 +96,7 @@ def test_what_came_while_it_was_paused_is_shown_afterwards(page: Page, api: http
     row = page.locator("tbody tr").filter(has_text=order["id"][:13])
     expect(row).to_have_count(0)
 
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Resume").click()
 
     expect(row).to_have_count(1)
 
@@ -141,9 +141,9 @@ def test_a_dead_letter_is_skipped_with_a_reason(
     with refusing(customer.id):
         letter = open_dead_letter(page, placed(customer.client))
         letter.get_by_role("button", name="Skip").click()
-        expect(page.get_by_role("button", name="Skip it")).to_be_disabled()
+        expect(page.get_by_role("button", name="Skip the event")).to_be_disabled()
         page.get_by_label("Reason").fill("The summary is made anew tonight")
-        page.get_by_role("button", name="Skip it").click()
+        page.get_by_role("button", name="Skip the event").click()
 
         expect(page.get_by_text("Skipped", exact=True)).to_be_visible()
         expect(letter).to_have_count(0)

@@ -28,7 +28,7 @@ def test_only_what_may_be_done_is_offered_and_the_rest_says_why(
     actions.get_by_role("button", name="Record a payment").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Amount").fill("1.00")
-    expect(dialog.get_by_label("What would happen")).to_contain_text("1.00 USD came in")
+    expect(dialog.get_by_label("Preview")).to_contain_text("1.00 USD captured")
     dialog.get_by_role("button", name="Record a payment").click()
 
     expect(page.locator("[data-axis=payment]")).to_have_text("Partially paid")
@@ -47,7 +47,7 @@ def test_what_others_do_is_shown_at_once(page: Page, api: httpx.Client) -> None:
     )
 
 
-@pytest.mark.parametrize("answer", ["Apply it to version 4", "Discard it"])
+@pytest.mark.parametrize("answer", ["Apply to version 4", "Discard"])
 def test_who_was_faster_is_told_and_nothing_is_typed_again(
     page: Page, api: httpx.Client, expected: list[str], answer: str
 ) -> None:
@@ -58,7 +58,7 @@ def test_who_was_faster_is_told_and_nothing_is_typed_again(
     page.get_by_role("button", name="Ship units").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Tracking number").fill("T-4711")
-    expect(dialog.get_by_label("What would happen")).to_contain_text("T-4711")
+    expect(dialog.get_by_label("Preview")).to_contain_text("T-4711")
     note = {"text": "Please ring twice.", "visibility": "internal"}
     api.post(f"/orders/{order['id']}/notes/", json=note).raise_for_status()
 

@@ -20,8 +20,8 @@ RAISED = re.compile(
 )
 # Of the command line, and of fields, where they become errors of `validation`.
 OF_NO_ANSWER = {"invalid-email", "invalid-role", "weak-password"}
-# Served for addresses and methods that no operation has, or by nothing that exists so far.
-OF_NO_OPERATION = {"header-fields-too-large", "method-not-allowed", "not-acceptable", "stream-gone"}
+# Served for addresses and methods that no operation has.
+OF_NO_OPERATION = {"header-fields-too-large", "method-not-allowed", "not-acceptable"}
 
 
 def test_operation_ids_are_made_by_hand_and_differ() -> None:

@@ -7,7 +7,7 @@ it in `fuzz`.
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -20,13 +20,8 @@ from pydantic import BaseModel, ValidationError
 
 from order_service.accounts.tokens import AccessTokens, TokenInvalid
 from order_service.api.accounts import parse_form
-from order_service.api.orders.asking import (
-    fingerprint,
-    key_of,
-    line_id_of,
-    part_id,
-    tags_of,
-)
+from order_service.api.orders.command_context import fingerprint, key_of, tags_of
+from order_service.api.orders.fields import line_id_of, part_id
 from order_service.documents import consistency_token
 from order_service.errors import InvalidRequest, NotFound, OrderServiceError
 from order_service.ids import order_number, parse_order_number, parse_uuid
@@ -36,10 +31,11 @@ from order_service.settings import Settings
 from order_service.telemetry.tracing import traceparent_of
 from order_service.web.json_body import JsonBody, body_of, parse_json
 from order_service.web.problems.problem import Problem
-from projections.queries.cursors import Cursors, Place
+from projections.queries.cursors import Cursor, Cursors
 from projections.queries.filters import ExportParameters, StaffListParameters, conditions
 from projections.routes.streams import parse_positions, parse_version
 from tests.support.hostile.tokens import HEADER, claims, segment, signed
+from tests.support.http.conformance import known_contract
 from tests.support.log.examples import NEW_ID
 
 SECRET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEF"
@@ -199,14 +195,14 @@ def test_line_ids(text: str) -> None:
     assert found is None or str(found) == text
 
 
-_CURSORS = Cursors(SECRET)
-_CURSOR = _CURSORS.encode(Place(1_772_366_400_123_456, NEW_ID), "all")
+_CURSORS = Cursors(SECRET, "all")
+_CURSOR = _CURSORS.encode(Cursor(1_772_366_400_123_456, NEW_ID))
 
 
 @fuzzed
 @given(near(_CURSOR) | st.text(max_size=100))
 def test_cursors(cursor: str) -> None:
-    place = value_or(InvalidRequest, lambda: _CURSORS.decode(cursor, "all"))
+    place = value_or(InvalidRequest, lambda: _CURSORS.decode(cursor))
 
     assert place is None or cursor == _CURSOR
 
@@ -286,6 +282,63 @@ def test_bodies_of_every_route(name: str) -> None:
             assert fingerprint(f"POST {name}", parsed)
 
     run()
+
+
+def _texts_in(schema: dict[str, Any], at: tuple[str | int, ...] = ()) -> Iterator[Any]:
+    """Where a value of this schema may have a text; `x` is any further member."""
+    schema = known_contract().resolved(schema)
+    if schema.get("type") == "string":
+        yield at
+    for part in (*schema.get("anyOf", ()), *schema.get("allOf", ())):
+        yield from _texts_in(part, at)
+    if "items" in schema:
+        yield from _texts_in(schema["items"], (*at, 0))
+    further = schema.get("additionalProperties")
+    members = {"x": further} if isinstance(further, dict) else {}
+    for name, member in (schema.get("properties", {}) | members).items():
+        yield from _texts_in(member, (*at, name))
+
+
+def _text_fields() -> list[tuple[str, str]]:
+    """Every text of every request's body in the OpenAPI document: model, JSON pointer."""
+    schemas = {
+        content["schema"]["$ref"]
+        for path in known_contract().document["paths"].values()
+        for operation in path.values()
+        for content in operation.get("requestBody", {"content": {}})["content"].values()
+    }
+    return sorted(
+        {
+            (reference.rpartition("/")[2], "#/" + "/".join(map(str, at)))
+            for reference in schemas
+            for at in _texts_in({"$ref": reference})
+        }
+    )
+
+
+def test_every_body_has_texts_to_try() -> None:
+    fields = _text_fields()
+
+    assert len(fields) > 80
+    assert set(bodies()) - {model for model, _ in fields} == {
+        *("DecideReturnRequest", "PlaceOrdersRequest", "RemoveLineRequest")
+    }
+    assert ("PlaceOrderRequest", "#/items/0/x") in fields
+
+
+@pytest.mark.parametrize(("model", "pointer"), _text_fields())
+def test_every_text_of_every_body_refuses_nul(model: str, pointer: str) -> None:
+    content: Any = "A\0"
+    for name in reversed(pointer.split("/")[1:]):
+        content = [content] if name == "0" else {name: content}
+
+    with pytest.raises(Problem) as caught:
+        bodies()[model].parse(json.dumps(content).encode())
+
+    assert (caught.value.status, caught.value.name) == (422, "validation")
+    for other, name in {"/price": "/unit_price", "/product_id": "/sku"}.items():
+        pointer = pointer.removesuffix(other) + name if pointer.endswith(other) else pointer
+    assert pointer in [error["pointer"] for error in caught.value.members["errors"]]
 
 
 @fuzzed

@@ -30,7 +30,7 @@ ONE = {"lines": [{"line_id": 1, "quantity": 1}]}
 ELSEWHERE = {
     *("dependency-unavailable", "internal-error", "order-unreadable", "outcome-unknown"),
     *("not-acceptable", "overloaded", "precondition-required", "quota-exceeded"),
-    *("header-fields-too-large", "rebuild-running", "request-timeout", "stream-gone"),
+    *("header-fields-too-large", "rebuild-running", "request-timeout"),
 }
 
 

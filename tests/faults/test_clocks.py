@@ -20,7 +20,7 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.cache.entries import Places
+from order_service.cache.entries import Slots
 from order_service.cli import SERVING
 from order_service.infra.postgres import PROJECTOR, WEB, create_engine, incarnation
 from order_service.infra.redis import connect
@@ -89,7 +89,9 @@ def library() -> Path:
     """libfaketime: the machine's own, or unpacked as the servers' programs are."""
     if own := next(Path("/").glob(LIBRARY), None):
         return own
-    return next(packages.unpack("libfaketime", programs.cache() / "libfaketime").glob(LIBRARY))
+    return next(
+        packages.unpack("libfaketime", programs.cache() / "libfaketime", print).glob(LIBRARY)
+    )
 
 
 @contextmanager
@@ -176,7 +178,7 @@ async def test_orders_go_all_the_way_whatever_the_clocks_say(world: World, secon
     read = [await world.web.get(path, headers=customer.headers) for _ in range(2)]
     assert [answer.json()["version"] for answer in read] == [2, 2]
     await world.shows(order.json()["id"], 2)
-    cached = Places(str(await incarnation(world.projector_engine))).order(UUID(order.json()["id"]))
+    cached = Slots(str(await incarnation(world.projector_engine))).order(UUID(order.json()["id"]))
     assert 0 < await world.redis.ttl(cached.entry) <= 300
 
 

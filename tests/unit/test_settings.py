@@ -85,9 +85,10 @@ def test_an_owner_may_only_cancel_where_nothing_is_said(monkeypatch: pytest.Monk
     assert settings().SELF_SERVICE_TRANSITIONS == ("CANCELED",)
 
 
-def test_the_default_currency_is_one_that_exists() -> None:
+@pytest.mark.parametrize("currency", ["XXX", "ANG", "BGN"])
+def test_the_default_currency_takes_new_orders(currency: str) -> None:
     with pytest.raises(ValueError, match="DEFAULT_CURRENCY"):
-        create_app(settings(DEFAULT_CURRENCY="XXX"))
+        create_app(settings(DEFAULT_CURRENCY=currency))
 
 
 def test_durations_are_those_of_iso_8601() -> None:

@@ -59,7 +59,7 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _ActionContext:
     """By whom, of which order, when."""
 
     caller: Caller
@@ -85,17 +85,17 @@ async def get_actions(request: Request, caller: CallerDependency, order: OrderPa
     if folded is None:
         raise OrderNotFound
     visible_to(caller, folded)
-    asked = _Asked(caller, folded, request.app.state.settings, now())
-    listed = [_as_json(action, asked) for action in _actions(asked)]
+    context = _ActionContext(caller, folded, request.app.state.settings, now())
+    listed = [_as_json(action, context) for action in _actions(context)]
     return json_answer({"actions": listed}, headers=_HEADERS)
 
 
-def _as_json(action: Action, asked: _Asked) -> dict[str, Any]:
-    refusal = _refusal(action, asked)
+def _as_json(action: Action, context: _ActionContext) -> dict[str, Any]:
+    refusal = _refusal(action, context)
     found: dict[str, Any] = {
         "name": action.name,
         "method": action.method,
-        "path": f"/orders/{asked.folded.id}/{action.path}",
+        "path": f"/orders/{context.folded.id}/{action.path}",
         "allowed": refusal is None,
     }
     if action.body:
@@ -107,12 +107,12 @@ def _as_json(action: Action, asked: _Asked) -> dict[str, Any]:
     return found
 
 
-def _refusal(action: Action, asked: _Asked) -> OrderServiceError | None:
+def _refusal(action: Action, context: _ActionContext) -> OrderServiceError | None:
     """That of the first probe, if all are refused."""
     first = None
     for probe in action.probes:
         try:
-            _try(probe, asked)
+            _try(probe, context)
         except OrderServiceError as error:
             first = first or error
         else:
@@ -120,22 +120,22 @@ def _refusal(action: Action, asked: _Asked) -> OrderServiceError | None:
     return first
 
 
-def _try(probe: c.OrderCommand, asked: _Asked) -> None:
+def _try(probe: c.OrderCommand, context: _ActionContext) -> None:
     if isinstance(probe, c.ChangeStatus):
-        may_set(asked.caller, probe.to, asked.settings)
+        may_set(context.caller, probe.to, context.settings)
     else:
-        may_command(asked.caller, type(probe))
+        may_command(context.caller, type(probe))
     if isinstance(probe, c.CancelOrder) or (
         isinstance(probe, c.ChangeStatus) and probe.to == "CANCELED"
     ):
-        check_cancel_window(asked.caller, asked.folded, asked.settings, asked.at)
-    decide(probe, asked.folded.order)
+        check_cancel_window(context.caller, context.folded, context.settings, context.at)
+    decide(probe, context.folded.order)
 
 
 # --- what there is to be done ---------------------------------------------------------------------
 
 
-def _actions(asked: _Asked) -> Iterator[Action]:
+def _actions(context: _ActionContext) -> Iterator[Action]:
     for of_some_kind in (
         _of_order,
         _of_lines,
@@ -144,14 +144,14 @@ def _actions(asked: _Asked) -> Iterator[Action]:
         _of_refunds,
         _of_returns,
     ):
-        yield from of_some_kind(asked)
+        yield from of_some_kind(context)
 
 
-def _of_order(asked: _Asked) -> Iterator[Action]:
-    cancel_ends = cancel_until(asked.caller, asked.folded, asked.settings)
+def _of_order(context: _ActionContext) -> Iterator[Action]:
+    cancel_ends = cancel_until(context.caller, context.folded, context.settings)
     for wanted in get_args(c.TargetStatus):
-        if wanted not in ("PENDING", status(asked.folded.order)):
-            probe = c.ChangeStatus(wanted, uuid4(), asked.at, "CUSTOMER_REQUEST")
+        if wanted not in ("PENDING", status(context.folded.order)):
+            probe = c.ChangeStatus(wanted, uuid4(), context.at, "CUSTOMER_REQUEST")
             until = cancel_ends if wanted == "CANCELED" else None
             body = {"status": wanted}
             yield Action("orders_change_status", "PATCH", "", (probe,), until, body)
@@ -163,10 +163,10 @@ def _of_order(asked: _Asked) -> Iterator[Action]:
     yield Action("notes_add", "POST", "notes/", (note,))
 
 
-def _of_lines(asked: _Asked) -> Iterator[Action]:
+def _of_lines(context: _ActionContext) -> Iterator[Action]:
     add = c.AddLine("SKU", None, 1, 0)
     yield Action("lines_add", "POST", "lines/", (add,))
-    for line_id, line in asked.folded.order.lines.items():
+    for line_id, line in context.folded.order.lines.items():
         present = line.line.quantity
         other = present + 1 if present < QUANTITY_MAX else present - 1
         change, remove = c.ChangeLineQuantity(line_id, other), c.RemoveLine(line_id)
@@ -177,15 +177,15 @@ def _of_lines(asked: _Asked) -> Iterator[Action]:
         yield Action("lines_cancel_units", "POST", f"{path}cancel/", (cancel,))
 
 
-def _of_payments(asked: _Asked) -> Iterator[Action]:
+def _of_payments(context: _ActionContext) -> Iterator[Action]:
     authorize = c.AuthorizePayment(uuid4(), None)
     record = c.RecordPayment(uuid4(), uuid4(), None, "manual")
     for probe, kind in ((authorize, "authorization"), (record, "capture")):
         yield Action("payments_add", "POST", "payments/", (probe,), body={"kind": kind})
-    for payment_id, payment in asked.folded.order.payments.items():
+    for payment_id, payment in context.folded.order.payments.items():
         if payment.open_minor:
             path = f"payments/{payment_id}/"
-            capture = c.CapturePayment(payment_id, None, asked.at)
+            capture = c.CapturePayment(payment_id, None, context.at)
             yield Action("payments_capture", "POST", f"{path}capture/", (capture,))
             void = c.VoidAuthorization(payment_id, "OTHER")
             yield Action("payments_void", "POST", f"{path}void/", (void,))
@@ -193,25 +193,25 @@ def _of_payments(asked: _Asked) -> Iterator[Action]:
             yield Action("payments_fail", "POST", f"{path}fail/", (fail,))
 
 
-def _of_shipments(asked: _Asked) -> Iterator[Action]:
-    allow_unpaid = asked.settings.ALLOW_SHIP_UNPAID
-    ship = c.Ship(uuid4(), None, asked.at, allow_unpaid=allow_unpaid)
+def _of_shipments(context: _ActionContext) -> Iterator[Action]:
+    allow_unpaid = context.settings.ALLOW_SHIP_UNPAID
+    ship = c.Ship(uuid4(), None, context.at, allow_unpaid=allow_unpaid)
     yield Action("shipments_dispatch", "POST", "shipments/", (ship,))
-    for shipment_id, shipment in asked.folded.order.shipments.items():
+    for shipment_id, shipment in context.folded.order.shipments.items():
         if not shipment.voided:
             path = f"shipments/{shipment_id}/"
             track = c.UpdateTracking(shipment_id)
             yield Action("shipments_update_tracking", "PATCH", path, (track,))
             void = c.VoidShipment(shipment_id, "OTHER")
             yield Action("shipments_void", "POST", f"{path}void/", (void,))
-            arrive = c.ConfirmDelivery(shipment_id, None, asked.at)
+            arrive = c.ConfirmDelivery(shipment_id, None, context.at)
             yield Action("shipments_confirm_delivery", "POST", f"{path}delivered/", (arrive,))
 
 
-def _of_refunds(asked: _Asked) -> Iterator[Action]:
+def _of_refunds(context: _ActionContext) -> Iterator[Action]:
     request = c.RequestRefund(uuid4(), None, "OTHER")
     yield Action("refunds_request", "POST", "refunds/", (request,))
-    for refund_id, refund in asked.folded.order.refunds.items():
+    for refund_id, refund in context.folded.order.refunds.items():
         if refund.status == "PENDING":
             path = f"refunds/{refund_id}/"
             settle, fail = c.SettleRefund(refund_id), c.FailRefund(refund_id, "code")
@@ -219,15 +219,15 @@ def _of_refunds(asked: _Asked) -> Iterator[Action]:
             yield Action("refunds_fail", "POST", f"{path}fail/", (fail,))
 
 
-def _of_returns(asked: _Asked) -> Iterator[Action]:
-    order, window = asked.folded.order, return_window(asked.caller, asked.settings)
+def _of_returns(context: _ActionContext) -> Iterator[Action]:
+    order, window = context.folded.order, return_window(context.caller, context.settings)
     # What has been delivered comes first: its refusal says more.
     lines = sorted(order.lines, key=lambda line_id: -order.lines[line_id].delivered)
     requests = tuple(
-        c.RequestReturn(uuid4(), (LineQuantity(line_id, 1),), "OTHER", asked.at, window)
+        c.RequestReturn(uuid4(), (LineQuantity(line_id, 1),), "OTHER", context.at, window)
         for line_id in lines
     )
-    yield Action("returns_request", "POST", "returns/", requests, _return_until(asked, window))
+    yield Action("returns_request", "POST", "returns/", requests, _return_until(context, window))
     for return_id, found in order.returns.items():
         path = f"returns/{return_id}/"
         if found.status == "REQUESTED":
@@ -241,7 +241,7 @@ def _of_returns(asked: _Asked) -> Iterator[Action]:
             yield Action("returns_receive", "POST", f"{path}receive/", (receive,))
 
 
-def _return_until(asked: _Asked, window: timedelta | None) -> datetime | None:
+def _return_until(context: _ActionContext, window: timedelta | None) -> datetime | None:
     """When the caller's time to send back the last unit ends."""
-    arrivals = [s.delivered_at for s in asked.folded.order.shipments.values() if s.delivered_at]
+    arrivals = [s.delivered_at for s in context.folded.order.shipments.values() if s.delivered_at]
     return max(arrivals) + window if arrivals and window is not None else None

@@ -1,23 +1,19 @@
 """Where an order goes, and notes on it: text that is kept beside the events."""
 
+from operator import attrgetter
 from typing import Annotated
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import orjson
-from fastapi import APIRouter, Depends
 from pydantic import Field, StringConstraints
-from starlette.responses import Response
 
-from order_service.api.orders.asking import AskingChangeDependency, changes
+from order_service.api.orders.command_route import CommandRouter
 from order_service.api.orders.permissions import may_note
 from order_service.domain.commands import AddNote, ChangeShippingAddress
 from order_service.domain.events import NoteVisibility
-from order_service.log.append import OrderText
 from order_service.web.fields import Body, ChangeBody, Note, Words
-from order_service.web.json_body import json_body
-from order_service.web.order_path import OrderPath
 
-router = APIRouter(prefix="/orders", tags=["orders"])
+router = CommandRouter(prefix="/orders", tags=["orders"])
 
 
 class Address(Body):
@@ -47,40 +43,32 @@ class AddNoteRequest(ChangeBody):
     visibility: NoteVisibility = "public"
 
 
-@router.put(
+@router.command(
+    "PUT",
     "/{order_id}/shipping-address/",
+    ChangeShippingAddress,
     operation_id="orders_change_shipping_address",
-    **changes("Change the shipping address", "order-not-editable"),
+    summary="Change the shipping address",
+    problems=("order-not-editable",),
+    text_kind="address",
+    text_of=Address.as_text,
 )
-async def change_shipping_address(
-    asking: AskingChangeDependency,
-    body: Annotated[ChangeAddressRequest, Depends(json_body(ChangeAddressRequest))],
-    order: OrderPath,
-) -> Response:
+def change_shipping_address(body: ChangeAddressRequest, text_ref: UUID) -> ChangeShippingAddress:
     """The order goes there, whole: members that are left out are empty."""
-    text = OrderText(uuid4(), "address", body.as_text())
-    command = ChangeShippingAddress(text.text_id)
-    return await asking.carry_out(order, body, ChangeShippingAddress, lambda _: command, (text,))
+    return ChangeShippingAddress(text_ref)
 
 
-@router.post(
+@router.command(
+    "POST",
     "/{order_id}/notes/",
+    AddNote,
     operation_id="notes_add",
-    **changes("Add a note", "forbidden"),
+    summary="Add a note",
+    problems=("forbidden",),
+    text_kind="note",
+    text_of=attrgetter("text"),
+    authorize=lambda context, body: may_note(context.caller, body.visibility),
 )
-async def add_note(
-    asking: AskingChangeDependency,
-    body: Annotated[AddNoteRequest, Depends(json_body(AddNoteRequest))],
-    order: OrderPath,
-) -> Response:
+def add_note(body: AddNoteRequest, text_ref: UUID) -> AddNote:
     """The note stands in the order's notes; internal ones are by staff and for staff."""
-    text = OrderText(uuid4(), "note", body.text)
-    command = AddNote(uuid4(), body.visibility, text.text_id)
-    return await asking.carry_out(
-        order,
-        body,
-        AddNote,
-        lambda _: command,
-        (text,),
-        lambda: may_note(asking.caller, body.visibility),
-    )
+    return AddNote(uuid4(), body.visibility, text_ref)

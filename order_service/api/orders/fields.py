@@ -1,13 +1,16 @@
-"""What the fields of an order's commands may hold.
+"""What the fields of an order's commands may hold, and the parts of their paths.
 
 Quantities and prices come as JSON numbers or as strings: clients of the older service send maps of
 strings. A price never passes through a float: the parser gives its decimal text.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar
+from uuid import UUID, uuid4
 
+from fastapi import Path
 from pydantic import (
     ConfigDict,
     Field,
@@ -21,6 +24,9 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from order_service.domain import money
 from order_service.domain.events import LineQuantity
 from order_service.domain.state import LINES_MAX, QUANTITY_MAX
+from order_service.errors import NotFound
+from order_service.ids import parse_uuid
+from order_service.log.append import OrderText
 from order_service.log.fold import FoldedOrder
 from order_service.web.fields import LINE, NO_CONTROL, TEXT_MAX, Body, ShortText, string_schema
 from order_service.web.json_body import Characters
@@ -28,6 +34,7 @@ from order_service.web.json_body import Characters
 PRICE_DIGITS_MAX = 15
 ATTRIBUTES_MAX = 20
 LINE_ID_MAX = 10**9 - 1
+_LINE_ID = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _QUANTITY_TEXT = "^[0-9]{1,6}$"
 _PRICE_TEXT = r"^[0-9]{1,13}(\.[0-9]{1,20})?$"
 
@@ -175,6 +182,37 @@ def quantities(lines: list[LineUnits]) -> tuple[LineQuantity, ...]:
     return tuple(LineQuantity(line.line_id, line.quantity) for line in lines)
 
 
-def minor(price: Decimal, order: FoldedOrder) -> int:
+def minor(price: Decimal | None, order: FoldedOrder) -> int | None:
     """`InvalidRequest` for an amount with more digits than the order's currency has."""
-    return money.to_minor(price, order.order.currency)
+    return None if price is None else money.to_minor(price, order.order.currency)
+
+
+def free_text(kind: str, text: str | None) -> tuple[UUID | None, tuple[OrderText, ...]]:
+    """The reference to a text that is kept beside the events, and the text, if there is one."""
+    if text is None:
+        return None, ()
+    kept = OrderText(uuid4(), kind, text)
+    return kept.text_id, (kept,)
+
+
+# --- parts of paths -------------------------------------------------------------------------------
+
+# Checked with the rules, like an id that the order does not have.
+PartPath = Annotated[
+    str, Path(description="Its id in the order's document.", json_schema_extra={"format": "uuid"})
+]
+LinePath = Annotated[str, Path(description="A line_id of the order's items.", examples=["1"])]
+
+
+def part_id(path: str) -> UUID:
+    """The id of a payment, shipment, refund or return; NotFound for what cannot be one."""
+    found = parse_uuid(path)
+    if found is None:
+        raise NotFound("not-found", "The order has nothing with this id: read it again.")
+    return found
+
+
+def line_id_of(path: str) -> int:
+    if not _LINE_ID.fullmatch(path) or int(path) > LINE_ID_MAX:
+        raise NotFound("line-not-found", "The order has no such line: read it again.")
+    return int(path)

@@ -1,24 +1,12 @@
 """The lines of an order that nobody has paid for yet."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends
-from starlette.responses import Response
-
-from order_service.api.orders.asking import (
-    AskingChangeDependency,
-    LinePath,
-    changes,
-    line_id_of,
-)
-from order_service.api.orders.fields import Item, Quantity, minor
+from order_service.api.orders.command_route import CommandRouter
+from order_service.api.orders.fields import Item, LinePath, Quantity, line_id_of, minor
 from order_service.domain.commands import AddLine, ChangeLineQuantity, RemoveLine
 from order_service.log.fold import FoldedOrder
 from order_service.web.fields import ChangeBody
-from order_service.web.json_body import json_body
-from order_service.web.order_path import OrderPath
 
-router = APIRouter(prefix="/orders/{order_id}/lines", tags=["lines"])
+router = CommandRouter(prefix="/orders/{order_id}/lines", tags=["lines"])
 
 
 class AddLineRequest(ChangeBody, Item):
@@ -33,57 +21,41 @@ class ChangeQuantityRequest(ChangeBody):
     quantity: Quantity
 
 
-@router.post(
+@router.command(
+    "POST",
     "/",
+    AddLine,
     operation_id="lines_add",
-    **changes("Add a line", "order-not-editable"),
+    summary="Add a line",
+    problems=("order-not-editable",),
 )
-async def add_line(
-    asking: AskingChangeDependency,
-    body: Annotated[AddLineRequest, Depends(json_body(AddLineRequest))],
-    order: OrderPath,
-) -> Response:
+def add_line(body: AddLineRequest, order: FoldedOrder) -> AddLine:
     """The order has one more line, under the next `line_id`."""
-
-    def command(folded: FoldedOrder) -> AddLine:
-        price = None if body.unit_price is None else minor(body.unit_price, folded)
-        return AddLine(body.sku, body.name, body.quantity, price, body.attributes)
-
-    return await asking.carry_out(order, body, AddLine, command)
+    price = minor(body.unit_price, order)
+    return AddLine(body.sku, body.name, body.quantity, price, body.attributes)
 
 
-@router.patch(
+@router.command(
+    "PATCH",
     "/{line_id}/",
+    ChangeLineQuantity,
     operation_id="lines_change_quantity",
-    **changes("Change a line's quantity", "line-not-found", "order-not-editable"),
+    summary="Change a line's quantity",
+    problems=("line-not-found", "order-not-editable"),
 )
-async def change_quantity(
-    asking: AskingChangeDependency,
-    body: Annotated[ChangeQuantityRequest, Depends(json_body(ChangeQuantityRequest))],
-    order: OrderPath,
-    line_id: LinePath,
-) -> Response:
+def change_quantity(body: ChangeQuantityRequest, line_id: LinePath) -> ChangeLineQuantity:
     """That many units of the line are ordered."""
-    return await asking.carry_out(
-        order,
-        body,
-        ChangeLineQuantity,
-        lambda _: ChangeLineQuantity(line_id_of(line_id), body.quantity),
-    )
+    return ChangeLineQuantity(line_id_of(line_id), body.quantity)
 
 
-@router.delete(
+@router.command(
+    "DELETE",
     "/{line_id}/",
+    RemoveLine,
     operation_id="lines_remove",
-    **changes("Remove a line", "line-not-found", "order-not-editable", "last-line"),
+    summary="Remove a line",
+    problems=("line-not-found", "order-not-editable", "last-line"),
 )
-async def remove_line(
-    asking: AskingChangeDependency,
-    body: Annotated[RemoveLineRequest, Depends(json_body(RemoveLineRequest, optional=True))],
-    order: OrderPath,
-    line_id: LinePath,
-) -> Response:
+def remove_line(body: RemoveLineRequest, line_id: LinePath) -> RemoveLine:
     """The line is gone; its number is not used again."""
-    return await asking.carry_out(
-        order, body, RemoveLine, lambda _: RemoveLine(line_id_of(line_id))
-    )
+    return RemoveLine(line_id_of(line_id))

@@ -1,20 +1,13 @@
 """Payments: authorized, captured, voided, failed."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 from uuid import uuid4
 
-from fastapi import APIRouter, Depends
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
-from starlette.responses import Response
 
-from order_service.api.orders.asking import (
-    AskingChangeDependency,
-    PartPath,
-    changes,
-    part_id,
-)
-from order_service.api.orders.fields import Price, minor
+from order_service.api.orders.command_route import CommandRouter
+from order_service.api.orders.fields import PartPath, Price, minor, part_id
 from order_service.domain.commands import (
     AuthorizePayment,
     CapturePayment,
@@ -26,10 +19,8 @@ from order_service.domain.events import AuthorizationVoidReason, PaymentSource
 from order_service.ids import now
 from order_service.log.fold import FoldedOrder
 from order_service.web.fields import ChangeBody, Code, Time, Words
-from order_service.web.json_body import json_body
-from order_service.web.order_path import OrderPath
 
-router = APIRouter(prefix="/orders/{order_id}/payments", tags=["payments"])
+router = CommandRouter(prefix="/orders/{order_id}/payments", tags=["payments"])
 
 
 class PaymentRequest(ChangeBody):
@@ -53,13 +44,6 @@ class PaymentRequest(ChangeBody):
             )
         return self
 
-    def command(self, folded: FoldedOrder) -> AuthorizePayment | RecordPayment:
-        amount = None if self.amount is None else minor(self.amount, folded)
-        reference = self.provider_reference
-        if self.kind == "authorization":
-            return AuthorizePayment(uuid4(), amount, self.method, reference, self.expires_at)
-        return RecordPayment(uuid4(), uuid4(), amount, self.source, reference)
-
 
 class CaptureRequest(ChangeBody):
     """Without `amount`: whatever is open of the authorization."""
@@ -75,95 +59,63 @@ class FailPaymentRequest(ChangeBody):
     code: Code
 
 
-@router.post(
+@router.command(
+    "POST",
     "/",
+    RecordPayment,  # AuthorizePayment has the same permission
     operation_id="payments_add",
-    **changes(
-        "Authorize a payment, or record one",
-        "forbidden",
-        "invalid-transition",
-        "payment-reference-conflict",
-        "amount-exceeds-due",
-    ),
+    summary="Authorize a payment, or record one",
+    problems=("invalid-transition", "payment-reference-conflict", "amount-exceeds-due"),
 )
-async def add_payment(
-    asking: AskingChangeDependency,
-    body: Annotated[PaymentRequest, Depends(json_body(PaymentRequest))],
-    order: OrderPath,
-) -> Response:
+def add_payment(body: PaymentRequest, order: FoldedOrder) -> AuthorizePayment | RecordPayment:
     """Money is reserved (authorization) or has come in (capture).
 
     What a provider reports (`source` provider) is taken whatever is due; a `provider_reference`
     that is known already changes nothing.
     """
-    kind = AuthorizePayment if body.kind == "authorization" else RecordPayment
-    return await asking.carry_out(order, body, kind, body.command)
+    amount, reference = minor(body.amount, order), body.provider_reference
+    if body.kind == "authorization":
+        return AuthorizePayment(uuid4(), amount, body.method, reference, body.expires_at)
+    return RecordPayment(uuid4(), uuid4(), amount, body.source, reference)
 
 
-@router.post(
+@router.command(
+    "POST",
     "/{payment_id}/capture/",
+    CapturePayment,
     operation_id="payments_capture",
-    **changes(
-        "Capture an authorization",
-        "forbidden",
-        "not-found",
-        "invalid-transition",
-        "payment-not-capturable",
-        "amount-exceeds-due",
-    ),
+    summary="Capture an authorization",
+    problems=("not-found", "invalid-transition", "payment-not-capturable", "amount-exceeds-due"),
 )
-async def capture_payment(
-    asking: AskingChangeDependency,
-    body: Annotated[CaptureRequest, Depends(json_body(CaptureRequest, optional=True))],
-    order: OrderPath,
-    payment_id: PartPath,
-) -> Response:
+def capture_payment(
+    body: CaptureRequest, order: FoldedOrder, payment_id: PartPath
+) -> CapturePayment:
     """So much of the authorization has come in."""
-
-    def command(folded: FoldedOrder) -> CapturePayment:
-        amount = None if body.amount is None else minor(body.amount, folded)
-        return CapturePayment(part_id(payment_id), amount, now())
-
-    return await asking.carry_out(order, body, CapturePayment, command)
+    amount = minor(body.amount, order)
+    return CapturePayment(part_id(payment_id), amount, now())
 
 
-@router.post(
+@router.command(
+    "POST",
     "/{payment_id}/void/",
+    VoidAuthorization,
     operation_id="payments_void",
-    **changes("Void an authorization", "forbidden", "not-found", "payment-not-voidable"),
+    summary="Void an authorization",
+    problems=("not-found", "payment-not-voidable"),
 )
-async def void_authorization(
-    asking: AskingChangeDependency,
-    body: Annotated[
-        VoidAuthorizationRequest, Depends(json_body(VoidAuthorizationRequest, optional=True))
-    ],
-    order: OrderPath,
-    payment_id: PartPath,
-) -> Response:
+def void_authorization(body: VoidAuthorizationRequest, payment_id: PartPath) -> VoidAuthorization:
     """What was open of the authorization is given up."""
-    return await asking.carry_out(
-        order,
-        body,
-        VoidAuthorization,
-        lambda _: VoidAuthorization(part_id(payment_id), body.reason),
-    )
+    return VoidAuthorization(part_id(payment_id), body.reason)
 
 
-@router.post(
+@router.command(
+    "POST",
     "/{payment_id}/fail/",
+    RecordPaymentFailure,
     operation_id="payments_fail",
-    **changes("Record that a payment failed", "forbidden", "not-found"),
+    summary="Record that a payment failed",
+    problems=("not-found",),
 )
-async def fail_payment(
-    asking: AskingChangeDependency,
-    body: Annotated[FailPaymentRequest, Depends(json_body(FailPaymentRequest))],
-    order: OrderPath,
-    payment_id: PartPath,
-) -> Response:
+def fail_payment(body: FailPaymentRequest, payment_id: PartPath) -> RecordPaymentFailure:
     """The provider's refusal is on record."""
-    return await asking.carry_out(
-        order,
-        body,
-        RecordPaymentFailure,
-        lambda _: RecordPaymentFailure(part_id(payment_id), body.code),
-    )
+    return RecordPaymentFailure(part_id(payment_id), body.code)

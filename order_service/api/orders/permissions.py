@@ -1,6 +1,6 @@
 """Who may do what, and until when: roles, and the windows that close for owners.
 
-The one table of it: routes ask it before a command, `actions` to say what may be done now.
+The only table of permissions: routes check it before a command, `actions` lists what it allows.
 """
 
 from datetime import datetime, timedelta
@@ -46,8 +46,12 @@ def visible_to(caller: Caller, order: FoldedOrder) -> None:
         raise OrderNotFound
 
 
+def is_for_staff(kind: type[OrderCommand]) -> bool:
+    return kind not in _OWNERS_COMMANDS
+
+
 def may_command(caller: Caller, kind: type[OrderCommand]) -> None:
-    if not caller.is_staff and kind not in _OWNERS_COMMANDS:
+    if not caller.is_staff and is_for_staff(kind):
         raise _forbidden("This is for the shop's staff: ask them.")
 
 

@@ -11,25 +11,23 @@ from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Depends
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
+from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import limits
 from order_service.accounts import users
-from order_service.api.orders.asking import (
+from order_service.api.orders.command_context import (
     KEY_LENGTH_MAX,
-    Asking,
-    AskingDependency,
-    answer,
-    asking_in_lane,
+    CommandContext,
+    CommandContextDependency,
+    fast_path_context,
     invalid_key,
-    preview_answer,
-    preview_as_json,
-    written,
 )
 from order_service.api.orders.details import Address
-from order_service.api.orders.fields import Item, Price
+from order_service.api.orders.fields import Item, Price, free_text
 from order_service.api.orders.permissions import may_place_for
+from order_service.api.orders.replies import preview_as_json, reply_with, reply_with_preview
 from order_service.commands.handler import Creation, place_order, preview_order
 from order_service.documents import consistency_token
 from order_service.documents.schemas import BulkResults, DryRun, Order
@@ -42,10 +40,11 @@ from order_service.ids import now, order_id_of_key, uuid7
 from order_service.log.fold import FoldedOrder
 from order_service.web.fast_path import Asked
 from order_service.web.fields import Body, Id, ShortText
-from order_service.web.identity import told
-from order_service.web.json_body import json_body
+from order_service.web.identity import redacted_for
+from order_service.web.json_body import Characters, json_body
 from order_service.web.openapi.annotations import documented
 from order_service.web.problems import problem as problems
+from order_service.web.query_parameters import known_parameters
 from order_service.web.responses import NO_STORE, Reply, json_answer
 
 router = APIRouter(prefix="/orders", tags=["orders"])
@@ -54,14 +53,20 @@ _Outcome = tuple[dict[str, Any], FoldedOrder | None]  # what is answered, and wh
 _ROUTE = "POST /orders/"  # of a fingerprint, alone or in bulk
 
 
+# What is no code is refused as `unknown-currency`, with the codes that are none either.
+CurrencyCode = Annotated[
+    str,
+    Characters(most=3),
+    WithJsonSchema({"type": "string", "maxLength": 3, "pattern": "^[A-Z]{3}$"}),
+]
+
+
 class PlaceOrderRequest(Body):
     """Either every item has a price, or none has and `total_price` is the agreed total."""
 
     items: list[Item] = Field(min_length=1, max_length=LINES_MAX)
     total_price: Price | None = None
-    currency: str | None = Field(
-        default=None, max_length=3, json_schema_extra={"pattern": "^[A-Z]{3}$"}
-    )
+    currency: CurrencyCode | None = None
     external_reference: ShortText | None = None
     shipping_address: Address | None = None
     shipping_fee: Price | None = None
@@ -69,9 +74,8 @@ class PlaceOrderRequest(Body):
     user_id: Id | None = Field(default=None, description="For staff: whose order it is.")
 
     def command(self, user_id: UUID, default_currency: str, address_ref: UUID | None) -> PlaceOrder:
-        """`InvalidRequest` for an unknown currency, or an amount with more digits than it has."""
+        """`InvalidRequest` for an amount with more digits than the currency has."""
         currency = default_currency if self.currency is None else self.currency
-        money.exponent(currency)
         lines = [
             OrderLine(
                 number,
@@ -106,7 +110,7 @@ class PlaceOrdersRequest(Body):
     ] = Field(min_length=1, max_length=limits.BULK_ORDERS_MAX)
 
 
-one_order = json_body(PlaceOrderRequest)
+_one_order = json_body(PlaceOrderRequest)
 _many_orders = json_body(PlaceOrdersRequest)
 _NOT_IN_LOG = {"id": None, "number": None}  # of an order that was not placed
 
@@ -128,46 +132,48 @@ _NOT_IN_LOG = {"id": None, "number": None}  # of an order that was not placed
     },
 )
 async def post_order(
-    asking: AskingDependency, body: Annotated[PlaceOrderRequest, Depends(one_order)]
+    request: Request,
+    context: CommandContextDependency,
+    body: Annotated[PlaceOrderRequest, Depends(_one_order)],
 ) -> Response:
     """The order is stored, durably, before this answers."""
-    await asking.check_parameters()
-    return (await place(asking.asking, body)).response()
+    await known_parameters(request)
+    return (await _place(context, body)).response()
 
 
 async def post_in_lane(asked: Asked) -> Reply:
-    """`post_order` in the fast lane."""
-    asking = asking_in_lane(asked, on_an_order=False)
-    return await place(asking, one_order.parse(asked.body))
+    """`post_order` on the fast path."""
+    context = fast_path_context(asked, on_an_order=False)
+    return await _place(context, _one_order.parse(asked.body))
 
 
-async def place(asking: Asking, body: PlaceOrderRequest) -> Reply:
-    """What is answered to the order, which is stored then."""
-    creation = _creation(asking, body, asking.key)
-    if asking.dry_run:
-        return preview_answer(await preview_order(asking.log, creation, now()), **_NOT_IN_LOG)
-    placed = await place_order(asking.log, creation)
-    return answer(placed, 201, {"Location": f"/orders/{creation.order_id}/"})
+async def _place(context: CommandContext, body: PlaceOrderRequest) -> Reply:
+    """The answer to the order, which is then stored."""
+    creation = _creation(context, body, context.key)
+    if context.dry_run:
+        return reply_with_preview(await preview_order(context.log, creation, now()), **_NOT_IN_LOG)
+    placed = await place_order(context.log, creation)
+    return reply_with(placed, 201, {"Location": f"/orders/{creation.order_id}/"})
 
 
-def _creation(asking: Asking, body: PlaceOrderRequest, key: str | None) -> Creation:
-    caller = asking.caller
+def _creation(context: CommandContext, body: PlaceOrderRequest, key: str | None) -> Creation:
+    caller = context.caller
     address = body.shipping_address.as_text() if body.shipping_address else None
-    address_ref, texts = written("address", address)
+    address_ref, texts = free_text("address", address)
 
     async def command() -> PlaceOrder:
         user_id = caller.user_id if body.user_id is None else body.user_id
         may_place_for(caller, user_id)
         if user_id != caller.user_id:
-            await _check_user(asking, user_id)
-        return body.command(user_id, asking.settings.DEFAULT_CURRENCY, address_ref)
+            await _check_user(context, user_id)
+        return body.command(user_id, context.settings.DEFAULT_CURRENCY, address_ref)
 
     order_id = order_id_of_key(caller.user_id, key) if key else uuid7()
-    return Creation(order_id, command, asking.metadata(_ROUTE, body, key), texts)
+    return Creation(order_id, command, context.metadata(_ROUTE, body, key), texts)
 
 
-async def _check_user(asking: Asking, user_id: UUID) -> None:
-    if await users.find(asking.engine, user_id) is None:
+async def _check_user(context: CommandContext, user_id: UUID) -> None:
+    if await users.find(context.engine, user_id) is None:
         unknown = {"detail": "There is no such user", "pointer": "#/user_id", "code": "unknown"}
         raise InvalidRequest("validation", "Wrong fields: 1; see errors.", errors=[unknown])
 
@@ -183,17 +189,18 @@ async def _check_user(asking: Asking, user_id: UUID) -> None:
     responses=documented(),
 )
 async def place_bulk(
-    request: AskingDependency, body: Annotated[PlaceOrdersRequest, Depends(_many_orders)]
+    request: Request,
+    context: CommandContextDependency,
+    body: Annotated[PlaceOrdersRequest, Depends(_many_orders)],
 ) -> Response:
     """Each order is stored, or has its problem; `status` is what it alone would have got."""
-    await request.check_parameters()
-    asking = request.asking
+    await known_parameters(request)
     last = len(body.orders) - 1
-    if asking.key and len(_key_of(asking.key, last)) > KEY_LENGTH_MAX:
+    if context.key and len(_key_of(context.key, last)) > KEY_LENGTH_MAX:
         raise invalid_key()
     async with asyncio.TaskGroup() as group:  # all at once, so that they share one append
         orders = enumerate(body.orders)
-        tasks = [group.create_task(_outcome(asking, i, order)) for i, order in orders]
+        tasks = [group.create_task(_outcome(context, i, order)) for i, order in orders]
     outcomes = [task.result() for task in tasks]
     tokens = consistency_token.tokens_of(placed for _, placed in outcomes if placed is not None)
     headers = NO_STORE | ({consistency_token.HEADER: tokens} if tokens else {})
@@ -205,19 +212,19 @@ def _key_of(key: str, index: int) -> str:
     return f"{key}/{index}"
 
 
-async def _outcome(asking: Asking, index: int, order: object) -> _Outcome:
+async def _outcome(context: CommandContext, index: int, order: object) -> _Outcome:
     try:
-        key = _key_of(asking.key, index) if asking.key else None
-        creation = _creation(asking, one_order.validate(order), key)
-        if asking.dry_run:
-            preview = await preview_order(asking.log, creation, now())
+        key = _key_of(context.key, index) if context.key else None
+        creation = _creation(context, _one_order.validate(order), key)
+        if context.dry_run:
+            preview = await preview_order(context.log, creation, now())
             return {"status": 200, **preview_as_json(preview, **_NOT_IN_LOG)}, None
-        placed = (await place_order(asking.log, creation)).order
+        placed = (await place_order(context.log, creation)).order
     except Exception as error:
-        problem = problems.of_exception(told(asking.caller, error))
+        problem = problems.of_exception(redacted_for(context.caller, error))
         if problem is None:
             raise
-        document = problems.body(problem, asking.request_id)
+        document = problems.body(problem, context.request_id)
         return {"status": problem.status, "problem": orjson.Fragment(document)}, None
     shown = {"id": placed.id, "number": placed.number, "version": placed.version, "status": 201}
     return shown, placed

@@ -1,20 +1,12 @@
 """Returns: requested, approved, rejected, canceled, received."""
 
-from typing import Annotated
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Depends
 from pydantic import Field
-from starlette.responses import Response
 
-from order_service.api.orders.asking import (
-    AskingChangeDependency,
-    PartPath,
-    changes,
-    part_id,
-    written,
-)
-from order_service.api.orders.fields import Lines, LineUnits, quantities
+from order_service.api.orders.command_context import CommandContext
+from order_service.api.orders.command_route import CommandRouter
+from order_service.api.orders.fields import Lines, LineUnits, PartPath, part_id, quantities
 from order_service.api.orders.permissions import return_window
 from order_service.domain.commands import (
     ApproveReturn,
@@ -26,12 +18,9 @@ from order_service.domain.commands import (
 from order_service.domain.events import ReceivedQuantity, ReturnCondition, ReturnReason
 from order_service.domain.state import LINES_MAX
 from order_service.ids import now
-from order_service.log.fold import FoldedOrder
 from order_service.web.fields import ChangeBody, Note
-from order_service.web.json_body import json_body
-from order_service.web.order_path import OrderPath
 
-router = APIRouter(prefix="/orders/{order_id}/returns", tags=["returns"])
+router = CommandRouter(prefix="/orders/{order_id}/returns", tags=["returns"])
 
 
 class RequestReturnRequest(ChangeBody):
@@ -58,104 +47,79 @@ class ReceiveReturnRequest(ChangeBody):
     # A line may come in two conditions.
     lines: list[ReceivedUnits] | None = Field(default=None, min_length=1, max_length=2 * LINES_MAX)
 
-    def command(self, return_id: str) -> ReceiveReturn:
-        lines = None
-        if self.lines is not None:
-            lines = tuple(
-                ReceivedQuantity(line.line_id, line.quantity, line.condition) for line in self.lines
-            )
-        return ReceiveReturn(part_id(return_id), lines, uuid4())
 
-
-_DecideBody = Annotated[DecideReturnRequest, Depends(json_body(DecideReturnRequest, optional=True))]
-
-
-@router.post(
+@router.command(
+    "POST",
     "/",
+    RequestReturn,
     operation_id="returns_request",
-    **changes(
-        "Request a return", "line-not-found", "return-window-closed", "quantity-exceeds-outstanding"
-    ),
+    summary="Request a return",
+    problems=("line-not-found", "return-window-closed", "quantity-exceeds-outstanding"),
+    text_kind="return",
 )
-async def request_return(
-    asking: AskingChangeDependency,
-    body: Annotated[RequestReturnRequest, Depends(json_body(RequestReturnRequest))],
-    order: OrderPath,
-) -> Response:
+def request_return(
+    body: RequestReturnRequest, context: CommandContext, text_ref: UUID | None
+) -> RequestReturn:
     """Units are to come back; owners may ask for it for a while after their delivery."""
-    text_ref, texts = written("return", body.note)
-    window = return_window(asking.caller, asking.settings)
-
-    def command(_: FoldedOrder) -> RequestReturn:
-        lines = quantities(body.lines)
-        return RequestReturn(uuid4(), lines, body.reason, now(), window, text_ref)
-
-    return await asking.carry_out(order, body, RequestReturn, command, texts)
+    window = return_window(context.caller, context.settings)
+    return RequestReturn(uuid4(), quantities(body.lines), body.reason, now(), window, text_ref)
 
 
-@router.post(
+@router.command(
+    "POST",
     "/{return_id}/approve/",
+    ApproveReturn,
     operation_id="returns_approve",
-    **changes("Approve a return", "forbidden", "not-found", "return-not-pending"),
+    summary="Approve a return",
+    problems=("not-found", "return-not-pending"),
 )
-async def approve_return(
-    asking: AskingChangeDependency, body: _DecideBody, order: OrderPath, return_id: PartPath
-) -> Response:
+def approve_return(body: DecideReturnRequest, return_id: PartPath) -> ApproveReturn:
     """The units may be sent."""
-    return await asking.carry_out(
-        order, body, ApproveReturn, lambda _: ApproveReturn(part_id(return_id))
-    )
+    return ApproveReturn(part_id(return_id))
 
 
-@router.post(
+@router.command(
+    "POST",
     "/{return_id}/reject/",
+    RejectReturn,
     operation_id="returns_reject",
-    **changes("Reject a return", "forbidden", "not-found", "return-not-pending"),
+    summary="Reject a return",
+    problems=("not-found", "return-not-pending"),
+    text_kind="reject_return",
 )
-async def reject_return(
-    asking: AskingChangeDependency,
-    body: Annotated[RejectReturnRequest, Depends(json_body(RejectReturnRequest, optional=True))],
-    order: OrderPath,
-    return_id: PartPath,
-) -> Response:
+def reject_return(
+    body: RejectReturnRequest, text_ref: UUID | None, return_id: PartPath
+) -> RejectReturn:
     """The units are not taken back."""
-    text_ref, texts = written("reject_return", body.note)
-    return await asking.carry_out(
-        order, body, RejectReturn, lambda _: RejectReturn(part_id(return_id), text_ref), texts
-    )
+    return RejectReturn(part_id(return_id), text_ref)
 
 
-@router.post(
+@router.command(
+    "POST",
     "/{return_id}/cancel/",
+    CancelReturn,
     operation_id="returns_cancel",
-    **changes("Cancel a return", "not-found", "return-not-pending"),
+    summary="Cancel a return",
+    problems=("not-found", "return-not-pending"),
 )
-async def cancel_return(
-    asking: AskingChangeDependency, body: _DecideBody, order: OrderPath, return_id: PartPath
-) -> Response:
+def cancel_return(body: DecideReturnRequest, return_id: PartPath) -> CancelReturn:
     """The units stay where they are."""
-    return await asking.carry_out(
-        order, body, CancelReturn, lambda _: CancelReturn(part_id(return_id))
-    )
+    return CancelReturn(part_id(return_id))
 
 
-@router.post(
+@router.command(
+    "POST",
     "/{return_id}/receive/",
+    ReceiveReturn,
     operation_id="returns_receive",
-    **changes(
-        "Receive a return",
-        "forbidden",
-        "not-found",
-        "line-not-found",
-        "return-not-pending",
-        "quantity-exceeds-outstanding",
-    ),
+    summary="Receive a return",
+    problems=("not-found", "line-not-found", "return-not-pending", "quantity-exceeds-outstanding"),
 )
-async def receive_return(
-    asking: AskingChangeDependency,
-    body: Annotated[ReceiveReturnRequest, Depends(json_body(ReceiveReturnRequest, optional=True))],
-    order: OrderPath,
-    return_id: PartPath,
-) -> Response:
+def receive_return(body: ReceiveReturnRequest, return_id: PartPath) -> ReceiveReturn:
     """Units are back, and what was paid for them is to be given back."""
-    return await asking.carry_out(order, body, ReceiveReturn, lambda _: body.command(return_id))
+    lines = None
+    if body.lines is not None:
+        lines = tuple(
+            ReceivedQuantity(line.line_id, line.quantity, line.condition) for line in body.lines
+        )
+    return ReceiveReturn(part_id(return_id), lines, uuid4())

@@ -1,27 +1,16 @@
 """Shipments: dispatched, tracked, voided, delivered."""
 
-from typing import Annotated
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Depends
-from starlette.responses import Response
-
-from order_service.api.orders.asking import (
-    AskingChangeDependency,
-    PartPath,
-    changes,
-    part_id,
-    written,
-)
-from order_service.api.orders.fields import Lines, quantities
+from order_service.api.orders.command_context import CommandContext
+from order_service.api.orders.command_route import CommandRouter
+from order_service.api.orders.fields import Lines, PartPath, part_id, quantities
 from order_service.domain.commands import ConfirmDelivery, Ship, UpdateTracking, VoidShipment
 from order_service.domain.events import ShipmentVoidReason
 from order_service.ids import now
 from order_service.web.fields import ChangeBody, Note, Time, Words
-from order_service.web.json_body import json_body
-from order_service.web.order_path import OrderPath
 
-router = APIRouter(prefix="/orders/{order_id}/shipments", tags=["shipments"])
+router = CommandRouter(prefix="/orders/{order_id}/shipments", tags=["shipments"])
 
 
 class ShipRequest(ChangeBody):
@@ -50,12 +39,13 @@ class ConfirmDeliveryRequest(ChangeBody):
     delivered_at: Time | None = None
 
 
-@router.post(
+@router.command(
+    "POST",
     "/",
+    Ship,
     operation_id="shipments_dispatch",
-    **changes(
-        "Ship units",
-        "forbidden",
+    summary="Ship units",
+    problems=(
         "line-not-found",
         "invalid-transition",
         "payment-required",
@@ -63,84 +53,55 @@ class ConfirmDeliveryRequest(ChangeBody):
         "quantity-exceeds-outstanding",
     ),
 )
-async def dispatch(
-    asking: AskingChangeDependency,
-    body: Annotated[ShipRequest, Depends(json_body(ShipRequest, optional=True))],
-    order: OrderPath,
-) -> Response:
+def dispatch(body: ShipRequest, context: CommandContext) -> Ship:
     """A parcel is on its way."""
-    command = Ship(
+    return Ship(
         shipment_id=uuid4(),
         lines=None if body.lines is None else quantities(body.lines),
         at=now(),
         carrier=body.carrier,
         tracking_number=body.tracking_number,
-        allow_unpaid=asking.settings.ALLOW_SHIP_UNPAID,
+        allow_unpaid=context.settings.ALLOW_SHIP_UNPAID,
     )
-    return await asking.carry_out(order, body, Ship, lambda _: command)
 
 
-@router.patch(
+@router.command(
+    "PATCH",
     "/{shipment_id}/",
+    UpdateTracking,
     operation_id="shipments_update_tracking",
-    **changes("Change a shipment's tracking", "forbidden", "not-found", "invalid-transition"),
+    summary="Change a shipment's tracking",
+    problems=("not-found", "invalid-transition"),
 )
-async def update_tracking(
-    asking: AskingChangeDependency,
-    body: Annotated[
-        UpdateTrackingRequest, Depends(json_body(UpdateTrackingRequest, optional=True))
-    ],
-    order: OrderPath,
-    shipment_id: PartPath,
-) -> Response:
+def update_tracking(body: UpdateTrackingRequest, shipment_id: PartPath) -> UpdateTracking:
     """The parcel's carrier and tracking number are known."""
-    return await asking.carry_out(
-        order,
-        body,
-        UpdateTracking,
-        lambda _: UpdateTracking(part_id(shipment_id), body.carrier, body.tracking_number),
-    )
+    return UpdateTracking(part_id(shipment_id), body.carrier, body.tracking_number)
 
 
-@router.post(
+@router.command(
+    "POST",
     "/{shipment_id}/void/",
+    VoidShipment,
     operation_id="shipments_void",
-    **changes("Void a shipment", "forbidden", "not-found", "shipment-delivered"),
+    summary="Void a shipment",
+    problems=("not-found", "shipment-delivered"),
+    text_kind="void_shipment",
 )
-async def void_shipment(
-    asking: AskingChangeDependency,
-    body: Annotated[VoidShipmentRequest, Depends(json_body(VoidShipmentRequest))],
-    order: OrderPath,
-    shipment_id: PartPath,
-) -> Response:
+def void_shipment(
+    body: VoidShipmentRequest, text_ref: UUID | None, shipment_id: PartPath
+) -> VoidShipment:
     """The parcel never left, or will not arrive: its units are outstanding again."""
-    text_ref, texts = written("void_shipment", body.note)
-    return await asking.carry_out(
-        order,
-        body,
-        VoidShipment,
-        lambda _: VoidShipment(part_id(shipment_id), body.reason, text_ref),
-        texts,
-    )
+    return VoidShipment(part_id(shipment_id), body.reason, text_ref)
 
 
-@router.post(
+@router.command(
+    "POST",
     "/{shipment_id}/delivered/",
+    ConfirmDelivery,
     operation_id="shipments_confirm_delivery",
-    **changes("Confirm a delivery", "forbidden", "not-found", "invalid-transition"),
+    summary="Confirm a delivery",
+    problems=("not-found", "invalid-transition"),
 )
-async def confirm_delivery(
-    asking: AskingChangeDependency,
-    body: Annotated[
-        ConfirmDeliveryRequest, Depends(json_body(ConfirmDeliveryRequest, optional=True))
-    ],
-    order: OrderPath,
-    shipment_id: PartPath,
-) -> Response:
+def confirm_delivery(body: ConfirmDeliveryRequest, shipment_id: PartPath) -> ConfirmDelivery:
     """The parcel has arrived."""
-    return await asking.carry_out(
-        order,
-        body,
-        ConfirmDelivery,
-        lambda _: ConfirmDelivery(part_id(shipment_id), body.delivered_at, now()),
-    )
+    return ConfirmDelivery(part_id(shipment_id), body.delivered_at, now())

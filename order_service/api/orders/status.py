@@ -4,16 +4,16 @@ from typing import Annotated
 from uuid import uuid4
 
 from fastapi import APIRouter, Depends
+from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service.api.orders.asking import (
-    Asking,
-    AskingChangeDependency,
-    asking_in_lane,
-    carry_out,
-    changes,
-    written,
+from order_service.api.orders.command_context import (
+    ChangeContextDependency,
+    CommandContext,
+    fast_path_context,
 )
+from order_service.api.orders.command_route import described, execute
+from order_service.api.orders.fields import free_text
 from order_service.api.orders.permissions import check_cancel_window, may_set
 from order_service.domain.commands import ChangeStatus, TargetStatus
 from order_service.domain.events import CancelReason
@@ -25,6 +25,7 @@ from order_service.web.fast_path import Asked
 from order_service.web.fields import ChangeBody, Note, Words
 from order_service.web.json_body import json_body
 from order_service.web.order_path import OrderPath
+from order_service.web.query_parameters import known_parameters
 from order_service.web.responses import Reply
 
 router = APIRouter(prefix="/orders", tags=["orders"])
@@ -51,13 +52,13 @@ class ChangeStatusRequest(ChangeBody):
         return self.status
 
 
-status_body = json_body(ChangeStatusRequest)
+_status_body = json_body(ChangeStatusRequest)
 
 
 @router.patch(
     "/{order_id}/",
     operation_id="orders_change_status",
-    **changes(
+    **described(
         "Set an order's status",
         "forbidden",
         "invalid-transition",
@@ -68,26 +69,27 @@ status_body = json_body(ChangeStatusRequest)
     ),
 )
 async def change_status(
-    asking: AskingChangeDependency,
-    body: Annotated[ChangeStatusRequest, Depends(status_body)],
+    request: Request,
+    context: ChangeContextDependency,
+    body: Annotated[ChangeStatusRequest, Depends(_status_body)],
     order: OrderPath,
 ) -> Response:
     """The order has the status; 200 without a new version if it had it already."""
-    await asking.check_parameters()
-    return (await set_status(asking.asking, order, body)).response()
+    await known_parameters(request)
+    return (await _set_status(context, order, body)).response()
 
 
 async def patch_in_lane(asked: Asked) -> Reply:
-    """`change_status` in the fast lane."""
-    asking = asking_in_lane(asked, on_an_order=True)
-    return await set_status(asking, str(asked.order_id), status_body.parse(asked.body))
+    """`change_status` on the fast path."""
+    context = fast_path_context(asked, on_an_order=True)
+    return await _set_status(context, str(asked.order_id), _status_body.parse(asked.body))
 
 
-async def set_status(asking: Asking, order: str, body: ChangeStatusRequest) -> Reply:
-    """What is answered to the change of the order with this id or number."""
-    caller, settings = asking.caller, asking.settings
+async def _set_status(context: CommandContext, order: str, body: ChangeStatusRequest) -> Reply:
+    """The answer to the change of the order with this id or number."""
+    caller, settings = context.caller, context.settings
     target = body.target
-    text_ref, texts = written("status", body.note)
+    text_ref, texts = free_text("status", body.note)
 
     def command(folded: FoldedOrder) -> ChangeStatus:
         if target == "CANCELED":
@@ -105,4 +107,4 @@ async def set_status(asking: Asking, order: str, body: ChangeStatusRequest) -> R
     def authorize() -> None:
         may_set(caller, target, settings)
 
-    return await carry_out(asking, _ROUTE, order, body, command, texts, authorize)
+    return await execute(context, _ROUTE, order, body, command, texts, authorize)

@@ -37,13 +37,6 @@ ORDER_PROBLEMS: Mapping[str, ProblemType] = {
         "Read the order and take the line_id of one of its items.",
         "The order has no such line: read it and take the line_id of one of its items.",
     ),
-    "stream-gone": ProblemType(
-        410,
-        "What was here has been removed for good.",
-        "It was erased on purpose.",
-        "Forget the address.",
-        "What was here has been erased.",
-    ),
     # --- what the order's state forbids -----------------------------------------------------------
     "invalid-transition": _rule(
         "The order's status does not allow this.",
@@ -230,9 +223,9 @@ ORDER_PROBLEMS: Mapping[str, ProblemType] = {
     ),
     "unknown-currency": ProblemType(
         422,
-        "The currency is unknown.",
-        "Currencies are the three capital letters of ISO 4217.",
-        "Send one that exists, such as USD.",
+        "The currency is unknown, or withdrawn.",
+        "Currencies are the three capital letters of ISO 4217; new orders take current ones only.",
+        "Send one that is in use, such as USD.",
         "Unknown currency: expected an ISO 4217 code such as USD.",
     ),
     "idempotency-key-reused": ProblemType(

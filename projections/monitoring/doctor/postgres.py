@@ -70,7 +70,7 @@ async def _server(connection: AsyncConnection) -> list[Finding]:
             facts.major >= VERSION_MIN,
             facts.version,
             f"{VERSION_MIN} or newer",
-            "Move the database to a newer server: README, Backup.",
+            "Move the database to a newer server: docs/operate.md, Backup.",
         ),
         finding(
             "PostgreSQL connections",

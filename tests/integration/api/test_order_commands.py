@@ -104,6 +104,8 @@ async def test_an_order_of_nothing_to_pay_is_paid_at_once(
         ({"items": {"sku": "A"}}, "validation"),
         ({"currency": "XXX"}, "unknown-currency"),
         ({"currency": "usd"}, "unknown-currency"),
+        ({"currency": "ANG"}, "unknown-currency"),
+        ({"currency": "BGN"}, "unknown-currency"),
         ({"status": "PAID"}, "validation"),
         ({"user_id": "me"}, "validation"),
     ],

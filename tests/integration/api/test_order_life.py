@@ -1,8 +1,11 @@
 """The commands on an order over HTTP, by noun: what each answers, and how it is refused."""
 
-from uuid import uuid4
+from dataclasses import replace
+from typing import Any
+from uuid import UUID, uuid4
 
 import httpx
+import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -10,6 +13,8 @@ from order_service.settings import Settings
 from tests.conftest import serving_with
 from tests.support.http.accounts import Account, new_account
 from tests.support.http.orders import act, change, place, problem
+from tests.support.log.examples import PLACED
+from tests.support.log.given_log import given_order
 
 ADDRESS = {"name": "Ada", "line1": "12 Square", "city": "London", "country": "GB"}
 
@@ -105,6 +110,33 @@ async def test_an_order_is_paid_in_two_parts_of_two_kinds(
     assert (paid.json()["status"], paid.json()["payment_status"]) == ("PAID", "PAID")
     assert (repeated.status_code, repeated.content) == (200, paid.content)
     assert problem(conflict) == (409, "payment-reference-conflict")
+
+
+@pytest.mark.parametrize("currency", ["ANG", "BGN"])
+async def test_an_order_in_a_withdrawn_currency_lives_on(
+    web: httpx.AsyncClient, owner: Account, staff: Account, web_engine: AsyncEngine, currency: str
+) -> None:
+    """As version 0.1.0 placed it; only new orders are refused."""
+    placed = replace(PLACED, user_id=UUID(owner.user_id), currency=currency)
+    path = f"/orders/{await given_order(web_engine, placed)}/"
+    line = {"sku": "CAP", "quantity": 1, "unit_price": "1.55"}
+
+    async def by_staff(part: str, body: Any) -> dict[str, Any]:
+        answer = await web.post(f"{path}{part}", json=body, headers=staff.headers)
+        assert answer.status_code == 200, answer.text
+        order: dict[str, Any] = answer.json()
+        return order
+
+    first = (await web.get(path, headers=owner.headers)).json()
+    longer = await by_staff("lines/", line)
+    paid = await by_staff("payments/", {"kind": "capture"})
+    refunding = await by_staff("refunds/", {"amount": "1.55", "reason": "GOODWILL"})
+    refunded = await by_staff(f"refunds/{refunding['refunds'][0]['id']}/settle/", {})
+
+    assert (first["currency"], first["total_price"]) == (currency, "24.98")
+    assert longer["total_price"] == "26.53"
+    assert (paid["status"], paid["captured"]) == ("PAID", "26.53")
+    assert (refunded["currency"], refunded["refunded"]) == (currency, "1.55")
 
 
 async def test_payments_that_make_no_sense_are_refused(

@@ -1,7 +1,9 @@
 """The demo's shop on a running web process: every life goes to its end, within the limits."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import cycle
 from random import Random
@@ -16,8 +18,10 @@ from order_service.demo.client import Client, Limit, NoAnswer
 from order_service.demo.lives import LIVES
 from order_service.demo.shop import Shop
 from order_service.settings import Settings
-from tests.conftest import serving_with
+from order_service.stack.servers import free_port
+from tests.conftest import ROOT, serving_with
 from tests.support.http.accounts import PASSWORD
+from tests.support.servers.proxy import proxy_to
 
 STAYS = {  # where the lives that get stuck leave their orders
     "never_paid": ("PENDING", "UNPAID"),
@@ -30,11 +34,14 @@ STAYS = {  # where the lives that get stuck leave their orders
 
 @asynccontextmanager
 async def shop_at(
-    web: httpx.AsyncClient, engine: AsyncEngine, customers: int = 2
+    web: httpx.AsyncClient,
+    engine: AsyncEngine,
+    customers: int = 2,
+    say: Callable[[str], None] = print,
 ) -> AsyncIterator[Shop]:
     """A shop that is open; its orders begin one life of each kind in turn."""
     kinds = cycle(LIVES)
-    client = Client(str(web.base_url), print)
+    client = Client(str(web.base_url), say)
     shop = Shop(client, Random(1), lambda _: next(kinds))
     staff = shop.staff_account(PASSWORD)
     await create_user(engine, staff.email, PASSWORD, "staff")
@@ -79,8 +86,89 @@ async def test_it_waits_where_the_limit_is_reached_and_knows_what_it_allows(
     assert shop.client.limit.rate == pytest.approx(0.8)
 
 
-async def test_where_no_service_is_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("order_service.limits.RECONNECT_BACKOFF_S", ())
+async def run_demo(settings: Settings, *options: str) -> tuple[int | None, str]:
+    """The word as an operator runs it: its exit code, and what it says."""
+    words = ("-m", "order_service.cli", "demo", *options)
+    given = {name: str(value) for name, value in settings.model_dump(mode="json").items()}
+    servers = {name: given[name] for name in ("DB_HOST", "DB_PORT", "DB_NAME")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *words,
+        cwd=ROOT,
+        env={**os.environ, **servers},
+        stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    assert process.stderr is not None
+    said = await process.stderr.read()
+    return await process.wait(), said.decode()
 
-    with pytest.raises(NoAnswer, match="is it up"):
-        Client("http://127.0.0.1:1", print).send("GET", "/healthz")
+
+async def test_where_nothing_listens_it_says_so_in_one_sentence(settings: Settings) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+
+    code, said = await run_demo(settings, "--url", url)
+
+    assert code == 1
+    assert said == (
+        f"Nothing listens at {url} ([Errno 111] Connection refused): start the service with "
+        "`./entrypoint.sh up`, or name a running one with --url.\n"
+    )
+
+
+async def test_where_the_database_is_away_it_says_so_in_one_sentence(
+    web: httpx.AsyncClient, settings: Settings
+) -> None:
+    away = settings.model_copy(update={"DB_PORT": free_port()})
+
+    code, said = await run_demo(away, "--url", str(web.base_url))
+
+    assert code == 1
+    assert said == (
+        f"PostgreSQL at {away.DB_HOST}:{away.DB_PORT} does not serve the demo "
+        "(ConnectionRefusedError): `./entrypoint.sh doctor` says what is wrong.\n"
+    )
+
+
+async def test_it_goes_on_when_a_service_that_answered_503_serves_again(
+    settings: Settings, redis: Redis, web_engine: AsyncEngine
+) -> None:
+    pauses: list[str] = []
+
+    async with proxy_to(settings.DB_HOST, settings.DB_PORT) as proxy:
+        there = {"DB_HOST": "127.0.0.1", "DB_PORT": str(proxy.port)}
+        async with (
+            serving_with(settings, **there) as web,
+            shop_at(web, web_engine, customers=1, say=pauses.append) as shop,
+        ):
+            proxy.reset()
+            placing = asyncio.create_task(asyncio.to_thread(shop.place))
+            async with asyncio.timeout(30):
+                while not pauses:  # a pause of a second or more is said
+                    await asyncio.sleep(0.01)
+            proxy.heal()
+            await placing
+
+    assert shop.placed == 1
+    assert pauses[0].startswith("503 dependency-unavailable: The database ")
+    assert pauses[0].endswith(" Waiting 1 s.")
+
+
+async def test_a_service_that_stays_busy_ends_it_after_a_bounded_time(
+    settings: Settings, redis: Redis, web_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("order_service.limits.DEMO_PATIENCE_S", 0.5)
+
+    async with proxy_to(settings.DB_HOST, settings.DB_PORT) as proxy:
+        there = {"DB_HOST": "127.0.0.1", "DB_PORT": str(proxy.port)}
+        async with (
+            serving_with(settings, **there) as web,
+            shop_at(web, web_engine, customers=1) as shop,
+        ):
+            proxy.reset()
+            with pytest.raises(NoAnswer) as error:
+                await asyncio.to_thread(shop.place)
+
+    said = str(error.value)
+    assert said.startswith(f"{web.base_url} does not serve the demo (503 dependency-unavailable: ")
+    assert said.endswith("): `./entrypoint.sh doctor` says what is wrong.")

@@ -171,7 +171,7 @@ async def test_commands_wait_for_their_turn_within_a_bound(
     async with opened(settings) as log:
         await placed(log, order_id, placing(), BY_USER)
         monkeypatch.setattr(limits, "APPEND_WAIT_S", 0.2)
-        monkeypatch.setattr(limits, "TURN_WAIT_S", 0.2)
+        monkeypatch.setattr(limits, "STREAM_LOCK_WAIT_S", 0.2)
 
         async with holding(settings, 1), asyncio.timeout(WAIT_S):
             codes = await asyncio.gather(

@@ -7,7 +7,6 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
-from order_service.commands.bulk_load import Step, load_order
 from order_service.documents.order import as_json
 from order_service.domain.commands import OrderCommand
 from order_service.domain.events import OrderLine
@@ -16,6 +15,7 @@ from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog
 from tests.support.log.event_log import assert_dense, changed, placed
 from tests.support.log.examples import BY_USER, USER, placing, to_status
+from tests.tools.benchmarks.bulk_load import Step, load_order
 
 
 def under(key: str) -> Metadata:

@@ -17,7 +17,7 @@ from order_service import limits
 from order_service.infra.redis import connect
 from order_service.relay import relay
 from order_service.settings import Settings
-from projections.monitoring.history import Vitals
+from projections.monitoring.history import History
 from projections.monitoring.progress import Rates
 from projections.read_models.registry import PROJECTIONS
 from projections.replay import state as replay_state
@@ -206,7 +206,7 @@ async def test_the_history_adds_up_what_all_web_processes_did(
     desk: Desk, settings: Settings, web_engine: AsyncEngine, redis: Redis, read_side: ReadSide
 ) -> None:
     step = int(time.time() // limits.HISTORY_STEP_S) - 3  # no process notes that by itself now
-    processes = [Vitals(web_engine, redis, Rates()) for _ in range(2)]
+    processes = [History(web_engine, redis, Rates()) for _ in range(2)]
     await desk.get(PROJECTED)
     for process in processes:
         await process.note(step - 1)
@@ -230,9 +230,9 @@ async def test_without_redis_the_history_is_empty_and_nobody_fails(
     settings: Settings, web_engine: AsyncEngine
 ) -> None:
     away = connect(settings.model_copy(update={"REDIS_PORT": 1}))
-    vitals = Vitals(web_engine, away, Rates())
+    history = History(web_engine, away, Rates())
 
-    await vitals.note(1)
+    await history.note(1)
 
-    assert set((await vitals.read(1))["series"]["requests"]) == {None}
+    assert set((await history.read(1))["series"]["requests"]) == {None}
     await away.aclose()

@@ -1,4 +1,4 @@
-"""Backups as README tells how to make and restore them."""
+"""Backups as docs/operate.md says how to make and restore them."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from order_service.stack.programs import POSTGRESQL, find
 from order_service.stack.settings import as_exports
 from tests.conftest import run_sql
 
-# What README says before a restore into a server that has never seen the service.
+# What docs/operate.md says before a restore into a server that has never seen the service.
 ROLES = (
     "CREATE ROLE order_web NOLOGIN",
     "CREATE ROLE order_projector NOLOGIN",

@@ -36,7 +36,6 @@ import uvloop
 from tqdm import tqdm
 
 from order_service import limits
-from order_service.commands.bulk_load import Step, load_order
 from order_service.domain.commands import (
     ChangeStatus,
     OrderCommand,
@@ -55,6 +54,7 @@ from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings
 from tests.tools.benchmarks import made_up
+from tests.tools.benchmarks.bulk_load import Step, load_order
 
 Basket = tuple[UUID, int, tuple[OrderLine, ...]]
 

@@ -16,7 +16,7 @@ from uuid import UUID
 import asyncpg
 import httpx
 
-from order_service.cache.entries import Place, Places, decode_order
+from order_service.cache.entries import Slot, Slots, decode_order
 from order_service.infra.postgres import read_incarnation
 from order_service.log.reading import partition_of
 from tests.support.servers.stack import database_arguments, say
@@ -86,7 +86,7 @@ async def trial(prepared: Prepared, rate: float, seconds: float) -> Trial:
     service, lags, ended = prepared.service, Lags(), asyncio.Event()
     load = replace(await post(prepared, OURS), rate=rate)
     await service.drain()
-    places = Places(str(await read_incarnation(service.database)))
+    places = Slots(str(await read_incarnation(service.database)))
     async with asyncio.TaskGroup() as group:
         for number in range(SAMPLERS):
             group.create_task(_sample(service, places, number, lags, ended))
@@ -122,7 +122,7 @@ async def highest_rate(prepared: Prepared) -> float:
 
 
 async def _sample(
-    service: Service, places: Places, number: int, lags: Lags, ended: asyncio.Event
+    service: Service, places: Slots, number: int, lags: Lags, ended: asyncio.Event
 ) -> None:
     database = await asyncpg.connect(**database_arguments(service.settings), **SESSION)
     try:
@@ -141,7 +141,7 @@ async def _sample(
 
 async def _sample_once(
     service: Service,
-    places: Places,
+    places: Slots,
     web: httpx.AsyncClient,
     database: asyncpg.Connection,
     customer: Customer,
@@ -187,7 +187,7 @@ def _in_view(
     return shown
 
 
-def _in_redis(service: Service, place: Place, version: int) -> Callable[[], Awaitable[bool]]:
+def _in_redis(service: Service, place: Slot, version: int) -> Callable[[], Awaitable[bool]]:
     """Nothing there is as good: whoever reads then goes to PostgreSQL."""
 
     async def shown() -> bool:

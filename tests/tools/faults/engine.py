@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from order_service.cache.entries import Places
+from order_service.cache.entries import Slots
 from order_service.cache.order_cache import OrderCache
 from order_service.infra.postgres import PROJECTOR, create_engine, incarnation, read_incarnation
 from order_service.infra.redis import connect
@@ -165,7 +165,7 @@ class Engine:
     async def _ttls(self) -> dict[str, float]:
         redis = self.bench.redis_client
         async with self.bench.session() as session:
-            places = Places(str(await read_incarnation(session)))
+            places = Slots(str(await read_incarnation(session)))
         pages = redis.scan_iter(match=places.of_orders + b"*", count=1_000)
         keys = [key async for key in pages]
         # A key that has expired since (-2) is no finding.

@@ -1,4 +1,5 @@
-"""`up` as an operator runs it, but that the roles reach the servers through proxies.
+"""`up` as an operator runs it, but that the roles reach the servers through proxies, and that no
+process gives way: on a busy machine those that do would hardly run.
 
 python -m tests.tools.faults.proxied_up STATE PORT NAME=PORT ...
 where NAME is DB_PORT, REDIS_PORT or RABBITMQ_PORT.
@@ -6,6 +7,7 @@ where NAME is DB_PORT, REDIS_PORT or RABBITMQ_PORT.
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from order_service.stack.state import StackError, State
@@ -17,9 +19,10 @@ def main(arguments: Sequence[str]) -> int:
     proxied = dict(word.split("=", 1) for word in given)
 
     def roles(state: State, port: int, settings: Mapping[str, str]) -> Roles:
-        return order_service_roles(state, port, {**settings, **proxied})
+        found = order_service_roles(state, port, {**settings, **proxied})
+        return replace(found, commands=[replace(one, niceness=0) for one in found.commands])
 
-    return up(State(Path(folder)), int(port), roles)
+    return up(State(Path(folder)), int(port), roles, niceness=0)
 
 
 if __name__ == "__main__":

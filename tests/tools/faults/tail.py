@@ -13,7 +13,7 @@ from uuid import UUID
 import asyncpg
 from redis.asyncio import Redis
 
-from order_service.cache.entries import Place, Places, decode_order
+from order_service.cache.entries import Slot, Slots, decode_order
 from order_service.infra.postgres import read_incarnation
 from tests.tools.faults.following import AWAY, Following
 
@@ -58,7 +58,7 @@ class Tail(Following):
             connection.terminate()
 
     async def _look(self, connection: asyncpg.Connection) -> None:
-        places = Places(str(await read_incarnation(connection)))
+        places = Slots(str(await read_incarnation(connection)))
         while True:
             async with asyncio.timeout(LIMIT_S):
                 await self._read_on(connection)
@@ -80,7 +80,7 @@ class Tail(Following):
         for order_id in [*self._newest][:-FOLLOWED_ORDERS]:
             del self._newest[order_id]
 
-    async def _compare(self, connection: asyncpg.Connection, places: Places) -> None:
+    async def _compare(self, connection: asyncpg.Connection, places: Slots) -> None:
         """The caches are read before the log, so that it must have all that they show."""
         orders = [*self._newest]
         cached = await self._cached([places.order(order_id) for order_id in orders], orders)
@@ -95,7 +95,7 @@ class Tail(Following):
                     self.wrong.append(f"C1: {where}, order {order_id}: {version} is ahead")
                 self._shown[where, order_id] = version
 
-    async def _cached(self, places: Sequence[Place], orders: Sequence[UUID]) -> dict[UUID, int]:
+    async def _cached(self, places: Sequence[Slot], orders: Sequence[UUID]) -> dict[UUID, int]:
         found = {}
         # Redis may be away, and rows put garbage there: this is about what is there and readable.
         with suppress(*AWAY):

@@ -1,6 +1,7 @@
 from decimal import Decimal
 
 import pytest
+from iso4217 import raw_table, raw_xml
 
 from order_service.domain import money
 from order_service.errors import InvalidRequest
@@ -40,6 +41,27 @@ def test_amounts_are_minor_units_and_texts_with_the_currencys_digits(
 def test_amounts_that_the_currency_cannot_hold_are_refused(amount: str, currency: str) -> None:
     with pytest.raises(InvalidRequest):
         money.to_minor(Decimal(amount), currency)
+
+
+def test_the_list_is_iso_4217_without_funds_metals_and_units_of_account() -> None:
+    funds = {e.findtext("Ccy") for e in raw_xml.iter("CcyNtry") if e.find("CcyNm").attrib}
+    no_money = funds | {"UYW", "XAD"}  # of these the list says so in their names only
+    published = {
+        code: int(entry["CcyMnrUnts"])
+        for code, entry in raw_table.items()
+        if code and entry["CcyMnrUnts"] != "N.A." and code not in no_money
+    }
+
+    current = {c: digits for c, digits in money.EXPONENTS.items() if c not in money.WITHDRAWN}
+
+    assert funds == {"BOV", "CHE", "CHW", "CLF", "COU", "MXV", "USN", "UYI"}
+    assert len(current) > 150
+    assert current == published
+
+
+def test_what_is_withdrawn_keeps_its_digits() -> None:
+    assert {code: money.EXPONENTS[code] for code in money.WITHDRAWN} == {"ANG": 2, "BGN": 2}
+    assert money.WITHDRAWN.isdisjoint(raw_table)
 
 
 def test_an_unknown_currency_is_refused() -> None:

@@ -172,8 +172,8 @@ class DeciderAgainstModel(RuleBasedStateMachine):
     def statuses_are_the_models(self) -> None:
         order, model = self.order, self.model
         assert rules.status(order) == model.status
-        assert rules.standing(order).payment_status == model.payment_status
-        assert rules.standing(order).fulfillment_status == model.fulfillment_status
+        assert rules.summary(order).payment_status == model.payment_status
+        assert rules.summary(order).fulfillment_status == model.fulfillment_status
 
     @invariant()
     def milestones_stand_for_what_is_reached(self) -> None:

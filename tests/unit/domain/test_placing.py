@@ -57,6 +57,13 @@ NO_INK = OrderUnitsCanceled(2, 1, "OUT_OF_STOCK", 1998)
 # --- placed ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("currency", ["XXX", "ANG", "BGN"])
+def test_a_currency_that_is_unknown_or_withdrawn_takes_no_new_order(currency: str) -> None:
+    unknown = replace(placing(), currency=currency)
+
+    given().when(unknown).then_refused(InvalidRequest, "unknown-currency")
+
+
 def test_an_order_is_placed_with_the_sum_of_its_lines() -> None:
     given().when(placing(PEN, INK)).then(PLACED)
 

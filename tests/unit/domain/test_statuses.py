@@ -100,7 +100,7 @@ def test_where_every_unit_is_canceled_none_is_returned_delivered_or_shipped() ->
     gone = (TEN_PENS, OrderUnitsCanceled(1, 10, "OTHER", 0))
 
     assert rules.status(given(*gone).order) == "PENDING"
-    assert rules.standing(given(*gone).order).fulfillment_status == "UNFULFILLED"
+    assert rules.summary(given(*gone).order).fulfillment_status == "UNFULFILLED"
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_where_every_unit_is_canceled_none_is_returned_delivered_or_shipped() ->
     ],
 )
 def test_the_payment_status_is_the_first_that_fits(events: Events, payment_status: str) -> None:
-    assert rules.standing(given(*events).order).payment_status == payment_status
+    assert rules.summary(given(*events).order).payment_status == payment_status
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_the_payment_status_is_the_first_that_fits(events: Events, payment_statu
 def test_the_fulfillment_status_says_how_far_the_goods_have_come(
     events: Events, fulfillment_status: str
 ) -> None:
-    assert rules.standing(given(*events).order).fulfillment_status == fulfillment_status
+    assert rules.summary(given(*events).order).fulfillment_status == fulfillment_status
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,8 @@ def test_a_read_model_shows_a_write_from_its_position_on() -> None:
 
     assert missing == {5, 8}
     assert progress.missing([caught_up]) == []  # nobody's write: the log ends at 9
-    assert progress.noted() == b"3:9.4"
-    assert [shows(progress.noted(), [token]) for token in tokens.values()] == [
+    assert progress.as_bytes() == b"3:9.4"
+    assert [shows(progress.as_bytes(), [token]) for token in tokens.values()] == [
         True,
         True,
         False,

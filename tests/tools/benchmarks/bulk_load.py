@@ -1,8 +1,7 @@
-"""Whole lives of orders, each stored by one append.
+"""Stores the whole life of an order with one append.
 
-For loading what has happened elsewhere: by the same rules, expected versions and keys as commands
-that come one by one, at a fraction of their cost, since an order's commands share one append and
-the appender puts the appends of all who load at the same time into one batch.
+The rules, expected versions and keys are those of commands that come one by one; the cost is a
+fraction, since an order's commands share one append, and the appender batches concurrent appends.
 """
 
 from collections.abc import Sequence
@@ -35,7 +34,7 @@ async def load_order(log: EventLog, order_id: UUID, steps: Sequence[Step]) -> Fo
 
     `steps`: the first places the order. Raises what the commands would raise one by one.
     """
-    async with log.turn(order_id):
+    async with log.stream_lock(order_id):
         order: FoldedOrder | None = None
         for attempt in range(limits.DECIDE_ATTEMPTS_MAX):
             try:

@@ -1,8 +1,8 @@
-"""SharedLoads: a caller shares only a load that began after it arrived."""
+"""SingleFlight: a caller shares only a load that begins after its own call."""
 
 import asyncio
 
-from order_service.infra.single_flight import SharedLoads
+from order_service.infra.single_flight import SingleFlight
 
 
 class Source:
@@ -31,7 +31,7 @@ async def settle() -> None:
 
 
 async def test_a_burst_of_500_readers_costs_one_load() -> None:
-    source, loads = Source(), SharedLoads[str, int]()
+    source, loads = Source(), SingleFlight[str, int]()
     source.release.set()
 
     numbers = await asyncio.gather(*(loads.load("hot", source.read) for _ in range(500)))
@@ -41,7 +41,7 @@ async def test_a_burst_of_500_readers_costs_one_load() -> None:
 
 
 async def test_500_readers_who_arrive_while_a_load_runs_share_the_next_one() -> None:
-    source, loads = Source(), SharedLoads[str, int]()
+    source, loads = Source(), SingleFlight[str, int]()
     first = asyncio.create_task(loads.load("hot", source.read))
     await settle()
     late = [asyncio.create_task(loads.load("hot", source.read)) for _ in range(500)]
@@ -57,7 +57,7 @@ async def test_500_readers_who_arrive_while_a_load_runs_share_the_next_one() -> 
 
 async def test_a_reader_never_gets_what_was_read_before_it_arrived() -> None:
     """Read your own write: the value changes while the first load is under way."""
-    value, loads, seen = ["old"], SharedLoads[str, str](), asyncio.Event()
+    value, loads, seen = ["old"], SingleFlight[str, str](), asyncio.Event()
 
     async def read() -> str:
         found = value[0]
@@ -75,7 +75,7 @@ async def test_a_reader_never_gets_what_was_read_before_it_arrived() -> None:
 
 
 async def test_loads_of_different_keys_do_not_wait_for_each_other() -> None:
-    source, other, loads = Source(), Source(), SharedLoads[str, int]()
+    source, other, loads = Source(), Source(), SingleFlight[str, int]()
     other.release.set()
     blocked = asyncio.create_task(loads.load("a", source.read))
     await settle()
@@ -87,7 +87,7 @@ async def test_loads_of_different_keys_do_not_wait_for_each_other() -> None:
 
 
 async def test_a_cancelled_reader_leaves_the_load_to_the_others() -> None:
-    source, loads = Source(), SharedLoads[str, int]()
+    source, loads = Source(), SingleFlight[str, int]()
     leaver, stayer = (asyncio.create_task(loads.load("hot", source.read)) for _ in range(2))
     await settle()
 
@@ -100,7 +100,7 @@ async def test_a_cancelled_reader_leaves_the_load_to_the_others() -> None:
 
 
 async def test_a_load_that_all_its_readers_left_still_makes_way_for_the_next() -> None:
-    source, loads = Source(), SharedLoads[str, int]()
+    source, loads = Source(), SingleFlight[str, int]()
     leaver = asyncio.create_task(loads.load("hot", source.read))
     await settle()
     leaver.cancel()
@@ -114,7 +114,7 @@ async def test_a_load_that_all_its_readers_left_still_makes_way_for_the_next() -
 
 
 async def test_all_who_share_a_failed_load_get_its_error_and_the_next_load_is_a_new_one() -> None:
-    source, loads = Source(), SharedLoads[str, int]()
+    source, loads = Source(), SingleFlight[str, int]()
     source.release.set()
 
     async def fail() -> int:
@@ -130,7 +130,7 @@ async def test_all_who_share_a_failed_load_get_its_error_and_the_next_load_is_a_
 
 
 async def test_memory_is_given_back_under_steady_traffic() -> None:
-    source, loads = Source(), SharedLoads[int, int]()
+    source, loads = Source(), SingleFlight[int, int]()
     source.release.set()
 
     for _ in range(50):

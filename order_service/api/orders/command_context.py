@@ -1,0 +1,204 @@
+"""What a request for a command says beside its body: the caller, the key, the versions it names."""
+
+import hashlib
+import re
+from base64 import urlsafe_b64encode
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import Depends, Header, Query
+from pydantic import BaseModel
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.requests import Request
+
+from order_service.domain.immutable import immutable
+from order_service.log.codec import Metadata
+from order_service.log.event_log import EventLog
+from order_service.settings import Settings
+from order_service.telemetry import logging
+from order_service.web.fast_path import Asked
+from order_service.web.identity import Caller, CallerDependency
+from order_service.web.openapi.annotations import raises
+from order_service.web.problems.problem import Problem
+from order_service.web.query_parameters import Flag
+
+Tags = frozenset[str] | Literal["*"] | None
+KEY_LENGTH_MAX = 255
+
+_KEY_SYNTAX = r'^("[ !#-\[\]-~]{1,255}"|[!#-\[\]-~]{1,255})$'
+_KEY = re.compile(r'"([\x20-\x21\x23-\x5b\x5d-\x7e]+)"|([\x21\x23-\x5b\x5d-\x7e]+)')
+_ETAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+_ETAGS = re.compile(rf"[\t ,]*{_ETAG.pattern}([\t ]*,[\t ,]*{_ETAG.pattern})*[\t ,]*")
+_ETAGS_SYNTAX = r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'
+
+
+@immutable
+class CommandContext:
+    """One request for a command, however it was parsed.
+
+    `key`: its Idempotency-Key; None in a dry run, which stores nothing. `tags`: of If-Match, on an
+    order that exists.
+    """
+
+    caller: Caller
+    log: EventLog
+    engine: AsyncEngine
+    settings: Settings
+    request_id: str
+    key: str | None = None
+    dry_run: bool = False
+    tags: Tags = None
+
+    def metadata(self, route: str, body: BaseModel, key: str | None) -> Metadata:
+        """The actor, and what proves a repeat of the same request under the same key.
+
+        `route`: the method, and the path as the OpenAPI document has it.
+        """
+        return Metadata(
+            "staff" if self.caller.is_staff else "user",
+            self.caller.user_id,
+            key,
+            fingerprint(route, body) if key else None,
+            self.request_id,
+            logging.TRACEPARENT.get(),
+        )
+
+
+def fingerprint(route: str, body: BaseModel) -> str:
+    """SHA-256 of method, route and the canonical content, its first half: 128 bits in 22 letters.
+
+    Of what was sent only: keys never expire, and a field that a later version of this service adds
+    must not make old requests look like others.
+    """
+    sent = body.model_dump(exclude_unset=True)
+    content = orjson.dumps(sent, default=str, option=orjson.OPT_SORT_KEYS)
+    digest = hashlib.sha256(f"{route}\n".encode() + content).digest()
+    return urlsafe_b64encode(digest[:16])[:22].decode()
+
+
+def route_of(request: Request) -> str:
+    """For a fingerprint: method and route with its parameters, except the order: it may be given by
+    id or by number, and the key is looked up in its stream anyway."""
+    route: Any = request.scope["route"]
+    path: str = route.path
+    for name, value in request.path_params.items():
+        if name != "order_id":
+            path = path.replace(f"{{{name}}}", str(value).lower())
+    return f"{request.method} {path}"
+
+
+# --- headers --------------------------------------------------------------------------------------
+
+
+@raises("idempotency-key-invalid", "idempotency-key-reused")
+async def _idempotency_key(
+    request: Request,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            description="A name for this request: repeats under it get the first answer.",
+            json_schema_extra={"pattern": _KEY_SYNTAX},
+        ),
+    ] = None,
+) -> str | None:
+    """The key, bare or as a structured-field string. Raises Problem 400; for two keys as well,
+    since a repeat might be recognized by the other one only."""
+    if idempotency_key is None:
+        return None
+    if len(request.headers.getlist("idempotency-key")) > 1:
+        raise invalid_key()
+    return key_of(idempotency_key)
+
+
+def key_of(field: str) -> str:
+    """The key in the one header of it. Raises Problem 400."""
+    match = _KEY.fullmatch(field)
+    key = match and (match[1] or match[2])
+    if not key or len(key) > KEY_LENGTH_MAX:
+        raise invalid_key()
+    return key
+
+
+def invalid_key() -> Problem:
+    return Problem(
+        400,
+        "idempotency-key-invalid",
+        'Send 1 to 255 printable ASCII characters, once, bare or as a string: "8e03978e".',
+    )
+
+
+@raises("stale-version", "precondition-required")
+async def _tags(
+    if_match: Annotated[
+        list[str] | None,
+        Header(
+            description="Act only if the order has one of these ETags.",
+            json_schema_extra={"pattern": _ETAGS_SYNTAX},
+        ),
+    ] = None,
+) -> Tags:
+    """The tags that If-Match names, weak ones with their `W/`. Raises Problem 400."""
+    return None if if_match is None else tags_of(",".join(if_match))  # several are one list
+
+
+def tags_of(tags: str) -> Tags:
+    """The tags that If-Match names. Raises Problem 400."""
+    if tags.strip() == "*":
+        return "*"
+    if not _ETAGS.fullmatch(tags):
+        raise Problem(400, "malformed-request", 'If-Match takes entity tags like "3", or *.')
+    return frozenset(f'{weak}"{opaque}"' for weak, opaque in _ETAG.findall(tags))
+
+
+# --- where a context comes from -------------------------------------------------------------------
+
+
+@raises("overloaded", "outcome-unknown")
+async def _command_context(
+    request: Request,
+    caller: CallerDependency,
+    key: Annotated[str | None, Depends(_idempotency_key)],
+    dry_run: Annotated[
+        Flag, Query(description="Answer what would happen, and store nothing.")
+    ] = False,
+) -> CommandContext:
+    state = request.app.state
+    return CommandContext(
+        caller,
+        state.log,
+        state.engine,
+        state.settings,
+        request.state.request_id,
+        None if dry_run else key,
+        dry_run,
+    )
+
+
+CommandContextDependency = Annotated[CommandContext, Depends(_command_context)]
+
+
+@raises("order-unreadable", "concurrent-update")
+async def _change_context(
+    context: CommandContextDependency, tags: Annotated[Tags, Depends(_tags)]
+) -> CommandContext:
+    return replace(context, tags=tags)
+
+
+# For a command on an order that exists.
+ChangeContextDependency = Annotated[CommandContext, Depends(_change_context)]
+
+
+def fast_path_context(asked: Asked, *, on_an_order: bool) -> CommandContext:
+    """What FastAPI's dependencies make of an ordinary request; `on_an_order`: one that exists."""
+    state = asked.app.state
+    key, tags = asked.header(b"idempotency-key"), asked.header(b"if-match")
+    return CommandContext(
+        asked.caller,
+        state.log,
+        state.engine,
+        state.settings,
+        asked.request_id,
+        None if key is None else key_of(key),
+        tags=tags_of(tags) if on_an_order and tags is not None else None,
+    )

@@ -1,0 +1,47 @@
+"""What a long step prints: one line every few seconds while it works, and one when it is done."""
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+INTERVAL_S = 5.0
+
+
+@contextlib.contextmanager
+def shown(
+    step: str, folder: Path, report: Callable[[str], None], interval_s: float = INTERVAL_S
+) -> Iterator[None]:
+    """`report` gets a line every `interval_s` while the block runs, with the seconds so far and the
+    megabytes that `folder` holds, and one at its end."""
+    began = time.monotonic()
+    done = threading.Event()
+
+    def say(text: str) -> None:
+        seconds, megabytes = time.monotonic() - began, size_bytes(folder) / 1e6
+        report(f"{text:<44} {seconds:6.1f} s  {megabytes:6.1f} MB on disk")
+
+    def watch() -> None:
+        while not done.wait(interval_s):
+            say(f"  {step} ...")
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+    say(step)
+
+
+def size_bytes(folder: Path) -> int:
+    """The sum of the sizes of the files in `folder`, which may change meanwhile."""
+    total = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):  # removed since it was listed
+                total += os.lstat(os.path.join(parent, name)).st_size
+    return total
