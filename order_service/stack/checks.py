@@ -126,9 +126,7 @@ def private_servers() -> Iterator[Mapping[str, str]]:
         state.create()
         try:
             with Supervisor(state) as supervisor:
-                # RabbitMQ does not give way: on a busy machine it would start for minutes.
-                hosts = frozenset(ADDRESSES)
-                wait_for(supervisor, start_servers(supervisor, state, hosts, niceness=0))
+                wait_for(supervisor, start_servers(supervisor, state, frozenset(ADDRESSES)))
                 yield _environment(state)
         finally:
             state.wipe()

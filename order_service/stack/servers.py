@@ -261,11 +261,7 @@ def redis(state: State, found: Programs, port: int, password: str) -> Server:
 
 
 def rabbitmq(
-    state: State,
-    found: Programs,
-    ports: Mapping[str, int],
-    password: str,
-    niceness: int = BACKGROUND_NICENESS,
+    state: State, found: Programs, ports: Mapping[str, int], password: str
 ) -> tuple[Server, Server]:
     """Erlang's port mapper, on a port of its own, and the node that is registered there."""
     place = Place.make(state, "rabbitmq", found)
@@ -303,7 +299,7 @@ def rabbitmq(
     argv = (found.path("rabbitmq-server"),)
     node = Command(
         *("rabbitmq", argv, env, place.folder, ports["rabbitmq"], place.account),
-        niceness=niceness,
+        niceness=BACKGROUND_NICENESS,
     )
     # A broker greets with its first frame (type 1) only when it is ready to talk; a mapper just has
     # to listen.

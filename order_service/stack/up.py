@@ -47,10 +47,11 @@ def up(
     state: State,
     port: int,
     make_roles: MakeRoles | None = None,
-    niceness: int = BACKGROUND_NICENESS,
+    *,
+    gives_way: bool = True,
 ) -> int:
-    """Runs the whole stack until it is asked to stop; returns the exit code. `niceness`: of
-    RabbitMQ.
+    """Runs the whole stack until it is asked to stop; returns the exit code. `gives_way`: whether
+    what stands behind the answers lets them go first.
     """
     require_linux()
     state.create()
@@ -64,7 +65,10 @@ def up(
             )
         with Supervisor(state) as supervisor:
             try:
-                _run(supervisor, state, port, make_roles or order_service_roles, niceness)
+                _start(supervisor, state, port, make_roles or order_service_roles)
+                if gives_way:
+                    supervisor.give_way()
+                supervisor.keep_running()
             except Stopped:
                 say("stopping")
         say("stopped")
@@ -76,10 +80,8 @@ def require_linux() -> None:
         raise StackError("`up` and `test` need Linux: elsewhere use `docker compose up --build`.")
 
 
-def _run(
-    supervisor: Supervisor, state: State, port: int, make_roles: MakeRoles, niceness: int
-) -> None:
-    starting = start_servers(supervisor, state, own_servers(os.environ), niceness)
+def _start(supervisor: Supervisor, state: State, port: int, make_roles: MakeRoles) -> None:
+    starting = start_servers(supervisor, state, own_servers(os.environ))
     settings = with_free_flower_port(stack_settings(state.read(), os.environ))
     state.update(settings=settings)
     roles = make_roles(state, port, settings)
@@ -91,7 +93,6 @@ def _run(
     supervisor.wait_ready(", ".join(command.name for command in roles.commands), roles.ready)
     _say_flower(settings)
     say(f"ready http://{servers.LOOPBACK}:{port}")
-    supervisor.keep_running()
 
 
 def _say_flower(settings: Mapping[str, str]) -> None:
@@ -103,22 +104,15 @@ def _say_flower(settings: Mapping[str, str]) -> None:
     say(f"flower http://{servers.LOOPBACK}:{port} {who}")
 
 
-def start_servers(
-    supervisor: Supervisor,
-    state: State,
-    hosts: frozenset[str],
-    niceness: int = BACKGROUND_NICENESS,
-) -> list[Server]:
-    """The named servers are started, the slowest first; returns those that may not answer yet.
-    `niceness`: of RabbitMQ.
-    """
+def start_servers(supervisor: Supervisor, state: State, hosts: frozenset[str]) -> list[Server]:
+    """The named servers are started, the slowest first; returns those that may not answer yet."""
     ports = servers.choose_ports(state)
     supervisor.hold(ports.values())
     secrets = state.read()["secrets"]
     started = []
     if "RABBITMQ_HOST" in hosts:
         found = _find(programs.RABBITMQ)
-        mapper, node = servers.rabbitmq(state, found, ports, secrets["RABBITMQ_PASSWORD"], niceness)
+        mapper, node = servers.rabbitmq(state, found, ports, secrets["RABBITMQ_PASSWORD"])
         supervisor.start(mapper.command)
         supervisor.wait_ready("epmd", mapper.ready)
         started.append(node)

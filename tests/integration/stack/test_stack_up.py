@@ -38,10 +38,12 @@ PARENT = "import subprocess as s, sys, time; s.Popen([sys.executable, '-c', %r])
 
 def roles(state, port, settings):
     environment = {**process_environment(settings), MARK: state.read()["instance"]}
-    def command(name, *argv, port=None):
-        return Command(name, (sys.executable, *argv), environment, state.path, port)
+    def command(name, *argv, port=None, niceness=0):
+        argv = (sys.executable, *argv)
+        return Command(name, argv, environment, state.path, port, niceness=niceness)
     server = ("-m", "http.server", str(port), "--bind", "127.0.0.1")
-    commands = (command("worker", "-c", PARENT % DEAF), command("web", *server, port=port))
+    worker = command("worker", "-c", PARENT % DEAF, niceness=7)
+    commands = (worker, command("web", *server, port=port))
     return Roles(command("migrate", "-c", ""), commands, lambda: listens(port))
 
 try:
@@ -182,6 +184,27 @@ def test_a_crashed_role_is_said_and_started_again(state: State, start: Starter, 
     read_until(up, "web ended with signal 9: starting it again in 0.5 s")
     asyncio.run(eventually(lambda: pid_of(state, "web") != old))
     assert start_time(pid_of(state, "web")) is not None
+
+
+def test_a_role_lets_others_go_first_once_all_is_ready_and_when_it_is_started_again(
+    state: State, start: Starter
+) -> None:
+    start()
+    instance = state.read()["instance"]
+    web, worker = pid_of(state, "web"), pid_of(state, "worker")
+    asyncio.run(eventually(lambda: niceness_of(worker) == 7))
+    children = {niceness_of(pid) for pid in marked(instance) if pid != web}
+
+    os.kill(worker, signal.SIGKILL)
+
+    asyncio.run(eventually(lambda: pid_of(state, "worker") != worker))
+    asyncio.run(eventually(lambda: niceness_of(pid_of(state, "worker")) == 7))
+    assert children == {7}
+    assert niceness_of(web) == 0
+
+
+def niceness_of(pid: int) -> int:
+    return os.getpriority(os.PRIO_PROCESS, pid)
 
 
 def test_a_crashed_role_takes_its_children_with_it(state: State, start: Starter) -> None:

@@ -7,7 +7,6 @@ where NAME is DB_PORT, REDIS_PORT or RABBITMQ_PORT.
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from order_service.stack.state import StackError, State
@@ -19,10 +18,9 @@ def main(arguments: Sequence[str]) -> int:
     proxied = dict(word.split("=", 1) for word in given)
 
     def roles(state: State, port: int, settings: Mapping[str, str]) -> Roles:
-        found = order_service_roles(state, port, {**settings, **proxied})
-        return replace(found, commands=[replace(one, niceness=0) for one in found.commands])
+        return order_service_roles(state, port, {**settings, **proxied})
 
-    return up(State(Path(folder)), int(port), roles, niceness=0)
+    return up(State(Path(folder)), int(port), roles, gives_way=False)
 
 
 if __name__ == "__main__":
