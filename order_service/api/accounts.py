@@ -149,11 +149,11 @@ class FormOrJson(JsonBody[M]):
     async def __call__(self, request: Request) -> M:
         data = await request.body()
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() == FORM:
-            return self.validate(_parse_form(data))
+            return self.validate(parse_form(data))
         return self.validate(parse_json(data))
 
 
-def _parse_form(data: bytes) -> dict[str, str]:
+def parse_form(data: bytes) -> dict[str, str]:
     try:
         pairs = parse_qsl(
             data.decode("ascii"),

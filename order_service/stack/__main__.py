@@ -26,6 +26,10 @@ One role, or one command on a running stack, with the settings of the stack in D
   `./entrypoint.sh WORD --help` tells the rest.
 
 For developers:
+  fuzz [--minutes N] [--seed N]    the tests with random input, round after round with fresh
+                                   seeds, until one fails or N minutes (10) are over; the
+                                   failing example stays in .local/fuzz, and the commands that
+                                   repeat it are printed; --seed: of the first round
   bench [NAME ...] [--seconds N] [--json FILE]
                                    measures a stack of its own against two yardsticks; --help
                                    lists the names
@@ -65,6 +69,12 @@ def _test(arguments: Sequence[str]) -> int:
     from order_service.stack.checks import test
 
     return test(arguments)
+
+
+def _fuzz(arguments: Sequence[str]) -> int:
+    from order_service.stack.fuzz import fuzz
+
+    return fuzz(arguments)
 
 
 def _bench(arguments: Sequence[str]) -> int:
@@ -119,6 +129,7 @@ WORDS: dict[str, tuple[Callable[[Sequence[str]], int], str | None]] = {
     "logs": (_logs, None),
     "reset": (_reset, None),
     "test": (_test, "development"),
+    "fuzz": (_fuzz, "development"),
     "bench": (_bench, "development"),
     "faults": (_faults, "development"),
     "lock": (_lock, "servers"),

@@ -53,7 +53,7 @@ class Command:
     port: int | None = None
     account: Account | None = None
     stop_signal: signal.Signals = signal.SIGTERM
-    niceness: int = 0
+    niceness: int = 0  # from `give_way` on
 
 
 def server_account() -> Account | None:
@@ -89,18 +89,25 @@ def spawn(command: Command, log: Path) -> subprocess.Popen[bytes]:
             preexec_fn=begin,  # noqa: PLW1509 - there is one thread here
             **as_account(command.account),
         )
-    if command.niceness:
-        _set_session_niceness(process.pid, command.niceness)
     return process
 
 
 def _begin(command: Command, parent: int) -> None:
-    os.nice(command.niceness)
     # After the change of user (which would clear it), and looked at once more, since the parent may
     # be gone by now.
     _libc.prctl(_PR_SET_PDEATHSIG, int(command.stop_signal), 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def give_way(process: subprocess.Popen[bytes], niceness: int) -> None:
+    """All processes of the command let others go first from now on. Not from their beginning: on a
+    busy machine RabbitMQ would then start for minutes.
+    """
+    if niceness:
+        with contextlib.suppress(ProcessLookupError):
+            os.setpriority(os.PRIO_PGRP, process.pid, niceness)
+        _set_session_niceness(process.pid, niceness)
 
 
 def _set_session_niceness(pid: int, niceness: int) -> None:

@@ -4,6 +4,7 @@ stack.json   0600: who we are, generated passwords, ports, and the settings of t
 up.lock      held by the running `up`
 processes.json   what runs now, for `ps`
 logs/        one file a process
+fuzz/        what `fuzz` keeps of a failure (in the default folder only)
 servers      the servers' own folders (a link to /var/lib/order-service where their user cannot
 enter this one)
 """
@@ -22,6 +23,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_STATE = ".local"
+KEPT_BY_FUZZ = "fuzz"  # a folder in there, which may be older than the stack
 OUTSIDE = Path("/var/lib/order-service")  # where an unprivileged server can always go
 _PRIVATE_KEYS = (
     "DB_PASSWORD",
@@ -59,7 +61,8 @@ class State:
 
     def create(self) -> None:
         """The folder is there afterwards, with a fresh secret for each that it had not."""
-        if self.path.is_dir() and any(self.path.iterdir()) and not self._file.exists():
+        found = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
+        if found - {KEPT_BY_FUZZ} and not self._file.exists():
             raise StackError(
                 f"{self.path} is not empty and not ours: name another folder with --state DIR."
             )

@@ -18,6 +18,7 @@ from order_service.stack.processes import (
     Command,
     end_group,
     end_leftovers,
+    give_way,
     has_ended,
     spawn,
     start_time,
@@ -78,6 +79,7 @@ class Supervisor:
         self.state = state
         self._running: dict[str, Running] = {}
         self._held = contextlib.ExitStack()
+        self._gives_way = False
         self._wakeup, self._wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def __enter__(self) -> "Supervisor":
@@ -103,6 +105,8 @@ class Supervisor:
 
     def start(self, command: Command) -> None:
         process = spawn(command, self.state.logs / f"{command.name}.log")
+        if self._gives_way:
+            give_way(process, command.niceness)
         known = self._running.get(command.name)
         if known is None:
             self._running[command.name] = Running(command, process)
@@ -113,6 +117,14 @@ class Supervisor:
     def start_servers(self, servers: Sequence[Server]) -> None:
         for server in servers:
             self.start(server.command)
+
+    def give_way(self) -> None:
+        """Processes that have a niceness let others go first from now on, also those that are
+        started again.
+        """
+        self._gives_way = True
+        for running in self._running.values():
+            give_way(running.process, running.command.niceness)
 
     def wait_ready(self, name: str, ready: Callable[[], bool]) -> None:
         """`ready()` holds afterwards and everything runs; raises StackError with the log's end if

@@ -43,8 +43,16 @@ class Roles:
 MakeRoles = Callable[[State, int, Mapping[str, str]], Roles]
 
 
-def up(state: State, port: int, make_roles: MakeRoles | None = None) -> int:
-    """Runs the whole stack until it is asked to stop; returns the exit code."""
+def up(
+    state: State,
+    port: int,
+    make_roles: MakeRoles | None = None,
+    *,
+    gives_way: bool = True,
+) -> int:
+    """Runs the whole stack until it is asked to stop; returns the exit code. `gives_way`: whether
+    what stands behind the answers lets them go first.
+    """
     require_linux()
     state.create()
     with state.lock():
@@ -57,7 +65,10 @@ def up(state: State, port: int, make_roles: MakeRoles | None = None) -> int:
             )
         with Supervisor(state) as supervisor:
             try:
-                _run(supervisor, state, port, make_roles or order_service_roles)
+                _start(supervisor, state, port, make_roles or order_service_roles)
+                if gives_way:
+                    supervisor.give_way()
+                supervisor.keep_running()
             except Stopped:
                 say("stopping")
         say("stopped")
@@ -69,7 +80,7 @@ def require_linux() -> None:
         raise StackError("`up` and `test` need Linux: elsewhere use `docker compose up --build`.")
 
 
-def _run(supervisor: Supervisor, state: State, port: int, make_roles: MakeRoles) -> None:
+def _start(supervisor: Supervisor, state: State, port: int, make_roles: MakeRoles) -> None:
     starting = start_servers(supervisor, state, own_servers(os.environ))
     settings = with_free_flower_port(stack_settings(state.read(), os.environ))
     state.update(settings=settings)
@@ -82,7 +93,6 @@ def _run(supervisor: Supervisor, state: State, port: int, make_roles: MakeRoles)
     supervisor.wait_ready(", ".join(command.name for command in roles.commands), roles.ready)
     _say_flower(settings)
     say(f"ready http://{servers.LOOPBACK}:{port}")
-    supervisor.keep_running()
 
 
 def _say_flower(settings: Mapping[str, str]) -> None:

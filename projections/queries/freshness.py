@@ -181,14 +181,14 @@ class Freshness:
         partitions = sorted({token.partition for token in missing})
         oldest = tuple((n, progress.positions[n] + 1) for n in partitions)
         return await self._ages.load(
-            oldest, lambda: query(self._engine, lambda c: _greatest_age(c, oldest))
+            oldest, lambda: query(self._engine, lambda c: greatest_age(c, oldest))
         )
 
     async def _look(self, name: str) -> Progress:
         return await query(self._engine, lambda c: read_progress(c, name))
 
 
-async def _greatest_age(connection: AsyncConnection, events: Sequence[Position]) -> int:
+async def greatest_age(connection: AsyncConnection, events: Sequence[Position]) -> int:
     greatest = 0
     for partition, position in events:
         parameters = {"partition": partition, "position": position}

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from order_service import limits
 from projections.read_models.generations import live_rows
 
-_UNPAID = text(
+UNPAID = text(
     f"SELECT created_at, order_id FROM {live_rows('order_view')} "  # noqa: S608
     "AND status = 'PENDING' AND payment_status IN ('UNPAID', 'AUTHORIZED') "
     "AND (created_at, order_id) > (:after_at, :after_id) AND created_at < :placed_before "
@@ -27,5 +27,5 @@ async def unpaid_orders(
         "placed_before": placed_before,
         "limit": limits.EXPIRY_BATCH,
     }
-    rows = await connection.execute(_UNPAID, parameters)
+    rows = await connection.execute(UNPAID, parameters)
     return [(row.created_at, UUID(int=row.order_id.int)) for row in rows]

@@ -81,7 +81,7 @@ async def stream_order(
     A comment every 15 s shows that the connection is alive. The stream ends after 15 minutes:
     resume it.
     """
-    after = _version(resume_after)
+    after = parse_version(resume_after)
 
     async def read(
         connection: AsyncConnection, order_id: UUID, partition: int
@@ -158,7 +158,7 @@ async def stream_board(
 
 def _positions_after(event_id: str | None, last: dict[int, int]) -> dict[int, int]:
     """Partition to the position to resume after: those of the id, or the `last` ones."""
-    positions = _positions(event_id)
+    positions = parse_positions(event_id)
     if positions is None:
         return last
     if len(positions) != len(last):
@@ -169,7 +169,7 @@ def _positions_after(event_id: str | None, last: dict[int, int]) -> dict[int, in
     return after
 
 
-def _version(event_id: str | None) -> int:
+def parse_version(event_id: str | None) -> int:
     if event_id is None:
         return 0
     if not _VERSION.fullmatch(event_id) or int(event_id) > reading.VERSION_MAX:
@@ -177,7 +177,7 @@ def _version(event_id: str | None) -> int:
     return int(event_id)
 
 
-def _positions(event_id: str | None) -> Positions | None:
+def parse_positions(event_id: str | None) -> Positions | None:
     if event_id is None:
         return None
     try:

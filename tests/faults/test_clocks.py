@@ -33,7 +33,7 @@ from tests.support.http.accounts import PASSWORD, Account, new_account
 from tests.support.http.orders import change, place
 from tests.support.read_side.read_side import rows, verified
 from tests.support.servers.command_line import asked
-from tests.support.servers.pipeline import eventually
+from tests.support.waiting import WAIT_S, eventually
 from tests.tools.faults import forked
 from tests.tools.faults.house import empty
 
@@ -150,7 +150,7 @@ async def world(clocks: tuple[Settings, Path, str]) -> AsyncIterator[World]:
     redis = connect(settings)
     async with (
         serving_with(settings) as honest,
-        httpx.AsyncClient(base_url=url, timeout=30) as web,
+        httpx.AsyncClient(base_url=url, timeout=WAIT_S) as web,
     ):
         account = await new_account(honest, web_engine)
         yield World(settings, folder, web, honest, account, redis, projector_engine)

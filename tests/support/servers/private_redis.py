@@ -11,6 +11,7 @@ from pathlib import Path
 
 from order_service.settings import Settings
 from order_service.stack.servers import free_port
+from tests.support.waiting import WAIT_S
 
 
 def program() -> str:
@@ -30,7 +31,7 @@ class PrivateRedis:
         place = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder))
         memory_only = ("--save", "", "--appendonly", "no")
         self.server = subprocess.Popen([program(), *place, *memory_only], stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + WAIT_S
         while not self.answers():
             assert time.monotonic() < deadline, "The private Redis did not start."
             time.sleep(0.01)

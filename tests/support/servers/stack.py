@@ -18,9 +18,10 @@ import httpx
 from order_service.stack.servers import free_port
 from order_service.stack.state import State
 from tests.support.http.accounts import PASSWORD
+from tests.support.waiting import WAIT_S
 
 ROOT = Path(__file__).parents[3]
-STOP_TIMEOUT_S = 30
+STOP_TIMEOUT_S = 60
 # What the tests' own servers and this run's settings are called: `up` must not use them.
 OURS = ("DB_", "REDIS_", "RABBITMQ_", "SECRET_KEY", "PG")
 
@@ -52,12 +53,12 @@ class Stack:
         return {role: int(pid) for role, pid, _ in lines}
 
     def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.url, timeout=15)
+        return httpx.AsyncClient(base_url=self.url, timeout=WAIT_S)
 
     def logs(self) -> dict[str, str]:
-        """Role or server to all that it has said."""
+        """Role or server to all the whole lines that it has written."""
         files = (self.state / "logs").glob("*.log")
-        return {file.stem: file.read_text(errors="replace") for file in files}
+        return {file.stem: _whole_lines(file.read_text(errors="replace")) for file in files}
 
     def leaks(self, *secrets: str) -> list[str]:
         """Lines of the logs with something in clear that has no business there: one of these
@@ -94,6 +95,11 @@ class Stack:
             finally:
                 supervisor.send_signal(signal.SIGTERM)
                 supervisor.wait(timeout=STOP_TIMEOUT_S)
+
+
+def _whole_lines(text: str) -> str:
+    """Without the last one, if it is still being written."""
+    return text[: text.rfind("\n") + 1]
 
 
 def say(text: str) -> None:

@@ -37,7 +37,7 @@ from tests.support.servers.stack import Stack, database_arguments, new_stack
 from tests.tools.faults.journal import Journal
 from tests.tools.faults.shopper import Shop
 from tests.tools.faults.tail import Tail
-from tests.tools.faults.tap import Tap
+from tests.tools.faults.tap import Published
 
 # Limits that are counted but never reached; two processes of web and of worker, under parents that
 # restart them; tokens that outlive a long run.
@@ -68,7 +68,7 @@ class Bench:
     redis_client: Redis
     journal: Journal
     shop: Shop
-    tap: Tap
+    tap: Published
     tail: Tail
     hold_s: float
     rng: random.Random  # a row's own: the engine gives each run another
@@ -201,7 +201,7 @@ async def running_bench(seed: int, hold_s: float) -> AsyncIterator[Bench]:
         exits.push_async_callback(redis.aclose)
         journal = Journal(stack.state / "journal.jsonl")
         exits.push_async_callback(journal.close)
-        tap = Tap(Settings.model_validate(settings))
+        tap = Published(Settings.model_validate(settings))
         exits.push_async_callback(tap.close)
         await tap.open()
         tail = Tail(database_arguments(settings), redis)

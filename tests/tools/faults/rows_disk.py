@@ -15,7 +15,7 @@ from pathlib import Path
 import asyncpg
 import psutil
 
-from tests.support.servers.pipeline import eventually
+from tests.support.waiting import eventually
 from tests.tools.faults.bench import Bench
 from tests.tools.faults.holding import postgres_answers
 from tests.tools.faults.rows import Inject, row

@@ -18,7 +18,7 @@ from aiormq.exceptions import ChannelPreconditionFailed
 
 from order_service.infra import rabbitmq
 from order_service.stack.servers import VHOST
-from tests.support.servers.pipeline import eventually
+from tests.support.waiting import eventually
 from tests.tools.faults.bench import Bench
 from tests.tools.faults.holding import every, locked, meanwhile_accepted
 from tests.tools.faults.rows import row

@@ -18,7 +18,7 @@ CLOSE_S = 2.0
 PREFETCH = 1_000
 
 
-class Tap(Following):
+class Published(Following):
     """`published`: how often each event was; `disorder`: first appearances that came after one of
     a later version of their stream. It restores nothing that the service has to restore.
 

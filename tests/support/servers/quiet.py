@@ -1,0 +1,102 @@
+"""When a running stack is quiet: nothing lags, nothing waits in a queue, and it is ready.
+
+A test that reads what all tests on one stack share (a counter, a lag, the cache, a queue) waits for
+that first: events of the test before it may still be on their way.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+
+import asyncpg
+import httpx
+from aiormq.exceptions import AMQPError
+from redis.exceptions import RedisError
+
+from order_service.infra import rabbitmq
+from order_service.infra.postgres import FAILURES
+from order_service.settings import Settings
+from order_service.stack.state import State
+from tests.support.servers.stack import Stack, database_arguments
+from tests.support.waiting import WAIT_S
+
+# What drivers say of a server that is away. RuntimeError: aiormq's and asyncpg's transports, of a
+# connection that is closing.
+AWAY: tuple[type[Exception], ...] = (
+    *FAILURES, RedisError, AMQPError, httpx.TransportError, RuntimeError,
+)  # fmt: skip
+
+QUEUES = (rabbitmq.HINT_QUEUE, rabbitmq.TASK_QUEUE)
+STEADY_S = 0.3
+LOOK_S = 0.1
+ANSWER_S = 5.0
+_BEHIND = """
+SELECT coalesce(sum(p.position - c.position), 0)::bigint FROM checkpoints c
+JOIN partitions p ON p.partition = c.partition LEFT JOIN read_models m ON m.name = c.name
+WHERE c.name = 'relay' OR c.generation = m.live_generation
+"""
+
+
+class NotQuiet(AssertionError):
+    """What was still missing when the time was over."""
+
+
+async def quiet(stack: Stack, limit_s: float = WAIT_S) -> None:
+    """Returns once all has been quiet for STEADY_S; raises NotQuiet after `limit_s`."""
+    settings = State(stack.state).read()["settings"]
+    await until_steady(lambda: missing(stack, settings), STEADY_S, limit_s)
+
+
+async def until_steady(look: Callable[[], Awaitable[str]], steady_s: float, limit_s: float) -> None:
+    """Returns once `look` has found nothing missing for `steady_s`; raises NotQuiet."""
+    deadline = time.monotonic() + limit_s
+    quiet_since = None
+    while quiet_since is None or time.monotonic() - quiet_since < steady_s:
+        found = await look()
+        if not found:
+            quiet_since = quiet_since or time.monotonic()
+        elif time.monotonic() > deadline:
+            raise NotQuiet(f"not quiet after {limit_s:.0f} s: {found}")
+        else:
+            quiet_since = None
+        await asyncio.sleep(LOOK_S)
+
+
+async def missing(stack: Stack, settings: Mapping[str, str], queues: Sequence[str] = QUEUES) -> str:
+    """What keeps the stack from being quiet; nothing if it is."""
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            return await _lag(settings) or await _waiting(settings, queues) or await _unready(stack)
+    except AWAY as error:
+        return repr(error)
+
+
+async def _lag(settings: Mapping[str, str]) -> str:
+    connection = await asyncpg.connect(**database_arguments(settings))
+    try:
+        behind = await connection.fetchval(_BEHIND)
+    finally:
+        await connection.close()
+    return f"{behind} events behind, summed over relay and read models" if behind else ""
+
+
+async def _waiting(settings: Mapping[str, str], queues: Sequence[str]) -> str:
+    """A queue that holds something, or that no process consumes."""
+    connection = await rabbitmq.connect(Settings.model_validate(settings), "tests")
+    try:
+        channel = await connection.channel()
+        for name in queues:
+            found = (await channel.declare_queue(name, passive=True)).declaration_result
+            if found.message_count or not found.consumer_count:
+                return f"{name}: {found.message_count} wait, {found.consumer_count} consume"
+    finally:
+        with suppress(*AWAY):
+            await connection.close()
+    return ""
+
+
+async def _unready(stack: Stack) -> str:
+    async with stack.client() as client:
+        answer = await client.get("/readyz")
+    return "" if answer.status_code == 200 else f"not ready: {answer.text}"
