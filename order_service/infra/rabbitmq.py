@@ -121,7 +121,7 @@ async def keep_connected(
                 failures = 0  # it had been well
             wait_s = limits.RECONNECT_BACKOFF_S[min(failures, len(limits.RECONNECT_BACKOFF_S) - 1)]
             failures += 1
-            SESSIONS.count(name)
+            SESSIONS[name].inc()
             logger.warning("%s: %r; starting again in %.1f s", name, error, wait_s)
             logger.debug("%s: the session's end", name, exc_info=True)
             await _run_until(stop, asyncio.sleep(wait_s), grace_s=0)

@@ -294,7 +294,7 @@ class Appender:
             self._finish(waiting, error)
 
     def _finish(self, waiting: _Waiting, outcome: FoldedOrder | OrderServiceError) -> None:
-        metrics.APPENDS.count("stored" if isinstance(outcome, FoldedOrder) else outcome.code)
+        metrics.APPENDS["stored" if isinstance(outcome, FoldedOrder) else outcome.code].inc()
         self._unanswered.pop(waiting, None)
         if not self._unanswered:
             self._idle.set()

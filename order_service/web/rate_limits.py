@@ -381,7 +381,7 @@ def group_of(method: str, path: str) -> str:
 
 
 def quota_exceeded(policy: str, retry_after_s: int) -> Problem:
-    LIMITS_HIT.count(policy)
+    LIMITS_HIT[policy].inc()
     return Problem(
         429,
         QUOTA_EXCEEDED,

@@ -6,13 +6,21 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.infra.postgres import FAILURES, query
-from order_service.telemetry.instruments import Gauge, Labels
-from order_service.telemetry.metrics import DEAD_LETTERS, LAG_EVENTS, LAG_SECONDS, LOG_EVENTS
+from order_service.telemetry.metrics import (
+    DEAD_LETTERS,
+    LAG_EVENTS,
+    LAG_SECONDS,
+    LOG_EVENTS,
+    Labels,
+    Observable,
+)
 from projections.monitoring import status
 
 logger = logging.getLogger(__name__)
 
 _TOLD = ((LAG_EVENTS, "lag_events"), (LAG_SECONDS, "lag_s"), (DEAD_LETTERS, "parked"))
+_HEADS: dict[Labels, float] = {}  # as last seen: a counter does not go back
+LOG_EVENTS.read = lambda: _HEADS
 
 
 async def look(engine: AsyncEngine) -> None:
@@ -25,10 +33,10 @@ async def look(engine: AsyncEngine) -> None:
     for gauge, column in _TOLD:
         _tell(gauge, rows, column)
     for row in rows:
-        LOG_EVENTS.values[(row["partition"],)] = row["head"]
+        _HEADS[row["partition"],] = row["head"]
 
 
-def _tell(gauge: Gauge, rows: list[dict[str, Any]], column: str) -> None:
+def _tell(gauge: Observable, rows: list[dict[str, Any]], column: str) -> None:
     values: dict[Labels, float] = {
         (row["name"], row["partition"]): row[column] or 0 for row in rows
     }

@@ -64,7 +64,7 @@ class Streams:
         if self._stopped or self.count() >= limits.STREAMS_MAX:
             raise Unavailable("overloaded", "Too many streams are open: try again.")
         if self._open[user_id] >= limits.STREAMS_PER_USER_MAX:
-            LIMITS_HIT.count("streams-user")
+            LIMITS_HIT["streams-user"].inc()
             raise Problem(
                 429,
                 QUOTA_EXCEEDED,
