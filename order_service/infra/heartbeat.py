@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import orjson
-from redis.asyncio import Redis
 
 from order_service import limits
-from order_service.infra.redis import RedisAway, RedisGate, connect
+from order_service.infra.redis import Redis, RedisAway, RedisGate, connect
 from order_service.settings import Settings
 
 # The keys, by the time of their last heartbeat: finding them needs no scan of all of Redis.

@@ -8,11 +8,11 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
+from order_service.infra.redis import Redis
 from order_service.settings import Settings
 
 Check = Callable[[], Awaitable[None]]  # returns when all is well, else raises

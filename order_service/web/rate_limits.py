@@ -29,14 +29,12 @@ from uuid import UUID
 
 import limits as limits_package
 from limits.storage import Storage
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from slowapi import Limiter
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from order_service import limits
-from order_service.infra.redis import cancellable
+from order_service.infra.redis import Redis, RedisError, cancellable
 from order_service.settings import Settings
 from order_service.telemetry.metrics import LIMITS_HIT
 from order_service.web.concurrency import Work

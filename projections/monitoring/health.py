@@ -12,13 +12,13 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Generic, Literal, TypeVar
 
-from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
 from order_service.infra import heartbeat, rabbitmq
 from order_service.infra.postgres import query
+from order_service.infra.redis import Redis
 from order_service.settings import Settings
 from projections.monitoring import progress
 

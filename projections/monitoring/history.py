@@ -20,13 +20,11 @@ from typing import Any
 
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
 from order_service.infra.postgres import FAILURES, query
-from order_service.infra.redis import RedisAway, RedisGate
+from order_service.infra.redis import Redis, RedisAway, RedisError, RedisGate
 from order_service.telemetry.metrics import APPENDS, HTTP_SECONDS, READS, SECONDS
 from projections.monitoring import status
 from projections.monitoring.progress import Rates

@@ -4,11 +4,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
-
 from order_service import limits
-from order_service.infra.redis import connect
+from order_service.infra.redis import Redis, RedisError, ResponseError, connect
 from order_service.settings import Settings
 from projections.monitoring.doctor.finding import (
     Finding,
