@@ -1,4 +1,4 @@
-"""Whether this process is alive, and whether an order can go all the way."""
+"""Whether this process is alive, which version it runs, and whether an order can go all the way."""
 
 from typing import Literal
 
@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from order_service import __version__
 from order_service.web.openapi.annotations import documented
 from order_service.web.responses import NO_STORE, json_answer
 
@@ -15,6 +16,10 @@ router = APIRouter(tags=["service"])
 
 class HealthResponse(BaseModel):
     status: Literal["ok"]
+
+
+class VersionResponse(BaseModel):
+    version: str = Field(description="As semver.org has it.")
 
 
 class ReadyResponse(BaseModel):
@@ -32,6 +37,18 @@ class ReadyResponse(BaseModel):
 async def healthz() -> Response:
     """The process is alive. Says nothing about its servers: restarting it would not mend them."""
     return json_answer({"status": "ok"}, headers=NO_STORE)
+
+
+@router.get(
+    "/version",
+    operation_id="service_version",
+    summary="Which version is this?",
+    response_model=VersionResponse,
+    responses=documented(),
+)
+async def version() -> Response:
+    """The version of the process that answers: during an update two versions may serve at once."""
+    return json_answer({"version": __version__}, headers=NO_STORE)
 
 
 @router.get(

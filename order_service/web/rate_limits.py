@@ -46,10 +46,8 @@ logger = logging.getLogger(__name__)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 _STRICT_NAMES = {"register-address", "token-address", "refresh-address"}
-UNLIMITED_PATHS = {
-    "/healthz",
-    "/readyz",
-}  # probes must not be refused; what they cost is bounded otherwise
+# Probes must not be refused; what they cost is bounded otherwise.
+UNLIMITED_PATHS = {"/healthz", "/readyz", "/version"}
 
 
 @dataclass(slots=True)

@@ -78,11 +78,18 @@ async def test_security_headers_are_on_every_answer(web: httpx.AsyncClient) -> N
 
 
 async def test_paths_answer_with_and_without_trailing_slash(web: httpx.AsyncClient) -> None:
-    for path in ("/users/me", "/healthz", "/docs", "/readyz"):
+    for path in ("/users/me", "/healthz", "/docs", "/readyz", "/version"):
         with_slash, without = await web.get(f"{path}/"), await web.get(path)
         assert with_slash.status_code == without.status_code != 404
 
     assert (await web.post("/register", json={})).status_code == 422
+
+
+async def test_the_version_is_public(web: httpx.AsyncClient) -> None:
+    answer = await web.get("/version")
+
+    assert (answer.status_code, answer.json()) == (200, {"version": "0.2.0"})
+    assert answer.headers["cache-control"] == "no-store"
 
 
 async def test_405_names_all_methods_of_the_path(web: httpx.AsyncClient) -> None:
