@@ -190,6 +190,7 @@ METRICS_PORTS_MAX = 160  # tried by a process: as many as there may be on one ma
 METRICS_CONNECTIONS_MAX = 8  # at once; one more is closed
 METRICS_HEAD_BYTES_MAX = 8 * 1024
 METRICS_TIMEOUT_S = 2.0
+LOGGED_REASON_LENGTH_MAX = 300  # of what a server says of its refusal
 TRACES_FLUSH_S = 2.0  # for the last of them when a process ends
 
 # --- expiry of unpaid orders ----------------------------------------------------------------------

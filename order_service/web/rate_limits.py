@@ -36,6 +36,7 @@ from starlette.responses import Response
 from order_service import limits
 from order_service.infra.redis import Redis, RedisError, cancellable
 from order_service.settings import Settings
+from order_service.telemetry.logging import reason
 from order_service.telemetry.metrics import LIMITS_HIT
 from order_service.web.concurrency import Work
 from order_service.web.json_body import check_media_type
@@ -236,7 +237,7 @@ class Limits:
             try:
                 await cancellable(partial(self.windows.share, redis))
             except (RedisError, OSError) as error:
-                logger.warning("rate limits are not shared: %s", type(error).__name__)
+                logger.warning("rate limits are not shared: %s", reason(error))
                 await asyncio.sleep(limits.REDIS_BREAKER_S)
             except Exception:  # a mistake here must not end the sharing for good
                 logger.exception("sharing the rate limits failed")

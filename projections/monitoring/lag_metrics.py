@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.infra.postgres import FAILURES, query
+from order_service.telemetry.logging import reason
 from order_service.telemetry.metrics import (
     DEAD_LETTERS,
     LAG_EVENTS,
@@ -28,7 +29,7 @@ async def look(engine: AsyncEngine) -> None:
     try:
         rows = await query(engine, status.read)
     except (*FAILURES, TimeoutError) as error:
-        logger.warning("how far the log has come is not known: %s", type(error).__name__)
+        logger.warning("how far the log has come is not known: %s", reason(error))
         rows = []
     for gauge, column in _TOLD:
         _tell(gauge, rows, column)
