@@ -35,6 +35,7 @@ EVENTS_EXCHANGE = "orders.events"
 HINT_QUEUE = "orders.projections"
 TASK_QUEUE = "orders.tasks"
 ALL_EVENTS = "order.#"
+_AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
 
 _HINTS: dict[str, Any] = {
     # Said explicitly, since a virtual host may have another default. Why not quorum queues: see
@@ -78,6 +79,17 @@ async def connect(settings: Settings, name: str) -> AbstractConnection:
             heartbeat=limits.RABBITMQ_HEARTBEAT_S,  # a hung broker is given up after 33 s
             name=f"order-service {name}",
         )
+
+
+async def greet(settings: Settings) -> None:
+    """RabbitMQ accepts and speaks: it answers the protocol header, which a mere open port does
+    not. Raises OSError, EOFError; may hang."""
+    reader, writer = await asyncio.open_connection(settings.RABBITMQ_HOST, settings.RABBITMQ_PORT)
+    try:
+        writer.write(_AMQP_HEADER)
+        await reader.readexactly(7)  # the frame header of Connection.Start
+    finally:
+        writer.close()
 
 
 async def open_channel(connection: AbstractConnection) -> AbstractChannel:

@@ -333,6 +333,6 @@ async def test_a_database_of_another_revision_is_not_served(settings: Settings) 
     await run_sql(settings, "UPDATE alembic_version SET version_num = '0000'", settings.DB_NAME)
     app = create_app(settings)
 
-    with pytest.raises(RuntimeError, match=r"at migration 0000.*entrypoint.sh migrate"):
+    with pytest.raises(RuntimeError, match=r"schema revision is 0000.*entrypoint.sh migrate"):
         async with app.router.lifespan_context(app):
             pass
