@@ -42,7 +42,8 @@ def reason(error: BaseException) -> str:
     kind = type(found).__name__
     if isinstance(found, (ValueError, TypeError, LookupError)) or _sqlstate(found).startswith("22"):
         return kind
-    said = str(getattr(found, "message", None) or found).partition(", with args")[0]
+    message = getattr(found, "message", None) or (found if found.args else "")
+    said = str(message).partition(", with args")[0]
     text = ": ".join([kind, *said.splitlines()[:1]])
     return text[: limits.LOGGED_REASON_LENGTH_MAX]
 

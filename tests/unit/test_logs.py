@@ -88,6 +88,7 @@ DOUBLE = of_postgres("23505", 'duplicate key violates "users_email"', "Key (emai
         ),
         (ConnectionRefusedError(111, "Refused"), "ConnectionRefusedError: [Errno 111] Refused"),
         (TimeoutError(), "TimeoutError"),
+        (asyncpg.PostgresError(), "PostgresError"),
         (OSError("first\nsecond"), "OSError: first"),
     ],
 )
