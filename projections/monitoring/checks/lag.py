@@ -9,6 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service import limits
+from order_service.infra.lag import CHECKPOINTS_IN_USE
 from projections.monitoring.checks.check import Finding, finding
 
 Rows = Sequence[Mapping[str, Any]]  # of `status.read`: those of a name stand together
@@ -16,11 +17,8 @@ Rows = Sequence[Mapping[str, Any]]  # of `status.read`: those of a name stand to
 # What the relay or a live read model should have reached long ago: a process does not do its work.
 # (A log in which nothing happens shows nothing of that.)
 _LATE = text(
-    "SELECT count(*) FROM checkpoints c JOIN partitions p ON p.partition = c.partition "
-    "LEFT JOIN read_models m ON m.name = c.name "
-    "JOIN events e ON e.partition = c.partition AND e.position = c.position + 1 "
-    "WHERE (c.name = 'relay' OR c.generation = m.live_generation) AND c.position < p.position "
-    "AND e.recorded_at < clock_timestamp() - make_interval(secs => :lag_s)"
+    f"SELECT count(*) FROM ({CHECKPOINTS_IN_USE}) c "  # noqa: S608
+    "WHERE c.waiting_since < clock_timestamp() - make_interval(secs => :lag_s)"
 )
 
 
