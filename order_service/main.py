@@ -28,7 +28,6 @@ from order_service.desk import routes as desk
 from order_service.documents.order import document
 from order_service.domain import money
 from order_service.errors import InvalidRequest, UnreadableEvent
-from order_service.infra import readiness
 from order_service.infra.gc_tuning import collect_rarely
 from order_service.infra.heartbeat import Heartbeat, beating
 from order_service.infra.postgres import (
@@ -38,7 +37,6 @@ from order_service.infra.postgres import (
     incarnation,
     watch_incarnation,
 )
-from order_service.infra.readiness import Readiness
 from order_service.infra.redis import connect
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
@@ -56,6 +54,7 @@ from order_service.web.request_metrics import counting, traced
 from projections.monitoring.health import Health
 from projections.monitoring.history import History
 from projections.monitoring.progress import Rates
+from projections.monitoring.readiness import Readiness, check_start
 from projections.queries.freshness import Freshness
 from projections.queries.order_reader import OrderReader
 from projections.queries.unpaid_orders import unpaid_orders
@@ -160,8 +159,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         engine = create_engine(settings, WEB, application_name="order-service-web")
         stack.push_async_callback(engine.dispose)
         await check_role(engine, WEB)
-        await readiness.check_migrations(engine)
-        await readiness.check_durability(engine)
+        await check_start(engine)
         redis = connect(settings)
         stack.push_async_callback(redis.aclose)
         log_now = await incarnation(engine)
@@ -180,7 +178,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         stack.push_async_callback(app.state.order_reader.close)
         app.state.rates = Rates()
         app.state.history = History(engine, redis, app.state.rates)
-        app.state.health = Health(settings, engine, redis, app.state.rates)
+        app.state.health = Health(settings, engine, redis)
         await stack.enter_async_context(beating(Heartbeat(redis, "web")))
         app.state.tickets = Tickets(redis)
         app.state.streams = Streams(engine)
@@ -193,14 +191,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             app.state.limits.failed_logins,
             RefreshTokens(engine, log_now.copy, settings.REFRESH_TOKEN_EXPIRE_DAYS),
         )
-        app.state.readiness = Readiness(
-            {
-                "database": readiness.database(engine),
-                "broker": readiness.broker(settings),
-                "cache": readiness.cache(redis),
-                "lag": readiness.lag(engine),
-            }
-        )
+        app.state.readiness = Readiness(settings, engine, redis)
         metrics.STREAMS_OPEN.reads(app.state.streams.count)
         metrics.STALE_KEYS.reads(cache.stale_count)
         metrics.HTTP_IN_WORK.read = app.state.work.counts

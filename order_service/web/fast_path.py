@@ -241,7 +241,7 @@ class FastLane:
             if problem is None:
                 logger.exception("unhandled")
                 problem = problems.internal_error()
-            HTTP_PROBLEMS.count(begun.method, lane.route, problem.name)
+            HTTP_PROBLEMS[begun.method, lane.route, problem.name].inc()
             return problems.reply(problem, begun.request_id)
 
     def _written(self, begun: Begun, reply: Reply) -> bytes:

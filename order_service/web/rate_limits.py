@@ -29,15 +29,14 @@ from uuid import UUID
 
 import limits as limits_package
 from limits.storage import Storage
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from slowapi import Limiter
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
 from order_service import limits
-from order_service.infra.redis import cancellable
+from order_service.infra.redis import Redis, RedisError, cancellable
 from order_service.settings import Settings
+from order_service.telemetry.logging import reason
 from order_service.telemetry.metrics import LIMITS_HIT
 from order_service.web.concurrency import Work
 from order_service.web.json_body import check_media_type
@@ -48,10 +47,8 @@ logger = logging.getLogger(__name__)
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 _STRICT_NAMES = {"register-address", "token-address", "refresh-address"}
-UNLIMITED_PATHS = {
-    "/healthz",
-    "/readyz",
-}  # probes must not be refused; what they cost is bounded otherwise
+# Probes must not be refused; what they cost is bounded otherwise.
+UNLIMITED_PATHS = {"/healthz", "/readyz", "/version"}
 
 
 @dataclass(slots=True)
@@ -240,7 +237,7 @@ class Limits:
             try:
                 await cancellable(partial(self.windows.share, redis))
             except (RedisError, OSError) as error:
-                logger.warning("rate limits are not shared: %s", type(error).__name__)
+                logger.warning("rate limits are not shared: %s", reason(error))
                 await asyncio.sleep(limits.REDIS_BREAKER_S)
             except Exception:  # a mistake here must not end the sharing for good
                 logger.exception("sharing the rate limits failed")
@@ -381,7 +378,7 @@ def group_of(method: str, path: str) -> str:
 
 
 def quota_exceeded(policy: str, retry_after_s: int) -> Problem:
-    LIMITS_HIT.count(policy)
+    LIMITS_HIT[policy].inc()
     return Problem(
         429,
         QUOTA_EXCEEDED,

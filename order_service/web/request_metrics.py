@@ -34,7 +34,7 @@ def counting(scope: Scope, send: Send) -> Send:
                 tracing.answered(span, scope["method"], template, message["status"])
             problem: Problem | None = scope.get("state", {}).get("problem")
             if problem is not None:
-                HTTP_PROBLEMS.count(scope["method"], template, problem.name)
+                HTTP_PROBLEMS[scope["method"], template, problem.name].inc()
         await send(message)
 
     return send_and_count
@@ -42,7 +42,7 @@ def counting(scope: Scope, send: Send) -> Send:
 
 def answered(method: str, route: str, status: int, began: float) -> None:
     """`began`: by `perf_counter`."""
-    HTTP_SECONDS.observe(perf_counter() - began, method, route, status)
+    HTTP_SECONDS[method, route, status].observe(perf_counter() - began)
 
 
 async def traced(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -61,5 +61,5 @@ def request_span(method: str, parent: str | None) -> AbstractContextManager[Any]
 
 def refused(method: str, route: str, problem: Problem) -> None:
     """Before the application saw it."""
-    HTTP_SECONDS.observe(0.0, method, route, problem.status)
-    HTTP_PROBLEMS.count(method, route, problem.name)
+    HTTP_SECONDS[method, route, problem.status].observe(0.0)
+    HTTP_PROBLEMS[method, route, problem.name].inc()

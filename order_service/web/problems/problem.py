@@ -28,6 +28,7 @@ from order_service import limits
 from order_service.errors import OrderServiceError
 from order_service.infra.postgres import FAILURES
 from order_service.telemetry import tracing
+from order_service.telemetry.logging import reason
 from order_service.web.problems.catalogue import CATALOGUE, title_of, type_of
 from order_service.web.responses import Reply
 
@@ -151,7 +152,7 @@ def of_exception(error: Exception) -> Problem | None:
         return of_error(error)
     if not _not_now(error):
         return None
-    logger.warning("PostgreSQL does not answer: %s", type(error).__name__)
+    logger.warning("PostgreSQL does not answer: %s", reason(error))
     return Problem(
         503,
         "dependency-unavailable",

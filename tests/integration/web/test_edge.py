@@ -85,7 +85,13 @@ async def test_security_headers_are_on_every_answer(web: httpx.AsyncClient, path
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/users/me", 401), ("/healthz", 200), ("/docs", 200), ("/problems/validation", 200)],
+    [
+        ("/users/me", 401),
+        ("/healthz", 200),
+        ("/docs", 200),
+        ("/version", 200),
+        ("/problems/validation", 200),
+    ],
 )
 async def test_paths_answer_with_and_without_trailing_slash(
     web: httpx.AsyncClient, path: str, status: int
@@ -93,6 +99,13 @@ async def test_paths_answer_with_and_without_trailing_slash(
     with_slash, without = await web.get(f"{path}/"), await web.get(path)
 
     assert (with_slash.status_code, without.status_code) == (status, status)
+
+
+async def test_the_version_is_public(web: httpx.AsyncClient) -> None:
+    answer = await web.get("/version")
+
+    assert (answer.status_code, answer.json()) == (200, {"version": "0.2.0"})
+    assert answer.headers["cache-control"] == "no-store"
 
 
 async def test_a_body_may_go_to_a_path_without_its_trailing_slash(web: httpx.AsyncClient) -> None:
@@ -346,6 +359,6 @@ async def test_a_database_of_another_revision_is_not_served(settings: Settings) 
     await run_sql(settings, "UPDATE alembic_version SET version_num = '0000'", settings.DB_NAME)
     app = create_app(settings)
 
-    with pytest.raises(RuntimeError, match=r"at migration 0000.*entrypoint.sh migrate"):
+    with pytest.raises(RuntimeError, match=r"schema revision is 0000.*entrypoint.sh migrate"):
         async with app.router.lifespan_context(app):
             pass
