@@ -11,23 +11,21 @@ from fastapi import Depends, FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.datastructures import State
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from order_service import limits
 from order_service.accounts.passwords import Passwords
 from order_service.accounts.refresh import RefreshTokens
-from order_service.accounts.tokens import AccessTokens
 from order_service.api import accounts, health, orders
-from order_service.api.orders.placing import post_in_lane
-from order_service.api.orders.status import patch_in_lane
+from order_service.api.orders.placing import post_on_fast_path
+from order_service.api.orders.status import patch_on_fast_path
 from order_service.cache.order_cache import Entry, OrderCache
 from order_service.commands.expiry import expire_for_ever
 from order_service.desk import routes as desk
 from order_service.documents.order import document
 from order_service.domain import money
-from order_service.errors import InvalidRequest, UnreadableEvent
+from order_service.errors import InvalidRequest
 from order_service.infra import readiness
 from order_service.infra.gc_tuning import collect_rarely
 from order_service.infra.heartbeat import Heartbeat, beating
@@ -46,12 +44,12 @@ from order_service.log.reading import heads
 from order_service.settings import Settings
 from order_service.telemetry import metrics, tracing
 from order_service.telemetry.exposition import exposed
-from order_service.web import identity, middleware
-from order_service.web.concurrency import Work
-from order_service.web.fast_path import FastLane, Lane
+from order_service.web import middleware
+from order_service.web.admission import Admission, admission_of, admit
+from order_service.web.fast_path import FastPath, FastRoute
 from order_service.web.openapi import problem_pages, swagger
 from order_service.web.problems import problem
-from order_service.web.rate_limits import Limits, address_of, admit
+from order_service.web.rate_limits import group_of
 from order_service.web.request_metrics import counting, traced
 from projections.monitoring.health import Health
 from projections.monitoring.history import History
@@ -65,18 +63,18 @@ from projections.routes.orders import get_on_fast_path
 from projections.streams.sse import Streams
 from projections.streams.tickets import Tickets
 
-# What the fast lane serves, by method and by whether the path names an order.
-LANES = {
-    ("GET", True): Lane("orders-read", "/orders/{order_id}/", get_on_fast_path),
-    ("PATCH", True): Lane("orders-write", "/orders/{order_id}/", patch_in_lane),
-    ("POST", False): Lane("orders-write", "/orders/", post_in_lane),
+# By method and by whether the path names an order.
+FAST_ROUTES = {
+    ("GET", True): FastRoute("orders-read", "/orders/{order_id}/", get_on_fast_path),
+    ("PATCH", True): FastRoute("orders-write", "/orders/{order_id}/", patch_on_fast_path),
+    ("POST", False): FastRoute("orders-write", "/orders/", post_on_fast_path),
 }
 
 
 class OrderService(FastAPI):
-    """FastAPI, and what `connection.Connection` asks before it: the fast lane."""
+    """FastAPI, and the fast path, which `connection.Connection` tries first."""
 
-    lane: FastLane
+    fast_path: FastPath
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         counted = counting(scope, send)
@@ -106,18 +104,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     # Starlette's own looks every name up in a dictionary of it, in Python: 0.3 us each.
     app.state = cast(State, SimpleNamespace())
     app.state.settings = settings
-    app.state.access_tokens = AccessTokens(settings)
-    app.state.limits = Limits(settings)
-    app.state.work = Work()
+    app.state.admission = Admission(settings)
     problem.install(app)
-    app.add_exception_handler(UnreadableEvent, identity.unreadable)
-    app.lane = FastLane(app, LANES, settings.allowed_origins)
+    app.fast_path = FastPath(app, FAST_ROUTES)
     _include_routes(app)
     desk.install(app)
     if settings.DOCS_ENABLED:
         swagger.install(app)
     app.router.default = _other_slash(app.router.app)
-    _add_middleware(app, settings)
+    _add_middleware(app)
     return app
 
 
@@ -134,26 +129,21 @@ def _include_routes(app: FastAPI) -> None:
     app.include_router(health.router)
 
 
-def _add_middleware(app: FastAPI, settings: Settings) -> None:
+def _add_middleware(app: FastAPI) -> None:
     """The last one added is the outermost."""
+    admission: Admission = app.state.admission
     app.add_middleware(
         middleware.Framing,
-        work=app.state.work,
+        concurrency=admission.concurrency,
         body_bytes_max_by_path={"/orders/bulk": limits.BULK_BODY_BYTES_MAX},
     )
-    app.add_middleware(middleware.Edge)
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=settings.allowed_origins,
-        allow_methods=middleware.CORS_METHODS,
-        allow_headers=middleware.CORS_ALLOWED_HEADERS,
-        expose_headers=middleware.CORS_EXPOSED_HEADERS,
-    )
+    app.add_middleware(middleware.Edge, admission=admission)
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
+    admission: Admission = app.state.admission
     async with AsyncExitStack() as stack:
         tracing.start(settings, "web")
         stack.callback(tracing.stop)
@@ -189,8 +179,8 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.accounts = accounts.Accounts(
             engine,
             hashing,
-            app.state.access_tokens,
-            app.state.limits.failed_logins,
+            admission.access_tokens,
+            admission.rate_limits.failed_logins,
             RefreshTokens(engine, log_now.copy, settings.REFRESH_TOKEN_EXPIRE_DAYS),
         )
         app.state.readiness = Readiness(
@@ -203,11 +193,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         )
         metrics.STREAMS_OPEN.reads(app.state.streams.count)
         metrics.STALE_KEYS.reads(cache.stale_count)
-        metrics.HTTP_IN_WORK.read = app.state.work.counts
+        metrics.HTTP_IN_WORK.read = admission.concurrency.counts
         await stack.enter_async_context(exposed(settings, "web"))
         await stack.enter_async_context(_running(app.state.history.note_for_ever()))
         await stack.enter_async_context(_running(watch_incarnation(engine, log_now)))
-        await stack.enter_async_context(_running(app.state.limits.share_for_ever(redis)))
+        await stack.enter_async_context(_running(admission.rate_limits.share_for_ever(redis)))
         if settings.PENDING_TTL is not None:
             await stack.enter_async_context(
                 _running(
@@ -300,9 +290,11 @@ def _other_slash(router: ASGIApp) -> ASGIApp:
             scope["path"] = path[:-1] if path.endswith("/") else f"{path}/"
             await router(scope, receive, send)
             return
-        # Addresses that do not exist count as well: nobody may search for some without limit.
+        # Unknown paths count as well: a search for paths has the same limit.
         request = Request(scope, receive)
-        request.app.state.limits.hit(request, "address", address_of(request))
+        group = group_of(scope["method"], path)
+        host = request.client.host if request.client else None
+        admission_of(request).count_address(request.state.quotas, group, host)
         raise HTTPException(404)
 
     return app

@@ -13,7 +13,7 @@ from fastapi.responses import Response
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.limits import CONNECTIONS_MAX, DESCRIPTORS_KEPT, HEAD_BYTES_MAX, HEADERS_MAX
-from order_service.web.connection import connections_max
+from order_service.web.concurrency import connections_max
 from order_service.web.event_loop import Loop
 from tests.conftest import serving
 from tests.support.http.accounts import new_account
@@ -153,7 +153,7 @@ async def test_a_connection_without_a_request_is_closed(
 async def test_a_body_has_its_deadline(
     web: httpx.AsyncClient, web_engine: AsyncEngine, hasty: None
 ) -> None:
-    """In the fast lane, and beside it: with the same headers."""
+    """On the fast path and on FastAPI's route: with the same headers."""
     headers: list[set[str]] = []
     owner = await new_account(web, web_engine)
     token = f"Authorization: {owner.headers['Authorization']}\r\n".encode()
