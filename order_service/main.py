@@ -1,4 +1,4 @@
-"""The web process, put together: `create_app()`."""
+"""The composition root of the web process: `create_app()`."""
 
 import asyncio
 import signal
@@ -31,6 +31,7 @@ from order_service.infra.gc_tuning import collect_rarely
 from order_service.infra.heartbeat import Heartbeat, beating
 from order_service.infra.postgres import (
     WEB,
+    Incarnation,
     check_role,
     create_engine,
     incarnation,
@@ -85,7 +86,7 @@ class OrderService(FastAPI):
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The ASGI application; its servers are asked for at start-up only, by the lifespan."""
+    """The ASGI application. Its lifespan connects to the servers."""
     settings = settings or Settings()
     try:
         money.check_current(settings.DEFAULT_CURRENCY)
@@ -101,7 +102,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         dependencies=[Depends(admit)],
     )
-    # Starlette's own looks every name up in a dictionary of it, in Python: 0.3 us each.
+    # Starlette's State takes 0.3 us for each look-up of a name.
     app.state = cast(State, SimpleNamespace())
     app.state.settings = settings
     app.state.admission = Admission(settings)
@@ -142,77 +143,105 @@ def _add_middleware(app: FastAPI) -> None:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Starts the parts in this order, and stops them in the opposite one."""
     settings: Settings = app.state.settings
-    admission: Admission = app.state.admission
     async with AsyncExitStack() as stack:
         tracing.start(settings, "web")
         stack.callback(tracing.stop)
-        engine = create_engine(settings, WEB, application_name="order-service-web")
-        stack.push_async_callback(engine.dispose)
-        await check_role(engine, WEB)
-        await readiness.check_migrations(engine)
-        await readiness.check_durability(engine)
-        redis = connect(settings)
-        stack.push_async_callback(redis.aclose)
-        log_now = await incarnation(engine)
-        cache = OrderCache(redis, settings.CACHE_TTL_SECONDS, str(log_now))
-        cache.start()
-        stack.push_async_callback(cache.close)
-        hashing = Passwords()
-        stack.callback(hashing.close)
-
-        app.state.engine = engine
-        app.state.redis = redis
-        app.state.cache = cache
-        app.state.log = await stack.enter_async_context(_event_log(settings, engine, cache))
-        app.state.freshness = Freshness(engine)
-        app.state.order_reader = OrderReader(engine, cache, app.state.log.partitions)
-        stack.push_async_callback(app.state.order_reader.close)
-        app.state.rates = Rates()
-        app.state.history = History(engine, redis, app.state.rates)
-        app.state.health = Health(settings, engine, redis, app.state.rates)
-        await stack.enter_async_context(beating(Heartbeat(redis, "web")))
-        app.state.tickets = Tickets(redis)
-        app.state.streams = Streams(engine)
-        stack.push_async_callback(app.state.streams.close)
-        stack.enter_context(_told_to_stop(app.state.streams.stop))
-        app.state.accounts = accounts.Accounts(
-            engine,
-            hashing,
-            admission.access_tokens,
-            admission.rate_limits.failed_logins,
-            RefreshTokens(engine, log_now.copy, settings.REFRESH_TOKEN_EXPIRE_DAYS),
-        )
-        app.state.readiness = Readiness(
-            {
-                "database": readiness.database(engine),
-                "broker": readiness.broker(settings),
-                "cache": readiness.cache(redis),
-                "lag": readiness.lag(engine),
-            }
-        )
-        metrics.STREAMS_OPEN.reads(app.state.streams.count)
-        metrics.STALE_KEYS.reads(cache.stale_count)
-        metrics.HTTP_IN_WORK.read = admission.concurrency.counts
-        await stack.enter_async_context(exposed(settings, "web"))
-        await stack.enter_async_context(_running(app.state.history.note_for_ever()))
-        await stack.enter_async_context(_running(watch_incarnation(engine, log_now)))
-        await stack.enter_async_context(_running(admission.rate_limits.share_for_ever(redis)))
-        if settings.PENDING_TTL is not None:
-            await stack.enter_async_context(
-                _running(
-                    expire_for_ever(engine, app.state.log, unpaid_orders, settings.PENDING_TTL)
-                )
-            )
+        log_now = await _connect_servers(app, stack)
+        await _start_write_side(app, stack, log_now)
+        await _start_read_side(app, stack)
+        await _start_monitoring(app, stack)
+        await _start_background_tasks(app, stack, log_now)
         collect_rarely()
         yield
+
+
+async def _connect_servers(app: FastAPI, stack: AsyncExitStack) -> Incarnation:
+    """Checks the database; returns the incarnation of its log."""
+    settings: Settings = app.state.settings
+    engine = app.state.engine = create_engine(settings, WEB, application_name="order-service-web")
+    stack.push_async_callback(engine.dispose)
+    await check_role(engine, WEB)
+    await readiness.check_migrations(engine)
+    await readiness.check_durability(engine)
+    redis = app.state.redis = connect(settings)
+    stack.push_async_callback(redis.aclose)
+    log_now = await incarnation(engine)
+    cache = app.state.cache = OrderCache(redis, settings.CACHE_TTL_SECONDS, str(log_now))
+    cache.start()
+    stack.push_async_callback(cache.close)
+    return log_now
+
+
+async def _start_write_side(app: FastAPI, stack: AsyncExitStack, log_now: Incarnation) -> None:
+    settings, engine, cache = app.state.settings, app.state.engine, app.state.cache
+    admission: Admission = app.state.admission
+    hashing = Passwords()
+    stack.callback(hashing.close)
+    app.state.log = await stack.enter_async_context(_event_log(settings, engine, cache))
+    app.state.accounts = accounts.Accounts(
+        engine,
+        hashing,
+        admission.access_tokens,
+        admission.rate_limits.failed_logins,
+        RefreshTokens(engine, log_now.copy, settings.REFRESH_TOKEN_EXPIRE_DAYS),
+    )
+
+
+async def _start_read_side(app: FastAPI, stack: AsyncExitStack) -> None:
+    engine, redis = app.state.engine, app.state.redis
+    app.state.freshness = Freshness(engine)
+    app.state.order_reader = OrderReader(engine, app.state.cache, app.state.log.partitions)
+    stack.push_async_callback(app.state.order_reader.close)
+    app.state.tickets = Tickets(redis)
+    app.state.streams = Streams(engine)
+    stack.push_async_callback(app.state.streams.close)
+    stack.enter_context(_stopped_by_signals(app.state.streams.stop))
+
+
+async def _start_monitoring(app: FastAPI, stack: AsyncExitStack) -> None:
+    settings, engine, redis = app.state.settings, app.state.engine, app.state.redis
+    admission: Admission = app.state.admission
+    app.state.rates = Rates()
+    app.state.history = History(engine, redis, app.state.rates)
+    app.state.health = Health(settings, engine, redis, app.state.rates)
+    app.state.readiness = Readiness(
+        {
+            "database": readiness.database(engine),
+            "broker": readiness.broker(settings),
+            "cache": readiness.cache(redis),
+            "lag": readiness.lag(engine),
+        }
+    )
+    metrics.STREAMS_OPEN.reads(app.state.streams.count)
+    metrics.STALE_KEYS.reads(app.state.cache.stale_count)
+    metrics.HTTP_IN_WORK.read = admission.concurrency.counts
+    await stack.enter_async_context(beating(Heartbeat(redis, "web")))
+    await stack.enter_async_context(exposed(settings, "web"))
+
+
+async def _start_background_tasks(
+    app: FastAPI, stack: AsyncExitStack, log_now: Incarnation
+) -> None:
+    settings, engine, log = app.state.settings, app.state.engine, app.state.log
+    admission: Admission = app.state.admission
+    tasks = [
+        app.state.history.note_for_ever(),
+        watch_incarnation(engine, log_now),
+        admission.rate_limits.share_for_ever(app.state.redis),
+    ]
+    if settings.PENDING_TTL is not None:
+        tasks.append(expire_for_ever(engine, log, unpaid_orders, settings.PENDING_TTL))
+    for task in tasks:
+        await stack.enter_async_context(_running(task))
 
 
 @asynccontextmanager
 async def _event_log(
     settings: Settings, engine: AsyncEngine, cache: OrderCache
 ) -> AsyncIterator[EventLog]:
-    """The process's log, with its appender running; what is queued at the end is still answered."""
+    """The process's log with its appender running. At the end it still appends queued commands."""
     append_engine = create_engine(
         settings,
         WEB,
@@ -237,7 +266,7 @@ async def _event_log(
 
 @asynccontextmanager
 async def _running(work: "asyncio._CoroutineLike[None]") -> AsyncIterator[None]:
-    """`work` runs as a task inside the block and is cancelled at its end."""
+    """Runs `work` as a task inside the block and cancels it at the end."""
     task = asyncio.create_task(work)
     try:
         yield
@@ -248,17 +277,16 @@ async def _running(work: "asyncio._CoroutineLike[None]") -> AsyncIterator[None]:
 
 
 @contextmanager
-def _told_to_stop(stop: Callable[[], None]) -> Iterator[None]:
-    """Inside the block `stop` is called, in the event loop, as soon as a signal tells the process
-    to end.
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Inside the block a signal that ends the process also calls `stop`, in the event loop.
 
-    The server ends the lifespan only after the last answer is complete, and a stream's never is.
-    The handlers that are there already (the server's) run as well, and are put back at the end.
+    The server ends the lifespan only after the last response is complete, and a stream's never is.
+    The existing handlers (the server's) run as well, and are restored at the end.
     """
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    def tell(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(stop)
         handler = before[signal.Signals(number)]
         assert callable(handler)
@@ -266,7 +294,7 @@ def _told_to_stop(stop: Callable[[], None]) -> Iterator[None]:
 
     handled = [number for number, handler in before.items() if callable(handler)]
     for number in handled:
-        signal.signal(number, tell)
+        signal.signal(number, handle)
     try:
         yield
     finally:
@@ -275,18 +303,16 @@ def _told_to_stop(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def _other_slash(router: ASGIApp) -> ASGIApp:
-    """What answers a path that no route has: the same path with, or without, its trailing slash;
-    else 404.
+    """Answers a path without a route like the same path with, or without, a final slash; else 404.
 
-    Not a redirect, which surprises clients that POST; and no second set of routes, which would
-    double the router.
+    A redirect would surprise clients that POST, and a second set of routes would double the router.
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         if scope["type"] == "http" and not scope.get("order_service.slash") and path != "/":
             scope["order_service.slash"] = True
-            # In place: whoever handles an error of the route must see the path that it has.
+            # In place: the handler of an error needs the path of the route.
             scope["path"] = path[:-1] if path.endswith("/") else f"{path}/"
             await router(scope, receive, send)
             return
