@@ -14,7 +14,7 @@ from starlette.responses import Response
 from order_service.limits import BODY_BYTES_MAX
 from order_service.main import create_app
 from order_service.settings import Settings
-from order_service.web import middleware
+from order_service.web import response_headers
 from order_service.web.problems.catalogue import CATALOGUE
 from tests.conftest import run_sql, serving
 from tests.support.servers.proxy import proxy_to
@@ -78,7 +78,7 @@ async def test_security_headers_are_on_every_answer(web: httpx.AsyncClient, path
 
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
-    assert headers["content-security-policy"] == middleware.CONTENT_SECURITY_POLICY.decode()
+    assert headers["content-security-policy"] == response_headers.CONTENT_SECURITY_POLICY.decode()
     assert "ratelimit" in headers
     assert "server" not in headers
 
@@ -309,7 +309,7 @@ async def test_a_clients_trace_is_named_by_problems_and_a_broken_one_is_not(
                 "traceparent": f"00-{sent}-b7ad6b7169203331-01",
             },
         )
-        for asked in (path, f"{path}events/")  # in the fast lane, and beside it
+        for asked in (path, f"{path}events/")  # on the fast path, and not
         for sent in (trace, "0" * 32)
     ]
 
