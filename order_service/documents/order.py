@@ -100,7 +100,10 @@ class Order(Document):
     currency: Annotated[str, Field(description="ISO 4217.", examples=["USD"])]
     total_price: Amount
     shipping_fee: Amount
-    discount: Amount
+    discount: Annotated[
+        Amount,
+        means("As given at first. Units that are canceled or removed take their part of it along."),
+    ]
     authorized: Annotated[Amount, means("Promised by payments, and not captured yet.")]
     captured: Amount
     refunded: Amount
@@ -184,7 +187,7 @@ def _items(order: state.Order) -> list[OrderLine]:
             # sorted: the log keeps JSON objects without the order of their keys
             dict(sorted(line.attributes.items())) if line.attributes else line.attributes,
         )
-        for line, canceled, shipped, delivered, returned in order.lines.values()
+        for line, canceled, shipped, delivered, returned, _ in order.lines.values()
     ]
 
 

@@ -309,9 +309,12 @@ class ReturnCanceled:
 
 @immutable
 class ReturnReceived:
-    SCHEMA_VERSION: ClassVar[int] = 1
+    """`value_minor`: what the units were bought for; None in version 1, which did not say it."""
+
+    SCHEMA_VERSION: ClassVar[int] = 2
     return_id: UUID
     lines: tuple[ReceivedQuantity, ...]
+    value_minor: int | None
 
 
 @immutable

@@ -4,9 +4,9 @@ What is recorded has happened, so nothing is refused here.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any, Literal, TypeVar, assert_never
 
+from order_service.domain import money
 from order_service.domain.events import (
     LineQuantity,
     OrderCanceled,
@@ -47,6 +47,7 @@ initial: Order | None = None
 
 T = TypeVar("T", Order, Payment, Shipment, Refund, Return)
 Fields = Mapping[str, Any]  # of an order, those that change
+Lines = Mapping[int, LineState]
 
 
 def _but(whole: T, **fields: Any) -> T:
@@ -103,12 +104,14 @@ def _changes(order: Order, event: OrderEvent) -> Fields:
             return {"cancel_reason": event.reason}
         case OrderLineAdded():
             lines = {**order.lines, event.line.line_id: LineState(event.line)}
-            return {"lines": lines, "last_line_id": event.line.line_id}
+            changed = _with_total(order, lines, event.total_minor)
+            return {**changed, "last_line_id": event.line.line_id}
         case OrderLineQuantityChanged():
-            return _quantity_changed(order, event)
+            line = order.lines[event.line_id].ordered(event.to_quantity)
+            return _with_total(order, {**order.lines, event.line_id: line}, event.total_minor)
         case OrderLineRemoved():
             lines = {i: line for i, line in order.lines.items() if i != event.line_id}
-            return {"lines": lines}
+            return _with_total(order, lines, event.total_minor)
         case ShippingAddressChanged():
             return {"address_ref": event.address_ref}
         case PaymentAuthorized():
@@ -149,7 +152,9 @@ def _changes(order: Order, event: OrderEvent) -> Fields:
 
 def _placed(event: OrderPlaced) -> Order:
     agreed = None in [line.unit_price_minor for line in event.lines]
-    lines = {line.line_id: LineState(line) for line in event.lines}
+    lines: Lines = {line.line_id: LineState(line) for line in event.lines}
+    if event.discount_minor:
+        lines = _sharing(event.discount_minor, lines)
     return Order(
         event.user_id,
         event.currency,
@@ -157,22 +162,53 @@ def _placed(event: OrderPlaced) -> Order:
         max(lines),
         event.shipping_fee_minor,
         event.discount_minor,
-        event.total_minor if agreed else None,
+        event.total_minor,
+        agreed,
         event.external_reference,
         event.address_ref,
     )
 
 
-def _quantity_changed(order: Order, event: OrderLineQuantityChanged) -> Fields:
-    line, *units = order.lines[event.line_id]
-    changed = LineState(replace(line, quantity=event.to_quantity), *units)
-    return {"lines": {**order.lines, event.line_id: changed}}
-
-
 def _units_canceled(order: Order, event: OrderUnitsCanceled) -> Fields:
     state = order.lines[event.line_id]
     changed = state._replace(canceled=state.canceled + event.quantity)
-    return {"lines": {**order.lines, event.line_id: changed}}
+    lines = {**order.lines, event.line_id: changed}
+    fields = _with_total(order, lines, event.total_minor)
+    if state.returned == 0 or fields["lines"] is not lines:
+        return fields
+    # What is kept is worth the same whichever units went first: the last minor unit may move.
+    moved = _worth_of_returned(changed) - _worth_of_returned(state)
+    return {**fields, "returned_minor": order.returned_minor + moved}
+
+
+def _worth_of_returned(line: LineState) -> int:
+    return line.worth(line.active) - line.worth(line.kept)
+
+
+def _sharing(discount_minor: int, lines: Lines) -> Lines:
+    """The lines with their shares of a discount, in proportion to what their active units cost;
+    what is more than all of them goes off the shipping fee."""
+    costs = [(line.line.unit_price_minor or 0) * line.active for line in lines.values()]
+    shares = money.allocate(min(max(0, discount_minor), sum(costs)), costs)
+    return {
+        line_id: line.costing(cost - share) if line.active else line
+        for (line_id, line), cost, share in zip(lines.items(), costs, shares, strict=True)
+    }
+
+
+def _with_total(order: Order, lines: Lines, total_minor: int) -> Fields:
+    """The lines and the recorded total. Version 0.1.0 took the whole discount off what was left:
+    where its total says so, that is shared out anew, for what is recorded stands."""
+    if order.discount_minor:
+        worth, was_worth = _worth(lines), _worth(order.lines)
+        if total_minor - order.total_minor != worth - was_worth:
+            costs = sum((s.line.unit_price_minor or 0) * s.active for s in lines.values())
+            lines = _sharing(costs + order.shipping_fee_minor - total_minor, lines)
+    return {"lines": lines, "total_minor": total_minor}
+
+
+def _worth(lines: Lines) -> int:
+    return sum(line.worth(line.active) for line in lines.values())
 
 
 def _lines_with(
@@ -186,13 +222,14 @@ def _lines_with(
     lines = dict(order.lines)
     for part in parts:
         line_id, quantity = part.line_id, part.quantity
-        line, canceled, was_shipped, was_delivered, was_returned = lines[line_id]
+        line, canceled, was_shipped, was_delivered, was_returned, share = lines[line_id]
         lines[line_id] = LineState(
             line,
             canceled,
             was_shipped + shipped * quantity,
             was_delivered + delivered * quantity,
             was_returned + returned * quantity,
+            share,
         )
     return lines
 
@@ -306,4 +343,21 @@ def _return_received(order: Order, event: ReturnReceived) -> Fields:
     after = _but(before, received=received)
     if all(after.outstanding(line) <= 0 for line in after.lines):
         after = _but(after, status="RECEIVED")
-    return _with_return(order, after, lines=_lines_with(order, event.lines, returned=1))
+    lines = _lines_with(order, event.lines, returned=1)
+    value = event.value_minor
+    if value is None:
+        value = _value_by_version_1(order, lines) - _value_by_version_1(order, order.lines)
+    return _with_return(order, after, lines=lines, returned_minor=order.returned_minor + value)
+
+
+def _value_by_version_1(order: Order, lines: Lines) -> int:
+    """What 0.1.0 gave back for all returned units of `lines`: the first ones of a line got the
+    minor units that were left over."""
+    if order.agreed:
+        return order.total_minor if all(line.kept == 0 for line in lines.values()) else 0
+    value = 0
+    for line in lines.values():
+        if line.returned:
+            each, more = divmod(line.worth(line.active), line.active)
+            value += line.returned * each + min(line.returned, more)
+    return value

@@ -87,6 +87,13 @@ def to_text(minor: int, currency: str) -> str:
     return f"{sign}{whole // 10**digits}.{whole % 10**digits:0{digits}d}"
 
 
+def part(minor: int, units: int, of_units: int) -> int:
+    """What `units` of `of_units` equal ones are worth that are worth `minor` together:
+    `round_half_up(minor * units / of_units)`, so that whatever is taken in parts, as differences of
+    this, sums to the whole: https://en.wikipedia.org/wiki/Rounding#Rounding_half_up."""
+    return (2 * minor * units + of_units) // (2 * of_units)
+
+
 def allocate(minor: int, weights: Sequence[int]) -> list[int]:
     """`minor` in parts that go by `weights` and sum to it: by largest remainder, the first
     of equals first. `minor`: 0 where all weights are."""

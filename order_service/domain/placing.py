@@ -96,7 +96,7 @@ def add_line(command: AddLine, order: Order) -> tuple[OrderEvent, ...]:
         command.unit_price_minor,
         command.attributes,
     )
-    total = _total_of(evolve(order, OrderLineAdded(line, 0)))
+    total = money.within_bounds(order.total_minor + command.unit_price_minor * line.quantity)
     return _edited(order, OrderLineAdded(line, total))
 
 
@@ -110,8 +110,9 @@ def change_line_quantity(command: ChangeLineQuantity, order: Order) -> tuple[Ord
         raise InvalidRequest(
             "validation", f"{state.canceled} units of the line are canceled: order more than that."
         )
-    change = OrderLineQuantityChanged(command.line_id, present, command.quantity, 0)
-    total = _total_of(evolve(order, change))
+    changed = state.ordered(command.quantity)
+    more = changed.worth(changed.active) - state.worth(state.active)
+    total = money.within_bounds(order.total_minor + more)
     return _edited(
         order, OrderLineQuantityChanged(command.line_id, present, command.quantity, total)
     )
@@ -119,12 +120,12 @@ def change_line_quantity(command: ChangeLineQuantity, order: Order) -> tuple[Ord
 
 def remove_line(command: RemoveLine, order: Order) -> tuple[OrderEvent, ...]:
     _refuse_uneditable(order)
-    line_of(order, command.line_id)
+    state = line_of(order, command.line_id)
     if not any(line.active for i, line in order.lines.items() if i != command.line_id):
         raise violation(
             order, "last-line", "Cannot remove the last line of an order: cancel the order instead."
         )
-    total = _total_of(evolve(order, OrderLineRemoved(command.line_id, 0)))
+    total = order.total_minor - state.worth(state.active)
     return _edited(order, OrderLineRemoved(command.line_id, total))
 
 
@@ -133,9 +134,8 @@ def _edited(order: Order, event: OrderEvent) -> tuple[OrderEvent, ...]:
 
 
 def _refuse_uneditable(order: Order) -> None:
-    agreed = order.agreed_total_minor is not None
     touched = order.captured_minor or rules.authorized_minor(order)
-    if agreed or touched or rules.status(order) != "PENDING":
+    if order.agreed or touched or rules.status(order) != "PENDING":
         raise violation(
             order,
             "order-not-editable",
@@ -148,11 +148,6 @@ def _checked_quantity(quantity: int) -> int:
     if not 1 <= quantity <= QUANTITY_MAX:
         raise InvalidRequest("validation", f"A quantity lies between 1 and {QUANTITY_MAX}.")
     return quantity
-
-
-def _total_of(order: Order) -> int:
-    goods = sum((s.line.unit_price_minor or 0) * s.active for s in order.lines.values())
-    return _checked_total(goods + order.shipping_fee_minor - order.discount_minor)
 
 
 # --- beside the lines -----------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def cancel(command: CancelOrder, order: Order) -> tuple[OrderEvent, ...]:
 def cancel_units(command: CancelUnits, order: Order) -> tuple[OrderEvent, ...]:
     refuse_canceled(order, "cancel units")
     line = line_of(order, command.line_id)
-    if order.agreed_total_minor is not None:
+    if order.agreed:
         raise violation(
             order,
             "order-not-editable",
@@ -71,15 +71,15 @@ def cancel_units(command: CancelUnits, order: Order) -> tuple[OrderEvent, ...]:
             line_id=command.line_id,
             outstanding=line.outstanding,
         )
-    counted = OrderUnitsCanceled(command.line_id, command.quantity, command.reason, 0)
-    after = evolve(order, counted)
+    fall = line.worth(line.active) - line.worth(line.active - command.quantity)
     canceled = OrderUnitsCanceled(
         command.line_id,
         command.quantity,
         command.reason,
-        rules.total_minor(after),
+        order.total_minor - fall,
         command.text_ref,
     )
+    after = evolve(order, canceled)
     if rules.units(after) == 0:
         return (canceled, *_nothing_left(command, order, after))
     paid = paid_milestone(after)
@@ -88,14 +88,15 @@ def cancel_units(command: CancelUnits, order: Order) -> tuple[OrderEvent, ...]:
 
 
 def _owed_for_units(before: Order, after: Order) -> int:
-    """What was paid for the units, or all that is owed if that is more.
+    """What was paid for the units, as far as it can be given back.
 
-    Not the credit alone: a refund that was given before, for a return or as a favour, has lowered
-    what was paid on balance, but not what these units were bought for.
+    Not the credit: what was overpaid before stays one, and a refund that was given before, for a
+    return or as a favour, has lowered what was paid on balance, but not what these units were
+    bought for.
     """
-    unpaid = max(0, rules.total_minor(before) - before.captured_minor)
-    paid_for = rules.total_minor(before) - rules.total_minor(after) - unpaid
-    return max(rules.credit_due_minor(after), min(paid_for, rules.refundable_minor(after)))
+    worth = before.total_minor - before.returned_minor - after.total_minor + after.returned_minor
+    unpaid = max(0, before.total_minor - before.captured_minor)
+    return max(0, min(worth - unpaid, rules.refundable_minor(after)))
 
 
 def _nothing_left(command: CancelUnits, before: Order, after: Order) -> tuple[OrderEvent, ...]:

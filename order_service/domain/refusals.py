@@ -57,7 +57,7 @@ def only_payment(order: Order) -> UUID | None:
 
 def paid_milestone(order: Order) -> tuple[OrderEvent, ...]:
     """OrderPaid, once, by whatever first brings the net payments up to the total."""
-    total = rules.total_minor(order)
+    total = order.total_minor
     if order.was_paid or order.cancel_reason or rules.net_minor(order) < total:
         return ()
     return (OrderPaid(total_minor=total, captured_minor=order.captured_minor),)

@@ -2,7 +2,6 @@
 
 from uuid import UUID
 
-from order_service.domain import money
 from order_service.domain import state as rules
 from order_service.domain.commands import (
     ApproveReturn,
@@ -104,9 +103,10 @@ def receive_return(command: ReceiveReturn, order: Order) -> tuple[OrderEvent, ..
     if lines is None:
         lines = tuple(ReceivedQuantity(i, q, "SELLABLE") for i, q in expected.items() if q)
     _check_received(lines, expected, order)
-    received = ReturnReceived(command.return_id, lines)
+    value = _value(order, lines)
+    received = ReturnReceived(command.return_id, lines, value)
     after = evolve(order, received)
-    amount = min(_value(after) - _value(order), rules.refundable_minor(order))
+    amount = min(value, rules.refundable_minor(order))
     refund: tuple[OrderEvent, ...] = ()
     if amount > 0:
         payment = only_payment(order)
@@ -129,27 +129,19 @@ def _check_received(
     check_quantities(quantities, expected, order, "receive")
 
 
-def _value(order: Order) -> int:
-    """What the returned units cost, with their share of the discount; shipping is not in it.
+def _value(order: Order, received: tuple[ReceivedQuantity, ...]) -> int:
+    """What these units were bought for, shipping not in it: the fall of what the customer keeps.
 
-    Shares go by largest remainder, over the lines and then over a line's units, so that the parts
-    of several returns sum to the whole. A unit of an order with an agreed total has no price: its
-    value is known only when all of it is back.
+    A unit of an order with an agreed total has no price: its value is known only when all of it is
+    back.
     """
-    if order.agreed_total_minor is not None:
-        return order.agreed_total_minor if rules.sums(order).is_returned else 0
-    states = list(order.lines.values())
-    goods = [(state.line.unit_price_minor or 0) * state.active for state in states]
-    discounts = money.allocate(min(order.discount_minor, sum(goods)), goods)
-    return sum(
-        _share(cost - discount, state.active, state.returned)
-        for state, cost, discount in zip(states, goods, discounts, strict=True)
-    )
-
-
-def _share(minor: int, units: int, of_them: int) -> int:
-    """What `allocate` gives to the first `of_them` of equal units, without a list of all."""
-    if of_them == 0:
-        return 0
-    each, more = divmod(minor, units)
-    return of_them * each + min(of_them, more)
+    kept = {line_id: line.kept for line_id, line in order.lines.items()}
+    for part in received:
+        kept[part.line_id] -= part.quantity
+    if order.agreed:
+        return 0 if any(kept.values()) else order.total_minor
+    lines = order.lines.items()
+    worth = sum(line.worth(line.active) - line.worth(kept[line_id]) for line_id, line in lines)
+    # What was given back for the units before may differ by a minor unit: version 0.1.0 rounded
+    # otherwise.
+    return max(0, worth - order.returned_minor)

@@ -8,11 +8,12 @@ field.
 """
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Literal, NamedTuple
 from uuid import UUID
 
+from order_service.domain import money
 from order_service.domain.events import (
     CancelReason,
     LineQuantity,
@@ -53,7 +54,8 @@ ReturnStatus = Literal["REQUESTED", "APPROVED", "REJECTED", "CANCELED", "RECEIVE
 
 class LineState(NamedTuple):
     """Invariants: `0 <= canceled`, `shipped <= quantity - canceled`, `delivered <= shipped`,
-    `returned <= delivered`.
+    `returned <= delivered`. `share_minor` is the part of the order's discount that was given for
+    all `quantity` units: it goes with them when they are canceled, removed or returned.
 
     A tuple, since every event that moves units makes one a line: a frozen dataclass takes three
     times as long to make (0.7 us), and ten times as long to make another from.
@@ -64,6 +66,7 @@ class LineState(NamedTuple):
     shipped: int = 0
     delivered: int = 0
     returned: int = 0
+    share_minor: int = 0
 
     @property
     def active(self) -> int:
@@ -72,6 +75,34 @@ class LineState(NamedTuple):
     @property
     def outstanding(self) -> int:
         return self.active - self.shipped
+
+    @property
+    def kept(self) -> int:
+        return self.active - self.returned
+
+    def worth(self, units: int) -> int:
+        """What so many of the line's units cost, their part of the discount taken off; 0 in an
+        order with an agreed total."""
+        price = self.line.unit_price_minor or 0
+        if self.share_minor == 0:
+            return price * units
+        quantity = self.line.quantity
+        return money.part(price * quantity - self.share_minor, units, quantity)
+
+    def ordered(self, quantity: int) -> "LineState":
+        """The line with that many units ordered: those taken away take their part of the discount
+        along, those added bring none. `quantity`: more than `canceled`."""
+        active = quantity - self.canceled
+        more = max(0, active - self.active)
+        worth = self.worth(active - more) + more * (self.line.unit_price_minor or 0)
+        line = self._replace(line=replace(self.line, quantity=quantity))
+        return line.costing(worth) if self.share_minor else line
+
+    def costing(self, minor: int) -> "LineState":
+        """The line with another share: `minor` is what its active units are worth."""
+        quantity = self.line.quantity
+        gross = (self.line.unit_price_minor or 0) * quantity
+        return self._replace(share_minor=gross - money.part(minor, quantity, self.active))
 
 
 @immutable
@@ -129,8 +160,9 @@ class Return:
 
 @immutable
 class Order:
-    """`agreed_total_minor`: set on an order whose lines have no prices. `last_line_id`: highest
-    number ever given to a line: none is used twice."""
+    """`total_minor` is what the last event that changed it has recorded; `agreed`: its lines have
+    no prices. `discount_minor` is as given at first. `returned_minor`: what the units that came
+    back were worth. `last_line_id`: highest number ever given to a line: none is used twice."""
 
     user_id: UUID
     currency: str
@@ -138,13 +170,15 @@ class Order:
     last_line_id: int
     shipping_fee_minor: int
     discount_minor: int
-    agreed_total_minor: int | None
+    total_minor: int
+    agreed: bool
     external_reference: str | None
     address_ref: UUID | None = None
     payments: Mapping[UUID, Payment] = field(default_factory=dict)
     shipments: Mapping[UUID, Shipment] = field(default_factory=dict)
     refunds: Mapping[UUID, Refund] = field(default_factory=dict)
     returns: Mapping[UUID, Return] = field(default_factory=dict)
+    returned_minor: int = 0
     captured_minor: int = 0
     refunded_minor: int = 0
     refund_pending_minor: int = 0
@@ -157,13 +191,12 @@ class Order:
 
 @immutable
 class Sums:
-    """Of an order's lines. `active`: units ordered and not canceled; `goods_minor`: their price."""
+    """Of an order's lines. `active`: units ordered and not canceled."""
 
     active: int
     shipped: int
     delivered: int
     returned: int
-    goods_minor: int
 
     @property
     def is_shipped(self) -> bool:
@@ -181,15 +214,13 @@ class Sums:
 
 def sums(order: Order) -> Sums:
     """In one pass: everything else that depends on the lines follows from these."""
-    active = shipped = delivered = returned = goods_minor = 0
-    for line, line_canceled, line_shipped, line_delivered, line_returned in order.lines.values():
-        line_active = line.quantity - line_canceled
-        active += line_active
-        goods_minor += (line.unit_price_minor or 0) * line_active
+    active = shipped = delivered = returned = 0
+    for line, line_canceled, line_shipped, line_delivered, line_returned, _ in order.lines.values():
+        active += line.quantity - line_canceled
         shipped += line_shipped
         delivered += line_delivered
         returned += line_returned
-    return Sums(active, shipped, delivered, returned, goods_minor)
+    return Sums(active, shipped, delivered, returned)
 
 
 @immutable
@@ -209,7 +240,7 @@ class OrderSummary:
 def summary(order: Order) -> OrderSummary:
     """All statuses and balances at once: each needs the same sums over the lines."""
     lines = sums(order)
-    total = _total_minor(order, lines)
+    total = order.total_minor
     payable = 0 if order.cancel_reason else total
     net = net_minor(order)
     return OrderSummary(
@@ -227,18 +258,6 @@ def summary(order: Order) -> OrderSummary:
 def units(order: Order) -> int:
     """Active units: ordered and not canceled."""
     return sums(order).active
-
-
-def total_minor(order: Order) -> int:
-    return _total_minor(order, sums(order))
-
-
-def _total_minor(order: Order, lines: Sums) -> int:
-    """Never below nothing: a discount may be worth more than what is left after units were
-    canceled."""
-    if order.agreed_total_minor is not None:
-        return order.agreed_total_minor
-    return max(0, lines.goods_minor + order.shipping_fee_minor - order.discount_minor)
 
 
 def authorized_minor(order: Order) -> int:

@@ -7,4 +7,6 @@ Stored rows never change; a reader takes every step up to the version that the c
 from collections.abc import Callable
 from typing import Any
 
-UPCASTERS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {}
+UPCASTERS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
+    ("ReturnReceived", 1): lambda data: {**data, "value_minor": None},
+}

@@ -73,7 +73,9 @@ async def _append(connection: AsyncConnection, streams: Sequence[Stream]) -> lis
 
 
 def _raw(event: OrderEvent | RawEvent) -> RawEvent:
-    return event if isinstance(event, RawEvent) else RawEvent(type(event).__name__, encode(event))
+    if isinstance(event, RawEvent):
+        return event
+    return RawEvent(type(event).__name__, encode(event), event.SCHEMA_VERSION)
 
 
 async def given_orders(engine: AsyncEngine, *orders: Sequence[OrderEvent | RawEvent]) -> list[UUID]:

@@ -58,7 +58,7 @@ IS_SENT_BACK: Events = (
 )
 IS_RETURNED: Events = (
     *IS_SENT_BACK,
-    ReturnReceived(RETURN, EVERYTHING_BACK),
+    ReturnReceived(RETURN, EVERYTHING_BACK, 2498),
     RefundRequested(REFUND, 2498, "return", "DAMAGED", NEW_ID),
     OrderReturned(),
 )

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
+from math import floor
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -13,14 +15,33 @@ def codes(checks: Mapping[str, bool]) -> set[str]:
     return {code for code, broken in checks.items() if broken}
 
 
+def half_up(amount: Fraction) -> int:
+    return floor(amount + Fraction(1, 2))
+
+
+def shares(amount: int, weights: list[int]) -> list[int]:
+    """By largest remainder, coin by coin."""
+    whole = sum(weights) or 1
+    parts = [amount * weight // whole for weight in weights]
+    remainders = [amount * weight % whole for weight in weights]
+    while sum(parts) < amount:
+        luckiest = remainders.index(max(remainders))
+        parts[luckiest] += 1
+        remainders[luckiest] = -1
+    return parts
+
+
 @dataclass
 class Line:
+    """`share`: of the order's discount, for all units ordered."""
+
     price: int | None
     ordered: int
     canceled: int = 0
     shipped: int = 0
     delivered: int = 0
     returned: int = 0
+    share: int = 0
 
     @property
     def active(self) -> int:
@@ -29,6 +50,17 @@ class Line:
     @property
     def outstanding(self) -> int:
         return self.active - self.shipped
+
+    def worth(self, units: int) -> int:
+        value = (self.price or 0) * self.ordered - self.share
+        return half_up(Fraction(value * units, self.ordered)) if self.ordered else 0
+
+    def order(self, quantity: int) -> None:
+        """Units taken away take their part of the discount along; units added bring none."""
+        price, active = self.price or 0, quantity - self.canceled
+        worth = self.worth(min(active, self.active)) + price * max(0, active - self.active)
+        self.ordered = quantity
+        self.share = price * quantity - half_up(Fraction(worth * quantity, active))
 
 
 @dataclass
@@ -46,6 +78,14 @@ class Facts:
     paid: bool = False
     canceled: bool = False
 
+    def __post_init__(self) -> None:
+        """What the discount is more than the goods goes off the shipping fee."""
+        costs = [(line.price or 0) * line.ordered for line in self.lines.values()]
+        given = min(self.discount, sum(costs))
+        self.shipping -= self.discount - given
+        for line, share in zip(self.lines.values(), shares(given, costs), strict=True):
+            line.share = share
+
     # --- what follows from the numbers ------------------------------------------------------------
 
     def sum(self, column: str) -> int:
@@ -54,16 +94,19 @@ class Facts:
     def whole(self, column: str) -> bool:
         return 0 < self.sum("active") == self.sum(column)
 
-    def goods(self) -> list[int]:
-        return [(line.price or 0) * line.active for line in self.lines.values()]
-
-    @property
-    def unclamped(self) -> int:
-        return sum(self.goods()) + self.shipping - self.discount
-
     @property
     def total(self) -> int:
-        return self.agreed if self.agreed is not None else max(0, self.unclamped)
+        if self.agreed is not None:
+            return self.agreed
+        return self.shipping + sum(line.worth(line.active) for line in self.lines.values())
+
+    @property
+    def kept(self) -> int:
+        """The total without what came back; an agreed total is one piece."""
+        if self.agreed is not None:
+            return 0 if self.whole("returned") else self.agreed
+        goods = [line.worth(line.active - line.returned) for line in self.lines.values()]
+        return self.shipping + sum(goods)
 
     def refunds_of(self, state: str) -> int:
         return sum(refund.amount for refund in self.refunds.values() if refund.state == state)

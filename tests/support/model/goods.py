@@ -32,22 +32,19 @@ class Goods(Facts):
 
     def edited(self, line_id: int, wanted: int, refused: set[str], name: str) -> Outcome:
         """`wanted` units ordered of a line that is there; 0 takes it away."""
-        line = self.lines[line_id]
-        before, line.ordered = line.ordered, wanted
-        total = self.unclamped + (line.price or 0) * (line.canceled if wanted == 0 else 0)
         refused |= codes(
             {
                 "order-not-editable": self.agreed is not None
                 or self.status != "PENDING"
                 or self.captured + self.authorized > 0,
-                "validation": total < 0,
             }
         )
         if refused:
-            line.ordered = before
             return refused
         if wanted == 0:
             del self.lines[line_id]
+        elif wanted != self.lines[line_id].ordered:
+            self.lines[line_id].order(wanted)
         return [name, *self.first_paid()]
 
     def add_line(self, it: c.AddLine) -> Outcome:

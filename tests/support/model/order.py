@@ -33,16 +33,15 @@ class OrderModel(Returns, Money):
         )
         if refused:
             return refused
-        before, total = self.reached(), self.total
+        before, total, kept = self.reached(), self.total, self.kept
         line.canceled += it.quantity
         if self.sum("active") == 0:
             self.canceled = True
             refund = self.give_back(it.refund_id, self.credit)
             return ["OrderUnitsCanceled", *refund, "OrderCanceled", *self.void_open()]
         paid = self.first_paid()
-        bought_for = total - self.total - max(0, total - self.captured)
-        owed = max(self.credit, min(bought_for, self.refundable))
-        refund = self.give_back(it.refund_id, owed)
+        paid_for = kept - self.kept - max(0, total - self.captured)
+        refund = self.give_back(it.refund_id, max(0, min(paid_for, self.refundable)))
         return ["OrderUnitsCanceled", *paid, *refund, *self.milestones(before)]
 
     def cancel_order(self, it: c.CancelOrder) -> Outcome:

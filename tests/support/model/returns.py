@@ -12,18 +12,6 @@ from tests.support.model.goods import Goods, summed
 OPEN = ("REQUESTED", "APPROVED")
 
 
-def shares(amount: int, weights: list[int]) -> list[int]:
-    """By largest remainder, coin by coin."""
-    whole = sum(weights) or 1
-    parts = [amount * weight // whole for weight in weights]
-    remainders = [amount * weight % whole for weight in weights]
-    while sum(parts) < amount:
-        luckiest = remainders.index(max(remainders))
-        parts[luckiest] += 1
-        remainders[luckiest] = -1
-    return parts
-
-
 class Returns(Goods):
     # --- returns ----------------------------------------------------------------------------------
 
@@ -83,23 +71,12 @@ class Returns(Goods):
         refused |= self.wrong_lines(tuple(LineQuantity(i, q) for i, q in sums.items()), left)
         if refused:
             return refused
-        before, worth = self.reached(), self.worth_of_returned()
+        before, kept = self.reached(), self.kept
         for line_id, quantity in sums.items():
             self.lines[line_id].returned += quantity
             back.received[line_id] = back.received.get(line_id, 0) + quantity
         if back.received == back.lines:
             back.state = "RECEIVED"
-        amount = min(self.worth_of_returned() - worth, self.refundable)
+        amount = min(kept - self.kept, self.refundable)
         refund = self.give_back(it.refund_id, amount)
         return ["ReturnReceived", *refund, *self.milestones(before)]
-
-    def worth_of_returned(self) -> int:
-        """Goods less their shares of the discount, unit by unit; an agreed total is one piece."""
-        if self.agreed is not None:
-            return self.agreed if self.whole("returned") else 0
-        costs = self.goods()
-        discounts = shares(min(self.discount, sum(costs)), costs)
-        return sum(
-            sum(shares(cost - discount, [1] * line.active)[: line.returned])
-            for line, cost, discount in zip(self.lines.values(), costs, discounts, strict=True)
-        )

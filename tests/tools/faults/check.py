@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from uuid import UUID
 
-from order_service.domain.state import total_minor
 from order_service.errors import UnreadableEvent
 from order_service.log.codec import StoredEvent, decode_metadata
 from order_service.log.fold import FoldedOrder, fold_stored
@@ -175,7 +174,7 @@ def histories_are_legal(evidence: Evidence) -> Iterator[str]:
             yield f"order {stream_id}: {error.detail}"
             continue
         assert folded is not None
-        if total_minor(folded.order) != _sum_of_lines(folded):
+        if folded.order.total_minor != _sum_of_lines(folded):
             yield f"order {stream_id}: its total is not the sum of its lines"
 
 

@@ -10,6 +10,7 @@ from order_service.domain.events import (
     LineQuantity,
     OrderCanceled,
     OrderDelivered,
+    OrderLine,
     OrderPaid,
     OrderPlaced,
     OrderReturned,
@@ -147,10 +148,10 @@ def test_units_of_a_paid_order_are_canceled_with_a_refund() -> None:
     given(*IS_PAID).when(ONE_PEN).then(PEN_CANCELED, refund(999))
 
 
-def test_the_refund_of_canceled_units_is_the_whole_credit() -> None:
+def test_what_was_overpaid_stays_a_credit_when_units_are_canceled() -> None:
     overpaid: Events = (PLACED, PaymentCaptured(NEW_ID, 3000, "provider"), OrderPaid(2498, 3000))
 
-    given(*overpaid).when(ONE_PEN).then(PEN_CANCELED, refund(1501))
+    given(*overpaid).when(ONE_PEN).then(PEN_CANCELED, refund(999))
 
 
 @pytest.mark.parametrize(
@@ -171,11 +172,61 @@ def test_a_favour_given_before_takes_nothing_off_the_refund_of_canceled_units() 
     given(*IS_PAID, favour).when(ONE_PEN).then(PEN_CANCELED, refund(999))
 
 
-def test_a_discount_worth_more_than_what_is_left_leaves_nothing_to_pay() -> None:
-    placed = OrderPlaced(USER, "USD", (PEN, INK), 0, 1000, 1498)
+TWO_FOR_ONE = OrderPlaced(USER, "USD", (OrderLine(1, "A", None, 2, 1000),), 0, 1000, 1000)
+TWO_LINES = OrderPlaced(
+    USER,
+    "USD",
+    (OrderLine(1, "A", None, 1, 1000), OrderLine(2, "B", None, 1, 9000)),
+    *(0, 3000, 7000),
+)
+FREE = OrderPlaced(USER, "USD", (PEN, INK), 1000, 2600, 898)
 
-    given(placed).when(CancelUnits(1, 2, "OTHER", REFUND)).then(
-        OrderUnitsCanceled(1, 2, "OTHER", 0), OrderPaid(0, 0)
+
+@pytest.mark.parametrize(
+    ("placed", "line_id", "total", "given_back"),
+    [(TWO_FOR_ONE, 1, 500, 500), (TWO_LINES, 2, 700, 6300), (FREE, 1, 898, 0)],
+    ids=["of one line", "of two lines", "above the goods"],
+)
+def test_canceled_units_take_their_share_of_the_discount_along(
+    placed: OrderPlaced, line_id: int, total: int, given_back: int
+) -> None:
+    captured = PaymentCaptured(NEW_ID, placed.total_minor, "manual")
+    paid = OrderPaid(placed.total_minor, placed.total_minor)
+    back = (refund(given_back),) if given_back else ()
+
+    given(placed, captured, paid).when(CancelUnits(line_id, 1, "OUT_OF_STOCK", REFUND)).then(
+        OrderUnitsCanceled(line_id, 1, "OUT_OF_STOCK", total), *back
+    )
+
+
+# 29.00 for three: what is left of them is worth 19.33, 9.67 and nothing.
+THREE = OrderPlaced(USER, "USD", (OrderLine(1, "A", None, 3, 1000),), 0, 100, 2900)
+PAID_FOR_THREE: Events = (THREE, PaymentCaptured(NEW_ID, 2900, "manual"), OrderPaid(2900, 2900))
+
+
+def test_units_are_worth_the_same_in_whatever_portions_they_are_canceled() -> None:
+    first = OrderUnitsCanceled(1, 1, "OUT_OF_STOCK", 1933)
+    second = OrderUnitsCanceled(1, 1, "OUT_OF_STOCK", 967)
+    both = OrderUnitsCanceled(1, 2, "OUT_OF_STOCK", 967)
+    two = CancelUnits(1, 2, "OUT_OF_STOCK", REFUND)
+
+    given(*PAID_FOR_THREE).when(two).then(both, refund(1933))
+    given(*PAID_FOR_THREE).when(ONE_PEN).then(first, refund(967))
+    given(*PAID_FOR_THREE, first, refund(967)).when(ONE_PEN).then(second, refund(966))
+
+
+def test_units_are_worth_the_same_whether_others_were_returned_before_or_canceled() -> None:
+    """Two are kept after the return, one after the cancellation: 19.33 - 9.67."""
+    back = ReturnReceived(RETURN, (ReceivedQuantity(1, 1, "SELLABLE"),), 967)
+    sent: Events = (
+        ShipmentDispatched(PARCEL, (LineQuantity(1, 1),), AT),
+        ShipmentDelivered(PARCEL, AT),
+        ReturnRequested(RETURN, (LineQuantity(1, 1),), "DAMAGED"),
+        ReturnApproved(RETURN),
+    )
+
+    given(*PAID_FOR_THREE, *sent, back).when(ONE_PEN).then(
+        OrderUnitsCanceled(1, 1, "OUT_OF_STOCK", 1933), refund(966)
     )
 
 
@@ -184,7 +235,7 @@ PENS_BACK: Events = (
     ShipmentDelivered(PARCEL, AT),
     ReturnRequested(RETURN, (LineQuantity(1, 2),), "DAMAGED"),
     ReturnApproved(RETURN),
-    ReturnReceived(RETURN, (ReceivedQuantity(1, 2, "SELLABLE"),)),
+    ReturnReceived(RETURN, (ReceivedQuantity(1, 2, "SELLABLE"),), 1998),
 )
 
 

@@ -1,6 +1,8 @@
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from iso4217 import raw_table, raw_xml
 
 from order_service.domain import money
@@ -96,3 +98,24 @@ def test_an_amount_is_allocated_by_largest_remainder(
 def test_an_amount_is_not_allocated_to_nothing() -> None:
     with pytest.raises(AssertionError):
         money.allocate(1, [0, 0])
+
+
+@pytest.mark.parametrize(
+    ("minor", "units", "of_units", "worth"),
+    [(2900, 1, 3, 967), (2900, 2, 3, 1933), (2900, 3, 3, 2900), (5, 1, 2, 3), (0, 1, 2, 0)],
+)
+def test_a_part_is_rounded_half_up(minor: int, units: int, of_units: int, worth: int) -> None:
+    assert money.part(minor, units, of_units) == worth
+
+
+@given(st.integers(0, 10**15), st.lists(st.integers(1, 9), min_size=1, max_size=9))
+def test_parts_sum_to_the_whole_in_whatever_portions_they_are_taken(
+    minor: int, portions: list[int]
+) -> None:
+    whole, taken, parts = sum(portions), 0, []
+    for portion in portions:
+        parts.append(money.part(minor, taken + portion, whole) - money.part(minor, taken, whole))
+        taken += portion
+
+    assert sum(parts) == minor
+    assert min(parts) >= 0

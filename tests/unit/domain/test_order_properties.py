@@ -146,7 +146,7 @@ class DeciderAgainstModel(RuleBasedStateMachine):
         assert refunded + pending <= order.captured_minor
         assert sum(p.captured_minor for p in order.payments.values()) == order.captured_minor
         assert (
-            rules.total_minor(order),
+            order.total_minor,
             rules.authorized_minor(order),
             rules.amount_due_minor(order),
             rules.credit_due_minor(order),

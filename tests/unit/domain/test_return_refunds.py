@@ -74,19 +74,19 @@ DISCOUNTED = delivered(
 
 @pytest.mark.parametrize(
     ("back", "line_id", "amount"),
-    [((), 1, 972), ((1,), 1, 971), ((1, 1), 1, 971), ((1, 1, 1), 2, 486), ((), 2, 486)],
+    [((), 1, 971), ((971,), 1, 972), ((971, 972), 1, 971), ((971, 972, 971), 2, 486), ((), 2, 486)],
 )
 def test_returned_units_take_their_share_of_the_discount_with_them(
     back: tuple[int, ...], line_id: int, amount: int
 ) -> None:
-    """9.72 + 9.71 + 9.71 + 4.86 are the 34.00 that the goods cost; shipping stays."""
-    received = [ReturnReceived(RETURN, (ReceivedQuantity(i, 1, "SELLABLE"),)) for i in back]
+    """9.71 + 9.72 + 9.71 + 4.86 are the 34.00 that the goods cost; shipping stays."""
+    received = [ReturnReceived(RETURN, (ReceivedQuantity(1, 1, "SELLABLE"),), v) for v in back]
     lines = (ReceivedQuantity(line_id, 1, "SELLABLE"),)
 
     last = (OrderReturned(),) if len(back) == 3 else ()
     given(*DISCOUNTED, *approved(LineQuantity(1, 3), LineQuantity(2, 1)), *received).when(
         ReceiveReturn(RETURN, lines, REFUND)
-    ).then(ReturnReceived(RETURN, lines), refund(amount), *last)
+    ).then(ReturnReceived(RETURN, lines, amount), refund(amount), *last)
 
 
 def test_a_discount_above_the_goods_leaves_nothing_to_give_back() -> None:
@@ -94,7 +94,7 @@ def test_a_discount_above_the_goods_leaves_nothing_to_give_back() -> None:
     lines = (ReceivedQuantity(1, 2, "SELLABLE"),)
 
     given(*free, *approved(LineQuantity(1, 2))).when(ReceiveReturn(RETURN, None, REFUND)).then(
-        ReturnReceived(RETURN, lines)
+        ReturnReceived(RETURN, lines, 0)
     )
 
 
@@ -102,7 +102,7 @@ def test_no_more_goes_back_than_was_paid_and_not_refunded() -> None:
     given_back = RefundRequested(UUID(int=70), 2000, "manual", "GOODWILL", NEW_ID)
 
     given(*IS_SENT_BACK, given_back).when(ReceiveReturn(RETURN, None, REFUND)).then(
-        ReturnReceived(RETURN, EVERYTHING_BACK), refund(498), OrderReturned()
+        ReturnReceived(RETURN, EVERYTHING_BACK, 2498), refund(498), OrderReturned()
     )
 
 
@@ -110,7 +110,7 @@ def test_nothing_goes_back_for_what_was_never_paid() -> None:
     unpaid: Events = (PLACED, DISPATCHED, SHIPPED, DELIVERED_SHIPMENT)
 
     given(*unpaid, *approved(*EVERYTHING)).when(ReceiveReturn(RETURN, None, REFUND)).then(
-        ReturnReceived(RETURN, EVERYTHING_BACK), OrderReturned()
+        ReturnReceived(RETURN, EVERYTHING_BACK, 2498), OrderReturned()
     )
 
 
@@ -118,7 +118,7 @@ def test_the_refund_of_several_payments_names_none_of_them() -> None:
     paid_twice = (*IS_SENT_BACK, PaymentCaptured(UUID(int=51), 100, "provider"))
 
     given(*paid_twice).when(ReceiveReturn(RETURN, None, REFUND)).then(
-        ReturnReceived(RETURN, EVERYTHING_BACK), refund(2498, None), OrderReturned()
+        ReturnReceived(RETURN, EVERYTHING_BACK, 2498), refund(2498, None), OrderReturned()
     )
 
 
@@ -127,7 +127,7 @@ def test_an_agreed_total_goes_back_with_the_last_unit() -> None:
     two = (ReceivedQuantity(1, 2, "SELLABLE"),)
     third = (ReceivedQuantity(1, 1, "SELLABLE"),)
 
-    given(*life).when(ReceiveReturn(RETURN, two, REFUND)).then(ReturnReceived(RETURN, two))
-    given(*life, ReturnReceived(RETURN, two)).when(ReceiveReturn(RETURN, third, REFUND)).then(
-        ReturnReceived(RETURN, third), refund(1000), OrderReturned()
+    given(*life).when(ReceiveReturn(RETURN, two, REFUND)).then(ReturnReceived(RETURN, two, 0))
+    given(*life, ReturnReceived(RETURN, two, 0)).when(ReceiveReturn(RETURN, third, REFUND)).then(
+        ReturnReceived(RETURN, third, 1000), refund(1000), OrderReturned()
     )

@@ -52,8 +52,8 @@ from tests.support.log.lives import (
 DAY = timedelta(days=1)
 ASKED = ReturnRequested(RETURN, (LineQuantity(1, 2),), "DAMAGED")
 APPROVED = ReturnApproved(RETURN)
-PEN_BACK = ReturnReceived(RETURN, (ReceivedQuantity(1, 1, "SELLABLE"),))
-PENS_BACK = ReturnReceived(RETURN, (ReceivedQuantity(1, 2, "SELLABLE"),))
+PEN_BACK = ReturnReceived(RETURN, (ReceivedQuantity(1, 1, "SELLABLE"),), 999)
+PENS_BACK = ReturnReceived(RETURN, (ReceivedQuantity(1, 2, "SELLABLE"),), 1998)
 REJECTED = ReturnRejected(RETURN)
 RETURN_CANCELED = ReturnCanceled(RETURN)
 
@@ -236,18 +236,18 @@ def test_when_everything_is_back_the_order_is_returned(
     lines: tuple[ReceivedQuantity, ...] | None,
 ) -> None:
     given(*IS_SENT_BACK).when(ReceiveReturn(RETURN, lines, REFUND)).then(
-        ReturnReceived(RETURN, EVERYTHING_BACK), refund(2498), OrderReturned()
+        ReturnReceived(RETURN, EVERYTHING_BACK, 2498), refund(2498), OrderReturned()
     )
 
 
 def test_a_return_may_come_in_parts_and_in_two_conditions() -> None:
     first = ReturnReceived(
-        RETURN, (ReceivedQuantity(1, 1, "DAMAGED"), ReceivedQuantity(1, 1, "SELLABLE"))
+        RETURN, (ReceivedQuantity(1, 1, "DAMAGED"), ReceivedQuantity(1, 1, "SELLABLE")), 1998
     )
 
     given(*IS_SENT_BACK).when(ReceiveReturn(RETURN, first.lines, REFUND)).then(first, refund(1998))
     given(*IS_SENT_BACK, first).when(ReceiveReturn(RETURN, None, REFUND)).then(
-        ReturnReceived(RETURN, (ReceivedQuantity(2, 1, "SELLABLE"),)),
+        ReturnReceived(RETURN, (ReceivedQuantity(2, 1, "SELLABLE"),), 500),
         refund(500),
         OrderReturned(),
     )

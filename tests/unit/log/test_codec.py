@@ -86,7 +86,7 @@ EVENTS: list[OrderEvent] = [
     ReturnApproved(NEW_ID),
     ReturnRejected(NEW_ID, USER),
     ReturnCanceled(NEW_ID),
-    ReturnReceived(NEW_ID, (ReceivedQuantity(1, 2, "DAMAGED"),)),
+    ReturnReceived(NEW_ID, (ReceivedQuantity(1, 2, "DAMAGED"),), 1998),
     OrderReturned(),
 ]
 
@@ -102,7 +102,11 @@ def stored(
 def test_an_event_is_read_back_as_it_was_written(event: OrderEvent) -> None:
     metadata = Metadata("staff", USER, "key", "print", "request", "00-trace")
 
-    read = decode(stored(type(event).__name__, encode(event), 1, encode_metadata(metadata)))
+    row = stored(
+        type(event).__name__, encode(event), event.SCHEMA_VERSION, encode_metadata(metadata)
+    )
+
+    read = decode(row)
 
     assert (read.event, read.metadata) == (event, metadata)
 
