@@ -240,14 +240,13 @@ class OrderSummary:
 def summary(order: Order) -> OrderSummary:
     """All statuses and balances at once: each needs the same sums over the lines."""
     lines = sums(order)
-    total = order.total_minor
-    payable = 0 if order.cancel_reason else total
+    payable = _payable_minor(order)
     net = net_minor(order)
     return OrderSummary(
         _status(order, lines),
-        _payment_status(order, total),
+        _payment_status(order, payable),
         _fulfillment_status(order, lines),
-        total,
+        order.total_minor,
         authorized_minor(order),
         max(0, payable - net),
         max(0, net - order.refund_pending_minor - payable),
@@ -263,6 +262,11 @@ def units(order: Order) -> int:
 def authorized_minor(order: Order) -> int:
     """What may still be captured of authorizations."""
     return sum([payment.open_minor for payment in order.payments.values()])
+
+
+def _payable_minor(order: Order) -> int:
+    """What the customer owes as a whole: nothing for a canceled order, nor for what came back."""
+    return 0 if order.cancel_reason else max(0, order.total_minor - order.returned_minor)
 
 
 def net_minor(order: Order) -> int:
@@ -297,16 +301,16 @@ def _status(order: Order, lines: Sums) -> Status:
     return "SHIPPED" if lines.is_shipped else "PARTIALLY_SHIPPED"
 
 
-def _payment_status(order: Order, total: int) -> PaymentStatus:
+def _payment_status(order: Order, payable: int) -> PaymentStatus:
     if order.captured_minor == 0:
         if authorized_minor(order):
             return "AUTHORIZED"
-        return "PAID" if not order.cancel_reason and total == 0 else "UNPAID"
+        return "PAID" if not order.cancel_reason and order.total_minor == 0 else "UNPAID"
     if order.refunded_minor >= order.captured_minor:
         return "REFUNDED"
     if order.refunded_minor > 0:
         return "PARTIALLY_REFUNDED"
-    net, payable = net_minor(order), 0 if order.cancel_reason else total
+    net = net_minor(order)
     if net > payable:
         return "OVERPAID"
     return "PAID" if net == payable else "PARTIALLY_PAID"

@@ -86,7 +86,7 @@ async def test_the_board_has_what_is_not_done_and_what_has_just_changed(
     flags = {names[card["id"]]: card["flags"] for card in today["cards"] if card["flags"]}
     assert flags == {
         "sent back": ["return_open"],
-        "refund failed": ["refund_failed"],
+        "refund failed": ["credit_due", "refund_failed"],
         "overpaid": ["credit_due"],
     }
     card = next(card for card in today["cards"] if names[card["id"]] == "paid")

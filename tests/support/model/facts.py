@@ -129,7 +129,7 @@ class Facts:
 
     @property
     def payable(self) -> int:
-        return 0 if self.canceled else self.total
+        return 0 if self.canceled else self.kept
 
     @property
     def due(self) -> int:

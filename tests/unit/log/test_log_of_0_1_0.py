@@ -1,4 +1,5 @@
-"""A log that version 0.1.0 has written folds to the statuses and balances that it had then.
+"""A log that version 0.1.0 has written folds to the statuses and balances that it had then; units
+that came back are owed no more.
 
 `tests/fixtures/log-0.1.0.ndjson` has a stream a line; of each event the type, the payload, and what
 the order was after it: the statuses, then amounts as in `seen`, then what 0.1.0 held its returned
@@ -56,7 +57,22 @@ def test_an_order_is_at_every_version_what_it_was(stream: list[Any]) -> None:
         folded = fold_stored([row], 4, folded)
 
         assert folded is not None
-        assert seen(folded) == then
+        assert seen(folded) == (without_returned(then) if then[-1] else then)
+
+
+def without_returned(then: list[Any]) -> list[Any]:
+    """0.1.0 held returned units to be owed still."""
+    status, fulfillment, _, total, captured, refunded, pending, held, *_, returned = then
+    payable = 0 if status == "CANCELED" else max(0, total - returned)
+    net = captured - refunded
+    due, credit = max(0, payable - net), max(0, net - pending - payable)
+    paid = "PAID" if net == payable else "OVERPAID" if net > payable else "PARTIALLY_PAID"
+    if captured == 0:
+        paid = "AUTHORIZED" if held else "UNPAID" if total else "PAID"
+    elif refunded:
+        paid = "REFUNDED" if refunded == captured else "PARTIALLY_REFUNDED"
+    amounts = (total, captured, refunded, pending, held, due, credit, returned)
+    return [status, fulfillment, paid, *amounts]
 
 
 def test_every_type_of_event_is_in_the_log() -> None:
