@@ -59,14 +59,14 @@ def check_current(currency: str) -> None:
 
 def to_minor(amount: Decimal, currency: str) -> int:
     """Exact minor units of `amount`; `InvalidRequest` if it has more digits than the currency or is
-    too large."""
+    too large. Zeros at the end of a decimal are no digits."""
     digits = exponent(currency)
-    written = amount.as_tuple().exponent
-    if not isinstance(written, int) or written < -digits:
+    minor = amount.scaleb(digits, _EXACT)
+    if not minor.is_finite() or minor != minor.to_integral_value(context=_EXACT):
         raise InvalidRequest(
             "validation", f"An amount in {currency} has at most {digits} digits after the point."
         )
-    return within_bounds(int(amount.scaleb(digits, _EXACT)))
+    return within_bounds(int(minor))
 
 
 def within_bounds(minor: int) -> int:

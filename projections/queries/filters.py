@@ -31,7 +31,7 @@ from projections.queries.cursors import LENGTH_MAX
 Sort = Literal[
     "created_at", "-created_at", "updated_at", "-updated_at", "total_price", "-total_price"
 ]
-_AMOUNT = re.compile(r"[0-9]{1,13}(\.[0-9]{1,3})?")
+_AMOUNT = re.compile(r"[0-9]{1,13}(\.[0-9]{1,20})?")
 # A short prefix would match a large part of all numbers, so it must end with a dash.
 _NUMBER_PREFIX = re.compile(f"A-([0-9]{{1,19}}-[0-9]?|[0-9]{{{limits.LIST_SEARCH_DIGITS_MIN},19}})")
 

@@ -18,6 +18,9 @@ from order_service.errors import InvalidRequest
         ("1200", "JPY", 1200, "1200"),
         ("1.234", "KWD", 1234, "1.234"),
         ("0.05", "RUB", 5, "0.05"),
+        ("9.9900", "USD", 999, "9.99"),
+        ("1000.0", "JPY", 1000, "1000"),
+        ("1.2340", "KWD", 1234, "1.234"),
     ],
 )
 def test_amounts_are_minor_units_and_texts_with_the_currencys_digits(
@@ -31,8 +34,7 @@ def test_amounts_are_minor_units_and_texts_with_the_currencys_digits(
     ("amount", "currency"),
     [
         ("9.999", "USD"),
-        ("9.990", "USD"),
-        ("1200.0", "JPY"),
+        ("NaN", "USD"),
         ("1.5", "JPY"),
         ("-1", "USD"),
         ("1e16", "USD"),

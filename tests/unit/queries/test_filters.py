@@ -16,6 +16,7 @@ SAME = [
     ({"status": "PAID,PENDING"}, {"status": "PENDING, PAID,PAID"}),
     ({"created_from": "2026-03-01T12:00:00Z"}, {"created_from": "2026-03-01t14:00:00.0+02:00"}),
     ({"currency": "USD", "total_min": "5"}, {"total_min": "5.00", "currency": "USD"}),
+    ({"currency": "USD", "total_min": "9.9900"}, {"total_min": "9.99", "currency": "USD"}),
     ({"q": "pen"}, {"q": " pen "}),
     ({}, {"limit": "7", "cursor": "abc", "sort": "-created_at"}),
 ]
