@@ -193,7 +193,7 @@ ORDER_PROBLEMS: Mapping[str, ProblemType] = {
         "This status cannot be set.",
         "PARTIALLY_SHIPPED and RETURNED follow from shipments and returns.",
         "Record the shipment or the return.",
-        "RETURNED follows from shipments and returns: it cannot be set.",
+        "Cannot set RETURNED: it follows from shipments and returns.",
     ),
     "quantity-exceeds-outstanding": ProblemType(
         422,
