@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare_replay() -> None:
-    """Starts to import in a helper process what replay processes need, before this one does so."""
+    """Starts the process that imports what replay processes need, while this one imports its own."""
     from projections.replay import processes
 
     processes.prepare()
