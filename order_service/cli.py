@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _prepare_replay() -> None:
-    """Starts the process that imports what replay processes need, while this one imports its own."""
+    """Starts the process that imports modules for replay processes, in parallel with this one."""
     from projections.replay import processes
 
     processes.prepare()

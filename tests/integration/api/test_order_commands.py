@@ -57,7 +57,7 @@ async def test_items_without_prices_take_the_agreed_total(
     assert order["items"][0]["unit_price"] is None
 
 
-async def test_an_order_of_nothing_to_pay_is_paid_at_once(
+async def test_an_order_with_a_total_of_zero_is_paid_at_once(
     web: httpx.AsyncClient, owner: Account
 ) -> None:
     answer = await place(web, owner, items=[{"sku": "GIFT", "quantity": 1, "unit_price": 0}])

@@ -126,7 +126,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "::test_under_traffic_nothing_goes_back_and_the_result_is_exact",
     ),
     "F55": (
-        "tests/unit/accounts/test_passwords.py::test_more_than_the_queue_holds_is_refused_at_once",
+        "tests/unit/accounts/test_passwords.py::test_a_hash_beyond_the_queue_is_refused_at_once",
     ),
     "F56": (
         f"{INTEGRATION}/web/test_connections.py::test_a_head_has_its_deadline",

@@ -45,7 +45,7 @@ def test_amounts_that_the_currency_cannot_hold_are_refused(amount: str, currency
 
 def test_the_list_is_iso_4217_without_funds_metals_and_units_of_account() -> None:
     funds = {e.findtext("Ccy") for e in raw_xml.iter("CcyNtry") if e.find("CcyNm").attrib}
-    no_money = funds | {"UYW", "XAD"}  # of these the list says so in their names only
+    no_money = funds | {"UYW", "XAD"}  # the list marks these in their names only
     published = {
         code: int(entry["CcyMnrUnts"])
         for code, entry in raw_table.items()
