@@ -20,7 +20,7 @@ BASELINE: dict[str, tuple[str, ...]] = {
     "object access": (
         f"{_WHO}::test_everybody_is_answered_as_the_table_says",
         f"{_I}queries/test_read_order.py::test_what_is_not_yours_and_what_does_not_exist_look_alike",
-        f"{_COMMANDS}::test_anothers_order_is_answered_like_none",
+        f"{_COMMANDS}::test_another_users_order_is_answered_like_a_missing_one",
         f"{_I}api/test_unreadable_orders.py"
         "::test_where_nothing_says_whose_it_is_nobody_but_staff_is_told_more",
     ),
@@ -31,7 +31,7 @@ BASELINE: dict[str, tuple[str, ...]] = {
     "property access": (
         f"{_HOSTILE}::test_hostile_bodies_are_refused",
         f"{_HOSTILE}::test_names_of_our_own_are_attributes_like_any_other",
-        f"{_COMMANDS}::test_a_total_that_differs_says_the_right_one",
+        f"{_COMMANDS}::test_the_refusal_of_a_wrong_total_contains_the_right_one",
     ),
     # The role is the token's: somebody who loses it keeps it until the token expires.
     "functions": (
@@ -43,7 +43,7 @@ BASELINE: dict[str, tuple[str, ...]] = {
         f"{_CONTAINERS}::test_only_the_api_is_published_beyond_loopback",
     ),
     "step order": (
-        f"{_COMMANDS}::test_an_illegal_transition_says_what_is_allowed",
+        f"{_COMMANDS}::test_the_refusal_of_a_transition_lists_the_allowed_ones",
         f"{_RACES}::test_an_order_is_shipped_or_canceled_and_never_both",
     ),
     "resource use": (
@@ -92,9 +92,9 @@ BASELINE: dict[str, tuple[str, ...]] = {
         f"{_I}stack/test_backups.py::test_a_dump_is_restored_into_an_empty_server_and_orders_go_on",
     ),
     "idempotency": (
-        f"{_I}api/test_order_repeats.py::test_one_key_of_two_users_makes_two_orders",
+        f"{_I}api/test_order_repeats.py::test_the_same_key_of_two_users_makes_two_orders",
         f"{_I}api/test_order_repeats.py::test_a_malformed_key_is_refused",
-        f"{_I}api/test_order_repeats.py::test_a_stale_tag_on_a_repeat_or_a_foreign_order_is_not_looked_at",
+        f"{_I}api/test_order_repeats.py::test_visibility_is_checked_before_if_match_and_if_match_before_the_rules",
     ),
     "secrets": (
         f"{_SETTINGS}::test_secrets_have_no_default",
@@ -141,7 +141,7 @@ BASELINE: dict[str, tuple[str, ...]] = {
     "errors": (
         f"{_EDGE}::test_a_mistake_of_ours_is_a_500_without_internals",
         f"{_U}web/test_body.py::test_the_refusal_of_a_malformed_body_does_not_quote_it",
-        "tests/contract/test_problems.py::test_each_problem_type_is_served_as_documented",
+        "tests/contract/test_problems.py::test_each_problem_type_is_answered_as_documented",
     ),
     "dependencies down": (
         f"{_EDGE}::test_a_database_that_goes_away_is_a_503_and_comes_back",
