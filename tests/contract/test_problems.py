@@ -63,7 +63,7 @@ PROVOKED: dict[str, Request] = {
         "POST", "/orders/", {"items": [PEN], "external_reference": "web-1"}, "owner"
     ),
     "email-taken": Request("POST", "/register/", {"email": "{email}", "password": PASSWORD}),
-    "forbidden": Request("GET", "/orders/", who="owner"),
+    "forbidden": Request("GET", "/orders/", caller="owner"),
     "idempotency-key-invalid": Request(
         "POST", "/orders/", {"items": [PEN]}, headers={"Idempotency-Key": ""}
     ),
