@@ -18,8 +18,8 @@ DECIDE_ATTEMPTS_MAX = 4  # one, and three repeats after lost races
 EVENT_BYTES_MAX = 64 * 1024
 ORDER_EVENTS_MAX = 2_000  # since a command or projection may have to fold all of them
 ORDER_EVENTS_OWNER_MAX = 1_000  # less, so that staff can still complete such an order
-STREAMS_TOGETHER_MAX = 32  # streams that one statement reads, for concurrent commands
-ORDERS_TOGETHER_MAX = 64  # rows of a read model that one statement reads, for queries
+STREAM_BATCH_MAX = 32  # streams that one statement reads, for concurrent commands
+ORDER_BATCH_MAX = 64  # rows of a read model that one statement reads, for queries
 ORDERS_WAITING_MAX = 4_096  # queries that wait for such a statement; one more is answered 503
 FOLDED_ORDERS_MAX = 1_000  # in the memory of one web process; the largest takes 210 KB
 
@@ -79,14 +79,14 @@ STATUS_WATCH_S = 2.0
 STATUS_WATCH_MIN_S = 0.1
 
 # --- operators' requests, history, health ---------------------------------------------------------
-OPERATOR_PATIENCE_S = 3  # a request that no worker takes within this time expires
+OPERATOR_CLAIM_TIMEOUT_S = 3  # a request that no worker takes within this time expires
 OPERATOR_WAIT_S = 10.0  # for the request's result
 OPERATOR_POLL_S = 0.1
 REPLAY_MESSAGE_LENGTH_MAX = 500
 HISTORY_STEP_S = 10
 HISTORY_MINUTES_MAX = 60
 HISTORY_TTL_S = 3_700  # of a step: somewhat more than HISTORY_MINUTES_MAX
-HEALTH_LOOK_TIMEOUT_S = 2.0
+HEALTH_CHECK_TIMEOUT_S = 2.0
 HEALTH_REMEMBERED_S = 1.0
 LAG_MAX_S = 10.0  # more than any batch takes
 CLOCK_DIFFERENCE_MAX_S = 1.0  # a fifth of TOKEN_LEEWAY_S
@@ -96,7 +96,7 @@ HEARTBEAT_FORGOTTEN_S = 600  # more than the clocks of two machines may differ
 HEARTBEAT_SHOWN_MAX = 500  # processes
 REPLAY_START_S = 60  # for a process that was started for a replay to report
 DEAD_LETTERS_LISTED_MAX = 1_000
-RATE_LOOKS = 2  # samples of checkpoints, HISTORY_STEP_S apart, that a rate is computed from
+RATE_SAMPLES = 2  # samples of checkpoints, HISTORY_STEP_S apart, that a rate is computed from
 
 # --- Redis ----------------------------------------------------------------------------------------
 REDIS_TIMEOUT_S = 0.1
@@ -104,7 +104,7 @@ REDIS_LATE_S = 0.01  # a deadline that fires later than this (the process is bus
 REDIS_LATE_MAX = 10  # at most so many times
 REDIS_SOCKET_TIMEOUT_S = 2.0  # of redis-py itself, for calls outside of the version gate
 REDIS_POOL_SIZE = 32
-REDIS_TOGETHER_MAX = 64  # keys in one round trip
+REDIS_BATCH_MAX = 64  # keys in one round trip
 REDIS_WAITING_MAX = 4_096  # requests that wait for one; one more does without the cache
 REDIS_QUEUE_S = 1.0  # for a connection, while Redis answers
 REDIS_BREAKER_S = 1.0  # without calls after Redis failed
@@ -118,7 +118,7 @@ CACHE_SCAN_PAGE = 500
 
 # --- HTTP -----------------------------------------------------------------------------------------
 CONNECTIONS_MAX = 4_096  # to one web process; one more is answered 503
-ACCEPTED_TOGETHER_MAX = 64  # in one iteration of the event loop
+ACCEPT_BATCH_MAX = 64  # in one iteration of the event loop
 DESCRIPTORS_KEPT = 128  # of the process's limit, which clients cannot use
 CONNECTION_WATCH_S = 1.0  # between checks of a connection's deadlines
 HEAD_BYTES_MAX = 16 * 1024  # request line and headers; as many again for trailer fields
@@ -162,7 +162,7 @@ SALES_POINTS_MAX = 800  # hours or days: a month, or two years
 BOARD_CARDS_MAX = 10_000
 BOARD_CHANGED_H = 24  # every order that changed in this time is on the board, done or not
 # Cards that one iteration of the event loop formats; changed cards in one message.
-BOARD_CARDS_TOGETHER = 500
+BOARD_BATCH_CARDS = 500
 SHUTDOWN_GRACE_S = 10
 GC_THRESHOLDS = (10_000, 20, 20)
 VALIDATION_ERRORS_MAX = 20  # listed in one problem document

@@ -269,7 +269,7 @@ def _is_repeat(order: FoldedOrder, metadata: Metadata) -> bool:
     return (metadata.actor_id, metadata.key, False) in order.commands
 
 
-def answered_before(
+def earlier_execution(
     order: FoldedOrder, metadata: Metadata, *, creation: bool
 ) -> AnsweredCommand | None:
     """The earlier execution of the same command in this stream. Raises InvalidRequest if the key
@@ -289,7 +289,7 @@ async def _first_answer(
     log: EventLog, order: FoldedOrder | None, metadata: Metadata, *, creation: bool
 ) -> Answer | None:
     """The first answer to the command, if this stream proves that it was executed before."""
-    answered = order and answered_before(order, metadata, creation=creation)
+    answered = order and earlier_execution(order, metadata, creation=creation)
     if order is None or answered is None:
         return None
     REPLAYS.inc()

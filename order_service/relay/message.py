@@ -83,7 +83,7 @@ def recorded_text(at: datetime) -> str:
     return time_text(at)
 
 
-def origin(stored: StoredEvent) -> tuple[str | None, str | None]:
+def request_and_trace(stored: StoredEvent) -> tuple[str | None, str | None]:
     """The command's request id and trace context. None for what is absent or unreadable: no event
     may stop the relay."""
     with suppress(UnreadableEvent):
@@ -97,7 +97,7 @@ def trace_events(
 ) -> None:
     """Records a span from `began` until now for each event, in the trace of its command."""
     for stored in events:
-        _, trace = origin(stored)
+        _, trace = request_and_trace(stored)
         if trace is not None:
             order_id, version = str(stored.stream_id), stored.version
             tracing.record(name, kind, trace, began, order__id=order_id, order__version=version)
@@ -120,7 +120,7 @@ def to_message(stored: StoredEvent) -> Message:
         "cloudEvents:sequence": f"{stored.position:019d}",
         "cloudEvents:time": recorded_text(stored.recorded_at),
     }
-    request_id, trace = origin(stored)
+    request_id, trace = request_and_trace(stored)
     if trace:
         headers["traceparent"] = trace
     properties = Basic.Properties(

@@ -26,7 +26,13 @@ from pamqp.header import ContentHeader
 
 from order_service.infra import failpoints, rabbitmq
 from order_service.log.codec import Metadata, StoredEvent, encode_metadata
-from order_service.relay.message import Message, content, origin, recorded_text, to_message
+from order_service.relay.message import (
+    Message,
+    content,
+    recorded_text,
+    request_and_trace,
+    to_message,
+)
 
 _TEMPLATES_MAX = 4_096
 _FRAME = struct.Struct(">BHI")  # the start of every frame: type, channel, length
@@ -86,7 +92,7 @@ class _Confirms:
 
 def frames_of(stored: StoredEvent, channel: int, content_max: int) -> bytes:
     """The AMQP frames of the event's message."""
-    request_id, trace = origin(stored)
+    request_id, trace = request_and_trace(stored)
     if len(trace or _TRACE) != len(_TRACE) or len(request_id or _REQUEST) != len(_REQUEST):
         message = to_message(stored)
         return _head(message, channel, len(message.body)) + _body(

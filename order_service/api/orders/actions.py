@@ -87,11 +87,11 @@ async def get_actions(request: Request, caller: CallerDependency, order: OrderPa
         raise OrderNotFound
     visible_to(caller, folded)
     context = _ActionContext(caller, folded, request.app.state.settings, now())
-    listed = [_shown(action, context) for action in _actions(context)]
+    listed = [_as_document(action, context) for action in _actions(context)]
     return json_answer(documents.Actions(listed), headers=_HEADERS)
 
 
-def _shown(action: Action, context: _ActionContext) -> documents.Action:
+def _as_document(action: Action, context: _ActionContext) -> documents.Action:
     refusal = _refusal(action, context)
     return documents.Action(
         action.name,

@@ -77,14 +77,14 @@ class CommandRouter(APIRouter):
                 methods=[method],
                 operation_id=operation_id,
                 description=getdoc(build),
-                **described(summary, *route_problems),
+                **route_options(summary, *route_problems),
             )
             return build
 
         return add
 
 
-def described(summary: str, *problems: str) -> dict[str, Any]:
+def route_options(summary: str, *problems: str) -> dict[str, Any]:
     """How the OpenAPI document describes a route. `problems`: those beyond every change's."""
     headers = ("ETag", consistency_token.HEADER, "Idempotent-Replayed")
     responses = documented(

@@ -12,7 +12,7 @@ from order_service.api.orders.command_context import (
     CommandContext,
     fast_path_context,
 )
-from order_service.api.orders.command_route import described, execute
+from order_service.api.orders.command_route import execute, route_options
 from order_service.api.orders.fields import free_text
 from order_service.api.orders.permissions import check_cancel_window, may_set
 from order_service.domain.commands import ChangeStatus, TargetStatus
@@ -58,7 +58,7 @@ _status_body = json_body(ChangeStatusRequest)
 @router.patch(
     "/{order_id}/",
     operation_id="orders_change_status",
-    **described(
+    **route_options(
         "Set an order's status",
         "forbidden",
         "invalid-transition",
