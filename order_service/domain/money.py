@@ -90,8 +90,8 @@ def to_text(minor: int, currency: str) -> str:
 def allocate(minor: int, weights: Sequence[int]) -> list[int]:
     """`minor` split in proportion to `weights`, so that the parts sum to `minor`.
 
-    What division leaves over goes to the largest remainders, of equal ones to the first (largest
-    remainder method). `minor` must be 0 if all weights are.
+    Minor units that integer division leaves over go to the parts with the largest remainders, of
+    equal ones to the first (largest remainder method). `minor` must be 0 if all weights are.
     """
     whole = sum(weights)
     if whole == 0:

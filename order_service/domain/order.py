@@ -159,7 +159,7 @@ def _transition(command: ChangeStatus, order: Order) -> tuple[OrderEvent, ...]:
     """The shorthand's table: how the order gets from its present status to `command.to`."""
     new_id = command.new_id
     match (status(order), command.to):
-        case (present, wanted) if present == wanted:
+        case (present, target) if present == target:
             return ()
         case ("PENDING", "PAID"):
             return record_payment(RecordPayment(new_id, new_id, None, "manual"), order)
@@ -170,12 +170,12 @@ def _transition(command: ChangeStatus, order: Order) -> tuple[OrderEvent, ...]:
             return confirm_delivery(ConfirmDelivery(None, None, command.at), order)
         case ("PENDING" | "PAID" | "PARTIALLY_SHIPPED" | "SHIPPED" | "DELIVERED", "CANCELED"):
             return cancel(CancelOrder(command.reason, new_id, command.text_ref), order)
-        case (present, wanted):
+        case (present, target):
             allowed = ", ".join(allowed_transitions(order)) or "none"
             raise violation(
                 order,
                 "invalid-transition",
-                f"Cannot go from {present} to {wanted}. Allowed now: {allowed}.",
+                f"Cannot go from {present} to {target}. Allowed now: {allowed}.",
                 from_status=present,
-                to_status=wanted,
+                to_status=target,
             )

@@ -47,7 +47,7 @@ async def test_a_counter_counts_by_its_labels() -> None:
     }
 
 
-async def test_a_histogram_tells_how_many_were_at_most_each_bound_and_their_sum() -> None:
+async def test_a_histogram_has_cumulative_buckets_a_sum_and_a_count() -> None:
     histogram = Children(Histogram, "took_seconds", "Time.", "task", buckets=(0.5, 1.0))
     for value in (0.25, 0.5, 0.75, 4.0):
         histogram["a"].observe(value)
@@ -64,7 +64,7 @@ async def test_a_histogram_tells_how_many_were_at_most_each_bound_and_their_sum(
     assert observed(histogram.parent) == 5
 
 
-async def test_a_gauge_is_what_it_reads_and_absent_where_it_reads_nothing() -> None:
+async def test_a_gauge_shows_the_value_of_its_function_and_is_absent_without_one() -> None:
     known = Observable(GaugeMetricFamily, "open", "Open.")
     Observable(GaugeMetricFamily, "lag", "Lag.", "name")
     known.reads(lambda: 7)
@@ -73,13 +73,13 @@ async def test_a_gauge_is_what_it_reads_and_absent_where_it_reads_nothing() -> N
     assert b"lag" not in await exposition()
 
 
-async def test_no_label_can_end_a_line_or_a_value() -> None:
+async def test_control_characters_in_a_label_are_escaped() -> None:
     Children(Counter, "reads_total", "Reads.", "what")['a"b\\c\nd'].inc()
 
     assert await read() == {("reads_total", ('a"b\\c\nd',)): 1}
 
 
-async def test_what_has_no_labels_is_told_before_it_was_ever_counted(
+async def test_a_counter_without_labels_is_exposed_from_zero(
     registry: CollectorRegistry,
 ) -> None:
     """Else the first event after a start is no increase, and no alert sees it."""

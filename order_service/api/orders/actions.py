@@ -143,11 +143,11 @@ def _actions(context: _ActionContext) -> Iterator[Action]:
 
 def _order_actions(context: _ActionContext) -> Iterator[Action]:
     cancel_ends = cancel_until(context.caller, context.folded, context.settings)
-    for wanted in get_args(c.TargetStatus):
-        if wanted not in ("PENDING", status(context.folded.order)):
-            probe = c.ChangeStatus(wanted, uuid4(), context.at, "CUSTOMER_REQUEST")
-            until = cancel_ends if wanted == "CANCELED" else None
-            body = {"status": wanted}
+    for target in get_args(c.TargetStatus):
+        if target not in ("PENDING", status(context.folded.order)):
+            probe = c.ChangeStatus(target, uuid4(), context.at, "CUSTOMER_REQUEST")
+            until = cancel_ends if target == "CANCELED" else None
+            body = {"status": target}
             yield Action("orders_change_status", "PATCH", "", (probe,), until, body)
     cancel = c.CancelOrder("CUSTOMER_REQUEST", uuid4())
     yield Action("orders_cancel", "POST", "cancel/", (cancel,), cancel_ends)

@@ -55,10 +55,10 @@ def may_command(caller: Caller, kind: type[OrderCommand]) -> None:
         raise _forbidden("Only the shop's staff may do this: ask them.")
 
 
-def may_set(caller: Caller, wanted: TargetStatus, settings: Settings) -> None:
+def may_set(caller: Caller, target: TargetStatus, settings: Settings) -> None:
     allowed = ("PENDING", *settings.SELF_SERVICE_TRANSITIONS)
-    if not caller.is_staff and wanted not in allowed:
-        raise _forbidden(f"An order's owner cannot set {wanted}: ask the shop's staff.")
+    if not caller.is_staff and target not in allowed:
+        raise _forbidden(f"An order's owner cannot set {target}: ask the shop's staff.")
 
 
 def may_note(caller: Caller, visibility: NoteVisibility) -> None:
