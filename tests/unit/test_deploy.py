@@ -65,7 +65,7 @@ def test_alerts_differ_by_name() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])
-def test_every_alert_says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> None:
+def test_every_alert_has_a_summary_and_a_remedy(rule: dict[str, Any]) -> None:
     assert set(rule["annotations"]) == {"summary", "do"}
     assert rule["labels"]["severity"] in {"page", "ticket"}
     labels = re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"])

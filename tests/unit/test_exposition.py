@@ -1,4 +1,4 @@
-"""What is counted, as Prometheus reads it: the reader here is its own Python library's."""
+"""The exposition of metrics, parsed by Prometheus' own Python library."""
 
 import re
 
@@ -16,7 +16,7 @@ FAMILIES = families()
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch) -> CollectorRegistry:
-    """Only what the test itself counts."""
+    """A registry with the metrics of this test only."""
     empty = CollectorRegistry()
     monkeypatch.setattr("order_service.telemetry.metrics.REGISTRY", empty)
     monkeypatch.setattr("order_service.telemetry.exposition.REGISTRY", empty)
@@ -24,7 +24,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> CollectorRegistry:
 
 
 async def read() -> dict[tuple[str, tuple[str, ...]], float]:
-    """All that this process tells, by name and the values of the labels."""
+    """All samples of this process, by name and label values."""
     found = text_string_to_metric_families((await exposition()).decode())
     return {
         (sample.name, tuple(sample.labels.values())): sample.value
@@ -88,7 +88,7 @@ async def test_a_counter_without_labels_is_exposed_from_zero(
     assert await read() == {("replays_total", ()): 0}
 
 
-def test_names_are_ours_and_as_prometheus_wants_them() -> None:
+def test_metric_names_follow_the_rules_of_prometheus() -> None:
     assert "order_service_http_request_seconds" in FAMILIES
     for family in FAMILIES.values():
         assert re.fullmatch(r"(order_service|process)_[a-z_]+", family.name)

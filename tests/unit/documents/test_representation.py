@@ -73,7 +73,7 @@ def test_a_document_has_exactly_these_bytes() -> None:
     )
 
 
-def test_a_canceled_order_shows_why_and_what_is_refunded() -> None:
+def test_the_document_of_a_canceled_order_shows_its_reason_and_its_refund() -> None:
     order = folded(
         PLACED,
         CAPTURED,

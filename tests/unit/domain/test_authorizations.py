@@ -195,7 +195,7 @@ def test_a_payment_failure_is_recorded_once_for_each_code() -> None:
         RecordPaymentFailure(UNKNOWN_ID, "declined"),
     ],
 )
-def test_a_payment_that_the_order_does_not_have_is_not_found(
+def test_an_unknown_payment_is_not_found(
     command: CapturePayment | VoidAuthorization | RecordPaymentFailure,
 ) -> None:
     given(PLACED, AUTHORIZED).when(command).then_refused(NotFound, "not-found")

@@ -273,7 +273,7 @@ def test_units_of_an_order_with_an_agreed_total_cannot_be_canceled() -> None:
 
 
 @pytest.mark.parametrize("events", [(PLACED,), (AGREED,)])
-def test_units_of_a_line_that_is_not_there_are_not_found(events: Events) -> None:
+def test_canceling_units_of_an_unknown_line_is_not_found(events: Events) -> None:
     given(*events).when(CancelUnits(9, 1, "OTHER", REFUND)).then_refused(NotFound, "line-not-found")
 
 

@@ -116,7 +116,7 @@ def test_a_refund_that_has_ended_is_not_ended_otherwise(
 
 
 @pytest.mark.parametrize("command", [SettleRefund(UNKNOWN_ID), FailRefund(UNKNOWN_ID, "closed")])
-def test_a_refund_that_the_order_does_not_have_is_not_found(
+def test_an_unknown_refund_is_not_found(
     command: SettleRefund | FailRefund,
 ) -> None:
     given(*WITH_REFUND).when(command).then_refused(NotFound, "not-found")

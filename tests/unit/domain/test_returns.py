@@ -224,7 +224,7 @@ def test_a_return_is_decided_only_once(
         ReceiveReturn(UNKNOWN_ID, None, REFUND),
     ],
 )
-def test_a_return_that_the_order_does_not_have_is_not_found(
+def test_an_unknown_return_is_not_found(
     command: ApproveReturn | RejectReturn | CancelReturn | ReceiveReturn,
 ) -> None:
     given(*IS_DELIVERED, REQUESTED).when(command).then_refused(NotFound, "not-found")

@@ -220,7 +220,7 @@ def test_delivery_of_everything_delivers_the_order(shipment_id: UUID | None) -> 
     )
 
 
-def test_delivery_of_every_shipment_leaves_out_what_was_voided_or_delivered() -> None:
+def test_delivery_of_every_shipment_skips_voided_and_delivered_ones() -> None:
     lost = UUID(int=60)
     life: Events = (
         *IS_PAID,
@@ -298,7 +298,7 @@ def test_a_voided_shipment_is_not_delivered() -> None:
         ConfirmDelivery(UNKNOWN_ID, None, AT),
     ],
 )
-def test_a_shipment_that_the_order_does_not_have_is_not_found(
+def test_an_unknown_shipment_is_not_found(
     command: UpdateTracking | VoidShipment | ConfirmDelivery,
 ) -> None:
     given(*IS_SHIPPED).when(command).then_refused(NotFound, "not-found")

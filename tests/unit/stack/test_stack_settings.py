@@ -30,7 +30,7 @@ KEPT = {
 }
 
 
-def test_the_stack_knows_every_setting_by_name() -> None:
+def test_the_stack_has_every_setting_by_name() -> None:
     assert set(SETTINGS) == set(Settings.model_fields)
     assert WEB_URL == limits.WEB_URL
 

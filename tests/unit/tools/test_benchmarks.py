@@ -20,7 +20,7 @@ example=
 """
 
 
-def test_a_process_has_used_its_own_time_and_that_of_its_ended_children() -> None:
+def test_the_cpu_time_of_a_process_includes_its_ended_children() -> None:
     process = parse_stat(STAT)
 
     assert process.parent == 17

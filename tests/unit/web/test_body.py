@@ -82,7 +82,7 @@ def test_errors_point_at_the_field() -> None:
     ]
 
 
-def test_pointers_escape_what_the_client_wrote() -> None:
+def test_pointers_escape_special_characters_of_names() -> None:
     problem = refused({"items": [], "a/b~c d": 1})
 
     assert problem.members["errors"][0]["pointer"] == "#/a~1b~0c%20d"
