@@ -23,7 +23,7 @@ TABLE = "CREATE TABLE probes (id bigserial, name text, pid int, redelivered bool
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def be_patient(**_: object) -> None:
     """However busy the machine is; in the worker's own processes only."""
-    limits.OPERATOR_PATIENCE_S = PATIENCE_S
+    limits.OPERATOR_CLAIM_TIMEOUT_S = PATIENCE_S
 
 
 async def _note(name: str, redelivered: bool) -> None:

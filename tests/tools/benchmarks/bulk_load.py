@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from order_service import limits
-from order_service.commands.handler import answered_before
+from order_service.commands.handler import earlier_execution
 from order_service.domain.commands import OrderCommand, PlaceOrder
 from order_service.domain.events import OrderEvent
 from order_service.domain.immutable import immutable
@@ -59,7 +59,7 @@ def _append(order_id: UUID, before: FoldedOrder | None, steps: Sequence[Step]) -
     metadata: list[Metadata] = []
     for place, step in enumerate(steps):
         assert step.metadata.key is not None, "or a repeat would not be known"
-        if before and answered_before(before, step.metadata, creation=place == 0):
+        if before and earlier_execution(before, step.metadata, creation=place == 0):
             continue
         if before and place == 0:
             raise VersionConflict(order_id, 0, before.version)

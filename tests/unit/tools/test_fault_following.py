@@ -1,4 +1,4 @@
-"""Who looks on while servers are hurt can be ended."""
+"""A follower that polls a server during faults can be closed."""
 
 import asyncio
 from contextlib import suppress
@@ -10,7 +10,7 @@ from tests.tools.faults import following
 from tests.tools.faults.following import Following
 
 
-class HardOfHearing(Following):
+class IgnoresFirstCancellation(Following):
     """Its driver swallows the first cancellation."""
 
     again_s = 0.0
@@ -29,15 +29,15 @@ class HardOfHearing(Following):
             await asyncio.Event().wait()
 
 
-async def test_it_ends_though_a_driver_swallows_a_cancellation(
+async def test_closing_ends_a_follower_whose_driver_swallows_a_cancellation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(following, "CLOSE_AGAIN_S", 0.01)
-    onlooker = HardOfHearing()
-    onlooker.follow()
-    await onlooker.looking.wait()
+    follower = IgnoresFirstCancellation()
+    follower.follow()
+    await follower.looking.wait()
 
     async with asyncio.timeout(WAIT_S):
-        await onlooker.close()
+        await follower.close()
 
-    assert onlooker.looks == 2
+    assert follower.looks == 2
