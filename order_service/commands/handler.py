@@ -11,8 +11,10 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from msgspec import to_builtins
+
 from order_service import limits
-from order_service.documents.event import recorded_as_json
+from order_service.documents.event import event_for
 from order_service.documents.order import etag
 from order_service.domain.commands import OrderCommand, PlaceOrder
 from order_service.domain.events import OrderEvent
@@ -251,10 +253,10 @@ async def _explain(
     viewer: Literal["owner", "staff"] = "owner" if change.metadata.actor_type == "user" else "staff"
     since: list[dict[str, Any]] = []
     for stored in await log.events(order.id, after, order.version):
-        shown = recorded_as_json(stored, order.order.currency, viewer)
+        shown = event_for(viewer, stored, order.order.currency)
         if shown is not None:
-            since.append({name: shown[name] for name in ("type", "actor", "at")})
-    error.facts["events_since"] = since
+            since.append({"type": shown.type, "actor": shown.actor, "at": shown.at})
+    error.facts["events_since"] = to_builtins(since)
 
 
 # --- repeats --------------------------------------------------------------------------------------

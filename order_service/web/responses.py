@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
+from msgspec.json import Encoder
 from starlette.responses import Response
 
 from order_service.domain.immutable import immutable
@@ -43,9 +43,12 @@ def not_modified(if_none_match: str, etag: str) -> bool:
     return if_none_match.strip() == "*" or etag in _ETAG.findall(if_none_match)
 
 
+_encode = Encoder().encode
+
+
 def json_bytes(content: Any) -> bytes:
-    """`content` as JSON; times must be UTC and are written with a Z."""
-    return orjson.dumps(content, option=orjson.OPT_UTC_Z)
+    """`content` as JSON."""
+    return _encode(content)
 
 
 def json_answer(

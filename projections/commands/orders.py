@@ -14,11 +14,13 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from msgspec import to_builtins
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
-from order_service.documents.event import origin_of, recorded_as_json
+from order_service.documents.event import event_for, origin_of
+from order_service.documents.history import Diff
 from order_service.documents.order import document
 from order_service.errors import InvalidRequest, OrderNotFound, UnreadableEvent
 from order_service.ids import parse_order_number, parse_uuid
@@ -120,7 +122,7 @@ async def _list(args: argparse.Namespace, engine: AsyncEngine) -> list[Document]
             page = await order_list.read_page(
                 connection, order_list.SUMMARY, where, parameters.sort, size, cursor
             )
-            found += map(summary, page.rows)
+            found += to_builtins([summary(row) for row in page.rows])
             cursor = page.after
             if cursor is None:
                 break
@@ -172,7 +174,8 @@ async def _diff(args: argparse.Namespace, engine: AsyncEngine) -> Document:
     old, new = (
         _document(stream[:version], partitions) if version else None for version in (earlier, later)
     )
-    return {"from": earlier, "to": later, "changes": changes(old, new)}
+    shown: Document = to_builtins(Diff(earlier, later, changes(old, new)))
+    return shown
 
 
 async def _events(args: argparse.Namespace, engine: AsyncEngine) -> list[Document]:
@@ -181,8 +184,9 @@ async def _events(args: argparse.Namespace, engine: AsyncEngine) -> list[Documen
         currency = origin_of(stream[0]).currency
     except UnreadableEvent:
         currency = None  # each event is then shown without its payload
-    shown = (recorded_as_json(event, currency, "staff") for event in stream[args.after_version :])
-    return [event for event in shown if event is not None]
+    shown = (event_for("staff", event, currency) for event in stream[args.after_version :])
+    found: list[Document] = to_builtins([event for event in shown if event is not None])
+    return found
 
 
 # --- reading --------------------------------------------------------------------------------------

@@ -12,25 +12,24 @@ from sqlalchemy import ARRAY, BigInteger, Row, SmallInteger, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service import limits
-from order_service.documents.order import json_time, time_text
+from order_service.documents import board as documents
+from order_service.documents.board import BoardColumn, Card, ColumnTotal, Flag
+from order_service.documents.shape import json_time, to_json
 from order_service.domain.money import to_text
 from order_service.domain.state import Status
 from order_service.infra.postgres import one_snapshot
-from order_service.web.responses import json_bytes
 from projections.queries.freshness import required_progress
 from projections.queries.positions import Positions, as_text
 from projections.read_models import order_view
+from projections.read_models.generations import live_generation, live_rows
 
-FLAGS = ("credit_due", "return_open", "refund_failed")
+FLAGS: tuple[Flag, ...] = get_args(Flag)
 _COLUMNS = (
     "order_id, number, user_id, status, payment_status, fulfillment_status, currency, total_minor, "
     "version, created_at, updated_at, credit_due_minor > 0 AS credit_due, return_open, "
     "refund_failed"
 )
-_VIEW = (
-    "read_models.order_view WHERE generation = "
-    "(SELECT live_generation FROM read_models WHERE name = 'order_view')"
-)
+_VIEW = live_rows(order_view.NAME)
 # The same text as in the index order_view_board: the planner compares the two.
 _WORK = (
     "(status IN ('PENDING', 'PAID', 'PARTIALLY_SHIPPED', 'SHIPPED') OR credit_due_minor > 0 "
@@ -57,8 +56,7 @@ _CHANGED = text(
     "(SELECT stream_id FROM events WHERE partition = b.partition AND position > b.after "
     "AND position <= b.up_to ORDER BY position OFFSET 0) e) changed "
     "JOIN read_models.order_view v ON v.partition = changed.partition "
-    "AND v.order_id = changed.stream_id AND v.generation = "
-    "(SELECT live_generation FROM read_models WHERE name = 'order_view')) f "
+    f"AND v.order_id = changed.stream_id AND v.generation = {live_generation(order_view.NAME)}) f "
     "LEFT JOIN users u ON u.id = f.user_id ORDER BY f.updated_at DESC"
 ).bindparams(
     bindparam("partitions", type_=ARRAY(SmallInteger)),
@@ -112,10 +110,12 @@ async def board_json(board: Board) -> bytes:
     cards = []
     for first in range(0, len(board.cards), limits.BOARD_CARDS_TOGETHER):
         shown = [card(row) for row in board.cards[first : first + limits.BOARD_CARDS_TOGETHER]]
-        cards.append(json_bytes(shown)[1:-1])
+        cards.append(to_json(shown)[1:-1])
         await asyncio.sleep(0)
-    around = {"token": token(board.positions), "columns": columns(board.totals), "more": board.more}
-    return json_bytes(around)[:-1] + b',"cards":[' + b",".join(cards) + b"]}"
+    around = documents.Board(token(board.positions), columns(board.totals), board.more, [])
+    written = to_json(around)
+    assert written.endswith(b'"cards":[]}'), "the cards come last"
+    return written[: -len(b"]}")] + b",".join(cards) + b"]}"
 
 
 def token(positions: Positions) -> str:
@@ -123,43 +123,40 @@ def token(positions: Positions) -> str:
     return as_text(positions)
 
 
-def card(row: Row[Any]) -> dict[str, Any]:
-    """For `json_bytes`. Unpacks the row: reading columns by name takes five times as long."""
+def card(row: Row[Any]) -> Card:
+    """Unpacks the row: reading columns by name takes five times as long."""
     values: tuple[Any, ...] = tuple(row)
     order_id, number, user_id, status, payment_status, fulfillment_status, currency = values[:7]
     total_minor, version, created_at, updated_at, *flags, email = values[7:]
-    return {
-        "id": str(order_id),
-        "number": number,
-        "user_id": str(user_id),
-        "customer": email,
-        "status": status,
-        "payment_status": payment_status,
-        "fulfillment_status": fulfillment_status,
-        "total_price": to_text(total_minor, currency),
-        "currency": currency,
-        "version": version,
-        "created_at": json_time(created_at),
-        "updated_at": json_time(updated_at),
-        "flags": [name for name, raised in zip(FLAGS, flags, strict=True) if raised],
-    }
+    return Card(
+        order_id,
+        number,
+        user_id,
+        email,
+        status,
+        payment_status,
+        fulfillment_status,
+        to_text(total_minor, currency),
+        currency,
+        version,
+        json_time(created_at),
+        json_time(updated_at),
+        [name for name, raised in zip(FLAGS, flags, strict=True) if raised],
+    )
 
 
-def columns(totals: Sequence[Row[Any]]) -> list[dict[str, Any]]:
+def columns(totals: Sequence[Row[Any]]) -> list[BoardColumn]:
     """One per status, empty ones too, in the order in which orders pass through them."""
     return [
         _column(status, [t for t in totals if t.status == status]) for status in get_args(Status)
     ]
 
 
-def _column(status: Status, totals: Sequence[Row[Any]]) -> dict[str, Any]:
+def _column(status: Status, totals: Sequence[Row[Any]]) -> BoardColumn:
     oldest_at = min((total.oldest_at for total in totals), default=None)
-    return {
-        "status": status,
-        "count": sum(total.orders for total in totals),
-        "totals": [
-            {"currency": t.currency, "amount": to_text(int(t.total_minor), t.currency)}
-            for t in totals
-        ],
-        "oldest_at": time_text(oldest_at),
-    }
+    return BoardColumn(
+        status,
+        sum(total.orders for total in totals),
+        [ColumnTotal(t.currency, to_text(int(t.total_minor), t.currency)) for t in totals],
+        json_time(oldest_at),
+    )

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from order_service.documents.history import Change
+
 Json = Any
-Change = dict[str, Any]
 _IDS = ("line_id", "id")
 
 
@@ -23,7 +24,7 @@ def changes(before: Json, after: Json, pointer: str = "") -> list[Change]:
         old, new = _by_id(before), _by_id(after)
         if old is not None and new is not None:
             return _of_lists(old, new, pointer)
-    return [{"pointer": pointer, "from": before, "to": after}]
+    return [Change(pointer, before, after)]
 
 
 def _of_objects(before: dict[str, Json], after: dict[str, Json], pointer: str) -> list[Change]:

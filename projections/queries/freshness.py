@@ -21,14 +21,14 @@ from order_service.errors import Unavailable
 from order_service.infra.postgres import query
 from order_service.infra.single_flight import SingleFlight
 from projections.queries.positions import Positions, as_text, parse
+from projections.read_models.generations import LIVE_CHECKPOINTS
 from projections.read_models.projection import Projection
 
 _PROGRESS = text(
-    "SELECT m.live_generation, m.projection_version, "
+    "SELECT m.live_generation, m.projection_version, "  # noqa: S608
     "array_agg(c.position ORDER BY c.partition) AS positions, "
-    "array_agg(p.position ORDER BY c.partition) AS heads FROM read_models m "
-    "JOIN checkpoints c ON c.name = m.name AND c.generation = m.live_generation "
-    "JOIN partitions p ON p.partition = c.partition WHERE m.name = :name "
+    f"array_agg(p.position ORDER BY c.partition) AS heads FROM {LIVE_CHECKPOINTS} "
+    "WHERE m.name = :name "
     "GROUP BY m.live_generation, m.projection_version"
 )
 _LAG_MS = text(

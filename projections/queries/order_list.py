@@ -16,11 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
 from order_service.accounts import users
-from order_service.documents.order import time_text
+from order_service.documents.order_list import OrderSummary
+from order_service.documents.shape import json_time
 from order_service.domain.money import to_text
 from projections.queries.cursors import Cursor
 from projections.queries.filters import Conditions, Filters, Sort, conditions
 from projections.read_models.document_compression import Packed
+from projections.read_models.generations import live_rows
 
 KEY = "order_id, created_at"
 DOCUMENT = "order_id, created_at, updated_at, total_minor, document"
@@ -29,10 +31,7 @@ SUMMARY = (
     "currency, total_minor, amount_due_minor, credit_due_minor, lines, units, version, created_at, "
     "updated_at"
 )
-_FROM = (
-    "FROM read_models.order_view WHERE generation = "
-    "(SELECT live_generation FROM read_models WHERE name = 'order_view')"
-)
+_FROM = f"FROM {live_rows('order_view')}"
 _COLUMNS = {"created_at": "created_at", "updated_at": "updated_at", "total_price": "total_minor"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -113,25 +112,29 @@ def _sort_value(column: str, cursor: Cursor) -> datetime | int:
     return cursor.value if column == "total_minor" else _EPOCH + cursor.value * _MICROSECOND
 
 
-def summary(row: Row[Any]) -> dict[str, Any]:
-    return {
-        "id": str(row.order_id),
-        "number": row.number,
-        "user_id": str(row.user_id),
-        "external_reference": row.external_reference,
-        "status": row.status,
-        "payment_status": row.payment_status,
-        "fulfillment_status": row.fulfillment_status,
-        "currency": row.currency,
-        "total_price": to_text(row.total_minor, row.currency),
-        "amount_due": to_text(row.amount_due_minor, row.currency),
-        "credit_due": to_text(row.credit_due_minor, row.currency),
-        "lines": row.lines,
-        "units": row.units,
-        "version": row.version,
-        "created_at": time_text(row.created_at),
-        "updated_at": time_text(row.updated_at),
-    }
+def summary(row: Row[Any]) -> OrderSummary:
+    """Of a row of SUMMARY. By place: columns by name take five times as long."""
+    (order_id, number, user_id, external_reference, *others) = tuple(row)
+    (status, payment_status, fulfillment_status, currency, total, due, credit, *others) = others
+    (lines, units, version, created_at, updated_at) = others
+    return OrderSummary(
+        order_id,
+        number,
+        user_id,
+        external_reference,
+        status,
+        payment_status,
+        fulfillment_status,
+        currency,
+        to_text(total, currency),
+        to_text(due, currency),
+        to_text(credit, currency),
+        lines,
+        units,
+        version,
+        json_time(created_at),
+        json_time(updated_at),
+    )
 
 
 async def search(engine: AsyncEngine, filters: Filters, user_id: UUID | None) -> Conditions:

@@ -7,10 +7,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service import limits
+from projections.read_models.generations import live_rows
 
 UNPAID = text(
-    "SELECT created_at, order_id FROM read_models.order_view WHERE generation = "
-    "(SELECT live_generation FROM read_models WHERE name = 'order_view') "
+    f"SELECT created_at, order_id FROM {live_rows('order_view')} "  # noqa: S608
     "AND status = 'PENDING' AND payment_status IN ('UNPAID', 'AUTHORIZED') "
     "AND (created_at, order_id) > (:after_at, :after_id) AND created_at < :placed_before "
     "ORDER BY created_at, order_id LIMIT :limit"

@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service.documents.board_schemas import Board
+from order_service.documents.board import Board
 from order_service.web.identity import CallerDependency
 from order_service.web.openapi.annotations import documented
 from order_service.web.responses import NO_STORE

@@ -4,7 +4,7 @@ They read the log, not read models, so a response shows every earlier acknowledg
 """
 
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import orjson
@@ -15,15 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import limits
-from order_service.documents import schemas
-from order_service.documents.event import (
-    Viewer,
-    actor_as_json,
-    encode,
-    recorded_as_json,
-    visibility,
-)
-from order_service.documents.order import document, time_text
+from order_service.documents import history as documents
+from order_service.documents.event import Events, Viewer, actor_for, event_for, visibility
+from order_service.documents.order import document
+from order_service.documents.shape import json_time
 from order_service.errors import UnreadableEvent
 from order_service.infra.postgres import query
 from order_service.log import reading
@@ -62,7 +57,7 @@ Texts = dict[UUID, tuple[str, str]]  # text id to kind and body
     "/orders/{order_id}/events/",
     operation_id="orders_events",
     summary="Read an order's events",
-    response_model=schemas.Events,
+    response_model=Events,
     responses=documented("order-unreadable"),
 )
 async def get_events(
@@ -89,10 +84,10 @@ async def get_events(
 
     seen, stored = await read_seen(*_log_of(request), order_id, caller, read)
     page = stored[:limit]
-    shown = (recorded_as_json(event, seen.currency, seen.viewer) for event in page)
+    shown = (event_for(seen.viewer, event, seen.currency) for event in page)
     following = page[-1].version if len(stored) > limit else None
-    content = {"events": [e for e in shown if e is not None], "next_after_version": following}
-    return Response(encode(content), 200, PRIVATE, "application/json")
+    events = Events([event for event in shown if event is not None], following)
+    return json_answer(events, headers=PRIVATE)
 
 
 # --- differences ----------------------------------------------------------------------------------
@@ -102,7 +97,7 @@ async def get_events(
     "/orders/{order_id}/diff/",
     operation_id="orders_diff",
     summary="Compare two versions of an order",
-    response_model=schemas.Diff,
+    response_model=documents.Diff,
     responses=documented("order-unreadable"),
 )
 async def get_diff(
@@ -124,8 +119,7 @@ async def get_diff(
     before = fold_stored(stored[:earlier], log.partitions)
     after = fold_stored(stored[earlier:later], log.partitions, before)
     old, new = (orjson.loads(document(order)) if order else None for order in (before, after))
-    content = {"from": earlier, "to": later, "changes": changes(old, new)}
-    return json_answer(content, headers=PRIVATE)
+    return json_answer(documents.Diff(earlier, later, changes(old, new)), headers=PRIVATE)
 
 
 def _versions(later: int | None, earlier: int | None, head: int) -> tuple[int, int]:
@@ -146,7 +140,7 @@ def _versions(later: int | None, earlier: int | None, head: int) -> tuple[int, i
     "/orders/{order_id}/notes/",
     operation_id="orders_notes",
     summary="Read an order's notes",
-    response_model=list[schemas.Note],
+    response_model=list[documents.Note],
     responses=documented("order-unreadable", may_send=("Link",)),
 )
 async def get_notes(
@@ -195,28 +189,28 @@ def _pointing(stored: list[StoredEvent]) -> list[Note]:
 
 def _note(
     recorded: RecordedEvent, text_ref: UUID, texts: Texts, viewer: Viewer
-) -> dict[str, Any] | None:
+) -> documents.Note | None:
     """None: this viewer may not see it."""
     visible = visibility(recorded)
     if viewer == "owner" and visible == "internal":
         return None
     kind, text = texts.get(text_ref, (None, None))
-    return {
-        "id": getattr(recorded.event, "note_id", text_ref),
-        "kind": kind,
-        "visibility": visible,
-        "text": text,
-        "at": time_text(recorded.recorded_at),
-        "version": recorded.version,
-        "actor": actor_as_json(recorded.metadata, viewer),
-    }
+    return documents.Note(
+        id=getattr(recorded.event, "note_id", text_ref),
+        kind=kind,
+        visibility=visible,
+        text=text,
+        at=json_time(recorded.recorded_at),
+        version=recorded.version,
+        actor=actor_for(viewer, recorded.metadata),
+    )
 
 
 @router.get(
     "/orders/{order_id}/shipping-address/",
     operation_id="orders_shipping_address",
     summary="Read an order's shipping address",
-    response_model=schemas.Address,
+    response_model=documents.ShippingAddress,
     responses=documented("not-found", "order-unreadable"),
 )
 async def get_shipping_address(

@@ -1,17 +1,19 @@
 """The query routes of order lists: all orders, and a user's."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Query
+from msgspec import UNSET
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import limits
 from order_service.cache.order_cache import CachedList, Lease, OrderCache
-from order_service.documents.schemas import Order, OrderPage
+from order_service.documents.order import Order
+from order_service.documents.order_list import OrderPage, Total
 from order_service.telemetry.metrics import READS
 from order_service.web.identity import CallerDependency
 from order_service.web.openapi.annotations import documented
@@ -68,21 +70,20 @@ async def list_all(
         return page, await count(connection, where) if parameters.include else None
 
     (page, total), headers = await _freshness(request).read(order_view.NAME, wanted, read)
-    envelope: dict[str, Any] = {
-        "items": [summary(row) for row in page.rows],
-        "next_cursor": cursors.encode(page.after) if page.after else None,
-        "prev_cursor": cursors.encode(page.before) if page.before else None,
-        "has_more": page.after is not None,
-    }
-    if total is not None:
-        envelope["total"] = _total(total)
-    return json_answer(envelope, headers=PRIVATE | headers)
+    found = OrderPage(
+        items=[summary(row) for row in page.rows],
+        next_cursor=cursors.encode(page.after) if page.after else None,
+        prev_cursor=cursors.encode(page.before) if page.before else None,
+        has_more=page.after is not None,
+        total=UNSET if total is None else _total(total),
+    )
+    return json_answer(found, headers=PRIVATE | headers)
 
 
-def _total(counted: int) -> dict[str, Any]:
+def _total(counted: int) -> Total:
     if counted > limits.LIST_TOTAL_MAX:
-        return {"count": limits.LIST_TOTAL_MAX, "relation": "gte"}
-    return {"count": counted, "relation": "eq"}
+        return Total(limits.LIST_TOTAL_MAX, "gte")
+    return Total(counted, "eq")
 
 
 def _cursors(

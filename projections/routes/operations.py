@@ -4,23 +4,24 @@ A worker makes the changes that they request (`operators.requests`). A route tha
 change returns the outcome.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
+from msgspec import UNSET
 from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import limits
-from order_service.documents.operations_schemas import (
+from order_service.documents.operations import (
     DeadLetters,
     Mended,
     ProjectionProgress,
     Projections,
 )
-from order_service.documents.operations_schemas import Health as HealthReport
-from order_service.documents.operations_schemas import History as HistoryReport
+from order_service.documents.operations import Health as HealthReport
+from order_service.documents.operations import History as HistoryReport
 from order_service.ids import parse_uuid
 from order_service.infra.postgres import query
 from order_service.web.fields import Body, Words
@@ -119,7 +120,7 @@ async def roll_back(request: Request, name: NamePath, operator: OperatorDependen
     """Catches up the generation before the last rebuild, and swaps it in."""
     found = await _projection(request, name)
     _raise_if_running(found)
-    if found["previous_generation"] is None:
+    if found.previous_generation is None:
         raise _rollback_impossible(f"{name} has no generation to go back to.")
     answer = await _done(request, operator, "rollback", name)
     if answer.outcome == "refused":
@@ -127,22 +128,21 @@ async def roll_back(request: Request, name: NamePath, operator: OperatorDependen
     return json_answer(await _projection(request, name), headers=NO_STORE)
 
 
-async def _progress(request: Request) -> dict[str, Any]:
+async def _progress(request: Request) -> Projections:
     rates: progress.Rates = request.app.state.rates
     return await query(request.app.state.engine, lambda c: progress.read(c, rates))
 
 
-async def _projection(request: Request, name: str) -> dict[str, Any]:
+async def _projection(request: Request, name: str) -> ProjectionProgress:
     """Raises Problem 404."""
-    for found in (await _progress(request))["projections"]:
-        if found["name"] == name:
-            return dict(found)
+    for found in (await _progress(request)).projections:
+        if found.name == name:
+            return found
     raise Problem(404, "not-found", "This read model does not exist.")
 
 
-def _raise_if_running(projection: dict[str, Any]) -> None:
-    rebuild = projection["rebuild"]
-    if rebuild is not None and rebuild["state"] in _RUNNING:
+def _raise_if_running(projection: ProjectionProgress) -> None:
+    if projection.rebuild is not None and projection.rebuild.state in _RUNNING:
         raise _rebuild_running()
 
 
@@ -232,8 +232,8 @@ def _mended(answer: Answer) -> Response:
     if answer.outcome == "not-parked":
         raise _no_letter()
     applied = answer.outcome == "done"
-    content = {"applied": applied} | ({} if applied else {"error": answer.detail})
-    return json_answer(content, headers=NO_STORE)
+    mended = Mended(applied, UNSET if applied else answer.detail or "")
+    return json_answer(mended, headers=NO_STORE)
 
 
 # --- health and history ---------------------------------------------------------------------------

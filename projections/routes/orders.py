@@ -7,8 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service.documents.order import etag
-from order_service.documents.schemas import Order
+from order_service.documents.order import Order, etag
 from order_service.errors import OrderNotFound
 from order_service.log.event_log import EventLog
 from order_service.log.reading import VERSION_MAX

@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import limits
-from order_service.documents.schemas import SalesReport, UserSummary
+from order_service.documents.sales import CurrencySummary, Sales, SalesReport, UserSummary
+from order_service.documents.shape import json_time
 from order_service.domain.money import to_text
 from order_service.web.identity import CallerDependency
 from order_service.web.openapi.annotations import documented
@@ -42,16 +43,16 @@ async def get_summary(
     if not rows and user_id != caller.user_id:
         await check_user(request.app.state.engine, user_id)
     currencies = [
-        {
-            "currency": row.currency,
-            "orders": row.orders,
-            "spent": to_text(int(row.spent_minor), row.currency),
-            "last_order_at": row.last_order_at,
-            "last_order_id": str(row.last_order_id),
-        }
+        CurrencySummary(
+            currency=row.currency,
+            orders=row.orders,
+            spent=to_text(int(row.spent_minor), row.currency),
+            last_order_at=json_time(row.last_order_at),
+            last_order_id=row.last_order_id,
+        )
         for row in rows
     ]
-    return json_answer({"user_id": user_id, "currencies": currencies}, headers=PRIVATE | headers)
+    return json_answer(UserSummary(user_id, currencies), headers=PRIVATE | headers)
 
 
 @router.get(
@@ -79,17 +80,17 @@ async def report_sales(
         sales_by_day.PROJECTION.name, wanted, lambda c: sales_by_day.report(c, *days)
     )
     sales = [
-        {
-            "day": row.day,
-            "currency": row.currency,
-            "status": row.status,
-            "orders": row.orders,
-            "revenue": to_text(int(row.revenue_minor), row.currency),
-            "units": row.units,
-        }
+        Sales(
+            day=row.day,
+            currency=row.currency,
+            status=row.status,
+            orders=row.orders,
+            revenue=to_text(int(row.revenue_minor), row.currency),
+            units=row.units,
+        )
         for row in rows
     ]
-    return json_answer({"from": days[0], "to": days[1], "sales": sales}, headers=PRIVATE | headers)
+    return json_answer(SalesReport(*days, sales), headers=PRIVATE | headers)
 
 
 def _day(parameter: str, value: str) -> date:

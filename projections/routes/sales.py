@@ -12,8 +12,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import limits
-from order_service.documents.board_schemas import SalesOverview
-from order_service.documents.order import time_text
+from order_service.documents.sales import (
+    CancelReasonCount,
+    Funnel,
+    Percentiles,
+    SalesOfCurrency,
+    SalesOverview,
+    SalesPoint,
+)
+from order_service.documents.shape import json_time
 from order_service.domain.money import to_text
 from order_service.infra.postgres import one_snapshot
 from order_service.web.identity import CallerDependency
@@ -69,50 +76,46 @@ async def get_sales(
 
     freshness: Freshness = request.app.state.freshness
     (series, facts), headers = await freshness.read(sales_by_hour.PROJECTION.name, wanted, read)
-    overview = {
-        "from": time_text(first),
-        "to": time_text(end),
-        "by": by,
-        "currencies": [
-            _currency(currency, [s for s in series if s.currency == currency], [*of_it])
-            for currency, of_it in groupby(facts, key=lambda fact: fact.currency)
-        ],
-    }
+    currencies = [
+        _currency(currency, [s for s in series if s.currency == currency], [*of_it])
+        for currency, of_it in groupby(facts, key=lambda fact: fact.currency)
+    ]
+    overview = SalesOverview(json_time(first), json_time(end), by, currencies)
     return json_answer(overview, headers=NO_STORE | headers)
 
 
 def _currency(
     currency: str, series: Sequence[Row[Any]], facts: Sequence[Row[Any]]
-) -> dict[str, Any]:
+) -> SalesOfCurrency:
     by_fact = {name: [*of_it] for name, of_it in groupby(facts, key=lambda fact: fact.fact)}
-    return {
-        "currency": currency,
-        "series": [
-            {
-                "at": time_text(point.at),
-                "orders": point.orders,
-                "revenue": to_text(int(point.revenue_minor), currency),
-            }
+    return SalesOfCurrency(
+        currency=currency,
+        series=[
+            SalesPoint(
+                json_time(point.at), point.orders, to_text(int(point.revenue_minor), currency)
+            )
             for point in series
         ],
-        "funnel": {
-            name: sum(fact.orders for fact in by_fact.get(name, ()))
-            for name in ("placed", "paid", "shipped", "delivered", "canceled")
-        },
-        "place_to_pay_s": percentiles(by_fact.get("place_to_pay", ())),
-        "pay_to_ship_s": percentiles(by_fact.get("pay_to_ship", ())),
-        "cancel_reasons": [
-            {"reason": fact.detail, "orders": fact.orders}
+        funnel=Funnel(
+            *(
+                sum(fact.orders for fact in by_fact.get(name, ()))
+                for name in Funnel.__struct_fields__
+            )
+        ),
+        place_to_pay_s=percentiles(by_fact.get("place_to_pay", ())),
+        pay_to_ship_s=percentiles(by_fact.get("pay_to_ship", ())),
+        cancel_reasons=[
+            CancelReasonCount(fact.detail, fact.orders)
             for fact in sorted(by_fact.get("canceled", ()), key=lambda fact: -fact.orders)
         ],
-        "refund_rate": _share(by_fact.get("refunded", ()), by_fact.get("paid", ())),
-    }
+        refund_rate=_share(by_fact.get("refunded", ()), by_fact.get("paid", ())),
+    )
 
 
-def percentiles(times: Sequence[Row[Any]]) -> dict[str, int | None]:
+def percentiles(times: Sequence[Row[Any]]) -> Percentiles:
     """Median and 90th percentile, in seconds; None if there are no orders."""
     by_length = sorted((int(time.detail), time.orders) for time in times)
-    return {name: _percentile(by_length, part) for name, part in (("p50", 50), ("p90", 90))}
+    return Percentiles(p50=_percentile(by_length, 50), p90=_percentile(by_length, 90))
 
 
 def _percentile(by_length: Sequence[tuple[int, int]], part: int) -> int | None:

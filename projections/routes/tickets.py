@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import limits
-from order_service.documents.schemas import StreamTicket
+from order_service.documents.accounts import StreamTicket
 from order_service.web.identity import Caller, CallerDependency, admit_caller, bearer, caller
 from order_service.web.openapi.annotations import documented, raises
 from order_service.web.responses import NO_STORE, json_answer
@@ -34,8 +34,7 @@ async def issue_ticket(request: Request, caller: CallerDependency) -> Response:
     """
     tickets: Tickets = request.app.state.tickets
     ticket = await tickets.issue(caller)
-    content = {"ticket": ticket, "expires_in": limits.STREAM_TICKET_S}
-    return json_answer(content, headers=NO_STORE)
+    return json_answer(StreamTicket(ticket, limits.STREAM_TICKET_S), headers=NO_STORE)
 
 
 @raises("authentication-required", "token-expired", "token-invalid")

@@ -7,9 +7,10 @@ from fastapi.sse import format_sse_event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
+from order_service.documents.board import ChangedCards
+from order_service.documents.shape import to_json
 from order_service.infra.postgres import query
 from order_service.infra.single_flight import SingleFlight
-from order_service.web.responses import json_bytes
 from projections.queries import board
 from projections.queries.positions import Positions
 from projections.read_models import order_view
@@ -46,7 +47,7 @@ class Boards:
         async def load() -> Changes:
             async with self._slots:
                 rows = await query(self._engine, lambda c: board.read_changed(c, after, up_to))
-            cards = json_bytes({"cards": list(map(board.card, rows))}) if rows else None
+            cards = to_json(ChangedCards([*map(board.card, rows)])) if rows else None
             return up_to, cards
 
         return await self._changes.load(after, load)

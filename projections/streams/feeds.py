@@ -8,13 +8,15 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from fastapi.sse import format_sse_event
+from msgspec.structs import asdict
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
-from order_service.documents.event import encode, origin_of, recorded_as_json
+from order_service.documents.event import Event, EventOfOrder, event_for, origin_of
+from order_service.documents.shape import to_json
 from order_service.errors import UnreadableEvent
 from order_service.infra.postgres import query
 from order_service.infra.single_flight import SingleFlight
@@ -71,10 +73,7 @@ class Pages:
                 after_version,
                 limit=limits.STREAM_PAGE_EVENTS,
             )
-            return [
-                _shown(event, recorded_as_json(event, seen.currency, seen.viewer))
-                for event in stored
-            ]
+            return [_shown(event, event_for(seen.viewer, event, seen.currency)) for event in stored]
 
         return await self._load((seen.order_id, seen.viewer, after_version), read)
 
@@ -87,12 +86,7 @@ class Pages:
             first = await reading.read_first_events(connection, partition, orders)
             currencies = {order: _currency(event) for order, event in first.items()}
             return [
-                _shown(
-                    event,
-                    recorded_as_json(event, currencies[event.stream_id], "staff"),
-                    order_id=str(event.stream_id),
-                )
-                for event in stored
+                _shown(event, _with_order(event, currencies[event.stream_id])) for event in stored
             ]
 
         return await self._load((partition, after), read)
@@ -161,9 +155,14 @@ class LogFeed:
         return messages, True
 
 
-def _shown(event: StoredEvent, content: dict[str, Any] | None, **around: str) -> Shown:
-    data = None if content is None else encode(around | content).decode()
+def _shown(event: StoredEvent, content: Event | None) -> Shown:
+    data = None if content is None else to_json(content).decode()
     return Shown(event.version, event.position, event.type, data)
+
+
+def _with_order(event: StoredEvent, currency: str | None) -> Event | None:
+    content = event_for("staff", event, currency)
+    return content and EventOfOrder(event.stream_id, **asdict(content))
 
 
 def _message(shown: Shown, event_id: str) -> bytes:

@@ -27,7 +27,7 @@ from order_service.settings import Settings
 from order_service.telemetry import tracing
 from order_service.telemetry.exposition import exposed
 from order_service.telemetry.metrics import HINTS
-from projections.loop.advance import Behind, behind
+from projections.loop.checkpoints import Behind, behind
 from projections.monitoring import lag_metrics
 from projections.operators import requests
 from projections.worker.tasks import TaskSender

@@ -56,8 +56,8 @@ from order_service.telemetry import tracing
 from order_service.telemetry.exposition import expose
 from order_service.telemetry.metrics import TASK_SECONDS, TASKS_SENT
 from projections.loop.advance import advance as advance_projection
-from projections.loop.advance import behind
-from projections.loop.advance_together import Together
+from projections.loop.advance_batches import Batches
+from projections.loop.checkpoints import behind
 from projections.operators import work as operator_work
 
 logger = logging.getLogger(__name__)
@@ -129,9 +129,9 @@ def advance(self: Task) -> None:
         if _redelivered(self):
             _advance_carefully(process)
             return
-        together = Together(process.engine, process.cache)
-        something_left = process.run(together.run())
-        process.send_further([(advance_apart, pair) for pair in sorted(together.apart)])
+        batches = Batches(process.engine, process.cache)
+        something_left = process.run(batches.run())
+        process.send_further([(advance_apart, pair) for pair in sorted(batches.one_by_one)])
         logger.info("Advanced.")
         if something_left:
             process.send_further([(advance, ())])

@@ -4,10 +4,11 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
+from msgspec.structs import asdict
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
-from order_service.documents.order import as_json
+from order_service.documents.order import order_document
 from order_service.domain.commands import OrderCommand
 from order_service.domain.events import OrderLine
 from order_service.errors import InvalidRequest, RuleViolation, VersionConflict
@@ -42,7 +43,7 @@ async def test_a_loaded_order_is_what_its_commands_make_one_by_one(
     assert loaded == await log.read(order_id)
     assert (loaded.order, loaded.commands) == (one_by_one.order, one_by_one.commands)
     own = ("id", "number", "created_at", "updated_at")
-    shown, expected = as_json(loaded), as_json(one_by_one)
+    shown, expected = asdict(order_document(loaded)), asdict(order_document(one_by_one))
     assert {k: shown[k] for k in shown if k not in own} == {
         k: expected[k] for k in expected if k not in own
     }

@@ -10,8 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service.cache.entries import CachedList, CachedOrder
 from order_service.cache.order_cache import Entry, Lease, OrderCache
 from order_service.infra.postgres import driver_connection
-from projections.loop.advance import advance, behind, pauses
-from projections.loop.advance_together import Together
+from projections.loop.advance import advance
+from projections.loop.advance_batches import Batches
+from projections.loop.checkpoints import behind
+from projections.loop.pauses import pauses
 from projections.read_models.registry import PROJECTIONS
 from tests.support.log.examples import CAPTURED, PAID, PLACED, USER
 from tests.support.log.given_log import POISON, given_order
@@ -45,11 +47,11 @@ async def test_checkpoints_that_stand_apart_come_together_and_count_every_event_
     await advance(projector_engine, cache, "order_view", 0)
     await given_order(web_engine, CAPTURED, PAID, stream_id=order_id, expected=1)
 
-    together = Together(projector_engine, cache)
-    while await together.run():
+    batches = Batches(projector_engine, cache)
+    while await batches.run():
         pass
 
-    assert together.apart == set()
+    assert batches.one_by_one == set()
     assert await rows(web_engine, ORDERS) == [(order_id, "PAID", 3)]
     assert await rows(web_engine, CUSTOMERS) == [(USER, "USD", 1, 2498)]
     assert await rows(web_engine, SALES) == [("PAID", 1, 2498, 3)]
@@ -68,7 +70,7 @@ async def test_partitions_that_share_no_transaction_have_their_turns_in_one_task
     for partition in (1, 3):
         await given_order(web_engine, PLACED, CAPTURED, PAID, partition=partition)
 
-    assert not await Together(projector_engine, cache).run()
+    assert not await Batches(projector_engine, cache).run()
 
     assert await rows(web_engine, POSITIONS) == [(0,), (3,), (0,), (3,)]
 
@@ -87,7 +89,7 @@ async def test_a_partition_with_a_long_backlog_keeps_no_other_waiting(
             await given_order(web_engine, PLACED, partition=partition)
 
     for _ in range(4):
-        assert await Together(projector_engine, cache).run()
+        assert await Batches(projector_engine, cache).run()
 
     assert await rows(web_engine, POSITIONS) == [(1,), (1,), (1,), (1,)]
 
@@ -100,10 +102,10 @@ async def test_a_transaction_that_fails_leaves_its_partitions_apart_and_the_othe
         await given_order(web_engine, PLACED, partition=partition)
     await run(projector_engine, "ALTER TABLE read_models.order_view_1 ADD CHECK (partition <> 0)")
 
-    together = Together(projector_engine, cache)
-    assert not await together.run()
+    batches = Batches(projector_engine, cache)
+    assert not await batches.run()
 
-    assert together.apart == {(name, 0) for name in PROJECTIONS}
+    assert batches.one_by_one == {(name, 0) for name in PROJECTIONS}
     assert await rows(web_engine, POSITIONS) == [(0,), (0,), (0,), (1,)]
 
 
@@ -113,11 +115,11 @@ async def test_an_event_that_cannot_be_applied_leaves_its_partition_apart_and_th
     await given_order(web_engine, POISON, partition=1)
     sound = await given_order(web_engine, PLACED, partition=0)
 
-    together = Together(projector_engine, cache)
-    while await together.run():
+    batches = Batches(projector_engine, cache)
+    while await batches.run():
         pass
 
-    assert together.apart == {(name, 1) for name in PROJECTIONS}
+    assert batches.one_by_one == {(name, 1) for name in PROJECTIONS}
     assert await rows(web_engine, ORDERS) == [(sound, "PENDING", 1)]
 
 

@@ -234,5 +234,5 @@ async def test_without_redis_the_history_is_empty_and_nobody_fails(
 
     await history.note(1)
 
-    assert set((await history.read(1))["series"]["requests"]) == {None}
+    assert set((await history.read(1)).series.requests) == {None}
     await away.aclose()

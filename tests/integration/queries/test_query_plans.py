@@ -20,7 +20,7 @@ from order_service.infra.postgres import PROJECTOR, WEB, create_engine
 from order_service.log import reading
 from order_service.relay import relay
 from order_service.settings import Settings
-from projections.loop import advance, advance_together, step
+from projections.loop import checkpoints, step
 from projections.queries import board, freshness, order_list, unpaid_orders
 from projections.queries.filters import StaffListParameters, conditions
 from projections.queries.order_list import SUMMARY, Page
@@ -171,12 +171,13 @@ async def relay_reads(connection: AsyncConnection) -> None:
 
 async def worker_reads(connection: AsyncConnection) -> None:
     driver = await driver_of(connection)
-    await driver.fetch(advance_together._EVENTS, [0, 1], [HEAD - 500] * 2, [HEAD - 400] * 2)
-    await driver.fetch(advance_together._OLDER, [0], [ORDER], [2])
+    next_events = [(n, HEAD - 500, HEAD - 400) for n in (0, 1)]
+    events = await reading.read_next(driver, next_events)
+    await reading.read_earlier(driver, [events[0]._replace(version=2)])
 
 
 async def tick(connection: AsyncConnection) -> None:
-    await advance.behind(await driver_of(connection))
+    await checkpoints.behind(await driver_of(connection))
 
 
 def assert_frugal(plans: Plans, more: int = 150) -> None:
@@ -203,7 +204,6 @@ LOG: dict[str, Read] = {
     "what a worker takes": worker_reads,
     "age of an event": lambda c: freshness.greatest_age(c, [(0, POSITION)]),
     "a step": lambda c: step.step(c, PROJECTION, HEAD - 500, HEAD),
-    "one order's step": lambda c: step.read_unskipped(c, PROJECTION, ORDER, HEAD),
     "unpaid orders": lambda c: c.execute(
         unpaid_orders.UNPAID,
         {
@@ -252,7 +252,7 @@ SMALL: dict[str, Read] = {
     "heads": reading.heads,
     "progress": lambda c: freshness.read_progress(c, "order_view"),
     "tick": tick,
-    "turn": lambda c: c.execute(advance._TAKE_IF_FREE, {"name": "order_view", "partition": 0}),
+    "turn": lambda c: checkpoints.take_live(c, order_view.PROJECTION, 0),
     "customer": lambda c: customer_summary.summary(c, OWNER),
     "sales": lambda c: sales_by_day.report(c, date(2026, 1, 1), date(2026, 12, 31)),
     "sales by the hour": lambda c: sales_by_hour.series(c, *YEAR, "hour"),

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.infra import rabbitmq as broker
 from order_service.settings import Settings
-from projections.loop.advance import Behind
+from projections.loop.checkpoints import Behind
 from projections.worker import consumer
 from tests.support.hostile.messages import hints as hostile
 from tests.support.log.examples import PLACED

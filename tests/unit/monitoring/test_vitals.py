@@ -18,8 +18,8 @@ def test_a_step_that_nobody_saw_is_no_step_without_requests() -> None:
 
     found = series([seen, busy, {}, seen])
 
-    assert found["requests"] == [4, None, 0]
-    assert found["errors"] == [1, None, 0]
-    assert found["cache_hit_ratio"] == [0.5, None, None]
-    assert found["lag_s"] == [0.0, None, 0.25]
-    assert found["events"] == [3, None, None]
+    assert found.requests == [4, None, 0]
+    assert found.errors == [1, None, 0]
+    assert found.cache_hit_ratio == [0.5, None, None]
+    assert found.lag_s == [0.0, None, 0.25]
+    assert found.events == [3, None, None]

@@ -1,5 +1,6 @@
 """The differences of two documents, as JSON pointers."""
 
+from order_service.documents.history import Change
 from projections.queries.diff import changes
 
 
@@ -8,10 +9,10 @@ def test_members_that_differ_are_named_with_both_values() -> None:
     after = {"status": "PAID", "same": [1], "new": 2, "a/b~c": 2}
 
     assert changes(before, after) == [
-        {"pointer": "/status", "from": "PENDING", "to": "PAID"},
-        {"pointer": "/gone", "from": 1, "to": None},
-        {"pointer": "/a~1b~0c", "from": 1, "to": 2},
-        {"pointer": "/new", "from": None, "to": 2},
+        Change("/status", "PENDING", "PAID"),
+        Change("/gone", 1, None),
+        Change("/a~1b~0c", 1, 2),
+        Change("/new", None, 2),
     ]
 
 
@@ -21,21 +22,19 @@ def test_elements_are_compared_by_their_ids() -> None:
     after = {"items": [{"line_id": 3, "q": 5}, {"line_id": 2, "q": 1}, {"line_id": 4, "q": 1}]}
 
     assert changes(before, after) == [
-        {"pointer": "/items/0/q", "from": 1, "to": 5},
-        {"pointer": "/items/2", "from": None, "to": {"line_id": 4, "q": 1}},
-        {"pointer": "/items/0", "from": {"line_id": 1, "q": 1}, "to": None},
+        Change("/items/0/q", 1, 5),
+        Change("/items/2", None, {"line_id": 4, "q": 1}),
+        Change("/items/0", {"line_id": 1, "q": 1}, None),
     ]
 
 
 def test_lists_without_ids_of_their_own_are_compared_whole() -> None:
     twice = [{"line_id": 1, "condition": "DAMAGED"}, {"line_id": 1, "condition": "SELLABLE"}]
 
-    assert changes(["a"], ["a", "b"], "/x") == [{"pointer": "/x", "from": ["a"], "to": ["a", "b"]}]
-    assert changes(twice, twice[:1], "/x") == [{"pointer": "/x", "from": twice, "to": twice[:1]}]
-    assert changes([], [{"id": "s"}], "/x") == [
-        {"pointer": "/x/0", "from": None, "to": {"id": "s"}}
-    ]
+    assert changes(["a"], ["a", "b"], "/x") == [Change("/x", ["a"], ["a", "b"])]
+    assert changes(twice, twice[:1], "/x") == [Change("/x", twice, twice[:1])]
+    assert changes([], [{"id": "s"}], "/x") == [Change("/x/0", None, {"id": "s"})]
 
 
 def test_no_order_at_all_differs_as_a_whole() -> None:
-    assert changes(None, {"version": 1}) == [{"pointer": "", "from": None, "to": {"version": 1}}]
+    assert changes(None, {"version": 1}) == [Change("", None, {"version": 1})]

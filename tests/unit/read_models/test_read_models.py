@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import orjson
 import pytest
 
+from order_service.documents.sales import Percentiles
 from order_service.domain.events import (
     OrderCanceled,
     OrderEvent,
@@ -207,14 +208,14 @@ def test_only_what_is_otherwise_changes_the_facts_of_an_hour() -> None:
 @pytest.mark.parametrize(
     ("times", "expected"),
     [
-        ([], {"p50": None, "p90": None}),
-        ([("40", 1)], {"p50": 40, "p90": 40}),
-        ([("100", 1), ("9", 5), ("20", 4)], {"p50": 9, "p90": 20}),
-        ([("100", 2), ("9", 4), ("20", 4)], {"p50": 20, "p90": 100}),
+        ([], Percentiles(None, None)),
+        ([("40", 1)], Percentiles(40, 40)),
+        ([("100", 1), ("9", 5), ("20", 4)], Percentiles(9, 20)),
+        ([("100", 2), ("9", 4), ("20", 4)], Percentiles(20, 100)),
     ],
 )
 def test_a_percentile_is_the_time_within_which_so_many_came(
-    times: list[tuple[str, int]], expected: dict[str, int | None]
+    times: list[tuple[str, int]], expected: Percentiles
 ) -> None:
     rows: list[Any] = [SimpleNamespace(detail=seconds, orders=n) for seconds, n in times]
 
