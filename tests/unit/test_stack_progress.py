@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from order_service.stack.progress import shown, size_bytes
+from order_service.stack.progress import show_progress, size_bytes
 
 
 def test_a_long_step_says_how_far_it_is_and_what_it_came_to(tmp_path: Path) -> None:
@@ -17,7 +17,7 @@ def test_a_long_step_says_how_far_it_is_and_what_it_came_to(tmp_path: Path) -> N
         lines.append(line)
         reported.set()
 
-    with shown("PostgreSQL: fetching", tmp_path, report, interval_s=0.001):
+    with show_progress("PostgreSQL: fetching", tmp_path, report, interval_s=0.001):
         (tmp_path / "one").write_bytes(bytes(1_500_000))
         reported.clear()
         assert reported.wait(10)
@@ -29,7 +29,7 @@ def test_a_long_step_says_how_far_it_is_and_what_it_came_to(tmp_path: Path) -> N
 def test_a_step_that_fails_says_nothing_at_its_end(tmp_path: Path) -> None:
     lines: list[str] = []
 
-    with pytest.raises(OSError, match="full"), shown("unpacking", tmp_path, lines.append):
+    with pytest.raises(OSError, match="full"), show_progress("unpacking", tmp_path, lines.append):
         raise OSError("full")
 
     assert lines == []
