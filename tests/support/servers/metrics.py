@@ -1,4 +1,4 @@
-"""What the processes of a running stack tell Prometheus, read with the parser of its library."""
+"""The metrics that the processes of a running stack expose, read with Prometheus's parser."""
 
 import asyncio
 import json
@@ -11,13 +11,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.servers.stack import Stack
 
-_SAID = re.compile(r"metrics at (http://\S+)")
+_LISTENING = re.compile(r"metrics at (http://\S+)")
 _ROLES = ("web", "relay", "consumer", "worker")
 
 
 @dataclass
 class Metrics:
-    """Of all processes together. `roles`: of each, one an address."""
+    """The metrics of all processes. `roles`: the role of each address."""
 
     text: str = ""
     families: set[str] = field(default_factory=set)
@@ -44,13 +44,13 @@ class Metrics:
 
 
 async def read_metrics(stack: Stack) -> Metrics:
-    """Of every process that has said where it tells them, and lives."""
-    metrics, said = Metrics(), stack.logs()
+    """The metrics of every running process whose log names its address."""
+    metrics, logs = Metrics(), stack.logs()
     async with httpx.AsyncClient(timeout=10) as client:
-        for address in sorted({a for role in _ROLES for a in _addresses(said[role])}):
+        for address in sorted({a for role in _ROLES for a in _addresses(logs[role])}):
             try:
                 answer = await client.get(address)
-            except httpx.ConnectError:  # one that was replaced
+            except httpx.ConnectError:  # the process was replaced
                 continue
             assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
             metrics.add(answer.text)
@@ -59,7 +59,7 @@ async def read_metrics(stack: Stack) -> Metrics:
 
 def _addresses(log: str) -> list[str]:
     lines = (json.loads(line)["message"] for line in log.splitlines())
-    return [found[1] for line in lines if (found := _SAID.fullmatch(line))]
+    return [found[1] for line in lines if (found := _LISTENING.fullmatch(line))]
 
 
 async def until(stack: Stack, name: str, least: float, /, **labels: str) -> Metrics:

@@ -1,6 +1,6 @@
-"""The app of projections/worker/tasks.py, with a task that a test can follow.
+"""The Celery app of projections/worker/tasks.py, with a task that a test can follow: `probe`.
 
-Each run of `probe` writes a row; what a task does after that is what the test says.
+Each run of `probe` writes a row and then does what its argument `then` names.
 """
 
 import asyncio
