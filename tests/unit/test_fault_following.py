@@ -1,4 +1,4 @@
-"""Who looks on while servers are hurt can be ended."""
+"""An observer of servers under fault can be closed."""
 
 import asyncio
 from contextlib import suppress
@@ -6,23 +6,23 @@ from contextlib import suppress
 import pytest
 
 from tests.tools.faults import following
-from tests.tools.faults.following import Following
+from tests.tools.faults.following import Observer
 
 
-class HardOfHearing(Following):
+class Stubborn(Observer):
     """Its driver swallows the first cancellation."""
 
-    again_s = 0.0
+    retry_s = 0.0
 
     def __init__(self) -> None:
         super().__init__()
-        self.looks = 0
-        self.looking = asyncio.Event()
+        self.sessions = 0
+        self.started = asyncio.Event()
 
-    async def look(self) -> None:
-        self.looks += 1
-        self.looking.set()
-        if self.looks > 1:
+    async def observe(self) -> None:
+        self.sessions += 1
+        self.started.set()
+        if self.sessions > 1:
             await asyncio.Event().wait()
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
@@ -31,12 +31,12 @@ class HardOfHearing(Following):
 async def test_it_ends_though_a_driver_swallows_a_cancellation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(following, "CLOSE_AGAIN_S", 0.01)
-    onlooker = HardOfHearing()
-    onlooker.follow()
-    await onlooker.looking.wait()
+    monkeypatch.setattr(following, "CANCEL_AGAIN_S", 0.01)
+    observer = Stubborn()
+    observer.start()
+    await observer.started.wait()
 
     async with asyncio.timeout(1):
-        await onlooker.close()
+        await observer.close()
 
-    assert onlooker.looks == 2
+    assert observer.sessions == 2

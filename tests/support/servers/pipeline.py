@@ -1,4 +1,4 @@
-"""For tests of relay, consumer and worker: roles that run beside the test, a tap on the exchange."""
+"""For tests of relay, consumer and worker: roles beside the test, and a tap on the exchange."""
 
 import asyncio
 import contextlib
