@@ -214,7 +214,7 @@ async def running_bench(seed: int, hold_s: float) -> AsyncIterator[Bench]:
         tail.start()
         shop = Shop(f"http://127.0.0.1:{proxies['web'].port}", journal, seed)
         exits.push_async_callback(shop.client.aclose)
-        await shop.enter_people()
+        await shop.register_customers()
         yield Bench(
             stack, settings, **proxies, redis_client=redis, journal=journal, shop=shop, tap=tap,
             tail=tail, hold_s=hold_s, rng=random.Random(seed),

@@ -1,4 +1,4 @@
-"""`up` as an operator runs it, but that the roles reach the servers through proxies.
+"""`up` as an operator runs it, except that the roles reach the servers through proxies.
 
 python -m tests.tools.faults.proxied_up STATE PORT NAME=PORT ...
 where NAME is DB_PORT, REDIS_PORT or RABBITMQ_PORT.

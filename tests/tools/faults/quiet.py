@@ -1,4 +1,4 @@
-"""When the bench is quiet: nothing is broken, nothing lags, and nothing waits in a queue."""
+"""Whether the bench is quiet: everything runs, nothing lags, and no message waits in a queue."""
 
 import asyncio
 import time
@@ -11,8 +11,8 @@ from tests.tools.faults.bench import Bench
 from tests.tools.faults.following import AWAY
 
 ROLES = ("web", "relay", "consumer", "worker", "flower", "postgres", "redis", "rabbitmq")
-RECOVERY_S = 90.0  # after a fault, with the backlog that the load has made meanwhile
-DRAINED_PER_S = 1_000  # events of a backlog, at the least
+RECOVERY_S = 90.0  # after a fault, with the backlog of the load meanwhile
+DRAINED_PER_S = 1_000  # events of a backlog, at least
 LOOK_S = 0.1
 CLIENT_TIMEOUT_S = 5.0
 _BEHIND = """
@@ -27,8 +27,9 @@ class NotQuiet(AssertionError):
 
 
 async def until_quiet(bench: Bench, steady_s: float) -> None:
-    """Returns once all has been quiet for `steady_s`; raises NotQuiet after RECOVERY_S and what
-    the load's backlog takes."""
+    """Returns once the bench has been quiet for `steady_s`. Raises NotQuiet after RECOVERY_S plus
+    the time for the load's backlog.
+    """
     limit_s = RECOVERY_S + bench.shop.load.backlog / DRAINED_PER_S
     deadline = time.monotonic() + limit_s
     quiet_since = None
