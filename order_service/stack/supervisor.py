@@ -27,8 +27,8 @@ from order_service.stack.servers import Server, hold
 from order_service.stack.state import StackError, State
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# RabbitMQ at niceness 19 took 38 to 107 s, and once more than 120 s, on two cores with a load of 10
-# to 15. Below pytest's faulthandler_timeout, so that a test prints the message of a failed start.
+# RabbitMQ at niceness 19 took 38 to 162 s on two cores with a load of 10 to 15. Below pytest's
+# faulthandler_timeout, so that a test prints the message of a failed start.
 START_LIMIT_S = 240.0
 READY_POLL_S = 0.1
 CRASHES_AT_START_MAX = 3
