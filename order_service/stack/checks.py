@@ -1,4 +1,4 @@
-"""`test`: static checks and tests, on servers of their own; `bench`."""
+"""`test`: static checks and tests, on private servers. Starts `bench` and `faults`."""
 
 import os
 import shutil
@@ -21,9 +21,9 @@ STATIC_CHECKS = (
     ("mypy",),
     ("lint-imports",),
 )
-# Tests make and drop a database each, and wait for the disk most of their time: where memory has
-# room for the servers' folders, they are there. What tests durability has servers of its own.
-IN_MEMORY = Path("/dev/shm")  # noqa: S108  # a folder of our own in it, made by tempfile
+# Each test makes and drops a database and mostly waits for the disk: so the servers' folders are in
+# memory if it has room. Tests of durability start other servers.
+IN_MEMORY = Path("/dev/shm")  # noqa: S108  # tempfile makes a private folder in it
 IN_MEMORY_BYTES_MIN = 8 * 1024**3
 # Tests wait for half of their time: so those that need the whole service run beside all the others,
 # each half on servers of its own.
@@ -34,12 +34,12 @@ WITH_STACK = (
     "tests/integration/test_backups.py",
 )
 OTHERS = ("tests", *(f"--ignore={path}" for path in WITH_STACK))
-STOPPED = 130  # what a shell says of a program that Ctrl-C ended
+STOPPED = 130  # a shell's exit code for a program that Ctrl-C ended
 
 
 def test(arguments: Sequence[str]) -> int:
-    """Runs everything, or with `arguments` pytest alone; returns pytest's exit code, else 1 if a
-    static check failed.
+    """Runs static checks and all tests; with `arguments` only pytest. Returns pytest's exit code;
+    if that is 0, 1 if a static check failed.
     """
     require_linux()
     return _pytest(arguments) if arguments else _everything()
@@ -63,12 +63,12 @@ def _everything() -> int:
 
 
 def bench(arguments: Sequence[str]) -> NoReturn:
-    """Becomes the benchmarks, which start and end a stack of their own."""
+    """Replaces this process by the benchmarks, which start and end a private stack."""
     _become("tests.tools.benchmarks", arguments)
 
 
 def faults(arguments: Sequence[str]) -> NoReturn:
-    """Becomes the fault bench, which starts and ends stacks of its own."""
+    """Replaces this process by the fault bench, which starts and ends private stacks."""
     _become("tests.tools.faults", arguments)
 
 
@@ -95,7 +95,7 @@ def _passes(check: Sequence[str]) -> bool:
 
 
 def _pytest(arguments: Sequence[str]) -> int:
-    with tempfile.TemporaryDirectory(prefix="order-service-test-", dir=_roomy()) as folder:
+    with tempfile.TemporaryDirectory(prefix="order-service-test-", dir=_servers_parent()) as folder:
         Path(folder).chmod(0o711)  # the servers' user goes through
         state = State(Path(folder) / "state")
         state.create()
@@ -111,16 +111,16 @@ def _pytest(arguments: Sequence[str]) -> int:
             state.wipe()
 
 
-def _roomy() -> Path | None:
-    """None: wherever temporary files go."""
+def _servers_parent() -> Path | None:
+    """The folder for the servers' folders; None: the default for temporary files."""
     if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free >= IN_MEMORY_BYTES_MIN:
         return IN_MEMORY
     return None
 
 
 def _environment(state: State) -> Mapping[str, str]:
-    """The private servers' addresses, and no other setting: a test says itself what it wants to
-    differ.
+    """The current environment with the private servers' addresses and no other setting: a test sets
+    the others itself.
     """
     kept = state.read()
     others = {name: value for name, value in os.environ.items() if name not in SETTINGS}

@@ -27,9 +27,7 @@ from order_service.stack.servers import Server, hold
 from order_service.stack.state import StackError, State
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# RabbitMQ at niceness 19 took 38 to 162 s on two cores with a load of 10 to 15. Below pytest's
-# faulthandler_timeout, so that a test prints the message of a failed start.
-START_LIMIT_S = 240.0
+START_LIMIT_S = 120.0
 READY_POLL_S = 0.1
 CRASHES_AT_START_MAX = 3
 RESTART_AFTER_S = (0.5, 1.0, 2.0, 5.0)  # the last one repeats
