@@ -1,4 +1,4 @@
-"""What commands need and the domain may not make: ids, order numbers, the time. Stdlib only."""
+"""Ids, order numbers, the time and its text. Stdlib only."""
 
 import hashlib
 import os
@@ -15,6 +15,12 @@ _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[
 def now() -> datetime:
     """The clock, for the fields of commands; the domain itself has none."""
     return datetime.now(UTC)
+
+
+def time_text(at: datetime) -> str:
+    """RFC 3339 in UTC, always with microseconds: one instant has one text."""
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return utc.isoformat(timespec="microseconds")[:-6] + "Z"  # a third of strftime's time
 
 
 _MASK = (1 << 128) - 1 & ~(0xF << 76) & ~(0x3 << 62)

@@ -10,8 +10,8 @@ APPEND_BATCH_BYTES_MAX = 1_000_000
 APPEND_QUEUE_MAX = 4_096  # commands waiting in one process; one more is answered 503
 APPEND_STATEMENT_TIMEOUT_MS = 2_000  # shorter than the driver's, so that the outcome is known
 DRIVER_TIMEOUT_S = 4.0
-# A command waits for its turn, its order and its append, each within a bound: 14 s in all.
-TURN_WAIT_S = 3.0  # behind others on its order
+# A command waits for its stream lock, its order and its append, each within a bound: 14 s in all.
+STREAM_LOCK_WAIT_S = 3.0  # behind other commands on its order
 LOAD_WAIT_S = 3.0  # until an order is read, behind other reads if need be
 APPEND_WAIT_S = 8.0  # from the queue to the answer; after it a command is answered 503
 DECIDE_ATTEMPTS_MAX = 4  # the first, and three more after a lost race
@@ -90,10 +90,10 @@ HEALTH_LOOK_TIMEOUT_S = 2.0
 HEALTH_REMEMBERED_S = 1.0
 HEALTH_LAG_MAX_S = 10.0
 CLOCK_DIFFERENCE_MAX_S = 1.0
-PRESENCE_INTERVAL_S = 5.0
-PRESENCE_TTL_S = 15
-PRESENCE_FORGOTTEN_S = 600  # more than clocks of two machines may differ
-PRESENCE_SHOWN_MAX = 500  # processes
+HEARTBEAT_INTERVAL_S = 5.0
+HEARTBEAT_TTL_S = 15
+HEARTBEAT_FORGOTTEN_S = 600  # more than clocks of two machines may differ
+HEARTBEAT_SHOWN_MAX = 500  # processes
 REPLAY_START_S = 60  # of a process that was started for a replay, until it says so
 DEAD_LETTERS_LISTED_MAX = 1_000
 RATE_LOOKS = 2  # at checkpoints, HISTORY_STEP_S apart, over which a rate is taken

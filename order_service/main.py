@@ -30,7 +30,7 @@ from order_service.domain import money
 from order_service.errors import InvalidRequest, UnreadableEvent
 from order_service.infra import readiness
 from order_service.infra.gc_tuning import collect_rarely
-from order_service.infra.heartbeat import Presence, said
+from order_service.infra.heartbeat import Heartbeat, beating
 from order_service.infra.postgres import (
     WEB,
     check_role,
@@ -54,21 +54,20 @@ from order_service.web.problems import problem
 from order_service.web.rate_limits import Limits, address_of, admit
 from order_service.web.request_metrics import counting, traced
 from projections.monitoring.health import Health
-from projections.monitoring.history import Vitals
+from projections.monitoring.history import History
 from projections.monitoring.progress import Rates
 from projections.queries.freshness import Freshness
 from projections.queries.order_reader import OrderReader
 from projections.queries.unpaid_orders import unpaid_orders
-from projections.routes import history, operations, streams
+from projections.routes import history, operations, streams, tickets
 from projections.routes import router as queries
-from projections.routes.orders import get_in_lane
-from projections.streams import tickets
+from projections.routes.orders import get_on_fast_path
 from projections.streams.sse import Streams
 from projections.streams.tickets import Tickets
 
 # What the fast lane serves, by method and by whether the path names an order.
 LANES = {
-    ("GET", True): Lane("orders-read", "/orders/{order_id}/", get_in_lane),
+    ("GET", True): Lane("orders-read", "/orders/{order_id}/", get_on_fast_path),
     ("PATCH", True): Lane("orders-write", "/orders/{order_id}/", patch_in_lane),
     ("POST", False): Lane("orders-write", "/orders/", post_in_lane),
 }
@@ -180,9 +179,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.order_reader = OrderReader(engine, cache, app.state.log.partitions)
         stack.push_async_callback(app.state.order_reader.close)
         app.state.rates = Rates()
-        app.state.vitals = Vitals(engine, redis, app.state.rates)
+        app.state.history = History(engine, redis, app.state.rates)
         app.state.health = Health(settings, engine, redis, app.state.rates)
-        await stack.enter_async_context(said(Presence(redis, "web")))
+        await stack.enter_async_context(beating(Heartbeat(redis, "web")))
         app.state.tickets = Tickets(redis)
         app.state.streams = Streams(engine)
         stack.push_async_callback(app.state.streams.close)
@@ -206,7 +205,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         metrics.STALE_KEYS.reads(cache.stale_count)
         metrics.HTTP_IN_WORK.read = app.state.work.counts
         await stack.enter_async_context(exposed(settings, "web"))
-        await stack.enter_async_context(_running(app.state.vitals.note_for_ever()))
+        await stack.enter_async_context(_running(app.state.history.note_for_ever()))
         await stack.enter_async_context(_running(watch_incarnation(engine, log_now)))
         await stack.enter_async_context(_running(app.state.limits.share_for_ever(redis)))
         if settings.PENDING_TTL is not None:

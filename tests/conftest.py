@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import asyncpg
 import httpx
+import hypothesis
 import pytest
 import uvicorn
 from aio_pika.abc import AbstractChannel
@@ -30,11 +31,30 @@ from order_service.main import create_app
 from order_service.settings import Settings
 from order_service.web.connection import Connection
 from tests.support.http.conformance import known_contract
+from tests.support.random_input import SEED, register_profiles
+from tests.support.waiting import WAIT_S
 from tests.tools.faults.running import bench, stack
 
 __all__ = ["bench", "stack"]  # found here by every folder of tests, and started once
 
+register_profiles()
+
 ROOT = Path(__file__).parent.parent
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    profile = hypothesis.settings.get_current_profile_name()
+    return f"random input: seed {_seed(config)}, hypothesis profile {profile}"
+
+
+def _seed(config: pytest.Config) -> int:
+    return int(config.getoption("hypothesis_seed") or SEED)
+
+
+@pytest.fixture(scope="session")
+def random_seed(pytestconfig: pytest.Config) -> int:
+    """Of all that is random in a test but does not come from hypothesis."""
+    return _seed(pytestconfig)
 
 
 async def run_sql(settings: Settings, statement: str, database: str = "postgres") -> None:
@@ -170,7 +190,7 @@ async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     try:
         hooks = {"response": [known_contract().check]}
-        async with httpx.AsyncClient(base_url=url, timeout=10, event_hooks=hooks) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=WAIT_S, event_hooks=hooks) as client:
             yield client
     finally:
         server.should_exit = True

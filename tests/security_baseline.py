@@ -5,24 +5,28 @@ another way than one might expect is said beside it.
 """
 
 _I, _U = "tests/integration/", "tests/unit/"
-_ACCOUNTS, _EDGE = f"{_I}test_accounts.py", f"{_I}test_edge.py"
-_WHO, _ROLES = f"{_I}test_who_may_what.py", f"{_I}test_database_roles.py"
-_SERVERS, _CONTAINERS = f"{_I}test_stack_servers.py", f"{_U}test_containers.py"
-_TOKENS, _SETTINGS, _RACES = f"{_U}test_tokens.py", f"{_U}test_settings.py", f"{_I}test_races.py"
-_HOSTILE, _LOGS = f"{_I}test_hostile_orders.py", "tests/end_to_end/test_logs.py"
-_FLOWER, _COMMANDS = f"{_I}test_flower.py", f"{_I}test_order_commands.py"
+_ACCOUNTS, _EDGE = f"{_I}api/test_accounts.py", f"{_I}web/test_edge.py"
+_WHO, _ROLES = f"{_I}api/test_who_may_what.py", f"{_I}infra/test_database_roles.py"
+_SERVERS, _CONTAINERS = f"{_I}stack/test_stack_servers.py", f"{_U}test_containers.py"
+_TOKENS, _SETTINGS, _RACES = (
+    f"{_U}accounts/test_tokens.py",
+    f"{_U}test_settings.py",
+    f"{_I}api/test_races.py",
+)
+_HOSTILE, _LOGS = f"{_I}api/test_hostile_orders.py", "tests/end_to_end/test_logs.py"
+_FLOWER, _COMMANDS = f"{_I}worker/test_flower.py", f"{_I}api/test_order_commands.py"
 
 BASELINE: dict[str, tuple[str, ...]] = {
     "object access": (
         f"{_WHO}::test_everybody_is_answered_as_the_table_says",
-        f"{_I}test_read_order.py::test_what_is_not_yours_and_what_does_not_exist_look_alike",
+        f"{_I}queries/test_read_order.py::test_what_is_not_yours_and_what_does_not_exist_look_alike",
         f"{_COMMANDS}::test_anothers_order_is_answered_like_none",
-        f"{_I}test_unreadable_orders.py"
+        f"{_I}api/test_unreadable_orders.py"
         "::test_where_nothing_says_whose_it_is_nobody_but_staff_is_told_more",
     ),
     "list by user": (
-        f"{_I}test_list_of_user.py::test_lists_belong_to_their_user_and_to_staff",
-        f"{_I}test_list_of_user.py::test_a_cursor_is_of_use_for_its_own_list_only",
+        f"{_I}queries/test_list_of_user.py::test_lists_belong_to_their_user_and_to_staff",
+        f"{_I}queries/test_list_of_user.py::test_a_cursor_is_of_use_for_its_own_list_only",
     ),
     "property access": (
         f"{_HOSTILE}::test_hostile_bodies_are_refused",
@@ -34,7 +38,7 @@ BASELINE: dict[str, tuple[str, ...]] = {
         f"{_WHO}::test_every_route_is_in_the_table_or_public",
         f"{_WHO}::test_everybody_is_answered_as_the_table_says",
         f"{_ACCOUNTS}::test_the_web_role_changes_nobodys_role",
-        f"{_I}test_exposition.py"
+        f"{_I}infra/test_exposition.py"
         "::test_it_is_told_on_loopback_only_unless_the_operator_says_otherwise",
         f"{_CONTAINERS}::test_only_the_api_is_published_beyond_loopback",
     ),
@@ -44,26 +48,26 @@ BASELINE: dict[str, tuple[str, ...]] = {
     ),
     "resource use": (
         f"{_EDGE}::test_a_body_that_turns_out_too_large_is_413",
-        f"{_I}test_connections.py::test_a_body_has_its_deadline",
-        f"{_I}test_held_memory.py::test_what_does_not_end_is_not_held",
-        f"{_I}test_trailers.py::test_a_trailer_has_the_limits_of_a_head",
-        f"{_I}test_overload.py::test_bodies_that_arrive_have_a_bound_together",
-        f"{_I}test_limits.py::test_an_address_is_limited_before_it_is_known_who_calls",
-        f"{_I}test_limits.py::test_account_endpoints_allow_a_tenth",
-        f"{_U}test_passwords.py::test_more_than_the_queue_holds_is_refused_at_once",
+        f"{_I}web/test_connections.py::test_a_body_has_its_deadline",
+        f"{_I}web/test_held_memory.py::test_what_does_not_end_is_not_held",
+        f"{_I}web/test_trailers.py::test_a_trailer_has_the_limits_of_a_head",
+        f"{_I}web/test_overload.py::test_bodies_that_arrive_have_a_bound_together",
+        f"{_I}web/test_limits.py::test_an_address_is_limited_before_it_is_known_who_calls",
+        f"{_I}web/test_limits.py::test_account_endpoints_allow_a_tenth",
+        f"{_U}accounts/test_passwords.py::test_more_than_the_queue_holds_is_refused_at_once",
     ),
     "brute force": (
         f"{_ACCOUNTS}::test_many_guesses_at_once_are_no_more_than_five",
-        f"{_U}test_limits.py::test_the_delay_doubles_with_every_failure_up_to_a_minute",
-        f"{_U}test_limits.py::test_nobody_is_locked_out_for_longer_than_a_minute",
-        f"{_I}test_limits.py::test_without_redis_each_process_counts_alone",
+        f"{_U}web/test_limits.py::test_the_delay_doubles_with_every_failure_up_to_a_minute",
+        f"{_U}web/test_limits.py::test_nobody_is_locked_out_for_longer_than_a_minute",
+        f"{_I}web/test_limits.py::test_without_redis_each_process_counts_alone",
     ),
     # Registration tells that an address is taken, and is limited to a tenth.
     "enumeration": (f"{_ACCOUNTS}::test_unknown_user_and_wrong_password_cannot_be_told_apart",),
     "passwords": (
-        f"{_U}test_passwords.py::test_what_is_too_short_common_or_long_is_refused",
-        f"{_U}test_passwords.py::test_no_composition_is_demanded",
-        f"{_U}test_passwords.py::test_a_password_is_verified_exactly_as_given",
+        f"{_U}accounts/test_passwords.py::test_what_is_too_short_common_or_long_is_refused",
+        f"{_U}accounts/test_passwords.py::test_no_composition_is_demanded",
+        f"{_U}accounts/test_passwords.py::test_a_password_is_verified_exactly_as_given",
         f"{_ACCOUNTS}::test_a_login_renews_a_hash_of_older_parameters",
     ),
     # One key and so no `kid`: a new SECRET_KEY ends all access tokens, which a refresh replaces.
@@ -85,12 +89,12 @@ BASELINE: dict[str, tuple[str, ...]] = {
         f"{_ACCOUNTS}::test_rotation_never_prolongs_a_login",
         f"{_ACCOUNTS}::test_a_revoked_login_is_over",
         f"{_ACCOUNTS}::test_neither_password_nor_refresh_token_is_stored",
-        f"{_I}test_backups.py::test_a_dump_is_restored_into_an_empty_server_and_orders_go_on",
+        f"{_I}stack/test_backups.py::test_a_dump_is_restored_into_an_empty_server_and_orders_go_on",
     ),
     "idempotency": (
-        f"{_I}test_order_repeats.py::test_one_key_of_two_users_makes_two_orders",
-        f"{_I}test_order_repeats.py::test_a_malformed_key_is_refused",
-        f"{_I}test_order_repeats.py::test_a_stale_tag_on_a_repeat_or_a_foreign_order_is_not_looked_at",
+        f"{_I}api/test_order_repeats.py::test_one_key_of_two_users_makes_two_orders",
+        f"{_I}api/test_order_repeats.py::test_a_malformed_key_is_refused",
+        f"{_I}api/test_order_repeats.py::test_a_stale_tag_on_a_repeat_or_a_foreign_order_is_not_looked_at",
     ),
     "secrets": (
         f"{_SETTINGS}::test_secrets_have_no_default",
@@ -105,7 +109,7 @@ BASELINE: dict[str, tuple[str, ...]] = {
         f"{_ROLES}::test_a_process_may_have_a_login_that_can_be_its_own_role_only",
         "tests/end_to_end/test_one_order.py"
         "::test_each_process_enters_the_database_by_a_login_of_its_own",
-        f"{_I}test_event_log.py::test_events_refuse_every_change",
+        f"{_I}log/test_event_log.py::test_events_refuse_every_change",
         f"{_SERVERS}::test_rabbitmq_knows_no_guest_and_gives_our_user_only_what_is_ours",
         f"{_SERVERS}::test_redis_asks_for_the_password_and_keeps_nothing",
         f"{_SERVERS}::test_all_of_them_listen_on_loopback_only",
@@ -120,9 +124,9 @@ BASELINE: dict[str, tuple[str, ...]] = {
     ),
     "headers": (
         f"{_EDGE}::test_security_headers_are_on_every_answer",
-        f"{_I}test_lane.py::test_the_lane_answers_as_fastapi_s_routes_do",
-        f"{_I}test_desk.py::test_every_file_is_served_with_a_strict_policy",
-        f"{_I}test_desk.py::test_the_policy_allows_nothing_inline_and_nobody_else",
+        f"{_I}web/test_lane.py::test_the_lane_answers_as_fastapi_s_routes_do",
+        f"{_I}web/test_desk.py::test_every_file_is_served_with_a_strict_policy",
+        f"{_I}web/test_desk.py::test_the_policy_allows_nothing_inline_and_nobody_else",
     ),
     # Hosts are not compared with a list: no answer is made of the Host header. Headers of proxies
     # are not read at all.
@@ -133,26 +137,26 @@ BASELINE: dict[str, tuple[str, ...]] = {
     "input": (
         f"{_HOSTILE}::test_hostile_bodies_are_refused",
         f"{_HOSTILE}::test_hostile_headers_are_refused",
-        f"{_U}test_body.py::test_text_takes_no_control_characters",
+        f"{_U}web/test_body.py::test_text_takes_no_control_characters",
     ),
     "errors": (
         f"{_EDGE}::test_a_mistake_of_ours_is_a_500_without_internals",
-        f"{_U}test_body.py::test_a_malformed_body_is_not_sent_back",
+        f"{_U}web/test_body.py::test_a_malformed_body_is_not_sent_back",
         "tests/contract/test_problems.py::test_each_problem_type_is_served_as_documented",
     ),
     "dependencies down": (
         f"{_EDGE}::test_a_database_that_goes_away_is_a_503_and_comes_back",
-        f"{_I}test_read_order.py::test_without_redis_orders_are_read_all_the_same",
-        f"{_I}test_streams.py::test_without_redis_there_are_no_tickets",
+        f"{_I}queries/test_read_order.py::test_without_redis_orders_are_read_all_the_same",
+        f"{_I}streams/test_streams.py::test_without_redis_there_are_no_tickets",
     ),
     "logs": (
         f"{_LOGS}::test_logins_refusals_and_limits_are_logged_and_nothing_secret_is",
         f"{_LOGS}::test_every_line_of_every_role_is_one_json_object",
-        f"{_U}test_logs.py::test_nothing_in_a_message_ends_the_line_or_speaks_to_a_terminal",
+        f"{_U}telemetry/test_logs.py::test_nothing_in_a_message_ends_the_line_or_speaks_to_a_terminal",
     ),
     "deserialisation": (
         f"{_U}test_security_baseline.py::test_celery_takes_json_only",
-        f"{_I}test_tasks.py::test_what_is_no_task_is_thrown_away_and_the_worker_goes_on",
+        f"{_I}worker/test_tasks.py::test_what_is_no_task_is_thrown_away_and_the_worker_goes_on",
     ),
     "supply chain": (
         f"{_CONTAINERS}::test_the_image_installs_the_first_section_of_the_lock_by_hash",
@@ -172,9 +176,9 @@ BASELINE: dict[str, tuple[str, ...]] = {
     # A replay builds beside what is live and proves it before the swap, so it asks nothing.
     "replay": (
         f"{_ROLES}::test_only_the_web_role_may_append_and_only_passwords_and_logins_change",
-        f"{_I}test_replay.py::test_a_check_swaps_nothing_and_says_by_its_exit_code_what_it_found",
+        f"{_I}replay/test_replay.py::test_a_check_swaps_nothing_and_says_by_its_exit_code_what_it_found",
         f"{_ROLES}::test_web_asks_for_what_operators_want_and_the_projector_answers",
-        f"{_I}test_operators.py::test_operators_see_and_mend_what_is_stuck",
+        f"{_I}monitoring/test_operators.py::test_operators_see_and_mend_what_is_stuck",
     ),
     "race safety": (
         f"{_RACES}::test_what_all_ask_for_happens_once",

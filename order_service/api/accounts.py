@@ -8,7 +8,7 @@ understands (http contract, section 9).
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, NoReturn, TypeVar
 from urllib.parse import parse_qsl
 from uuid import UUID
 
@@ -25,7 +25,8 @@ from order_service.accounts.passwords import Passwords
 from order_service.accounts.refresh import RefreshRefused, RefreshTokens
 from order_service.accounts.tokens import AccessTokens, Role
 from order_service.accounts.users import User
-from order_service.documents import schemas
+from order_service.documents import accounts as documents
+from order_service.documents.shape import json_time
 from order_service.errors import InvalidRequest
 from order_service.infra import failpoints
 from order_service.web.identity import CallerDependency, unauthorized
@@ -148,11 +149,11 @@ class FormOrJson(JsonBody[M]):
     async def __call__(self, request: Request) -> M:
         data = await request.body()
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() == FORM:
-            return self.validate(_parse_form(data))
+            return self.validate(parse_form(data))
         return self.validate(parse_json(data))
 
 
-def _parse_form(data: bytes) -> dict[str, str]:
+def parse_form(data: bytes) -> dict[str, str]:
     try:
         pairs = parse_qsl(
             data.decode("ascii"),
@@ -174,7 +175,7 @@ def _parse_form(data: bytes) -> dict[str, str]:
     status_code=201,
     operation_id="accounts_register",
     summary="Register a customer",
-    response_model=schemas.User,
+    response_model=documents.User,
     responses=documented("email-taken", "overloaded", status=201, sends=("Location",)),
 )
 async def register(
@@ -192,7 +193,7 @@ async def register(
     "/token/",
     operation_id="accounts_log_in",
     summary="Log in, or refresh",
-    response_model=schemas.Tokens,
+    response_model=documents.Tokens,
     responses=documented(
         "unsupported-grant-type", "invalid-credentials", *_REFRESH_REFUSED, "overloaded"
     ),
@@ -220,7 +221,7 @@ async def log_in(
     "/token/refresh/",
     operation_id="accounts_refresh",
     summary="Exchange a refresh token",
-    response_model=schemas.Tokens,
+    response_model=documents.Tokens,
     responses=documented(*_REFRESH_REFUSED),
 )
 async def refresh_token(
@@ -235,7 +236,7 @@ async def refresh_token(
     "/token/revoke/",
     operation_id="accounts_revoke",
     summary="Log out",
-    response_model=schemas.Revoked,
+    response_model=documents.Revoked,
     responses=documented(),
 )
 async def revoke(
@@ -244,14 +245,14 @@ async def revoke(
     """Ends a login: no refresh token that came from it is good any more. 200 for an unknown token
     too (RFC 7009)."""
     await accounts.refresh_tokens.revoke(str(body.token or body.refresh_token))
-    return json_answer({}, headers=NO_STORE)
+    return json_answer(documents.Revoked(), headers=NO_STORE)
 
 
 @router.get(
     "/users/me/",
     operation_id="accounts_me",
     summary="Read one's own account",
-    response_model=schemas.User,
+    response_model=documents.User,
     responses=documented(),
 )
 async def me(caller: CallerDependency, accounts: AccountsDependency) -> Response:
@@ -301,19 +302,11 @@ async def _refreshed(accounts: Accounts, token: str) -> Response:
 
 
 def _tokens(accounts: Accounts, user_id: UUID, role: Role, token: str) -> Response:
-    content = {
-        "access_token": accounts.access_tokens.issue(user_id, role),
-        "refresh_token": token,
-        "token_type": "bearer",
-        "expires_in": accounts.access_tokens.lifetime_s,
-    }
-    return json_answer(content, headers=NO_STORE)
+    access_token = accounts.access_tokens.issue(user_id, role)
+    lifetime_s = accounts.access_tokens.lifetime_s
+    tokens = documents.Tokens(access_token, token, "bearer", lifetime_s)
+    return json_answer(tokens, headers=NO_STORE)
 
 
-def _user(user: User) -> dict[str, Any]:
-    return {
-        "id": str(user.id),
-        "email": user.email,
-        "role": user.role,
-        "created_at": user.created_at,
-    }
+def _user(user: User) -> documents.User:
+    return documents.User(user.id, user.email, user.role, json_time(user.created_at))

@@ -1,25 +1,14 @@
 """Whether this process is alive, and whether an order can go all the way."""
 
-from typing import Literal
-
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from order_service.documents.service import HealthResponse, ReadyResponse
 from order_service.web.openapi.annotations import documented
 from order_service.web.responses import NO_STORE, json_answer
 
 router = APIRouter(tags=["service"])
-
-
-class HealthResponse(BaseModel):
-    status: Literal["ok"]
-
-
-class ReadyResponse(BaseModel):
-    status: Literal["ready", "degraded"]
-    checks: dict[str, str] = Field(description="By what is needed: `ok`, or the kind of error.")
 
 
 @router.get(
@@ -31,7 +20,7 @@ class ReadyResponse(BaseModel):
 )
 async def healthz() -> Response:
     """The process is alive. Says nothing about its servers: restarting it would not mend them."""
-    return json_answer({"status": "ok"}, headers=NO_STORE)
+    return json_answer(HealthResponse("ok"), headers=NO_STORE)
 
 
 @router.get(
@@ -47,5 +36,5 @@ async def readyz(request: Request) -> Response:
     or read models do not come along. Commands need the database only."""
     report = await request.app.state.readiness.report()
     ready = all(outcome == "ok" for outcome in report.values())
-    content = {"status": "ready" if ready else "degraded", "checks": report}
+    content = ReadyResponse("ready" if ready else "degraded", report)
     return json_answer(content, 200 if ready else 503, NO_STORE)

@@ -1,1 +1,1 @@
-"""Redis behind the version gate."""
+"""The cache in Redis, which never serves an older version than one that was acknowledged."""

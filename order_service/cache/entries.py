@@ -1,15 +1,14 @@
 """What is cached, under which keys, and as which bytes.
 
-A value is one string: an ASCII header `format:id:version:...` and a newline, then bytes that are
-served as they are. The id is the one in the key, so that a reply that arrives for another key is
-noticed.
+A value is one string: an ASCII header `format:id:version:...`, a newline, then the bytes to serve.
+The id repeats the one in the key, so that a reply that belongs to another key is detected.
 """
 
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-ENTRY_FORMAT = 1  # to be raised when the header or the order's document takes another shape
+ENTRY_FORMAT = 1  # raise it when the header or the order's document changes its shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,43 +20,46 @@ class CachedOrder:
 
 @dataclass(frozen=True, slots=True)
 class CachedList:
-    """`read_at`: the reader's note of the generation and checkpoints that it read the page at."""
+    """`read_at`: the generation and checkpoints of the read model when the page was read."""
 
     read_at: bytes
-    link: str  # the Link header's value; empty if there is none
+    link: str  # the Link header's value, or empty
     page: bytes
 
 
-class Place(NamedTuple):
-    """Where something is cached: its key, its lease's key, and how its value begins."""
+class Slot(NamedTuple):
+    """Where a document is cached: its key, its lease's key, and the beginning of its value."""
 
     entry: str
     lease: str
     prefix: str
 
 
-class Places:
-    """The places of one incarnation of the log. Another one, whose orders went on in another way
-    from some version on, has other keys: nothing that was kept of it is ever seen here."""
+class Slots:
+    """The slots of one incarnation of the log.
+
+    A restored log may continue an order differently from the same version on. It is another
+    incarnation and has other keys, so entries of the one are never served for the other.
+    """
 
     def __init__(self, incarnation: str) -> None:
-        # Braces: in a cluster, entry and lease live on one node.
+        # Braces: in a Redis cluster, entry and lease are on the same node.
         self._orders, self._lists = f"order:{incarnation}{{", f"orders-of:{incarnation}{{"
         self.beginnings = (self._orders.encode(), self._lists.encode())
 
     @property
     def of_orders(self) -> bytes:
-        """How every order's key begins."""
+        """The beginning of every order's key."""
         return self.beginnings[0]
 
-    def order(self, order_id: UUID) -> Place:
-        return _place(self._orders, order_id)
+    def order(self, order_id: UUID) -> Slot:
+        return _slot(self._orders, order_id)
 
-    def list_of(self, user_id: UUID) -> Place:
-        return _place(self._lists, user_id)
+    def list_of(self, user_id: UUID) -> Slot:
+        return _slot(self._lists, user_id)
 
     def order_id_of(self, key: bytes) -> UUID | None:
-        """None for a key that is no order's entry."""
+        """None if the key is not that of an order's entry."""
         try:
             order_id = UUID(key[len(self.of_orders) : -1].decode())
         except ValueError:
@@ -65,42 +67,42 @@ class Places:
         return order_id if self.order(order_id).entry.encode() == key else None
 
 
-def _place(beginning: str, named: UUID) -> Place:
+def _slot(beginning: str, named: UUID) -> Slot:
     entry = f"{beginning}{named}}}"
-    return Place(entry, f"{entry}:lease", f"{ENTRY_FORMAT}:{named.hex}:")
+    return Slot(entry, f"{entry}:lease", f"{ENTRY_FORMAT}:{named.hex}:")
 
 
-def encode_order(place: Place, cached: CachedOrder) -> bytes:
-    header = f"{place.prefix}{cached.version}:{cached.owner.hex}\n"
+def encode_order(slot: Slot, cached: CachedOrder) -> bytes:
+    header = f"{slot.prefix}{cached.version}:{cached.owner.hex}\n"
     return header.encode() + cached.document
 
 
-def decode_order(place: Place, value: bytes) -> CachedOrder:
-    """Raises ValueError for a value that was not written for this place."""
-    (version, owner), document = _split(place, value)
+def decode_order(slot: Slot, value: bytes) -> CachedOrder:
+    """Raises ValueError if the value was not written for this slot."""
+    (version, owner), document = _split(slot, value)
     return CachedOrder(UUID(int=int(owner, 16)), int(version), document)
 
 
-def encode_list(place: Place, cached: CachedList) -> bytes:
+def encode_list(slot: Slot, cached: CachedList) -> bytes:
     link = cached.link.encode()
     header = (
-        f"{place.prefix}0:{len(cached.read_at)}:{len(link)}\n"  # 0: the scripts look for a version
+        f"{slot.prefix}0:{len(cached.read_at)}:{len(link)}\n"  # 0: the scripts expect a version
     )
     return b"".join((header.encode(), cached.read_at, link, cached.page))
 
 
-def decode_list(place: Place, value: bytes) -> CachedList:
-    """Raises ValueError for a value that was not written for this place."""
-    (_, read_at_bytes, link_bytes), body = _split(place, value)
+def decode_list(slot: Slot, value: bytes) -> CachedList:
+    """Raises ValueError if the value was not written for this slot."""
+    (_, read_at_bytes, link_bytes), body = _split(slot, value)
     link_at = int(read_at_bytes)
     page_at = link_at + int(link_bytes)
     return CachedList(body[:link_at], body[link_at:page_at].decode(), body[page_at:])
 
 
-def _split(place: Place, value: bytes) -> tuple[list[str], bytes]:
-    """The header's fields after the prefix, and what follows the header."""
+def _split(slot: Slot, value: bytes) -> tuple[list[str], bytes]:
+    """The header's fields after the prefix, and the bytes after the header."""
     header, _, body = value.partition(b"\n")
     text = header.decode("ascii")
-    if not text.startswith(place.prefix):
-        raise ValueError(f"not written for {place.entry}")
-    return text.removeprefix(place.prefix).split(":"), body
+    if not text.startswith(slot.prefix):
+        raise ValueError(f"not written for {slot.entry}")
+    return text.removeprefix(slot.prefix).split(":"), body

@@ -1,14 +1,14 @@
-"""The Lua scripts of the cache: all that must be atomic in Redis.
+"""The cache's Lua scripts: the steps that must be atomic in Redis.
 
 Every script takes two keys, an entry and its lease, which share a hash tag. An entry is one Redis
-string that begins with `prefix` (format number and the id it belongs to) and its version in digits;
-anything else under the key, of whatever type, is garbage: a miss, to be deleted.
+string: `prefix` (format number and the id it belongs to), its version in digits, then the rest.
+Anything else under the key, of any type, is garbage: it counts as a miss and is deleted.
 
-Why a lease makes a fill safe: the reader leaves it (or finds one) before it reads PostgreSQL, and
-whoever changes the order deletes it after the commit. So a commit that the reader missed either has
-deleted the lease, and the fill is refused, or will still replace what was filled. The token is
-random: a lease that was deleted never comes back, and readers that find one standing may share it.
-A lease that is lost (time, eviction, FLUSHALL) costs a fill, no more.
+Why a lease makes a fill safe: a reader creates the lease (or finds one) before it reads PostgreSQL,
+and a writer deletes the lease after its commit. A commit that the reader did not see has therefore
+either deleted the lease, so that the fill is refused, or is about to replace the entry. The token
+is random, so a deleted lease never returns; readers that find a lease share it. A lost lease
+(expiry, eviction, FLUSHALL) costs one fill and nothing else.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-from order_service.cache.entries import Place
+from order_service.cache.entries import Slot
 
 _READ_ENTRY = """
 -- version of the entry (nil if absent or garbage), and its value (false if absent)
@@ -44,8 +44,8 @@ def _script(body: str) -> Script:
     return Script(source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-# ARGV: prefix, new token, lease in ms. Returns the entry; or the standing lease's token and 1 if
-# garbage was deleted; or nil if Redis would not keep a lease (it is full).
+# ARGV: prefix, new token, lease in ms. Returns the entry; or the lease's token and 1 if garbage was
+# deleted (else 0); or nil if Redis cannot store a lease (it is full).
 LOOK_UP = _script("""
 local version, value = read_entry(KEYS[1], ARGV[1])
 if version then return value end
@@ -53,12 +53,12 @@ if value then redis.call('DEL', KEYS[1]) end
 redis.pcall('SET', KEYS[2], ARGV[2], 'NX', 'PX', ARGV[3])
 local token = redis.pcall('GET', KEYS[2])
 if type(token) == 'string' then return {token, value and 1 or 0} end
-if token then redis.call('DEL', KEYS[2]) end  -- another type: gone for the next reader
+if token then redis.call('DEL', KEYS[2]) end  -- another type: deleted for the next reader
 return false
 """)
 
-# ARGV: prefix, token, version, ttl in s, value. Returns 1 if filled: only while the lease stands,
-# and only what is absent or older.
+# ARGV: prefix, token, version, ttl in s, value. Returns 1 if it filled the entry: only while the
+# lease exists, and only over an absent or older entry.
 FILL = _script("""
 if redis.pcall('GET', KEYS[2]) ~= ARGV[2] then return 0 end
 local version = read_entry(KEYS[1], ARGV[1])
@@ -71,13 +71,13 @@ return filled
 """)
 
 # ARGV: prefix, version ('' = newer than any), then ttl in s and value, or neither of them.
-# Afterwards the entry is absent or at least at `version`, and nothing read earlier can fill it.
-# Never makes an entry where there was none.
+# Afterwards the entry is absent or at `version` or later, and no earlier read can fill it.
+# Never creates an entry.
 SUPERSEDE = _script("""
 local version, value = read_entry(KEYS[1], ARGV[1])
 if value and not (version and version >= (tonumber(ARGV[2]) or math.huge)) then
   local replaced = version and ARGV[4] and redis.pcall('SET', KEYS[1], ARGV[4], 'EX', ARGV[3])
-  -- A full Redis refuses SET and still obeys DEL: the old contents must go in any case.
+  -- A full Redis refuses SET but not DEL: the old contents must go in any case.
   if not replaced or replaced.err then redis.call('DEL', KEYS[1]) end
 end
 redis.call('DEL', KEYS[2])
@@ -85,24 +85,24 @@ return 1
 """)
 
 
-Call = tuple[Place, Sequence[Any]]  # keys and further arguments of a script
+Call = tuple[Slot, Sequence[Any]]  # a script's keys and further arguments
 
 
 async def run_many(redis: Redis, script: Script, calls: Sequence[Call]) -> list[Any]:
-    """A reply or an exception for each of the calls, which go in one pipeline.
+    """One reply or exception per call; all calls go in one pipeline.
 
-    A pipeline and not one script over all keys, so that Redis serves others between two of them.
+    A pipeline, not one script over all keys: Redis serves other clients between the calls.
     """
     replies = await _pipelined(redis, script, calls)
     if any(isinstance(reply, NoScriptError) for reply in replies):
         await redis.script_load(script.source)
-        replies = await _pipelined(redis, script, calls)  # all again: each may be repeated
+        replies = await _pipelined(redis, script, calls)  # all of them: repeating one is harmless
     return replies
 
 
 async def _pipelined(redis: Redis, script: Script, calls: Sequence[Call]) -> list[Any]:
     pipeline = redis.pipeline(transaction=False)
-    for place, arguments in calls:
-        pipeline.execute_command("EVALSHA", script.sha, 2, place.entry, place.lease, *arguments)
+    for slot, arguments in calls:
+        pipeline.execute_command("EVALSHA", script.sha, 2, slot.entry, slot.lease, *arguments)
     replies: list[Any] = await pipeline.execute(raise_on_error=False)
     return replies

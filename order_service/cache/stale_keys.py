@@ -1,64 +1,64 @@
-"""What a process could not tell Redis, to be told again."""
+"""Changed keys that this process could not update in Redis, to be retried."""
 
 import asyncio
 from collections.abc import Sequence
 from itertools import islice
 
 from order_service import limits
-from order_service.cache.entries import Place
+from order_service.cache.entries import Slot
 
 
 class StaleKeys:
-    """Places that may hold something older than what this process has acknowledged.
+    """Slots that may hold an older version than this process has acknowledged.
 
-    At most STALE_KEYS_MAX are remembered one by one. One more, and all are forgotten and everything
-    counts as stale, until a flush that began after the last overflow is done.
+    At most STALE_KEYS_MAX are kept one by one. One more is an overflow: the set is cleared and
+    every slot counts as stale, until a flush that began after the last overflow is done.
     """
 
     def __init__(self) -> None:
-        self._versions: dict[
-            Place, int | None
-        ] = {}  # at least this version, or absent; None: absent
+        # The version that Redis must have at least; None: any entry is stale.
+        self._versions: dict[Slot, int | None] = {}
         self._overflows = 0
-        self._flushed = 0  # the overflows that a flush has made good
-        self.found = asyncio.Event()  # set while there is something to tell
+        self._flushed = 0  # how many of the overflows a flush has settled
+        self.found = asyncio.Event()  # set while there are stale slots
 
-    def __contains__(self, place: Place) -> bool:
-        return self._overflows > self._flushed or place in self._versions
+    def __contains__(self, slot: Slot) -> bool:
+        return self._overflows > self._flushed or slot in self._versions
 
     def __len__(self) -> int:
         return len(self._versions)
 
     @property
     def overflows_to_flush(self) -> int:
-        """0, or what to hand to `flushed` when a flush that begins now is done."""
+        """What to pass to `flushed` when a flush that begins now is done; 0: none is needed."""
         return self._overflows if self._overflows > self._flushed else 0
 
-    def add(self, place: Place, version: int | None) -> None:
-        if place in self._versions:
-            known = self._versions[place]
+    def add(self, slot: Slot, version: int | None) -> None:
+        if slot in self._versions:
+            known = self._versions[slot]
             if version is None or (known is not None and known < version):
-                self._versions[place] = version
+                self._versions[slot] = version
         elif len(self._versions) < limits.STALE_KEYS_MAX:
-            self._versions[place] = version
+            self._versions[slot] = version
         else:
             self._versions.clear()
             self._overflows += 1
         self.found.set()
 
-    def discard(self, place: Place, version: int | None) -> None:
-        """Redis knows that `place` is at `version` or absent: forgets what asks for no more."""
-        if place in self._versions:
-            known = self._versions[place]
+    def discard(self, slot: Slot, version: int | None) -> None:
+        """In Redis the slot is absent or at `version` or later: it is stale no longer, unless a
+        later version is required."""
+        if slot in self._versions:
+            known = self._versions[slot]
             if version is None or (known is not None and known <= version):
-                del self._versions[place]
+                del self._versions[slot]
                 self._settle()
 
     def flushed(self, overflows: int) -> None:
         self._flushed = overflows
         self._settle()
 
-    def next_batch(self) -> Sequence[tuple[Place, int | None]]:
+    def next_batch(self) -> Sequence[tuple[Slot, int | None]]:
         return list(islice(self._versions.items(), limits.STALE_RETRY_BATCH))
 
     def _settle(self) -> None:

@@ -11,8 +11,10 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from msgspec import to_builtins
+
 from order_service import limits
-from order_service.documents.event import recorded_as_json
+from order_service.documents.event import event_for
 from order_service.documents.order import etag
 from order_service.domain.commands import OrderCommand, PlaceOrder
 from order_service.domain.events import OrderEvent
@@ -44,7 +46,7 @@ class StaleVersion(OrderServiceError):
             f"If-Match does not name version {order.version}, at which order {order.id} is now. "
             "Read the order again and retry.",
             current_version=order.version,
-            current_etag=etag(order),
+            current_etag=etag(order.version),
         )
 
 
@@ -56,7 +58,7 @@ class PreconditionRequired(OrderServiceError):
             "precondition-required",
             "Send If-Match with the ETag of the order that you have read, so that nobody's change "
             "is undone unseen.",
-            current_etag=etag(order),
+            current_etag=etag(order.version),
         )
 
 
@@ -77,7 +79,7 @@ class Precondition:
         """Raises PreconditionRequired, StaleVersion, VersionConflict."""
         if self.required and self.tags is None and self.expected_version is None:
             raise PreconditionRequired(order)
-        if self.tags not in (None, "*") and etag(order) not in self.tags:
+        if self.tags not in (None, "*") and etag(order.version) not in self.tags:
             raise StaleVersion(order)
         if self.expected_version not in (None, order.version):
             raise VersionConflict(order.id, self.expected_version or 0, order.version)
@@ -164,7 +166,7 @@ async def place_order(log: EventLog, creation: Creation) -> Answer:
     """The order is in the log, once; or it was already, under the same key."""
     if creation.metadata.key is None:  # nobody else knows the id, so nobody waits for anybody
         return Answer(await log.append(await creation.append()))
-    async with log.turn(creation.order_id):
+    async with log.stream_lock(creation.order_id):
         try:
             return Answer(await log.append(await creation.append()))
         except (VersionConflict, InvalidRequest, RuleViolation):
@@ -190,7 +192,7 @@ async def preview_order(log: EventLog, creation: Creation, at: datetime) -> Prev
 
 async def change_order(log: EventLog, order_id: UUID, change: Change) -> Answer:
     """The order has changed as the command asks, once, or stands so already."""
-    async with log.turn(order_id):
+    async with log.stream_lock(order_id):
         remembered = log.remembered(order_id)
         for _ in range(limits.DECIDE_ATTEMPTS_MAX):
             fresh = remembered is None
@@ -251,10 +253,10 @@ async def _explain(
     viewer: Literal["owner", "staff"] = "owner" if change.metadata.actor_type == "user" else "staff"
     since: list[dict[str, Any]] = []
     for stored in await log.events(order.id, after, order.version):
-        shown = recorded_as_json(stored, order.order.currency, viewer)
+        shown = event_for(viewer, stored, order.order.currency)
         if shown is not None:
-            since.append({name: shown[name] for name in ("type", "actor", "at")})
-    error.facts["events_since"] = since
+            since.append({"type": shown.type, "actor": shown.actor, "at": shown.at})
+    error.facts["events_since"] = to_builtins(since)
 
 
 # --- repeats --------------------------------------------------------------------------------------

@@ -1,11 +1,9 @@
-"""The desk's files, from memory.
+"""The desk's files, served from memory.
 
-All that the page shows and does goes through the public API, so these routes know no orders and no
-users: they serve the same bytes to everybody. A path is looked up among the files that the package
-carries, never on the disk.
+The page does everything through the public API, so these routes know no orders and no users: every
+client gets the same bytes. A path is looked up among the package's files, never on the disk.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -18,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service.web.rate_limits import admitted
+from order_service.web.responses import not_modified
 
 PAGE = "index.html"
 _MEDIA_TYPES = {
@@ -27,40 +26,39 @@ _MEDIA_TYPES = {
     ".svg": "image/svg+xml",
     ".txt": "text/plain; charset=utf-8",
 }
-_ETAG = re.compile(r'"[^"]*"')
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """`headers`: of its answers, the one that it has not changed included."""
+    """`headers`: of every response with this file, also of a 304."""
 
     body: bytes
     headers: dict[str, str]
 
-    def answer(self, if_none_match: str) -> Response:
-        """304 for a client that has these bytes already."""
-        if self.headers["ETag"] in _ETAG.findall(if_none_match):
+    def response(self, if_none_match: str) -> Response:
+        """304 if the client has these bytes already."""
+        if not_modified(if_none_match, self.headers["ETag"]):
             return Response(status_code=304, headers=self.headers)
         return Response(self.body, 200, self.headers)
 
 
 def install(app: FastAPI) -> None:
-    """`/desk`, and the files below it."""
+    """Adds `/desk` and the files below it."""
     found = dict(_files(files("order_service.desk") / "static"))
 
     async def file(request: Request) -> Response:
         name = request.path_params.get("name") or PAGE
         if name not in found:
             raise HTTPException(404)
-        return found[name].answer(request.headers.get("if-none-match", ""))
+        return found[name].response(request.headers.get("if-none-match", ""))
 
     for path in ("/desk", "/desk/{name:path}"):
         app.add_route(path, admitted(file), include_in_schema=False)
 
 
 def _files(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, File]]:
-    """All below the folder, by path. `no-cache`: asked for anew each time, so that no page mixes
-    files of two versions for longer than it is open; the answer is nearly always a 304."""
+    """All files below the folder, by path. `no-cache`: browsers revalidate each file whenever the
+    page is opened, so that no page mixes files of two versions; the response is mostly a 304."""
     for entry in folder.iterdir():
         name = f"{prefix}{entry.name}"
         if entry.is_dir():

@@ -7,12 +7,12 @@ shown everything but internal notes and who of the staff acted.
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from msgspec.json import Encoder
+from msgspec import UNSET
 
-from order_service.documents.order import time_text
+from order_service.documents.shape import Document, Instant, Sometimes, json_time, means
 from order_service.domain import money
 from order_service.domain.events import NoteVisibility, OrderEvent, OrderNoteAdded, OrderPlaced
 from order_service.errors import UnreadableEvent
@@ -21,8 +21,39 @@ from order_service.log.codec import Metadata, RecordedEvent, StoredEvent, decode
 Viewer = Literal["owner", "staff"]
 _MINOR = "_minor"
 
-# To bytes; not orjson, which refuses integers beyond 64 bits, as a stored event may have them.
-encode = Encoder().encode
+EventData = Annotated[
+    Mapping[str, Any],
+    means("The event's own members; amounts are texts in the order's currency."),
+]
+
+
+class Actor(Document):
+    type: Annotated[str, means("`user`, `staff` or `system`.")]
+    id: Sometimes[Annotated[UUID, means("Not shown to owners where it was not a user.")]] = UNSET
+
+
+class Event(Document, kw_only=True):
+    version: int
+    type: str
+    at: Instant
+    event_id: UUID
+    actor: Sometimes[Actor] = UNSET
+    correlation_id: Sometimes[Annotated[str, means("The id of the request behind it.")]] = UNSET
+    data: EventData | None
+    unreadable: Sometimes[
+        Annotated[bool, means("true: the running version cannot read it, `data` is null.")]
+    ] = UNSET
+
+
+class EventOfOrder(Event):
+    """Of the stream of all orders."""
+
+    order_id: UUID
+
+
+class Events(Document):
+    events: list[Event]
+    next_after_version: Annotated[int | None, means("`after_version` of the next page.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +78,16 @@ def origin_of(first: StoredEvent) -> Origin:
     return Origin(placed.user_id, placed.currency)
 
 
-def event_as_json(event: OrderEvent, currency: str) -> dict[str, Any]:
-    """The event's payload: `<name>_minor` is an amount text under `<name>`, at any depth."""
+def event_data(event: OrderEvent, currency: str) -> dict[str, Any]:
+    """The event's payload: `<name>_minor` is an amount text under `<name>`, at any depth.
+
+    By the event's own fields: the keys of a line's attributes are a client's, whatever they end in.
+    """
     return _fields(event, currency)
 
 
-def recorded_as_json(
-    stored: StoredEvent, currency: str | None, viewer: Viewer
-) -> dict[str, Any] | None:
-    """The event with what is known around it; None: not for this viewer.
+def event_for(viewer: Viewer, stored: StoredEvent, currency: str | None) -> Event | None:
+    """The event as this viewer may see it; None: not at all.
 
     An event that today's code cannot read, or whose order has no currency that it can read
     (`currency` None), is shown without its payload: `"data": null, "unreadable": true`.
@@ -65,16 +97,29 @@ def recorded_as_json(
     except UnreadableEvent:
         # What cannot be read cannot be known to be public.
         hidden = viewer == "owner" and stored.type == OrderNoteAdded.__name__
-        return None if hidden else _unreadable(stored)
+        return None if hidden else _event(stored, data=None, unreadable=True)
     if viewer == "owner" and _is_internal_note(recorded.event):
         return None
     if currency is None:
-        return _unreadable(stored)
-    return _envelope(stored) | {
-        "actor": actor_as_json(recorded.metadata, viewer),
-        **_correlation(recorded.metadata, viewer),
-        "data": event_as_json(recorded.event, currency),
-    }
+        return _event(stored, data=None, unreadable=True)
+    metadata = recorded.metadata
+    known = metadata.correlation_id is not None and not _anonymous(metadata, viewer)
+    return _event(
+        stored,
+        actor=actor_for(viewer, metadata),
+        correlation_id=metadata.correlation_id if known else UNSET,
+        data=event_data(recorded.event, currency),
+    )
+
+
+def _event(stored: StoredEvent, **content: Any) -> Event:
+    return Event(
+        version=stored.version,
+        type=stored.type,
+        at=json_time(stored.recorded_at),
+        event_id=stored.event_id,
+        **content,
+    )
 
 
 def visibility(recorded: RecordedEvent) -> NoteVisibility:
@@ -89,39 +134,18 @@ def _is_internal_note(event: OrderEvent) -> bool:
     return isinstance(event, OrderNoteAdded) and event.visibility == "internal"
 
 
-def actor_as_json(metadata: Metadata, viewer: Viewer) -> dict[str, Any]:
-    """Who acted; an owner is not told who of the staff it was."""
-    actor: dict[str, Any] = {"type": metadata.actor_type}
-    if metadata.actor_id is not None and not _anonymous(metadata, viewer):
-        actor["id"] = str(metadata.actor_id)
-    return actor
+def actor_for(viewer: Viewer, metadata: Metadata) -> Actor:
+    """Who acted; for an owner without the id of staff."""
+    if metadata.actor_id is None or _anonymous(metadata, viewer):
+        return Actor(metadata.actor_type)
+    return Actor(metadata.actor_type, metadata.actor_id)
 
 
 def _anonymous(metadata: Metadata, viewer: Viewer) -> bool:
     return viewer == "owner" and metadata.actor_type != "user"
 
 
-def _correlation(metadata: Metadata, viewer: Viewer) -> dict[str, Any]:
-    known = metadata.correlation_id is not None and not _anonymous(metadata, viewer)
-    return {"correlation_id": metadata.correlation_id} if known else {}
-
-
-def _envelope(stored: StoredEvent) -> dict[str, Any]:
-    return {
-        "version": stored.version,
-        "type": stored.type,
-        "at": time_text(stored.recorded_at),
-        "event_id": str(stored.event_id),
-    }
-
-
-def _unreadable(stored: StoredEvent) -> dict[str, Any]:
-    return _envelope(stored) | {"data": None, "unreadable": True}
-
-
 def _fields(value: Any, currency: str) -> dict[str, Any]:
-    """By the event's own fields: the keys of a line's attributes are a client's, whatever they end
-    in."""
     shown: dict[str, Any] = {}
     for field in fields(value):
         found = getattr(value, field.name)
@@ -141,6 +165,4 @@ def _value(value: Any, currency: str) -> Any:
     if isinstance(value, Mapping):
         # sorted: the log keeps JSON objects without the order of their keys
         return {key: _value(value[key], currency) for key in sorted(value)}
-    if isinstance(value, datetime):
-        return time_text(value)
-    return str(value) if isinstance(value, UUID) else value
+    return json_time(value) if isinstance(value, datetime) else value

@@ -13,7 +13,13 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 from uuid import UUID
 
-from order_service.domain.events import CancelReason, LineQuantity, OrderLine, ReturnReason
+from order_service.domain.events import (
+    CancelReason,
+    LineQuantity,
+    OrderLine,
+    RefundCause,
+    ReturnReason,
+)
 from order_service.domain.immutable import immutable
 
 LINES_MAX = 200
@@ -99,7 +105,7 @@ class Shipment:
 class Refund:
     refund_id: UUID
     amount_minor: int
-    cause: str
+    cause: RefundCause
     reason: str
     payment_id: UUID | None
     status: RefundStatus = "PENDING"

@@ -1,8 +1,8 @@
-"""What is asked for at the same time, fetched together.
+"""Look-ups that arrive at the same time, fetched in one batch.
 
-Group commit for reads: one fetch is under way, and whoever comes meanwhile rides in the next one.
-No timer, so nobody waits for company, and each fetch begins after it was asked for, so it shows
-every write that its reader may know of.
+Group commit for reads: while one fetch runs, new look-ups collect for the next. There is no timer,
+so no look-up is delayed to fill a batch. A fetch begins after the calls that it serves, so it sees
+every write that their callers know of.
 """
 
 import asyncio
@@ -13,28 +13,28 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Gathering(Generic[K, V]):
-    """One a process and question; to be closed before what it asks."""
+class Batching(Generic[K, V]):
+    """One per process and kind of look-up. Close it before the connections that `fetch` uses."""
 
     def __init__(
         self,
         fetch: Callable[[list[K]], Awaitable[Sequence[V]]],
         *,
-        together_max: int,
+        batch_max: int,
         waiting_max: int,
         overflow: Callable[[], Exception],
     ) -> None:
-        """`fetch` gives an answer for each key, in their order. `overflow`: what is raised where
-        too many wait already."""
+        """`fetch`: returns one value per key, in the order of the keys. `overflow`: makes the
+        exception to raise where `waiting_max` look-ups already wait."""
         self._fetch = fetch
-        self._together_max = together_max
+        self._batch_max = batch_max
         self._waiting_max = waiting_max
         self._overflow = overflow
         self._waiting: list[tuple[K, asyncio.Future[V]]] = []
         self._fetching: asyncio.Task[None] | None = None
 
     async def get(self, key: K) -> V:
-        """The answer for the key, or whatever `fetch` raises for those that it was asked with."""
+        """The key's value. Raises what `fetch` raises for its batch, or `overflow()`."""
         if len(self._waiting) >= self._waiting_max:
             raise self._overflow()
         found: asyncio.Future[V] = asyncio.get_running_loop().create_future()
@@ -44,14 +44,14 @@ class Gathering(Generic[K, V]):
         return await found
 
     async def close(self) -> None:
-        """Nobody waits any more."""
+        """Returns when no look-up waits any more."""
         if self._fetching is not None:
             await asyncio.wait((self._fetching,))
 
     async def _fetch_all(self) -> None:
         try:
             while self._waiting:
-                batch = self._waiting[: self._together_max]
+                batch = self._waiting[: self._batch_max]
                 del self._waiting[: len(batch)]
                 await self._fetch_batch(batch)
         finally:
@@ -71,5 +71,5 @@ class Gathering(Generic[K, V]):
                 found.cancel()
             raise
         for (_, found), value in answers:
-            if not found.done():  # its reader may have gone away
+            if not found.done():  # its caller may have been cancelled
                 found.set_result(value)

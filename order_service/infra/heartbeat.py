@@ -1,8 +1,7 @@
-"""Which processes there are: each says so in Redis every few seconds, under a key that goes when it
-does not.
+"""Which processes run: each writes a heartbeat to Redis every few seconds; its key expires.
 
-For people who look; nothing else goes by it. Without Redis nobody waits and nothing fails: then
-nobody is seen.
+For operators to look at; nothing else depends on it. Without Redis nothing waits and nothing fails,
+and no process is listed.
 """
 
 import asyncio
@@ -21,7 +20,7 @@ from order_service.infra.redis import RedisAway, RedisGate, connect
 from order_service.settings import Settings
 from order_service.telemetry.process import memory_bytes
 
-# The keys by when each was written last, so that they are found without a look at all of Redis.
+# The keys, by the time of their last heartbeat: finding them needs no scan of all of Redis.
 _INDEX = "processes"
 
 
@@ -29,76 +28,75 @@ def _nothing() -> dict[str, Any]:
     return {}
 
 
-class Presence:
-    """What one process says of itself."""
+class Heartbeat:
+    """One per process."""
 
     def __init__(
         self, redis: Redis, role: str, more: Callable[[], Mapping[str, Any]] = _nothing
     ) -> None:
-        """`more`: what else there is to be said, at each time."""
+        """`more`: called at each heartbeat, for further members of its JSON."""
         self._redis = redis
         self._gate = RedisGate(redis)
         self._more = more
-        self._said = {
+        self._process = {
             "role": role,
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "parent": os.getppid(),
             "started_at": datetime.now(UTC),
         }
-        self._key = f"process:{self._said['host']}:{os.getpid()}:{role}"
+        self._key = f"process:{self._process['host']}:{os.getpid()}:{role}"
 
-    async def say_for_ever(self) -> None:
+    async def beat_for_ever(self) -> None:
         """The background task; ends by cancellation only."""
         while True:
             with suppress(RedisAway):
-                await self._gate.run(self._say)
-            await asyncio.sleep(limits.PRESENCE_INTERVAL_S)
+                await self._gate.run(self._beat)
+            await asyncio.sleep(limits.HEARTBEAT_INTERVAL_S)
 
     async def withdraw(self) -> None:
-        """It ends: nobody need wait until its key does."""
+        """The process ends: its key goes at once instead of when it expires."""
         with suppress(RedisAway):
             await self._gate.run(lambda: self._redis.unlink(self._key))
 
-    async def _say(self) -> None:
+    async def _beat(self) -> None:
         now = datetime.now(UTC)
         memory_mb = round(memory_bytes() / 1_000_000, 1)
-        said = {**self._said, "seen_at": now, "memory_mb": memory_mb, **self._more()}
+        process = {**self._process, "seen_at": now, "memory_mb": memory_mb, **self._more()}
+        value = orjson.dumps(process, option=orjson.OPT_UTC_Z)
         pipeline = self._redis.pipeline(transaction=False)
-        pipeline.set(
-            self._key, orjson.dumps(said, option=orjson.OPT_UTC_Z), ex=limits.PRESENCE_TTL_S
-        )
+        pipeline.set(self._key, value, ex=limits.HEARTBEAT_TTL_S)
         pipeline.zadd(_INDEX, {self._key: now.timestamp()})
-        pipeline.zremrangebyscore(_INDEX, 0, now.timestamp() - limits.PRESENCE_FORGOTTEN_S)
+        pipeline.zremrangebyscore(_INDEX, 0, now.timestamp() - limits.HEARTBEAT_FORGOTTEN_S)
         await pipeline.execute()
 
 
 @asynccontextmanager
-async def present(settings: Settings, role: str) -> AsyncIterator[None]:
-    """Inside the block this process is seen, by a client of Redis of its own."""
+async def heartbeat(settings: Settings, role: str) -> AsyncIterator[None]:
+    """Inside the block this process writes heartbeats, over a Redis connection of its own."""
     redis = connect(settings)
     try:
-        async with said(Presence(redis, role)):
+        async with beating(Heartbeat(redis, role)):
             yield
     finally:
         await redis.aclose()
 
 
 @asynccontextmanager
-async def said(presence: Presence) -> AsyncIterator[None]:
-    """Inside the block this process is seen."""
-    saying = asyncio.create_task(presence.say_for_ever())
+async def beating(heartbeat: Heartbeat) -> AsyncIterator[None]:
+    """Inside the block this process writes heartbeats."""
+    task = asyncio.create_task(heartbeat.beat_for_ever())
     try:
         yield
     finally:
-        saying.cancel()
-        await asyncio.wait((saying,))
-        await presence.withdraw()
+        task.cancel()
+        await asyncio.wait((task,))
+        await heartbeat.withdraw()
 
 
-async def seen(redis: Redis) -> list[dict[str, Any]]:
-    """What all processes last said, by role. Raises RedisError, OSError."""
-    newest = await redis.zrevrange(_INDEX, 0, limits.PRESENCE_SHOWN_MAX - 1)
+async def read_all(redis: Redis) -> list[dict[str, Any]]:
+    """The last heartbeat of each process, sorted by role. Raises RedisError, OSError."""
+    newest = await redis.zrevrange(_INDEX, 0, limits.HEARTBEAT_SHOWN_MAX - 1)
     values = await redis.mget(cast(list[bytes], newest)) if newest else ()
     found = [orjson.loads(value) for value in values if value is not None]
     return sorted(found, key=lambda one: (one["role"], one["host"], one["pid"]))

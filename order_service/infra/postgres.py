@@ -46,6 +46,7 @@ PROJECTOR: Role = (
 # Whatever a query may raise: SQLAlchemy does not wrap all that the driver raises while it connects.
 # The driver's internal error: the server ended a session in the middle of something.
 FAILURES = (SQLAlchemyError, PostgresError, InterfaceError, InternalClientError, OSError)
+LOCK_NOT_AVAILABLE = "55P03"  # SQLSTATE: lock_timeout has passed
 T = TypeVar("T")
 
 # A restored database has other numbers for its tables or is on another server; one that went back
@@ -240,13 +241,31 @@ async def driver_connection(
     """
     async with engine.connect() as connection:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
-        driver = (await connection.get_raw_connection()).driver_connection
-        assert driver is not None
+        driver = await driver_of(connection)
         try:
             yield connection, driver
         except BaseException:
             await connection.invalidate()
             raise
+
+
+async def driver_of(connection: AsyncConnection) -> asyncpg.Connection:
+    """The same connection as the driver knows it."""
+    driver = (await connection.get_raw_connection()).driver_connection
+    assert driver is not None
+    return driver
+
+
+def sqlstate(error: BaseException) -> str:
+    """The SQLSTATE of an error of the driver or of SQLAlchemy; empty if the server did not send
+    one."""
+    return getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+
+
+def is_data_error(error: BaseException) -> bool:
+    """Nothing was stored, and the same data would fail again: SQLSTATE class 22 or 23, or the
+    driver cannot encode it."""
+    return sqlstate(error)[:2] in ("22", "23") or isinstance(error, ValueError)
 
 
 async def query(engine: AsyncEngine, read: Callable[[AsyncConnection], Awaitable[T]]) -> T:
@@ -271,8 +290,7 @@ async def query(engine: AsyncEngine, read: Callable[[AsyncConnection], Awaitable
 @asynccontextmanager
 async def one_snapshot(connection: AsyncConnection) -> AsyncIterator[None]:
     """What is read inside, on a connection of `query`, is all of one moment."""
-    driver = (await connection.get_raw_connection()).driver_connection
-    assert driver is not None
+    driver = await driver_of(connection)
     async with driver.transaction(isolation="repeatable_read", readonly=True):
         yield
 

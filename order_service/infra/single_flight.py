@@ -1,4 +1,4 @@
-"""Loads of one key at the same time, done once."""
+"""Concurrent loads of one key, done once."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
@@ -8,26 +8,26 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class SharedLoads(Generic[K, V]):
-    """A caller shares only a load that began after it arrived.
+class SingleFlight(Generic[K, V]):
+    """A caller shares only a load that begins after its own call.
 
-    A load that was already running may have read what stood before the caller's own last write. So
-    at most one load of a key runs; whoever arrives meanwhile waits for the next one, and all of
-    them share that: a burst of any size costs two loads.
+    A load that already runs may have read what was there before the caller's own last write. So
+    one load per key runs at a time, and all callers that arrive meanwhile share the next one: a
+    burst of any size costs two loads.
     """
 
     def __init__(self) -> None:
         self._running: dict[K, asyncio.Task[V]] = {}
-        self._next: dict[K, asyncio.Task[V]] = {}  # not begun yet, open to all who come
+        self._next: dict[K, asyncio.Task[V]] = {}  # not begun yet: new callers share it
 
     def __len__(self) -> int:
         """How many loads run or wait."""
         return len(self._running) + len(self._next)
 
     async def load(self, key: K, read: Callable[[], Awaitable[V]]) -> V:
-        """What `read`, or the `read` of another waiting caller, returned or raised.
+        """What `read`, or the `read` of another waiting caller, returns or raises.
 
-        A caller that is cancelled leaves the load to the others.
+        Cancelling one caller does not cancel the load for the others.
         """
         task = self._next.get(key)
         if task is None:
@@ -40,7 +40,7 @@ class SharedLoads(Generic[K, V]):
     ) -> V:
         if before is not None:
             await asyncio.wait((before,))
-        self._running[key] = self._next.pop(key)  # from here on, who comes waits for the next load
+        self._running[key] = self._next.pop(key)  # callers that arrive from now on share the next
         try:
             return await read()
         finally:

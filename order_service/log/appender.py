@@ -39,6 +39,7 @@ from order_service.errors import (
     VersionConflict,
 )
 from order_service.infra import failpoints
+from order_service.infra.postgres import LOCK_NOT_AVAILABLE, is_data_error, sqlstate
 from order_service.log.append import (
     Append,
     Encoded,
@@ -53,7 +54,6 @@ from order_service.telemetry import metrics, tracing
 
 logger = logging.getLogger(__name__)
 
-LOCK_NOT_AVAILABLE = "55P03"
 AfterCommit = Callable[[Sequence[FoldedOrder]], Awaitable[None]]
 
 _APPEND = (
@@ -198,7 +198,7 @@ class Appender:
         if len(smaller) > 1:
             for part in smaller:
                 await self._append(part)
-        elif _is_data_error(error):
+        elif is_data_error(error):
             self._fail(
                 batch, InvalidRequest("validation", "The database cannot store this content.")
             )
@@ -219,7 +219,7 @@ class Appender:
         except _NotSentError as error:
             raise _OutcomeUnknownError from error
         except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-            if _is_data_error(error):  # then the first attempt met with it, too
+            if is_data_error(error):  # then the first attempt met with it, too
                 raise
             raise _OutcomeUnknownError from error
 
@@ -240,7 +240,7 @@ class Appender:
             rows: list[Any] = await driver.fetch(_APPEND, *columns)
             return rows
         except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-            if _is_data_error(error) or not _is_lost(error, driver):
+            if is_data_error(error) or not _is_lost(error, driver):
                 raise
             await self._disconnect()
             raise _OutcomeUnknownError from error
@@ -312,9 +312,9 @@ def _lost(append: Append, outcome: str, found: int) -> OrderServiceError:
 
 def _split(batch: list[_Waiting], error: Exception) -> list[list[_Waiting]]:
     """What to send apart, so that the error stays with those whom it concerns."""
-    if _is_data_error(error):
+    if is_data_error(error):
         return [[waiting] for waiting in batch]
-    if getattr(error, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+    if sqlstate(error) != LOCK_NOT_AVAILABLE:
         return [batch]
     parts: dict[int, list[_Waiting]] = defaultdict(list)
     for waiting in batch:
@@ -345,14 +345,8 @@ def _unknown() -> Unavailable:
     )
 
 
-def _is_data_error(error: Exception) -> bool:
-    """Nothing was stored, and the same data would fail again."""
-    state = getattr(error, "sqlstate", None) or ""
-    return state[:2] in ("22", "23") or isinstance(error, ValueError)
-
-
 def _is_lost(error: Exception, driver: Any) -> bool:
     """Class 08 (connection) and 57P (shut down) end the connection without a word on the
     outcome."""
-    state = getattr(error, "sqlstate", None) or ""
+    state = sqlstate(error)
     return state[:2] == "08" or state[:3] == "57P" or not state or driver.is_closed()

@@ -16,14 +16,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from order_service import limits
 from order_service.errors import OrderNotFound, RuleViolation, Unavailable
 from order_service.ids import parse_order_number, parse_uuid
-from order_service.infra.batching import Gathering
+from order_service.infra.batching import Batching
 from order_service.infra.postgres import query
 from order_service.log import reading
 from order_service.log.append import Append, encode, order_after, recorded
 from order_service.log.appender import AfterCommit, Appender
 from order_service.log.codec import RecordedEvent, StoredEvent
 from order_service.log.fold import FoldedOrder, fold_stored
-from order_service.log.stream_locks import Turn, Turns
+from order_service.log.stream_locks import StreamLock, StreamLocks
 
 _REFERENCE = text(
     "SELECT order_id FROM external_references WHERE user_id = :user_id AND reference = :reference"
@@ -40,10 +40,10 @@ class EventLog:
         self._appender = Appender(append_engine, partitions, refresh)
         self.partitions = partitions
         self.refresh = refresh
-        self._turns = Turns()
-        self._streams = Gathering(
+        self._locks = StreamLocks()
+        self._streams = Batching(
             self._whole_streams,
-            together_max=limits.STREAMS_TOGETHER_MAX,
+            batch_max=limits.STREAMS_TOGETHER_MAX,
             waiting_max=limits.APPEND_QUEUE_MAX,
             overflow=lambda: Unavailable("overloaded", "Too many orders are read here: try again."),
         )
@@ -103,12 +103,12 @@ class EventLog:
         """The order as this process last appended to it: others may have moved it on since."""
         return self._remembered.get(stream_id)
 
-    def turn(self, stream_id: UUID) -> Turn:
-        """A context manager: commands on one stream one after another.
+    def stream_lock(self, stream_id: UUID) -> StreamLock:
+        """A context manager: one command at a time on the stream, in the order of arrival.
 
-        Raises `Unavailable` when those before take too long.
+        Raises `Unavailable` after STREAM_LOCK_WAIT_S.
         """
-        return Turn(self._turns, stream_id)
+        return StreamLock(self._locks, stream_id)
 
     async def append(self, append: Append) -> FoldedOrder:
         """The order after the events, which are then committed and in the cache's hands.

@@ -9,9 +9,11 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Row, SmallInteger, Uuid, bindparam, text
+import asyncpg
+from sqlalchemy import ARRAY, SmallInteger, Uuid, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from order_service.infra.postgres import driver_of
 from order_service.log.codec import StoredEvent
 
 _COLUMNS = (
@@ -64,6 +66,20 @@ _RANGE = (
     "data::text, '', recorded_at FROM events WHERE partition = $1 AND stream_id > $2 "
     "AND position <= $3 ORDER BY stream_id, version LIMIT $4"
 )
+# OFFSET 0 keeps each partition and each stream a look-up by its index, however many the planner
+# expects.
+_NEXT = (
+    "SELECT e.* FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) "  # noqa: S608
+    f"AS r (partition, after, up_to) CROSS JOIN LATERAL (SELECT {_COLUMNS} FROM events "
+    "WHERE partition = r.partition AND position > r.after AND position <= r.up_to "
+    "ORDER BY position OFFSET 0) e"
+)
+_EARLIER = (
+    "SELECT e.* FROM unnest($1::smallint[], $2::uuid[], $3::integer[]) "  # noqa: S608
+    f"AS s (partition, stream_id, next_version) CROSS JOIN LATERAL (SELECT {_COLUMNS} FROM events "
+    "WHERE partition = s.partition AND stream_id = s.stream_id AND version < s.next_version "
+    "ORDER BY version OFFSET 0) e"
+)
 _PLACED_AT = text(
     "SELECT stream_id FROM events WHERE partition = :partition AND position = :position "
     "AND version = 1"
@@ -76,7 +92,7 @@ def partition_of(stream_id: UUID, partitions: int) -> int:
     return stream_id.int % partitions
 
 
-def _stored(rows: Sequence[Row[Any]]) -> list[StoredEvent]:
+def _stored(rows: Iterable[Sequence[Any]]) -> list[StoredEvent]:
     return list(map(StoredEvent._make, rows))
 
 
@@ -197,7 +213,23 @@ async def read_stream_range(
     The last stream may be cut off by `limit`: a caller reads on from the one before it. By the
     driver itself: SQLAlchemy's rows take twice the time of all the rest of reading.
     """
-    driver = (await connection.get_raw_connection()).driver_connection
-    assert driver is not None
-    found = await driver.fetch(_RANGE, partition, after_stream, up_to_position, limit)
-    return list(map(StoredEvent._make, found))
+    driver = await driver_of(connection)
+    return _stored(await driver.fetch(_RANGE, partition, after_stream, up_to_position, limit))
+
+
+async def read_next(
+    driver: asyncpg.Connection, ranges: Iterable[tuple[int, int, int]]
+) -> list[StoredEvent]:
+    """Of each (partition, after, up_to) the events at positions after `after`, up to `up_to`:
+    ascending by position inside a partition."""
+    return _stored(await driver.fetch(_NEXT, *map(list, zip(*ranges, strict=True))))
+
+
+async def read_earlier(
+    driver: asyncpg.Connection, events: Iterable[StoredEvent]
+) -> list[StoredEvent]:
+    """Of each event's stream all events before it, ascending by version inside a stream."""
+    streams = [(e.partition, e.stream_id, e.version) for e in events if e.version > 1]
+    if not streams:
+        return []
+    return _stored(await driver.fetch(_EARLIER, *map(list, zip(*streams, strict=True))))

@@ -31,6 +31,7 @@ import orjson
 from pamqp.commands import Basic
 
 from order_service.errors import UnreadableEvent
+from order_service.ids import time_text
 from order_service.log.codec import StoredEvent, decode_metadata
 from order_service.telemetry import tracing
 
@@ -71,15 +72,15 @@ def content(stored: StoredEvent) -> bytes:
             "version": stored.version,
             "partition": stored.partition,
             "position": stored.position,
-            "occurred_at": time_text(stored.recorded_at),
+            "occurred_at": recorded_text(stored.recorded_at),
             "data": orjson.Fragment(stored.data),
         }
     )
 
 
 @lru_cache(64)  # the events of one append have one time
-def time_text(at: datetime) -> str:
-    return at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # sessions are in UTC
+def recorded_text(at: datetime) -> str:
+    return time_text(at)
 
 
 def origin(stored: StoredEvent) -> tuple[str | None, str | None]:
@@ -117,7 +118,7 @@ def to_message(stored: StoredEvent) -> Message:
         "cloudEvents:subject": order_id,
         "cloudEvents:partitionkey": order_id,
         "cloudEvents:sequence": f"{stored.position:019d}",
-        "cloudEvents:time": time_text(stored.recorded_at),
+        "cloudEvents:time": recorded_text(stored.recorded_at),
     }
     request_id, trace = origin(stored)
     if trace:

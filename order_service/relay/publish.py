@@ -26,7 +26,7 @@ from pamqp.header import ContentHeader
 
 from order_service.infra import failpoints, rabbitmq
 from order_service.log.codec import Metadata, StoredEvent, encode_metadata
-from order_service.relay.message import Message, content, origin, time_text, to_message
+from order_service.relay.message import Message, content, origin, recorded_text, to_message
 
 _KINDS_MAX = 4_096
 _FRAME = struct.Struct(">BHI")  # what every frame begins with: type, channel, length
@@ -95,7 +95,7 @@ def frames_of(stored: StoredEvent, channel: int, content_max: int) -> bytes:
     values = {
         b"order": order_id,
         b"id": event_id,
-        b"at": time_text(stored.recorded_at).encode(),
+        b"at": recorded_text(stored.recorded_at).encode(),
         b"position": b"%019d" % stored.position,
         b"trace": (trace or "").encode(),
         b"request": (request_id or "").encode(),
@@ -122,7 +122,7 @@ def _template(
     for name, value in (
         (b"order", str(_ORDER).encode()),
         (b"id", str(_ID).encode()),
-        (b"at", time_text(_AT).encode()),
+        (b"at", recorded_text(_AT).encode()),
         (b"position", str(_POSITION).encode()),
         (b"trace", _TRACE.encode()),
         (b"request", _REQUEST.encode()),

@@ -27,7 +27,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service import limits
 from order_service.infra import failpoints
 from order_service.infra import rabbitmq as broker
-from order_service.infra.heartbeat import present
+from order_service.infra.heartbeat import heartbeat
 from order_service.infra.postgres import PROJECTOR, create_engine, driver_connection
 from order_service.log.codec import StoredEvent
 from order_service.relay.message import trace_events
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 # where the checkpoint stands. `held`: this relay does, for at least half a lease, so that most
 # windows cost no lease of their own (moving renews it); of a partition that is not, one row without
 # an event. Positions have no holes, so each partition gives its share of the window or less.
-_NEXT = """
+NEXT = """
     SELECT b.held, b.after, b.partition, e.position, e.stream_id, e.version, e.event_id, e.type,
            e.schema_version, e.data::text, e.metadata::text, e.recorded_at
     FROM (
@@ -58,7 +58,7 @@ _NEXT = """
         AND e.position <= b.after + greatest(1, $3::bigint / b.partitions)
     ORDER BY b.partition, e.position
 """
-_LEASE = """
+LEASE = """
     UPDATE checkpoints
     SET leased_by = $1, leased_until = clock_timestamp() + make_interval(secs => $2)
     WHERE name = 'relay' AND generation = 0 AND partition = $3
@@ -85,7 +85,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     session = partial(_session, engine, me, stop)
     tracing.start(settings, "relay")
     try:
-        async with exposed(settings, "relay"), present(settings, "relay"):
+        async with exposed(settings, "relay"), heartbeat(settings, "relay"):
             await broker.keep_connected(settings, "relay", session, stop)
     finally:
         tracing.stop()
@@ -158,13 +158,13 @@ class Relay:
         if unleased := [row["partition"] for row in rows if not row["held"]]:
             # One statement a partition, in order: two relays that take leases cannot deadlock.
             for partition in unleased:
-                await self._connection.execute(_LEASE, self._me, limits.RELAY_LEASE_S, partition)
+                await self._connection.execute(LEASE, self._me, limits.RELAY_LEASE_S, partition)
             rows = await self._look()
         return [row for row in rows if row["held"] and row["position"] is not None]
 
     async def _look(self) -> list[asyncpg.Record]:
         found: list[asyncpg.Record] = await self._connection.fetch(
-            _NEXT, self._me, limits.RELAY_LEASE_S, limits.RELAY_WINDOW
+            NEXT, self._me, limits.RELAY_LEASE_S, limits.RELAY_WINDOW
         )
         return found
 

@@ -26,6 +26,10 @@ DIR; without it, those of the environment if DB_HOST is set there, else those of
   `./entrypoint.sh WORD --help` explains a word's arguments.
 
 For developers:
+  fuzz [--minutes N] [--seed N]    runs the tests with random input in rounds with fresh seeds,
+                                   until one fails or N minutes (10) are over; keeps the failing
+                                   example in .local/fuzz and prints the commands that repeat
+                                   it; --seed: of the first round
   bench [NAME ...] [--seconds N] [--json FILE]
                                    measures a private stack against two yardsticks; --help
                                    lists the names
@@ -65,6 +69,12 @@ def _test(arguments: Sequence[str]) -> int:
     from order_service.stack.checks import test
 
     return test(arguments)
+
+
+def _fuzz(arguments: Sequence[str]) -> int:
+    from order_service.stack.fuzz import fuzz
+
+    return fuzz(arguments)
 
 
 def _bench(arguments: Sequence[str]) -> int:
@@ -119,6 +129,7 @@ WORDS: dict[str, tuple[Callable[[Sequence[str]], int], str | None]] = {
     "logs": (_logs, None),
     "reset": (_reset, None),
     "test": (_test, "development"),
+    "fuzz": (_fuzz, "development"),
     "bench": (_bench, "development"),
     "faults": (_faults, "development"),
     "lock": (_lock, "servers"),

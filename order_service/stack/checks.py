@@ -5,7 +5,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,15 +26,19 @@ STATIC_CHECKS = (
 # memory if it has room. Tests of durability start other servers.
 IN_MEMORY = Path("/dev/shm")  # noqa: S108  # tempfile makes a private folder in it
 IN_MEMORY_BYTES_MIN = 8 * 1024**3
-# Tests wait for half of their time: so those that need the whole service run beside all the others,
-# each half on servers of its own.
-WITH_STACK = (
-    "tests/browser",
-    "tests/end_to_end",
-    "tests/faults",
-    "tests/integration/test_backups.py",
+# Tests mostly wait: so they run in three groups at once, each on separate servers. These are the
+# tests that need the whole service, those that start or await other processes, and all others.
+ROOMS = "tests/integration"
+BACKUPS = f"{ROOMS}/stack/test_backups.py"
+WITH_STACK = ("tests/browser", "tests/end_to_end", "tests/faults", BACKUPS)
+WITH_PROCESSES = (
+    *(f"{ROOMS}/{room}" for room in ("loop", "monitoring", "queries", "relay", "replay")),
+    *(f"{ROOMS}/{room}" for room in ("stack", "streams", "worker")),
 )
-OTHERS = ("tests", *(f"--ignore={path}" for path in WITH_STACK))
+BESIDE = (
+    (*WITH_PROCESSES, f"--ignore={BACKUPS}"),
+    ("tests", *(f"--ignore={path}" for path in (*WITH_STACK, *WITH_PROCESSES))),
+)
 STOPPED = 130  # a shell's exit code for a program that Ctrl-C ended
 
 
@@ -46,20 +51,26 @@ def test(arguments: Sequence[str]) -> int:
 
 
 def _everything() -> int:
-    """As `test`. One half of the tests is shown as it goes, the other when both have ended."""
-    with tempfile.TemporaryFile("w+") as output:
-        words = [sys.executable, "-m", "order_service.stack", "test", *OTHERS]
-        others = subprocess.Popen(words, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+    """Implements `test`. Prints one group's output at once, the others' when all have ended."""
+    with ExitStack() as files:
+        outputs = [files.enter_context(tempfile.TemporaryFile("w+")) for _ in BESIDE]
+        words = [sys.executable, "-m", "order_service.stack", "test"]
+        beside = [
+            subprocess.Popen([*words, *group], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+            for group, output in zip(BESIDE, outputs, strict=True)
+        ]
         failed = [" ".join(check) for check in STATIC_CHECKS if not _passes(check)]
         code = _pytest(WITH_STACK)
         if code == STOPPED:
-            others.terminate()
-        others_code = others.wait()
-        output.seek(0)
-        say(output.read())
+            for group in beside:
+                group.terminate()
+        codes = [group.wait() for group in beside]
+        for output in outputs:
+            output.seek(0)
+            say(output.read())
     if failed:
         say(f"failed before the tests: {', '.join(failed)}")
-    return code or others_code or bool(failed)
+    return next(filter(None, (code, *codes)), bool(failed))
 
 
 def bench(arguments: Sequence[str]) -> NoReturn:
@@ -95,18 +106,27 @@ def _passes(check: Sequence[str]) -> bool:
 
 
 def _pytest(arguments: Sequence[str]) -> int:
+    try:
+        with private_servers() as environment:
+            pytest = [sys.executable, "-m", "pytest", *arguments]
+            return subprocess.run(pytest, cwd=ROOT, env=environment, check=False).returncode
+    except Stopped:
+        return STOPPED
+
+
+@contextmanager
+def private_servers() -> Iterator[Mapping[str, str]]:
+    """Inside the block PostgreSQL, Redis and RabbitMQ run. Yields an environment with their
+    addresses. Raises Stopped at a stop signal.
+    """
     with tempfile.TemporaryDirectory(prefix="order-service-test-", dir=_servers_parent()) as folder:
-        Path(folder).chmod(0o711)  # the servers' user goes through
+        Path(folder).chmod(0o711)  # the servers' user enters it
         state = State(Path(folder) / "state")
         state.create()
         try:
             with Supervisor(state) as supervisor:
                 wait_for(supervisor, start_servers(supervisor, state, frozenset(ADDRESSES)))
-                pytest = [sys.executable, "-m", "pytest", *arguments]
-                done = subprocess.run(pytest, cwd=ROOT, env=_environment(state), check=False)
-                return done.returncode
-        except Stopped:
-            return STOPPED
+                yield _environment(state)
         finally:
             state.wipe()
 

@@ -30,7 +30,7 @@ from order_service.stack.programs import Programs
 from order_service.stack.state import StackError, State
 
 LOOPBACK = "127.0.0.1"
-DATABASE = USER = VHOST = "order_service"
+USER = VHOST = "order_service"
 DB_NAME, DB_USER = "order_db", "order_user"
 PORTS = ("postgres", "redis", "rabbitmq", "rabbitmq-distribution", "epmd")
 # Below the ports that Linux gives to outgoing connections, which could take one of these.

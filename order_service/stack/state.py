@@ -4,6 +4,7 @@ stack.json   0600: the stack's id, generated passwords, ports, and the settings 
 up.lock      held by the running `up`
 processes.json   the running processes, for `ps`
 logs/        one file a process
+fuzz/        the output of failed rounds of `fuzz` (in the default folder only)
 servers      the servers' folders (a link to /var/lib/order-service where the servers' user cannot
 enter the state folder)
 """
@@ -22,6 +23,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_STATE = ".local"
+KEPT_BY_FUZZ = "fuzz"  # a subfolder, which may be older than the stack
 OUTSIDE = Path("/var/lib/order-service")  # every user can enter it
 _PRIVATE_KEYS = (
     "DB_PASSWORD",
@@ -61,7 +63,8 @@ class State:
         """Makes the folder if it does not exist, and generates the secrets that it lacks. Raises
         StackError.
         """
-        if self.path.is_dir() and any(self.path.iterdir()) and not self._file.exists():
+        found = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
+        if found - {KEPT_BY_FUZZ} and not self._file.exists():
             raise StackError(
                 f"Cannot use {self.path}: it is not empty and holds no stack. "
                 "Name another folder with --state DIR."

@@ -19,6 +19,7 @@ from order_service.stack.processes import (
     end_group,
     end_leftovers,
     has_ended,
+    set_niceness,
     spawn,
     start_time,
     stop,
@@ -78,6 +79,7 @@ class Supervisor:
         self.state = state
         self._running: dict[str, Running] = {}
         self._held = contextlib.ExitStack()
+        self._applies_niceness = False
         self._wakeup, self._wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def __enter__(self) -> "Supervisor":
@@ -100,6 +102,8 @@ class Supervisor:
 
     def start(self, command: Command) -> None:
         process = spawn(command, self.state.logs / f"{command.name}.log")
+        if self._applies_niceness:
+            set_niceness(process, command.niceness)
         running = self._running.get(command.name)
         if running is None:
             self._running[command.name] = Running(command, process)
@@ -111,6 +115,12 @@ class Supervisor:
     def start_servers(self, servers: Sequence[Server]) -> None:
         for server in servers:
             self.start(server.command)
+
+    def apply_niceness(self) -> None:
+        """Gives each process the niceness of its command from now on, after a restart as well."""
+        self._applies_niceness = True
+        for running in self._running.values():
+            set_niceness(running.process, running.command.niceness)
 
     def wait_ready(self, name: str, ready: Callable[[], bool]) -> None:
         """Returns once `ready()` is true and all processes run. Raises StackError, with the log's

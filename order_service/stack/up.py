@@ -41,8 +41,16 @@ class Roles:
 MakeRoles = Callable[[State, int, Mapping[str, str]], Roles]
 
 
-def up(state: State, port: int, make_roles: MakeRoles | None = None) -> int:
-    """Runs the whole stack until a stop signal; returns the exit code. Raises StackError."""
+def up(
+    state: State,
+    port: int,
+    make_roles: MakeRoles | None = None,
+    *,
+    apply_niceness: bool = True,
+) -> int:
+    """Runs the whole stack until a stop signal; returns the exit code. `apply_niceness`: whether
+    RabbitMQ and the background roles get their niceness once the stack is ready. Raises StackError.
+    """
     require_linux()
     state.create()
     with state.lock():
@@ -55,7 +63,10 @@ def up(state: State, port: int, make_roles: MakeRoles | None = None) -> int:
             )
         with Supervisor(state) as supervisor:
             try:
-                _run(supervisor, state, port, make_roles or order_service_roles)
+                _start(supervisor, state, port, make_roles or order_service_roles)
+                if apply_niceness:
+                    supervisor.apply_niceness()
+                supervisor.keep_running()
             except Stopped:
                 say("stopping")
         say("stopped")
@@ -67,7 +78,7 @@ def require_linux() -> None:
         raise StackError("`up` and `test` need Linux: elsewhere use `docker compose up --build`.")
 
 
-def _run(supervisor: Supervisor, state: State, port: int, make_roles: MakeRoles) -> None:
+def _start(supervisor: Supervisor, state: State, port: int, make_roles: MakeRoles) -> None:
     starting = start_servers(supervisor, state, servers_to_start(os.environ))
     settings = with_free_flower_port(stack_settings(state.read(), os.environ))
     state.update(settings=settings)
@@ -80,7 +91,6 @@ def _run(supervisor: Supervisor, state: State, port: int, make_roles: MakeRoles)
     supervisor.wait_ready(", ".join(command.name for command in roles.commands), roles.ready)
     _say_flower(settings)
     say(f"ready http://{servers.LOOPBACK}:{port}")
-    supervisor.keep_running()
 
 
 def _say_flower(settings: Mapping[str, str]) -> None:

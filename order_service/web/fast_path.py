@@ -8,7 +8,7 @@ request that is ordinary in every respect is counted, authenticated and answered
 functions as FastAPI's route for it, in the same order, with the same headers. Whatever is not (a
 query string, a preference, a header given twice, another media type, one request behind another)
 goes to FastAPI, which also documents the routes. The decision is made on the request's head alone,
-before anything is counted or read; tests/integration/test_lane.py holds both ways against each
+before anything is counted or read; tests/integration/web/test_lane.py holds both ways against each
 other.
 """
 

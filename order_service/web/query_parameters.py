@@ -67,7 +67,8 @@ Instant = Annotated[
     BeforeValidator(_instant),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-Whole = Annotated[int, BeforeValidator(_whole)]
+# After a `Field` with bounds, which then also stand in the JSON schema.
+WHOLE = BeforeValidator(_whole)
 Flag = Annotated[bool, BeforeValidator(_flag)]
 
 

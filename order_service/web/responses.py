@@ -1,15 +1,17 @@
-"""Answers, as JSON."""
+"""JSON responses, and conditional reads of them."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
+from msgspec.json import Encoder
 from starlette.responses import Response
 
 from order_service.domain.immutable import immutable
 
 NO_STORE = {"Cache-Control": "no-store"}
 PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
+_ETAG = re.compile(r'"[^"]*"')
 
 
 RawHeader = tuple[bytes, bytes]
@@ -17,7 +19,7 @@ RawHeader = tuple[bytes, bytes]
 
 @immutable
 class Reply:
-    """An answer's parts, for whoever sends it. `media_type`: of the body; None: there is none."""
+    """The parts of a response. `media_type`: of the body; None: there is no body."""
 
     status: int
     headers: Mapping[str, str]
@@ -35,9 +37,18 @@ class Reply:
         return f"{lines}content-length: {len(self.body)}\r\ncontent-type: {self.media_type}\r\n"
 
 
+def not_modified(if_none_match: str, etag: str) -> bool:
+    """Whether the `If-None-Match` header names `etag`, so that 304 is the response. Compares weakly
+    (RFC 9110, 13.1.2): a proxy that compresses may have weakened the tag."""
+    return if_none_match.strip() == "*" or etag in _ETAG.findall(if_none_match)
+
+
+_encode = Encoder().encode
+
+
 def json_bytes(content: Any) -> bytes:
-    """`content` as JSON; times must be UTC and go out with a Z."""
-    return orjson.dumps(content, option=orjson.OPT_UTC_Z)
+    """`content` as JSON."""
+    return _encode(content)
 
 
 def json_answer(

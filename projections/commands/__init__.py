@@ -1,1 +1,1 @@
-"""The command line of reads."""
+"""The commands `orders` and `events`."""

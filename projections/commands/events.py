@@ -1,7 +1,7 @@
-"""events tail: the log as it grows, on the command line.
+"""events tail: prints the events of the log, and new ones as they come.
 
-It reads the log by position as the streams do, so it misses nothing, and goes on where it was when
-the database comes back.
+It reads the log by position, as the streams do, so it misses no event; after an outage of the
+database it continues where it stopped.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from order_service.log import reading
 from order_service.settings import Settings
 from projections.commands import orders_as_text
 from projections.commands.orders import resolve
+from projections.queries.positions import as_text, parse
 from projections.streams.feeds import Pages
 from projections.streams.watch import LogWatch
 
@@ -29,21 +30,24 @@ logger = logging.getLogger(__name__)
 
 Event = dict[str, Any]
 Wanted = Callable[[Event], bool]
-CONNECTIONS = 3  # the watch's, and those of two pages
+CONNECTIONS = 3  # one for the watch, two for pages
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    tail = actions.add_parser("tail", help="the log as it grows, until Ctrl-C")
-    tail.add_argument("--since", metavar="ID", help="after this event: its `id` in --json")
+    tail = actions.add_parser("tail", help="print events as they come, until Ctrl-C")
+    tail.add_argument("--since", metavar="ID", help="only events after this `id` (see --json)")
     tail.add_argument(
-        "--last", type=_count, default=10, help="so many of each partition first (%(default)s)"
+        "--last",
+        type=_count,
+        default=10,
+        help="begin with so many per partition (%(default)s)",
     )
-    tail.add_argument("--no-follow", action="store_true", help="only what is there already")
-    tail.add_argument("--type", help="of this type only, such as OrderPaid")
-    tail.add_argument("--order", help="of this order only: its id or number")
-    tail.add_argument("--actor", help="by this one only: user, staff, system or an id")
-    tail.add_argument("--json", action="store_true", help="a line an event, for programs")
+    tail.add_argument("--no-follow", action="store_true", help="stop after the existing events")
+    tail.add_argument("--type", help="only events of this type, such as OrderPaid")
+    tail.add_argument("--order", help="only events of the order with this id or number")
+    tail.add_argument("--actor", help="only events of this actor: user, staff, system or an id")
+    tail.add_argument("--json", action="store_true", help="print one JSON object per line")
 
 
 def _count(value: str) -> int:
@@ -63,7 +67,7 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
                 print(json.dumps(event) if args.json else _line(event), flush=True)
     except asyncio.CancelledError:  # Ctrl-C
         if positions:
-            print(f"Go on with --since {_id(positions)}", file=sys.stderr)
+            print(f"Continue with --since {_id(positions)}", file=sys.stderr)
         raise
     finally:
         await engine.dispose()
@@ -87,22 +91,21 @@ async def _wanted(args: argparse.Namespace, engine: AsyncEngine) -> Wanted:
 
 
 async def _beginning(args: argparse.Namespace, engine: AsyncEngine) -> dict[int, int]:
-    """Partition to the position after which it begins. Raises InvalidRequest."""
+    """Partition to the position to begin after. Raises InvalidRequest."""
     heads = await query(engine, reading.heads)
     if args.since is None:
         return {partition: max(0, head - args.last) for partition, head in heads.items()}
-    positions = args.since.split(".")
-    if len(positions) != len(heads) or not all(p.isdecimal() for p in positions):
-        raise InvalidRequest(
-            "validation", f"--since {args.since}: expected {len(heads)} positions, joined by dots."
-        )
-    return dict(zip(sorted(heads), map(int, positions), strict=True))
+    try:
+        return dict(zip(sorted(heads), parse(args.since), strict=True))
+    except ValueError:
+        detail = f"--since {args.since}: expected {len(heads)} positions, joined by dots."
+        raise InvalidRequest("validation", detail) from None
 
 
 async def _tail(
     engine: AsyncEngine, positions: dict[int, int], *, follow: bool
 ) -> AsyncIterator[Event]:
-    """Events after the positions, which it moves on; in order inside a partition."""
+    """Events after the positions, which it advances; in order within each partition."""
     pages, watch = Pages(engine), LogWatch(engine)
     try:
         with watch.listening(None) as woken:
@@ -110,7 +113,7 @@ async def _tail(
                 if follow:
                     await woken.wait()
                     woken.clear()
-                async for event in _what_is_there(pages, positions):
+                async for event in _existing(pages, positions):
                     yield event
                 if not follow:
                     return
@@ -118,8 +121,8 @@ async def _tail(
         await watch.close()
 
 
-async def _what_is_there(pages: Pages, positions: dict[int, int]) -> AsyncIterator[Event]:
-    """The pages of the partitions in turn, each sorted by time, until all have been read."""
+async def _existing(pages: Pages, positions: dict[int, int]) -> AsyncIterator[Event]:
+    """Reads a page of each partition, sorts them by time, and repeats until all are read."""
     more = set(positions)
     while more:
         read: list[tuple[int, int, Event]] = []
@@ -127,7 +130,7 @@ async def _what_is_there(pages: Pages, positions: dict[int, int]) -> AsyncIterat
             try:
                 page = await pages.of_partition(partition, positions[partition])
             except FAILURES as error:
-                logger.warning("The database is away: %s", type(error).__name__)
+                logger.warning("The database does not answer: %s; retrying.", type(error).__name__)
                 await asyncio.sleep(limits.STREAM_RETRY_S)
                 continue
             if len(page) < limits.STREAM_PAGE_EVENTS:
@@ -143,7 +146,7 @@ async def _what_is_there(pages: Pages, positions: dict[int, int]) -> AsyncIterat
 
 
 def _id(positions: dict[int, int]) -> str:
-    return ".".join(str(positions[partition]) for partition in sorted(positions))
+    return as_text(positions[partition] for partition in sorted(positions))
 
 
 def _line(event: Event) -> str:

@@ -1,7 +1,7 @@
-"""orders: any order on the command line, as it is and as it was.
+"""orders: shows orders on the command line, as they are now and as they were.
 
-What one order is comes from its stream, so it is never behind; a list comes from `order_view`. It
-reads as web does, and in transactions that cannot write.
+One order is read from its stream, so it is never behind; a list is read from `order_view`. All
+transactions are read-only.
 """
 
 import argparse
@@ -14,11 +14,13 @@ from typing import Any
 from uuid import UUID
 
 import orjson
+from msgspec import to_builtins
 from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
-from order_service.documents.event import origin_of, recorded_as_json
+from order_service.documents.event import event_for, origin_of
+from order_service.documents.history import Diff
 from order_service.documents.order import document
 from order_service.errors import InvalidRequest, OrderNotFound, UnreadableEvent
 from order_service.ids import parse_order_number, parse_uuid
@@ -45,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for action, (what, add, _) in _ACTIONS.items():
         command = actions.add_parser(action, help=what, description=what)
         add(command)
-        command.add_argument("--json", action="store_true", help="for programs")
+        command.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _add_list(parser: argparse.ArgumentParser) -> None:
@@ -68,7 +70,7 @@ def _count(value: str) -> int:
 
 
 def _add_order(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("order", help="its id or its number")
+    parser.add_argument("order", help="the order's id or number")
 
 
 def _add_at(parser: argparse.ArgumentParser) -> None:
@@ -78,8 +80,8 @@ def _add_at(parser: argparse.ArgumentParser) -> None:
 
 def _add_diff(parser: argparse.ArgumentParser) -> None:
     _add_order(parser)
-    parser.add_argument("earlier", type=int, nargs="?", help="version; default: TO less 1")
-    parser.add_argument("later", type=int, nargs="?", help="version; default: the last")
+    parser.add_argument("earlier", type=int, nargs="?", help="a version (default: LATER minus 1)")
+    parser.add_argument("later", type=int, nargs="?", help="a version (default: the last)")
 
 
 def _add_events(parser: argparse.ArgumentParser) -> None:
@@ -88,7 +90,7 @@ def _add_events(parser: argparse.ArgumentParser) -> None:
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
-    """0 done; 2 the command line asks for what there cannot be."""
+    """Returns the exit code: 0 done, 2 an option has an invalid value."""
     engine = create_engine(settings, WEB, application_name="orders", pool_size=1)
     try:
         shown = await _ACTIONS[args.action][2](args, engine)
@@ -103,26 +105,26 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-# --- what is asked --------------------------------------------------------------------------------
+# --- actions --------------------------------------------------------------------------------------
 
 
 async def _list(args: argparse.Namespace, engine: AsyncEngine) -> list[Document]:
-    asked = {name: getattr(args, name) for name in (*FILTERS, "sort")}
-    given = {name: value for name, value in asked.items() if value is not None}
+    options = {name: getattr(args, name) for name in (*FILTERS, "sort")}
+    given = {name: value for name, value in options.items() if value is not None}
     parameters = StaffListParameters.model_validate(given)
     where = await search(engine, parameters, parameters.user_id)
     found: list[Document] = []
-    place = None
+    cursor = None
     async with _reading(engine) as connection:
         await required_progress(connection, order_view.PROJECTION)
         while len(found) < args.limit:
             size = min(limits.LIST_LIMIT_MAX, args.limit - len(found))
             page = await order_list.read_page(
-                connection, order_list.SUMMARY, where, parameters.sort, size, place
+                connection, order_list.SUMMARY, where, parameters.sort, size, cursor
             )
-            found += map(summary, page.rows)
-            place = page.after
-            if place is None:
+            found += to_builtins([summary(row) for row in page.rows])
+            cursor = page.after
+            if cursor is None:
                 break
     return found
 
@@ -172,7 +174,8 @@ async def _diff(args: argparse.Namespace, engine: AsyncEngine) -> Document:
     old, new = (
         _document(stream[:version], partitions) if version else None for version in (earlier, later)
     )
-    return {"from": earlier, "to": later, "changes": changes(old, new)}
+    shown: Document = to_builtins(Diff(earlier, later, changes(old, new)))
+    return shown
 
 
 async def _events(args: argparse.Namespace, engine: AsyncEngine) -> list[Document]:
@@ -180,9 +183,10 @@ async def _events(args: argparse.Namespace, engine: AsyncEngine) -> list[Documen
     try:
         currency = origin_of(stream[0]).currency
     except UnreadableEvent:
-        currency = None  # then each is shown without its payload
-    shown = (recorded_as_json(event, currency, "staff") for event in stream[args.after_version :])
-    return [event for event in shown if event is not None]
+        currency = None  # each event is then shown without its payload
+    shown = (event_for("staff", event, currency) for event in stream[args.after_version :])
+    found: list[Document] = to_builtins([event for event in shown if event is not None])
+    return found
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -208,7 +212,7 @@ async def _stream(engine: AsyncEngine, order: str) -> tuple[Stream, int]:
 
 
 async def resolve(connection: AsyncConnection, order: str, partitions: int) -> UUID:
-    """The order's id, from itself or its number. Raises OrderNotFound."""
+    """The order's id, given the id or the number. Raises OrderNotFound."""
     order_id = parse_uuid(order)
     if order_id is None and (place := parse_order_number(order, partitions)) is not None:
         order_id = await reading.find_stream(connection, *place)
@@ -224,11 +228,11 @@ def _document(stream: Stream, partitions: int) -> Document:
     return shown
 
 
-Ask = Callable[[argparse.Namespace, AsyncEngine], Awaitable[Any]]
-_ACTIONS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None], Ask]] = {
-    "list": ("orders, newest first, filtered as GET /orders/ is", _add_list, _list),
-    "show": ("one order as it is now", _add_order, _show),
-    "at": ("one order as it was at a version or a time", _add_at, _at),
-    "diff": ("what differs between two versions of an order", _add_diff, _diff),
-    "events": ("what happened to an order", _add_events, _events),
+Action = Callable[[argparse.Namespace, AsyncEngine], Awaitable[Any]]
+_ACTIONS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None], Action]] = {
+    "list": ("list orders, newest first, with the filters of GET /orders/", _add_list, _list),
+    "show": ("show an order as it is now", _add_order, _show),
+    "at": ("show an order as it was at a version or a time", _add_at, _at),
+    "diff": ("compare two versions of an order", _add_diff, _diff),
+    "events": ("list an order's events", _add_events, _events),
 }

@@ -1,4 +1,4 @@
-"""Orders, their changes and events as text for people at a terminal."""
+"""Orders, their differences and events as text for a terminal."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -35,7 +35,7 @@ def listed(orders: list[Document]) -> str:
 
 
 def order(shown: Document) -> str:
-    """What it is, its money, and a table of each kind of its parts."""
+    """The order's facts, its amounts, and a table of each kind of its parts."""
     facts = [(name, shown[name]) for name in _HEAD if shown[name] is not None]
     money = [(name, f"{shown[name]} {shown['currency']}") for name in _MONEY]
     width = max(len(name) for name, _ in (*facts, *money))
@@ -64,7 +64,7 @@ def events(shown: list[Document]) -> str:
 
 
 def actor(event: Mapping[str, Any]) -> str:
-    """`unreadable` where today's code cannot tell."""
+    """`unreadable` if the running version cannot read the event."""
     found = event.get("actor", {"type": "unreadable"})
     return " ".join(filter(None, (found["type"], found.get("id"))))
 
@@ -75,7 +75,7 @@ def _table(heads: Iterable[str], rows: list[Document]) -> str:
 
 
 def _value(value: object) -> str:
-    """JSON, cut off where it would fill the screen: `--json` shows all of it."""
+    """JSON, shortened to _DATA_WIDTH; `--json` shows all of it."""
     text = "-" if value is None else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _DATA_WIDTH else f"{text[: _DATA_WIDTH - 3]}..."
 

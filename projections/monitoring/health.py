@@ -10,23 +10,33 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from redis.asyncio import Redis
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
+from order_service.documents.operations import (
+    Check,
+    HealthStatus,
+    Process,
+    Progress,
+    ProjectionProgress,
+    Projections,
+    QueueHealth,
+    RelayHealth,
+    WorkerHealth,
+)
+from order_service.documents.operations import Health as Report
 from order_service.infra import heartbeat, rabbitmq
 from order_service.infra.postgres import query
 from order_service.settings import Settings
 from projections.monitoring import progress
 
-Status = Literal["ok", "degraded", "down"]
 T = TypeVar("T")
 ROLES = ("web", "relay", "consumer", "worker")  # one of each at least
 _NOW = text("SELECT clock_timestamp(), current_setting('server_version')")
-_SHOWN = ("role", "host", "pid", "started_at", "seen_at", "memory_mb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,7 @@ class Look(Generic[T]):
 class Database:
     ahead_s: float  # its clock, of ours
     version: str
-    progress: Mapping[str, Any]
+    progress: Projections
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +71,19 @@ class Health:
         self._engine = engine
         self._redis = redis
         self._rates = rates
-        self._remembered: tuple[float, dict[str, Any]] = (float("-inf"), {})
+        self._remembered: tuple[float, Report | None] = (float("-inf"), None)
         self._lock = asyncio.Lock()
 
-    async def report(self) -> dict[str, Any]:
+    async def report(self) -> Report:
         """For `GET /ops/health/`."""
         async with self._lock:
             at, report = self._remembered
-            if time.monotonic() - at > limits.HEALTH_REMEMBERED_S:
+            if report is None or time.monotonic() - at > limits.HEALTH_REMEMBERED_S:
                 report = await self._look()
                 self._remembered = (time.monotonic(), report)
             return report
 
-    async def _look(self) -> dict[str, Any]:
+    async def _look(self) -> Report:
         database, cache, queues = await asyncio.gather(
             _looked(lambda: query(self._engine, self._ask_database)),
             _looked(self._ask_cache),
@@ -87,19 +97,18 @@ class Health:
             *_lags(database.found),
             _processes(cache.found),
         ]
-        relay = database.found.progress["relay"] if database.found else None
-        return {
-            "status": _worst(check["status"] for check in checks),
-            "checks": checks,
-            "processes": [
-                {name: one[name] for name in _SHOWN}
-                for one in (cache.found.processes if cache.found else ())
-            ],
-            "queues": queues.found or [],
-            "workers": _workers(cache.found.processes if cache.found else []),
-            "relay": relay and {name: relay[name] for name in ("lag_events", "lag_s")},
-            "flower_url": flower_url(self._settings),
-        }
+        relay = database.found.progress.relay if database.found else None
+        processes = cache.found.processes if cache.found else []
+        shown = Process.__struct_fields__
+        return Report(
+            status=_worst(check.status for check in checks),
+            checks=checks,
+            processes=[Process(*(one[name] for name in shown)) for one in processes],
+            queues=[QueueHealth(**queue) for queue in queues.found or ()],
+            workers=_workers(processes),
+            relay=relay and RelayHealth(relay.lag_events, relay.lag_s),
+            flower_url=flower_url(self._settings),
+        )
 
     async def _ask_database(self, connection: AsyncConnection) -> Database:
         asked_at = time.time()
@@ -111,7 +120,7 @@ class Health:
         asked_at = time.time()
         seconds, microseconds = await self._redis.time()
         ahead_s = seconds + microseconds / 1_000_000 - (asked_at + time.time()) / 2
-        return Cache(ahead_s, await heartbeat.seen(self._redis))
+        return Cache(ahead_s, await heartbeat.read_all(self._redis))
 
 
 async def _looked(look: Callable[[], Awaitable[T]]) -> Look[T]:
@@ -137,25 +146,23 @@ def flower_url(settings: Settings) -> str | None:
 # --- checks ---------------------------------------------------------------------------------------
 
 
-def _check(
-    name: str, status: Status, detail: str, latency_ms: float | None = None
-) -> dict[str, Any]:
-    return {"name": name, "status": status, "detail": detail, "latency_ms": latency_ms}
+def _check(name: str, status: HealthStatus, detail: str, latency_ms: float | None = None) -> Check:
+    return Check(name, status, detail, latency_ms)
 
 
-def _worst(statuses: Iterable[Status]) -> Status:
+def _worst(statuses: Iterable[HealthStatus]) -> HealthStatus:
     found = set(statuses)
     return "down" if "down" in found else "degraded" if "degraded" in found else "ok"
 
 
-def _server(name: str, look: Look[Any], without: Status = "degraded") -> dict[str, Any]:
+def _server(name: str, look: Look[Any], without: HealthStatus = "degraded") -> Check:
     """`without`: what the service is without it. Commands need the database only."""
     if look.found is None:
         return _check(name, without, f"Does not answer: {look.error}.", look.latency_ms)
     return _check(name, "ok", "Answers.", look.latency_ms)
 
 
-def _clocks(database: Database | None, cache: Cache | None) -> dict[str, Any]:
+def _clocks(database: Database | None, cache: Cache | None) -> Check:
     ahead = {
         name: found.ahead_s
         for name, found in (("PostgreSQL", database), ("Redis", cache))
@@ -166,18 +173,18 @@ def _clocks(database: Database | None, cache: Cache | None) -> dict[str, Any]:
     return _check("clocks", "degraded" if off else "ok", f"Of this process: {said or 'unknown'}.")
 
 
-def _lags(database: Database | None) -> list[dict[str, Any]]:
+def _lags(database: Database | None) -> list[Check]:
     if database is None:
         return [_check(name, "down", "Unknown.") for name in ("relay", "read models")]
-    relay, models = database.progress["relay"], database.progress["projections"]
+    relay, models = database.progress.relay, database.progress.projections
     return [
-        _check("relay", _lag_status([relay]), _lag(relay["lag_events"], relay["lag_s"])),
+        _check("relay", _lag_status([relay]), _lag(relay.lag_events, relay.lag_s)),
         _check("read models", _models_status(models), _models(models)),
     ]
 
 
-def _lag_status(found: Iterable[Mapping[str, Any]]) -> Status:
-    late = any(one["lag_s"] > limits.HEALTH_LAG_MAX_S for one in found)
+def _lag_status(found: Iterable[Progress]) -> HealthStatus:
+    late = any(one.lag_s > limits.HEALTH_LAG_MAX_S for one in found)
     return "degraded" if late else "ok"
 
 
@@ -185,16 +192,16 @@ def _lag(events: int, seconds: float) -> str:
     return f"{events:,} events behind, the oldest for {seconds:.1f} s."
 
 
-def _models_status(models: Iterable[Mapping[str, Any]]) -> Status:
-    wanting = any(one["parked"] or one["replay_needed"] for one in models)
+def _models_status(models: Iterable[ProjectionProgress]) -> HealthStatus:
+    wanting = any(one.parked or one.replay_needed for one in models)
     return "degraded" if wanting else _lag_status(models)
 
 
-def _models(models: list[dict[str, Any]]) -> str:
-    events = max(one["lag_events"] for one in models)
-    seconds = max(one["lag_s"] for one in models)
-    parked = sum(one["parked"] for one in models)
-    stale = [one["name"] for one in models if one["replay_needed"]]
+def _models(models: list[ProjectionProgress]) -> str:
+    events = max(one.lag_events for one in models)
+    seconds = max(one.lag_s for one in models)
+    parked = sum(one.parked for one in models)
+    stale = [one.name for one in models if one.replay_needed]
     return " ".join(
         (
             _lag(events, seconds),
@@ -204,7 +211,7 @@ def _models(models: list[dict[str, Any]]) -> str:
     )
 
 
-def _processes(cache: Cache | None) -> dict[str, Any]:
+def _processes(cache: Cache | None) -> Check:
     if cache is None:
         return _check("processes", "degraded", "Redis is away: nobody is seen.")
     missing = [role for role in ROLES if role not in {one["role"] for one in cache.processes}]
@@ -213,16 +220,16 @@ def _processes(cache: Cache | None) -> dict[str, Any]:
     return _check("processes", "ok", f"{len(cache.processes)} seen.")
 
 
-def _workers(processes: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _workers(processes: Iterable[Mapping[str, Any]]) -> list[WorkerHealth]:
     """By Celery's worker, whose processes they are."""
     children = (one for one in processes if one["role"] == "worker")
     by_parent = itemgetter("host", "parent")
     return [
-        {
-            "name": f"celery@{host} ({parent})",
-            "active": sum(one["active"] for one in of),
-            "processed": sum(one["processed"] for one in of),
-        }
+        WorkerHealth(
+            name=f"celery@{host} ({parent})",
+            active=sum(one["active"] for one in of),
+            processed=sum(one["processed"] for one in of),
+        )
         for (host, parent), found in groupby(sorted(children, key=by_parent), by_parent)
         for of in [list(found)]
     ]

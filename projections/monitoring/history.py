@@ -15,13 +15,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import pairwise
-from typing import Any
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
+from order_service.documents.operations import History as HistoryReport
+from order_service.documents.operations import HistorySeries
+from order_service.documents.shape import json_time
 from order_service.infra.postgres import FAILURES, query
 from order_service.infra.redis import RedisAway, RedisGate
 from order_service.telemetry.instruments import SECONDS
@@ -35,7 +37,7 @@ Step = Mapping[str, int]  # what is known of one; empty: nothing was seen
 _STEP_S = limits.HISTORY_STEP_S
 
 
-class Vitals:
+class History:
     """One a web process."""
 
     def __init__(self, engine: AsyncEngine, redis: Redis, rates: Rates) -> None:
@@ -85,17 +87,17 @@ class Vitals:
             "lag_ms": max(round(row["lag_s"] * 1_000) for row in rows if row["name"] != "relay"),
         }
 
-    async def read(self, minutes: int) -> dict[str, Any]:
+    async def read(self, minutes: int) -> HistoryReport:
         """For `GET /ops/history/`: up to the last step that has ended."""
         last = int(time.time() // _STEP_S) - 1
         first = last + 1 - minutes * 60 // _STEP_S
         steps = await self._read(range(first - 1, last + 1))  # one more, for the events since
-        return {
-            "step_s": _STEP_S,
-            "from": datetime.fromtimestamp(first * _STEP_S, UTC),
-            "to": datetime.fromtimestamp((last + 1) * _STEP_S, UTC),
-            "series": series(steps),
-        }
+        return HistoryReport(
+            _STEP_S,
+            json_time(datetime.fromtimestamp(first * _STEP_S, UTC)),
+            json_time(datetime.fromtimestamp((last + 1) * _STEP_S, UTC)),
+            series(steps),
+        )
 
     async def _read(self, numbers: Sequence[int]) -> list[Step]:
         pipeline = self._redis.pipeline(transaction=False)
@@ -135,18 +137,19 @@ def _bucket(number: int) -> str:
 # --- what they say --------------------------------------------------------------------------------
 
 
-def series(steps: Sequence[Step]) -> dict[str, list[float | None]]:
+def series(steps: Sequence[Step]) -> HistorySeries:
     """Of all steps but the first, which only says where the log stood before."""
     shown = steps[1:]
-    return {
-        **{name: [_count(step, name) for step in shown] for name in ("requests", "errors")},
-        "p50_ms": [percentile_ms(step, 0.50) for step in shown],
-        "p99_ms": [percentile_ms(step, 0.99) for step in shown],
-        "commands": [_count(step, "commands") for step in shown],
-        "cache_hit_ratio": [_ratio(step) for step in shown],
-        "lag_s": [step["lag_ms"] / 1_000 if "lag_ms" in step else None for step in shown],
-        "events": [_events(before, step) for before, step in pairwise(steps)],
-    }
+    return HistorySeries(
+        requests=[_count(step, "requests") for step in shown],
+        errors=[_count(step, "errors") for step in shown],
+        p50_ms=[percentile_ms(step, 0.50) for step in shown],
+        p99_ms=[percentile_ms(step, 0.99) for step in shown],
+        commands=[_count(step, "commands") for step in shown],
+        cache_hit_ratio=[_ratio(step) for step in shown],
+        lag_s=[step["lag_ms"] / 1_000 if "lag_ms" in step else None for step in shown],
+        events=[_events(before, step) for before, step in pairwise(steps)],
+    )
 
 
 def _count(step: Step, name: str) -> int | None:

@@ -11,6 +11,13 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service import limits
+from order_service.documents.operations import (
+    PartitionProgress,
+    Progress,
+    ProjectionProgress,
+    Projections,
+    Rebuild,
+)
 from projections.monitoring import status
 from projections.read_models.registry import PROJECTIONS
 from projections.replay import state
@@ -20,7 +27,6 @@ _GENERATIONS = text(
     "m.previous_version, b.generation AS building FROM read_models m "
     "LEFT JOIN rebuilds b ON b.name = m.name ORDER BY m.name"
 )
-_PARTITION = ("partition", "head", "checkpoint", "lag_events", "lag_s", "parked")
 Checkpoints = Mapping[tuple[str, int, int], int]  # by name, generation and partition
 
 
@@ -50,28 +56,28 @@ def _checkpoints(rows: Iterable[Mapping[str, Any]]) -> Checkpoints:
     return {(r["name"], r["generation"], r["partition"]): r["checkpoint"] for r in rows}
 
 
-async def read(connection: AsyncConnection, rates: Rates) -> dict[str, Any]:
+async def read(connection: AsyncConnection, rates: Rates) -> Projections:
     """For `GET /ops/projections/`."""
     rows = await status.read(connection)
     generations = (await connection.execute(_GENERATIONS)).all()
     rebuilds = await state.read(connection)
     by_name = {name: list(of) for name, of in groupby(rows, itemgetter("name"))}
-    return {
-        "projections": [
-            _progress(by_name[kept.name], rates)
-            | _generations(kept)
-            | {"rebuild": rebuilds[kept.name]}
+    return Projections(
+        [
+            _projection(by_name[kept.name], rates, kept, rebuilds[kept.name])
             for kept in generations
             if kept.name in PROJECTIONS
         ],
-        "relay": _progress(by_name["relay"], rates),
-    }
+        relay=Progress(**_progress(by_name["relay"], rates)),
+    )
 
 
 def _progress(rows: list[dict[str, Any]], rates: Rates) -> dict[str, Any]:
+    """The members of `Progress`."""
+    members = PartitionProgress.__struct_fields__
     return {
         "name": rows[0]["name"],
-        "partitions": [{name: row[name] for name in _PARTITION} for row in rows],
+        "partitions": [PartitionProgress(*(row[name] for name in members)) for row in rows],
         "lag_events": sum(row["lag_events"] for row in rows),
         "lag_s": max(row["lag_s"] for row in rows),
         "events_per_s": rates.of(rows),
@@ -79,12 +85,16 @@ def _progress(rows: list[dict[str, Any]], rates: Rates) -> dict[str, Any]:
     }
 
 
-def _generations(kept: Row[Any]) -> dict[str, Any]:
+def _projection(
+    rows: list[dict[str, Any]], rates: Rates, kept: Row[Any], rebuild: Rebuild | None
+) -> ProjectionProgress:
     all_kept = {kept.live_generation, kept.previous_generation, kept.building} - {None}
-    return {
-        "version": kept.projection_version,
-        "generation": kept.live_generation,
-        "generations": sorted(all_kept),
-        "previous_generation": kept.previous_generation,
-        "replay_needed": PROJECTIONS[kept.name].version != kept.projection_version,
-    }
+    return ProjectionProgress(
+        **_progress(rows, rates),
+        version=kept.projection_version,
+        generation=kept.live_generation,
+        generations=sorted(all_kept),
+        previous_generation=kept.previous_generation,
+        replay_needed=PROJECTIONS[kept.name].version != kept.projection_version,
+        rebuild=rebuild,
+    )

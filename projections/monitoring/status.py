@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from order_service.infra.lag import CHECKPOINTS_IN_USE
 from order_service.infra.postgres import PROJECTOR, create_engine, query
 from order_service.infra.terminal import aligned
 from order_service.limits import STATUS_WATCH_MIN_S, STATUS_WATCH_S
@@ -22,17 +23,11 @@ Rows = list[dict[str, Any]]
 # Lag in seconds: the age of the oldest event that is not done yet; 0, too, where that lies ahead of
 # the server's clock, which was set back.
 _STATUS = text(
-    "SELECT c.name, c.generation, c.partition, p.position AS head, c.position AS checkpoint, "
-    "p.position - c.position AS lag_events, "
-    "greatest(0, round(extract(epoch FROM clock_timestamp() - "
-    "(SELECT e.recorded_at FROM events e WHERE e.partition = c.partition "
-    "AND e.position = c.position + 1)), 3))::float AS lag_s, "
-    "(SELECT count(*) FROM dead_letters d WHERE d.name = c.name AND d.generation = c.generation "
-    "AND d.partition = c.partition) AS parked, m.projection_version "
-    "FROM checkpoints c JOIN partitions p ON p.partition = c.partition "
-    "LEFT JOIN read_models m ON m.name = c.name "
-    "WHERE c.name = 'relay' OR c.generation = m.live_generation "
-    "ORDER BY c.name <> 'relay', c.name, c.partition"
+    "SELECT c.*, c.head - c.checkpoint AS lag_events, "  # noqa: S608
+    "greatest(0, round(extract(epoch FROM clock_timestamp() - c.waiting_since), 3))::float "
+    "AS lag_s, (SELECT count(*) FROM dead_letters d WHERE d.name = c.name "
+    "AND d.generation = c.generation AND d.partition = c.partition) AS parked "
+    f"FROM ({CHECKPOINTS_IN_USE}) c ORDER BY c.name <> 'relay', c.name, c.partition"
 )
 _COLUMNS = (
     "name",

@@ -16,14 +16,17 @@ from tqdm import tqdm
 
 from order_service import limits
 from order_service.cache.order_cache import OrderCache
+from order_service.documents.operations import DeadLetter, DeadLetters
+from order_service.documents.shape import json_time
 from order_service.ids import order_number
 from order_service.infra.postgres import PROJECTOR, create_engine, incarnation
 from order_service.infra.redis import connect
 from order_service.infra.terminal import aligned
-from order_service.log.reading import heads, partition_of
+from order_service.log.reading import heads, partition_of, read_streams
 from order_service.settings import Settings
-from projections.loop.advance import Held, lock_live
-from projections.loop.step import read_unskipped, step_singly
+from projections.loop.checkpoints import Held, lock_live
+from projections.loop.rows import Stream, read_skips, without
+from projections.loop.step import step_singly
 from projections.read_models.generations import REPLAY_LOCK, give_up
 from projections.read_models.projection import Projection, Rows
 from projections.read_models.registry import PROJECTIONS
@@ -31,27 +34,24 @@ from projections.read_models.registry import PROJECTIONS
 _COLUMNS = (
     "d.name, d.partition, d.stream_id, d.version, d.position, d.last_version, d.error, d.parked_at"
 )
-_LIST = text(
-    f"SELECT {_COLUMNS} FROM dead_letters d JOIN read_models m "  # noqa: S608
-    "ON m.name = d.name AND m.live_generation = d.generation ORDER BY d.parked_at, d.stream_id"
+_LIVE = "dead_letters d JOIN read_models m ON m.name = d.name AND m.live_generation = d.generation"
+_EVENT = (  # at which the stream waits
+    "JOIN events e ON e.partition = d.partition AND e.stream_id = d.stream_id "
+    "AND e.version = d.version"
 )
+_LIST = text(f"SELECT {_COLUMNS} FROM {_LIVE} ORDER BY d.parked_at, d.stream_id")  # noqa: S608
 _LETTERS = text(
-    "SELECT d.name, d.generation, d.partition, d.stream_id, d.position, d.version, d.error, "
+    "SELECT d.name, d.generation, d.partition, d.stream_id, d.position, d.version, d.error, "  # noqa: S608
     "d.attempts, d.parked_at, e.type, p.position AS placed_at, "
     "(SELECT max(n.version) FROM events n WHERE n.partition = d.partition "
     "AND n.stream_id = d.stream_id) - d.version + 1 AS waiting "
-    "FROM dead_letters d JOIN read_models m ON m.name = d.name "
-    "AND m.live_generation = d.generation "
-    "JOIN events e ON e.partition = d.partition AND e.stream_id = d.stream_id "
-    "AND e.version = d.version "
+    f"FROM {_LIVE} {_EVENT} "
     "JOIN events p ON p.partition = d.partition AND p.stream_id = d.stream_id AND p.version = 1 "
     "WHERE d.name = coalesce(:name, d.name) ORDER BY d.parked_at, d.stream_id LIMIT :limit"
 )
 _SHOW = text(
     f"SELECT {_COLUMNS}, e.type, e.schema_version, e.event_id, e.recorded_at, e.data::text "  # noqa: S608
-    "FROM dead_letters d JOIN read_models m ON m.name = d.name "
-    "AND m.live_generation = d.generation JOIN events e ON e.partition = d.partition "
-    "AND e.stream_id = d.stream_id AND e.version = d.version "
+    f"FROM {_LIVE} {_EVENT} "
     "WHERE d.name = :name AND d.stream_id = :stream_id"
 )
 _UNPARK = text(
@@ -75,29 +75,29 @@ _FORGET_PREVIOUS = text(
 _TRY_REPLAY_LOCK = text("SELECT pg_try_advisory_xact_lock(:lock)")
 
 
-async def page(connection: AsyncConnection, name: str | None, partitions: int) -> dict[str, Any]:
+async def page(connection: AsyncConnection, name: str | None, partitions: int) -> DeadLetters:
     """For `GET /ops/dead-letters/`; `name`: of one read model only."""
     limit = limits.DEAD_LETTERS_LISTED_MAX
     rows = (await connection.execute(_LETTERS, {"name": name, "limit": limit + 1})).all()
     items = [
-        {
-            "id": f"{row.name}.{row.stream_id}",
-            "projection": row.name,
-            "generation": row.generation,
-            "partition": row.partition,
-            "position": row.position,
-            "order_id": str(row.stream_id),
-            "number": order_number(row.placed_at, row.partition, partitions),
-            "event_type": row.type,
-            "version": row.version,
-            "error": row.error,
-            "attempts": row.attempts,
-            "parked_at": row.parked_at,
-            "events_waiting": row.waiting,
-        }
+        DeadLetter(
+            id=f"{row.name}.{row.stream_id}",
+            projection=row.name,
+            generation=row.generation,
+            partition=row.partition,
+            position=row.position,
+            order_id=row.stream_id,
+            number=order_number(row.placed_at, row.partition, partitions),
+            event_type=row.type,
+            version=row.version,
+            error=row.error,
+            attempts=row.attempts,
+            parked_at=json_time(row.parked_at),
+            events_waiting=row.waiting,
+        )
         for row in rows[:limit]
     ]
-    return {"items": items, "more": len(rows) > limit}
+    return DeadLetters(items, more=len(rows) > limit)
 
 
 class NotParked(Exception):
@@ -173,10 +173,22 @@ async def _apply(connection: AsyncConnection, held: Held, stream_id: UUID) -> tu
     letter = (await connection.execute(_UNPARK, key)).one_or_none()
     if letter is None:
         raise NotParked(f"{held.target.projection.name} has not parked stream {stream_id}.")
-    stream = await read_unskipped(connection, held.target, stream_id, held.position)
-    rows = await step_singly(connection, held.target, stream, letter.last_version)
+    stream = await _read(connection, held, stream_id, letter.last_version)
+    rows = await step_singly(connection, held.target, stream)
     tried = {"version": letter.version, "attempts": letter.attempts}
     return rows, (await connection.execute(_COUNT_IF_PARKED, key | tried)).rowcount == 1
+
+
+async def _read(
+    connection: AsyncConnection, held: Held, stream_id: UUID, last_version: int
+) -> Stream:
+    """The stream up to the checkpoint, less what is skipped; its rows are as of `last_version`."""
+    target = held.target
+    events = await read_streams(connection, target.partition, [stream_id], held.position)
+    skips = await read_skips(connection, target.partition)
+    kept = without(skips.get((target.projection.name, stream_id), set()), events)
+    old = [event for event in kept if event.version <= last_version]
+    return Stream(old, kept[len(old) :])
 
 
 async def _tell(cache: OrderCache, projection: Projection, rows: Rows) -> None:

@@ -1,1 +1,1 @@
-"""Reads without HTTP."""
+"""Reads of orders, lists and the board, without HTTP."""

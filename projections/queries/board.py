@@ -1,7 +1,6 @@
-"""The board: a card for each order that somebody has work with or that has just changed, and what
-they add up to.
+"""The board: a card per order that needs work or has just changed, and totals per status.
 
-Everything is read from plain columns: no document is looked at.
+Reads plain columns only, no documents.
 """
 
 import asyncio
@@ -13,31 +12,31 @@ from sqlalchemy import ARRAY, BigInteger, Row, SmallInteger, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service import limits
-from order_service.documents.order import json_time, time_text
+from order_service.documents import board as documents
+from order_service.documents.board import BoardColumn, Card, ColumnTotal, Flag
+from order_service.documents.shape import json_time, to_json
 from order_service.domain.money import to_text
 from order_service.domain.state import Status
 from order_service.infra.postgres import one_snapshot
-from order_service.web.responses import json_bytes
 from projections.queries.freshness import required_progress
+from projections.queries.positions import Positions, as_text
 from projections.read_models import order_view
+from projections.read_models.generations import live_generation, live_rows
 
-FLAGS = ("credit_due", "return_open", "refund_failed")
+FLAGS: tuple[Flag, ...] = get_args(Flag)
 _COLUMNS = (
     "order_id, number, user_id, status, payment_status, fulfillment_status, currency, total_minor, "
     "version, created_at, updated_at, credit_due_minor > 0 AS credit_due, return_open, "
     "refund_failed"
 )
-_VIEW = (
-    "read_models.order_view WHERE generation = "
-    "(SELECT live_generation FROM read_models WHERE name = 'order_view')"
-)
-# As the index order_view_board has it, written out: the planner compares the two.
+_VIEW = live_rows(order_view.NAME)
+# The same text as in the index order_view_board: the planner compares the two.
 _WORK = (
     "(status IN ('PENDING', 'PAID', 'PARTIALLY_SHIPPED', 'SHIPPED') OR credit_due_minor > 0 "
     "OR return_open OR refund_failed)"
 )
 _LATE = "updated_at >= now() - make_interval(hours => :changed_h)"
-# Two ranges of time, each read from its newest end by an index of its own, no further than wanted.
+# Two time ranges, each read from its newest end by its own index, up to the limit.
 _BOARD = text(
     f"SELECT f.*, u.email FROM ((SELECT {_COLUMNS} FROM {_VIEW} AND {_LATE} "  # noqa: S608
     f"ORDER BY updated_at DESC LIMIT :limit) UNION ALL (SELECT {_COLUMNS} FROM {_VIEW} "
@@ -50,15 +49,14 @@ _TOTALS = text(
     f"min(created_at) AS oldest_at FROM {_VIEW} AND ({_LATE} OR {_WORK}) "
     "GROUP BY status, currency ORDER BY status, currency"
 )
-# OFFSET 0: each partition by its index, however many events the planner expects.
+# OFFSET 0 keeps the index scan of each partition, however many events the planner expects.
 _CHANGED = text(
     f"SELECT f.*, u.email FROM (SELECT {_COLUMNS} FROM (SELECT DISTINCT b.partition, e.stream_id "  # noqa: S608
     "FROM unnest(:partitions, :after, :up_to) AS b (partition, after, up_to) CROSS JOIN LATERAL "
     "(SELECT stream_id FROM events WHERE partition = b.partition AND position > b.after "
     "AND position <= b.up_to ORDER BY position OFFSET 0) e) changed "
     "JOIN read_models.order_view v ON v.partition = changed.partition "
-    "AND v.order_id = changed.stream_id AND v.generation = "
-    "(SELECT live_generation FROM read_models WHERE name = 'order_view')) f "
+    f"AND v.order_id = changed.stream_id AND v.generation = {live_generation(order_view.NAME)}) f "
     "LEFT JOIN users u ON u.id = f.user_id ORDER BY f.updated_at DESC"
 ).bindparams(
     bindparam("partitions", type_=ARRAY(SmallInteger)),
@@ -69,18 +67,18 @@ _CHANGED = text(
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """`positions`: up to where it shows each partition's log. `totals`: a row a status and
-    currency, of all orders on the board, also of those beyond the cards that it may have."""
+    """`positions`: up to where it shows the log. `totals`: one row per status and currency, over
+    all orders on the board. `more`: there are orders beyond BOARD_CARDS_MAX cards."""
 
-    positions: tuple[int, ...]
+    positions: Positions
     cards: Sequence[Row[Any]]
     totals: Sequence[Row[Any]]
     more: bool
 
 
 async def read(connection: AsyncConnection) -> Board:
-    """The board as of one moment. Raises `Unavailable` if the live read model is another
-    version's."""
+    """The board at one moment. Raises `Unavailable` if another version built the live read
+    model."""
     changed = {"changed_h": limits.BOARD_CHANGED_H}
     async with one_snapshot(connection):
         progress = await required_progress(connection, order_view.PROJECTION)
@@ -94,8 +92,7 @@ async def read(connection: AsyncConnection) -> Board:
 async def read_changed(
     connection: AsyncConnection, after: Sequence[int], up_to: Sequence[int]
 ) -> Sequence[Row[Any]]:
-    """The orders with events after these positions, up to those: as they are now, which may be
-    later."""
+    """The orders with events after `after`, up to `up_to`, as they are now (which may be later)."""
     partitions = [n for n, (a, u) in enumerate(zip(after, up_to, strict=True)) if a < u]
     parameters = {
         "partitions": partitions,
@@ -105,62 +102,61 @@ async def read_changed(
     return (await connection.execute(_CHANGED, parameters)).all()
 
 
-# --- in words -------------------------------------------------------------------------------------
+# --- as JSON --------------------------------------------------------------------------------------
 
 
 async def board_json(board: Board) -> bytes:
-    """In many turns of the event loop: ten thousand cards in one would hold everybody up."""
+    """Encodes in portions: ten thousand cards at once would block the event loop."""
     cards = []
     for first in range(0, len(board.cards), limits.BOARD_CARDS_TOGETHER):
         shown = [card(row) for row in board.cards[first : first + limits.BOARD_CARDS_TOGETHER]]
-        cards.append(json_bytes(shown)[1:-1])
+        cards.append(to_json(shown)[1:-1])
         await asyncio.sleep(0)
-    around = {"token": token(board.positions), "columns": columns(board.totals), "more": board.more}
-    return json_bytes(around)[:-1] + b',"cards":[' + b",".join(cards) + b"]}"
+    around = documents.Board(token(board.positions), columns(board.totals), board.more, [])
+    written = to_json(around)
+    assert written.endswith(b'"cards":[]}'), "the cards come last"
+    return written[: -len(b"]}")] + b",".join(cards) + b"]}"
 
 
-def token(positions: Sequence[int]) -> str:
-    """Where a stream of the board goes on."""
-    return ".".join(map(str, positions))
+def token(positions: Positions) -> str:
+    """Where a stream of the board resumes."""
+    return as_text(positions)
 
 
-def card(row: Row[Any]) -> dict[str, Any]:
-    """For `json_bytes`. By place: ten thousand rows' columns by name take five times as long."""
+def card(row: Row[Any]) -> Card:
+    """Unpacks the row: reading columns by name takes five times as long."""
     values: tuple[Any, ...] = tuple(row)
     order_id, number, user_id, status, payment_status, fulfillment_status, currency = values[:7]
     total_minor, version, created_at, updated_at, *flags, email = values[7:]
-    return {
-        "id": str(order_id),
-        "number": number,
-        "user_id": str(user_id),
-        "customer": email,
-        "status": status,
-        "payment_status": payment_status,
-        "fulfillment_status": fulfillment_status,
-        "total_price": to_text(total_minor, currency),
-        "currency": currency,
-        "version": version,
-        "created_at": json_time(created_at),
-        "updated_at": json_time(updated_at),
-        "flags": [name for name, raised in zip(FLAGS, flags, strict=True) if raised],
-    }
+    return Card(
+        order_id,
+        number,
+        user_id,
+        email,
+        status,
+        payment_status,
+        fulfillment_status,
+        to_text(total_minor, currency),
+        currency,
+        version,
+        json_time(created_at),
+        json_time(updated_at),
+        [name for name, raised in zip(FLAGS, flags, strict=True) if raised],
+    )
 
 
-def columns(totals: Sequence[Row[Any]]) -> list[dict[str, Any]]:
-    """One a status, empty ones too, in the order in which orders come through them."""
+def columns(totals: Sequence[Row[Any]]) -> list[BoardColumn]:
+    """One per status, empty ones too, in the order in which orders pass through them."""
     return [
         _column(status, [t for t in totals if t.status == status]) for status in get_args(Status)
     ]
 
 
-def _column(status: Status, totals: Sequence[Row[Any]]) -> dict[str, Any]:
+def _column(status: Status, totals: Sequence[Row[Any]]) -> BoardColumn:
     oldest_at = min((total.oldest_at for total in totals), default=None)
-    return {
-        "status": status,
-        "count": sum(total.orders for total in totals),
-        "totals": [
-            {"currency": t.currency, "amount": to_text(int(t.total_minor), t.currency)}
-            for t in totals
-        ],
-        "oldest_at": time_text(oldest_at),
-    }
+    return BoardColumn(
+        status,
+        sum(total.orders for total in totals),
+        [ColumnTotal(t.currency, to_text(int(t.total_minor), t.currency)) for t in totals],
+        json_time(oldest_at),
+    )

@@ -1,4 +1,4 @@
-"""Cursors of lists: opaque, and of use only for the list that gave them."""
+"""Cursors of lists: opaque texts, valid only for the list that issued them."""
 
 import base64
 import hashlib
@@ -14,9 +14,9 @@ LENGTH_MAX = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Between two orders of a list: just after the one that sorts by `value`, then by its id; just
-    before it where the page to come lies `backwards`. Times are in microseconds since 1970."""
+class Cursor:
+    """Where a page begins: just after the order with this sort value and id, or just before it when
+    paging `backwards`. Times are in microseconds since 1970."""
 
     value: int
     order_id: UUID
@@ -24,38 +24,39 @@ class Place:
 
 
 class Cursors:
-    """Seals places with a key of their own, made from the secret key."""
+    """Encodes and decodes the cursors of one list, sealed with a key made from the secret key."""
 
-    def __init__(self, secret_key: str) -> None:
+    def __init__(self, secret_key: str, filters: str) -> None:
+        """`filters`: the list and its filters; a cursor of others is refused."""
         self._key = hmac.digest(secret_key.encode(), b"list cursors", "sha256")
+        self._filters = filters.encode()
 
-    def encode(self, place: Place, filters: str) -> str:
-        """`filters`: whatever the place must not be used without."""
-        value = place.value.to_bytes(_VALUE_BYTES, signed=True)
-        plain = bytes([place.backwards]) + value + place.order_id.bytes
-        return base64.urlsafe_b64encode(plain + self._seal(plain, filters)).decode().rstrip("=")
+    def encode(self, cursor: Cursor) -> str:
+        value = cursor.value.to_bytes(_VALUE_BYTES, signed=True)
+        plain = bytes([cursor.backwards]) + value + cursor.order_id.bytes
+        return base64.urlsafe_b64encode(plain + self._seal(plain)).decode().rstrip("=")
 
-    def decode(self, cursor: str, filters: str) -> Place:
-        """Raises InvalidRequest `invalid-cursor` for what this did not make for these filters."""
+    def decode(self, text: str) -> Cursor:
+        """Raises InvalidRequest `invalid-cursor` for text that `encode` did not make."""
         try:
-            raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True)
+            raw = base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)
         except ValueError:
             raise _invalid() from None
         if len(raw) != _PLAIN_BYTES + _SEAL_BYTES:
             raise _invalid()
         value = int.from_bytes(raw[1 : 1 + _VALUE_BYTES], signed=True)
-        place = Place(value, UUID(bytes=raw[1 + _VALUE_BYTES : _PLAIN_BYTES]), raw[0] == 1)
-        # The text and not only its bytes: base64 has more than one text for them.
-        if not hmac.compare_digest(self.encode(place, filters), cursor):
+        cursor = Cursor(value, UUID(bytes=raw[1 + _VALUE_BYTES : _PLAIN_BYTES]), raw[0] == 1)
+        # Compares texts, not bytes: base64 has several texts for the same bytes.
+        if not hmac.compare_digest(self.encode(cursor), text):
             raise _invalid()
-        return place
+        return cursor
 
-    def _seal(self, plain: bytes, filters: str) -> bytes:
-        mac = hmac.digest(self._key, plain + filters.encode(), hashlib.sha256)
+    def _seal(self, plain: bytes) -> bytes:
+        mac = hmac.digest(self._key, plain + self._filters, hashlib.sha256)
         return mac[:_SEAL_BYTES]
 
 
 def _invalid() -> InvalidRequest:
     return InvalidRequest(
-        "invalid-cursor", "This cursor is not of this list: begin again without one."
+        "invalid-cursor", "This cursor is not of this list: start again without one."
     )

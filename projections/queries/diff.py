@@ -1,19 +1,20 @@
-"""What differs between two versions of an order's document. Pure; imports nothing of ours."""
+"""The differences between two versions of an order's document. Pure."""
 
 from typing import Any
 
+from order_service.documents.history import Change
+
 Json = Any
-Change = dict[str, Any]
 _IDS = ("line_id", "id")
 
 
 def changes(before: Json, after: Json, pointer: str = "") -> list[Change]:
     """The differences of two JSON values: `pointer` (RFC 6901), `from` and `to`.
 
-    Members of objects are compared by name, elements of lists by `line_id` or `id` where they have
-    one that no other has (so an order of elements alone is no difference), other lists as a whole.
-    The pointer's index is the element's place in the newer list; of a removed element, in the
-    older. What is not there is null.
+    Members of objects are compared by name. Elements of lists are compared by `line_id` or `id` if
+    each has one of its own, so that their order makes no difference; other lists as a whole. A
+    pointer has an element's index in the newer list, or in the older list if it was removed. A
+    value that is absent on one side is null.
     """
     if before == after:
         return []
@@ -23,7 +24,7 @@ def changes(before: Json, after: Json, pointer: str = "") -> list[Change]:
         old, new = _by_id(before), _by_id(after)
         if old is not None and new is not None:
             return _of_lists(old, new, pointer)
-    return [{"pointer": pointer, "from": before, "to": after}]
+    return [Change(pointer, before, after)]
 
 
 def _of_objects(before: dict[str, Json], after: dict[str, Json], pointer: str) -> list[Change]:
@@ -49,7 +50,7 @@ def _of_lists(before: Elements, after: Elements, pointer: str) -> list[Change]:
 
 
 def _by_id(elements: list[Json]) -> Elements | None:
-    """Id to index and element; None where one has none, or two have the same."""
+    """Id to index and element; None if an element has no id, or two have the same."""
     found = {_id(element): (index, element) for index, element in enumerate(elements)}
     return None if None in found or len(found) < len(elements) else found
 

@@ -1,7 +1,4 @@
-"""What lists of orders can be narrowed to and sorted by: parameters, conditions, cursors' seal.
-
-The statuses that can be asked for are those that the domain derives.
-"""
+"""The filters and sort orders of order lists: query parameters, SQL conditions, cursors' seal."""
 
 import re
 from collections.abc import Callable
@@ -28,26 +25,26 @@ from order_service.domain import money
 from order_service.domain.state import FulfillmentStatus, PaymentStatus, Status
 from order_service.errors import InvalidRequest
 from order_service.web.json_body import Text
-from order_service.web.query_parameters import Flag, Instant, Whole
+from order_service.web.query_parameters import WHOLE, Flag, Instant
 from projections.queries.cursors import LENGTH_MAX
 
 Sort = Literal[
     "created_at", "-created_at", "updated_at", "-updated_at", "total_price", "-total_price"
 ]
 _AMOUNT = re.compile(r"[0-9]{1,13}(\.[0-9]{1,3})?")
-# A short beginning is that of a large part of all numbers; those that are so short end with a dash.
+# A short prefix would match a large part of all numbers, so it must end with a dash.
 _NUMBER_PREFIX = re.compile(f"A-([0-9]{{1,19}}-[0-9]?|[0-9]{{{limits.LIST_SEARCH_DIGITS_MIN},19}})")
 
 
 def _any_of(statuses: Any) -> Callable[[str], str]:
-    """A comma separated set, in one order: a cursor must not depend on how it was written."""
+    """A comma-separated set, sorted: a cursor must not depend on how a client writes the set."""
     names: tuple[str, ...] = get_args(statuses)
 
     def canonical(value: str) -> str:
         wanted = {name.strip() for name in value.split(",")}
         if not wanted <= set(names):
             raise PydanticCustomError(
-                "status", "Expected any of {names}, comma separated", {"names": ", ".join(names)}
+                "status", "Expected any of {names}, comma-separated", {"names": ", ".join(names)}
             )
         return ",".join(sorted(wanted))
 
@@ -68,7 +65,7 @@ def _currency(value: str) -> str:
 def _minor(value: Any, info: ValidationInfo) -> int:
     currency = info.data.get("currency")
     if currency is None:
-        raise PydanticCustomError("needs_currency", "An amount needs a currency beside it")
+        raise PydanticCustomError("needs_currency", "An amount needs a currency")
     if not isinstance(value, str) or not _AMOUNT.fullmatch(value):
         raise PydanticCustomError("amount", "Expected an amount such as 129.99")
     try:
@@ -105,39 +102,40 @@ Search = Annotated[
 
 
 class Filters(BaseModel):
-    """Amounts are minor units of the currency, once parsed."""
+    """Parsed amounts are in minor units of the currency."""
 
     model_config = ConfigDict(frozen=True)
 
     status: Statuses | None = Field(None, description="Any of these.")
     payment_status: PaymentStatuses | None = Field(None, description="Any of these.")
     fulfillment_status: FulfillmentStatuses | None = Field(None, description="Any of these.")
-    created_from: Instant | None = Field(None, description="Placed then or later.")
-    created_to: Instant | None = Field(None, description="Placed before then.")
-    updated_from: Instant | None = Field(None, description="Last changed then or later.")
-    updated_to: Instant | None = Field(None, description="Last changed before then.")
+    created_from: Instant | None = Field(None, description="Placed at this time or later.")
+    created_to: Instant | None = Field(None, description="Placed before this time.")
+    updated_from: Instant | None = Field(None, description="Last changed at this time or later.")
+    updated_to: Instant | None = Field(None, description="Last changed before this time.")
     currency: Currency | None = Field(None, description="ISO 4217.")
-    total_min: Minor | None = Field(None, description="At least; needs a currency.")
-    total_max: Minor | None = Field(None, description="At most; needs a currency.")
-    has_credit_due: Flag | None = Field(None, description="Whether money is owed to the customer.")
-    return_open: Flag | None = Field(None, description="Whether a return waits for somebody.")
+    total_min: Minor | None = Field(None, description="At least this total; needs a currency.")
+    total_max: Minor | None = Field(None, description="At most this total; needs a currency.")
+    has_credit_due: Flag | None = Field(
+        None, description="Whether the shop owes the customer money."
+    )
+    return_open: Flag | None = Field(None, description="Whether a return is open.")
     refund_failed: Flag | None = Field(None, description="Whether the last refund has failed.")
     q: Search | None = Field(
         None,
-        description="A number or its beginning, "
-        f"from {limits.LIST_SEARCH_DIGITS_MIN} digits or up to a dash; or whole: the customer's "
-        "e-mail address, a SKU, a tracking number, the external reference.",
+        description="An order number, or its beginning "
+        f"(at least {limits.LIST_SEARCH_DIGITS_MIN} digits, or up to a dash); or exactly: the "
+        "customer's e-mail address, a SKU, a tracking number, the external reference.",
     )
 
     @property
     def needs_new_columns(self) -> bool:
-        """Whether they ask for what the first version of order_view did not have."""
+        """Whether they use columns that the first version of order_view did not have."""
         new = (self.has_credit_due, self.return_open, self.refund_failed, self.q)
         return any(value is not None for value in new)
 
     def text(self) -> str:
-        """One for all ways to ask for the same orders in the same order; what cursors are sealed
-        with."""
+        """The filters and sort order in one canonical text, which seals cursors."""
         return self.model_dump_json(exclude={"limit", "cursor", "include"}, exclude_none=True)
 
 
@@ -145,43 +143,41 @@ class ListParameters(Filters):
     """A page of a list."""
 
     sort: Sort = Field(
-        "-created_at", description="`-`: descending. By total_price needs a currency."
+        "-created_at", description="`-`: descending. `total_price` needs a currency."
     )
-    limit: Whole = Field(
-        limits.LIST_LIMIT_DEFAULT,
-        ge=1,
-        le=limits.LIST_LIMIT_MAX,
-        description="Orders a page.",
-        json_schema_extra={"minimum": 1, "maximum": limits.LIST_LIMIT_MAX},
-    )
+    limit: Annotated[
+        int, Field(ge=1, le=limits.LIST_LIMIT_MAX, description="Orders per page."), WHOLE
+    ] = limits.LIST_LIMIT_DEFAULT
     cursor: str | None = Field(
-        None, max_length=LENGTH_MAX, description="From the page before, with the same filters."
+        None, max_length=LENGTH_MAX, description="From another page with the same filters."
     )
 
     @field_validator("sort")
     @classmethod
     def _one_currency(cls, value: str, info: ValidationInfo) -> str:
         if value.endswith("total_price") and info.data.get("currency") is None:
-            raise PydanticCustomError("needs_currency", "Name the currency to sort by")
+            raise PydanticCustomError("needs_currency", "Sorting by total_price needs a currency")
         return value
 
 
 class StaffListParameters(ListParameters):
-    user_id: UUID | None = Field(None, description="Of this customer.")
+    user_id: UUID | None = Field(None, description="The customer's id.")
     include: Literal["total"] | None = Field(
-        None, description=f"`total`: how many there are, counted up to {limits.LIST_TOTAL_MAX}."
+        None, description=f"`total`: the number of orders, counted up to {limits.LIST_TOTAL_MAX}."
     )
 
 
 class ExportParameters(Filters):
-    user_id: UUID | None = Field(None, description="Of this customer.")
-    format: Literal["csv", "ndjson"] = Field("ndjson", description="A line an item, or an order.")
+    user_id: UUID | None = Field(None, description="The customer's id.")
+    format: Literal["csv", "ndjson"] = Field(
+        "ndjson", description="`csv`: a line per item. `ndjson`: a line per order."
+    )
 
 
 # --- conditions -----------------------------------------------------------------------------------
 
-# No order was changed before it was placed: said with each, so that a list in the order of the one
-# time begins where the other allows it to, instead of looking for its first row.
+# No order changes before it is placed. Each time condition implies one on the other column, so that
+# an index scan in the order of that column starts at the first match.
 _CONDITIONS: dict[str, str] = {
     "user_id": "user_id = :user_id",
     "created_from": "created_at >= :created_from AND updated_at >= :created_from",
@@ -196,7 +192,7 @@ _CONDITIONS: dict[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What follows WHERE, and its parameters."""
+    """SQL after WHERE, and its parameters."""
 
     sql: str
     parameters: dict[str, Any]
@@ -205,7 +201,7 @@ class Conditions:
 def conditions(
     filters: Filters, user_id: UUID | None = None, searched_user: UUID | None = None
 ) -> Conditions:
-    """`searched_user`: whose e-mail address `q` is, if it is anybody's."""
+    """`searched_user`: the user with the e-mail address `q`, if there is one."""
     values = {name: getattr(filters, name, None) for name in _CONDITIONS} | {"user_id": user_id}
     parameters = {name: value for name, value in values.items() if value is not None}
     found = [*_of_partial_indexes(filters), *(_CONDITIONS[name] for name in parameters)]
@@ -217,8 +213,8 @@ def conditions(
 
 
 def _of_partial_indexes(filters: Filters) -> list[str]:
-    """Written out, not as parameters: the planner compares them with what the indexes hold. Their
-    values are names of the domain's own."""
+    """Literals, not parameters: the planner compares them with the indexes' own conditions. Every
+    value is one of the domain's names."""
     found = []
     for column in ("status", "payment_status", "fulfillment_status"):
         wanted = getattr(filters, column)
@@ -235,12 +231,12 @@ def _of_partial_indexes(filters: Filters) -> list[str]:
 
 
 def _search(q: str, searched_user: UUID | None) -> Conditions:
-    """Each alternative has its index; those that cannot apply are left out, so that the others'
-    are used."""
+    """Alternatives that each have an index. One that cannot match is left out, so that the planner
+    uses the indexes of the others."""
     either = ["terms @> ARRAY[:term]"]
     parameters: dict[str, Any] = {"term": q.lower()}
     if _NUMBER_PREFIX.fullmatch(q.upper()):
-        # As LIKE with a prefix, but in operators that the index serves in a prepared statement.
+        # Like LIKE with a prefix, in operators for which a prepared statement uses the index.
         either.append("(number ~>=~ :number_from AND number ~<~ :number_to)")
         number = q.upper()
         after = number[:-1] + chr(ord(number[-1]) + 1)

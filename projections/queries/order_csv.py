@@ -1,9 +1,9 @@
-"""Orders as CSV (RFC 4180): a header line, then one line an item.
+"""Orders as CSV (RFC 4180): a header line, then one line per item.
 
-The order's columns stand again on each of its lines. Amounts are texts with the currency's digits;
-`attributes` is a JSON object. A text that a spreadsheet would take for a formula (it begins with
-`=`, `+`, `-`, `@`, a tab or a carriage return) has an apostrophe before it, as spreadsheets
-themselves mark texts: whoever reads the file by program takes that off again.
+Each line repeats the order's columns. Amounts are texts with the currency's digits; `attributes` is
+a JSON object. A text that a spreadsheet would run as a formula (it begins with `=`, `+`, `-`, `@`,
+a tab or a carriage return) gets an apostrophe before it, the spreadsheets' own mark for text;
+programs that read the file remove it.
 """
 
 import csv
@@ -40,7 +40,7 @@ LINE_COLUMNS = (
     "returned",
     "attributes",
 )
-_FREE_TEXTS = {"external_reference", "sku", "name"}  # whatever a client has sent
+_FREE_TEXTS = {"external_reference", "sku", "name"}  # any text that a client sends
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -49,7 +49,7 @@ def header_line() -> bytes:
 
 
 def lines_of(document: bytes) -> bytes:
-    """An order's lines; from the document that is served, so that the two never differ."""
+    """An order's lines, made from the document that GET serves, so that the two never differ."""
     order = orjson.loads(document)
     own = [_cell(name, order[name]) for name in ORDER_COLUMNS]
     return _lines([own + [_cell(n, item[n]) for n in LINE_COLUMNS] for item in order["items"]])

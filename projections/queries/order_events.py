@@ -1,7 +1,7 @@
-"""One order's events as far as a caller may see them, from the log.
+"""One order's events from the log, for a caller that may see them.
 
-Whether a caller may see an order is decided on its first event, which is loaded with what was asked
-for; an order that is somebody else's is answered like one that does not exist.
+The order's first event, which is read along, names its owner. Another user's order looks like one
+that does not exist.
 """
 
 from collections.abc import Awaitable, Callable
@@ -25,8 +25,7 @@ Read = Callable[[AsyncConnection, UUID, int], Awaitable[T]]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An order and how its caller sees it. `currency` None: not even its first event can be
-    read."""
+    """An order, and as what its caller sees it. `currency` None: its first event is unreadable."""
 
     order_id: UUID
     partition: int
@@ -37,7 +36,7 @@ class Seen:
 async def read_seen(
     engine: AsyncEngine, log: EventLog, order: str, caller: Caller, read: Read[T]
 ) -> tuple[Seen, T]:
-    """What `read` finds of the order (given its id and partition). Raises OrderNotFound.
+    """What `read` finds, given the order's id and partition. Raises OrderNotFound.
 
     `order`: its id or its number.
     """
@@ -62,8 +61,8 @@ async def read_seen(
 
 
 def _origin(first: StoredEvent | None, caller: Caller) -> Origin | None:
-    """None, for staff only: the first event cannot be read. Nobody else can be told from its owner
-    then (see `identity.told`)."""
+    """None, for staff only: the first event is unreadable. Its owner is then unknown, so any
+    other caller gets the error, redacted by `identity`."""
     if first is None:
         raise OrderNotFound
     try:

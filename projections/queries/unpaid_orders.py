@@ -7,10 +7,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service import limits
+from projections.read_models.generations import live_rows
 
-_UNPAID = text(
-    "SELECT created_at, order_id FROM read_models.order_view WHERE generation = "
-    "(SELECT live_generation FROM read_models WHERE name = 'order_view') "
+UNPAID = text(
+    f"SELECT created_at, order_id FROM {live_rows('order_view')} "  # noqa: S608
     "AND status = 'PENDING' AND payment_status IN ('UNPAID', 'AUTHORIZED') "
     "AND (created_at, order_id) > (:after_at, :after_id) AND created_at < :placed_before "
     "ORDER BY created_at, order_id LIMIT :limit"
@@ -20,12 +20,12 @@ _UNPAID = text(
 async def unpaid_orders(
     connection: AsyncConnection, placed_before: datetime, after: tuple[datetime, UUID]
 ) -> list[tuple[datetime, UUID]]:
-    """Time of creation and id, ascending, of at most EXPIRY_BATCH orders after `after`."""
+    """Creation time and id of at most EXPIRY_BATCH orders after `after`, ascending."""
     parameters = {
         "after_at": after[0],
         "after_id": after[1],
         "placed_before": placed_before,
         "limit": limits.EXPIRY_BATCH,
     }
-    rows = await connection.execute(_UNPAID, parameters)
+    rows = await connection.execute(UNPAID, parameters)
     return [(row.created_at, UUID(int=row.order_id.int)) for row in rows]

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.log.fold import FoldedOrder
 from projections.read_models import projection as p
+from projections.read_models.generations import live_rows
 
 Counted = tuple[int, int, datetime, UUID]  # orders, spent_minor, last_order_at, last_order_id
 
@@ -82,11 +83,10 @@ PROJECTION = p.Projection(
 )
 
 _SUMMARY = text(
-    "SELECT currency, sum(orders)::bigint AS orders, sum(spent_minor) AS spent_minor, "
+    "SELECT currency, sum(orders)::bigint AS orders, sum(spent_minor) AS spent_minor, "  # noqa: S608
     "max(last_order_at) AS last_order_at, "
     "(array_agg(last_order_id ORDER BY last_order_at DESC, last_order_id DESC))[1] "
-    "AS last_order_id FROM read_models.customer_summary WHERE user_id = :user_id AND generation = "
-    "(SELECT live_generation FROM read_models WHERE name = 'customer_summary') "
+    f"AS last_order_id FROM {live_rows('customer_summary')} AND user_id = :user_id "
     "GROUP BY currency ORDER BY currency"
 )
 

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
+from order_service.infra.postgres import LOCK_NOT_AVAILABLE, sqlstate
 from order_service.log.reading import heads
 from projections.read_models.projection import Projection, Target, table_of
 
@@ -26,7 +27,24 @@ REPLAY_SESSION = (
     "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
     f"AND (l.classid::bigint << 32 | l.objid::bigint) = {REPLAY_LOCK}"
 )
-_LOCK_NOT_AVAILABLE = "55P03"
+# The checkpoint of every live generation, its read model's row, and the partition's head.
+LIVE_CHECKPOINTS = (
+    "checkpoints c JOIN read_models m ON m.name = c.name AND m.live_generation = c.generation "
+    "JOIN partitions p ON p.partition = c.partition"
+)
+
+
+def live_generation(name: str, version: str | None = None) -> str:
+    """The number of the live generation, as a scalar subselect. `version`: an SQL expression; with
+    it NULL unless the generation was built by that version of the projection."""
+    of_version = f" AND projection_version = {version}" if version else ""
+    return f"(SELECT live_generation FROM read_models WHERE name = '{name}'{of_version})"  # noqa: S608
+
+
+def live_rows(name: str) -> str:
+    """The rows that queries read: for FROM; conditions follow with AND."""
+    return f"read_models.{name} WHERE generation = {live_generation(name)}"
+
 
 _LIVE = text("SELECT * FROM read_models WHERE name = :name")
 _STANDING_BUILD = text(
@@ -270,7 +288,7 @@ async def _patiently(
                     await connection.execute(text(statement))
                     return
                 except DBAPIError as error:
-                    busy = getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE
+                    busy = sqlstate(error) == LOCK_NOT_AVAILABLE
                     if not busy or attempt == attempts:
                         raise
                 await _stop_autovacuum(engine, table)

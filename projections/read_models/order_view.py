@@ -16,6 +16,7 @@ from order_service.domain.state import Order
 from order_service.log.reading import partition_of
 from projections.read_models import document_compression
 from projections.read_models import projection as p
+from projections.read_models.generations import live_generation
 
 NAME = "order_view"
 
@@ -161,15 +162,14 @@ PROJECTION = p.Projection(
 # written may look otherwise: it is not served. OFFSET 0 keeps each row a look-up by its key,
 # whatever the planner thinks of their number.
 _ORDERS = text(
-    "SELECT o.order_id, h.version AS head, v.version, v.user_id, v.document, "
+    "SELECT o.order_id, h.version AS head, v.version, v.user_id, v.document, "  # noqa: S608
     "EXISTS (SELECT FROM skips s WHERE s.name = 'order_view' AND s.partition = o.partition "
     "AND s.stream_id = o.order_id) AS skipped "
     "FROM unnest(:partitions, :orders) AS o (partition, order_id) "
     "CROSS JOIN LATERAL (SELECT max(version) AS version FROM events "
     "WHERE partition = o.partition AND stream_id = o.order_id) h "
     "LEFT JOIN LATERAL (SELECT version, user_id, document FROM read_models.order_view "
-    "WHERE generation = (SELECT live_generation FROM read_models WHERE name = 'order_view' "
-    "AND projection_version = :projection_version) "
+    f"WHERE generation = {live_generation(NAME, version=':projection_version')} "
     "AND partition = o.partition AND order_id = o.order_id OFFSET 0) v ON true"
 ).bindparams(
     bindparam("partitions", type_=ARRAY(SmallInteger)), bindparam("orders", type_=ARRAY(Uuid))

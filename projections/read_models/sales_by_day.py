@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service.log.fold import FoldedOrder
 from projections.read_models import projection as p
+from projections.read_models.generations import live_rows
 from projections.read_models.summed import summed
 
 Day = tuple[date, str, str]  # day, currency, status
@@ -48,10 +49,9 @@ PROJECTION = summed(
 )
 
 _REPORT = text(
-    "SELECT day, currency, status, sum(orders)::bigint AS orders, "
+    "SELECT day, currency, status, sum(orders)::bigint AS orders, "  # noqa: S608
     "sum(revenue_minor) AS revenue_minor, sum(units)::bigint AS units "
-    "FROM read_models.sales_by_day WHERE day BETWEEN :first AND :last AND generation = "
-    "(SELECT live_generation FROM read_models WHERE name = 'sales_by_day') "
+    f"FROM {live_rows('sales_by_day')} AND day BETWEEN :first AND :last "
     "GROUP BY day, currency, status ORDER BY day, currency, status"
 )
 

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from order_service.domain.state import Order
 from order_service.log.fold import FoldedOrder
 from projections.read_models import projection as p
+from projections.read_models.generations import live_rows
 from projections.read_models.summed import summed
 
 Facts = dict[tuple[str, str], tuple[int, int]]  # what and its detail: orders, amount_minor
@@ -95,10 +96,7 @@ PROJECTION = summed(
     rows=rows,
 )
 
-_LIVE = (
-    "FROM read_models.sales_by_hour WHERE hour >= :first AND hour < :end AND generation = "
-    "(SELECT live_generation FROM read_models WHERE name = 'sales_by_hour') "
-)
+_LIVE = f"FROM {live_rows('sales_by_hour')} AND hour >= :first AND hour < :end"
 _SERIES = text(
     "SELECT currency, date_trunc(:by, hour) AS at, "
     "sum(orders) FILTER (WHERE fact = 'placed')::bigint AS orders, "

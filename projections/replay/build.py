@@ -9,9 +9,10 @@ import gc
 import logging
 import multiprocessing
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from itertools import groupby
+from operator import attrgetter
 from uuid import UUID
 
 import uvloop
@@ -21,19 +22,18 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
-from order_service.infra.postgres import PROJECTOR, create_engine
+from order_service.infra.postgres import PROJECTOR, create_engine, driver_of, is_data_error
 from order_service.log.codec import StoredEvent
-from order_service.log.fold import FoldedOrder, fold_stored
 from order_service.log.reading import heads, read_stream_range, read_streams
 from order_service.settings import Settings
 from order_service.telemetry import logging as logs
-from projections.loop.advance import move
-from projections.loop.step import by_stream, is_data_error, step_singly
+from projections.loop.checkpoints import move
+from projections.loop.rows import Skips, Stream, project, read_skips
+from projections.loop.step import step_singly
 from projections.read_models.projection import Rows, Target, write
 from projections.read_models.registry import PROJECTIONS
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 
 # Builds that were begun together go together: one fold feeds all of them.
 _MARKS = text(
@@ -47,8 +47,6 @@ _MOVE_MARKS = text(
     "WHERE partition = :partition AND name = ANY (:names) "
     "AND after_stream = :after_stream AND NOT finished"
 )
-_SKIPS = text("SELECT name, stream_id, version FROM skips WHERE partition = :partition")
-Skips = dict[tuple[str, UUID], set[int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +77,21 @@ def work(settings: Settings, names: Sequence[str], partitions: Sequence[int]) ->
         sys.exit(1)
 
 
-async def _work(settings: Settings, names: Sequence[str], partitions: Sequence[int]) -> None:
-    engine = create_engine(
+def create_patient_engine(
+    settings: Settings, application_name: str, pool_size: int = 1
+) -> AsyncEngine:
+    """Its statements may take as long as those of a replay do."""
+    return create_engine(
         settings,
         PROJECTOR,
-        application_name="replay",
-        pool_size=1,
+        application_name=application_name,
+        pool_size=pool_size,
         statement_timeout_ms=limits.REPLAY_STATEMENT_TIMEOUT_MS,
     )
+
+
+async def _work(settings: Settings, names: Sequence[str], partitions: Sequence[int]) -> None:
+    engine = create_patient_engine(settings, "replay")
     try:
         for partition in partitions:
             await build_partition(engine, names, partition)
@@ -133,13 +138,15 @@ async def _build_range(
         return None
     # Folded with no transaction open: on a busy machine it takes longer than the server lets one
     # stand idle.
-    rows, failing = rows_of(taken, skips, singly)
+    streams = (Stream((), events) for events in taken.streams)
+    projected = project(taken.targets, streams, skips, singly=singly)
     async with engine.begin() as connection:
         await _move_marks(connection, taken, partition)
         for target in taken.targets:
-            await _load(connection, target, rows[target.projection.name])
-            for stream in failing[target.projection.name]:
-                await step_singly(connection, target, stream, 0)
+            found = projected[target.projection.name]
+            await _load(connection, target, found.rows)
+            for stream in found.failing:
+                await step_singly(connection, target, stream)
     return taken.events
 
 
@@ -156,65 +163,21 @@ async def _read_range(
         for mark in marks
         if (mark.after_stream, mark.up_to) == (after, up_to)
     ]
-    streams, finished = await read_whole_streams(connection, partition, after, up_to, limit)
+    streams, finished = await next_streams(connection, partition, after, up_to, limit)
     return Range(targets, after, streams, up_to, finished)
 
 
-async def read_whole_streams(
+async def next_streams(
     connection: AsyncConnection, partition: int, after: UUID, up_to: int, limit: int
 ) -> tuple[list[list[StoredEvent]], bool]:
     """The next streams of the partition, about `limit` events; and whether they are the last."""
     events = await read_stream_range(connection, partition, after, up_to, limit)
-    streams = list(by_stream(events))
+    streams = by_stream(events)
     if len(events) < limit:
         return streams, True
     if len(streams) > 1:
         return streams[:-1], False  # the last may be cut off: the next range begins with it
     return [await read_streams(connection, partition, [streams[0][0].stream_id], up_to)], False
-
-
-def rows_of(
-    taken: Range, skips: Skips, singly: bool
-) -> tuple[dict[str, Rows], dict[str, list[list[StoredEvent]]]]:
-    """Per projection: the rows that the range's streams make, and the streams that fail."""
-    rows: dict[str, Rows] = {target.projection.name: {} for target in taken.targets}
-    failing: dict[str, list[list[StoredEvent]]] = {name: [] for name in rows}
-    for stream in taken.streams:
-        whole = None if singly else _folded(stream, taken.targets[0].partitions)
-        for target in taken.targets:
-            projection = target.projection
-            kept = without_skipped(stream, skips, projection.name)
-            if not kept:
-                continue
-            folded = whole if kept is stream else _folded(kept, target.partitions)
-            made = None
-            if folded is not None and not singly:
-                made = _or_none(projection.rows, (None, folded))
-            if made is None:
-                failing[projection.name].append(kept)
-            else:
-                projection.merge(rows[projection.name], made)
-    return rows, failing
-
-
-def without_skipped(stream: list[StoredEvent], skips: Skips, name: str) -> list[StoredEvent]:
-    """The stream as this projection sees it; the same list where nothing is skipped."""
-    skipped = skips.get((name, stream[0].stream_id)) if skips else None
-    return [e for e in stream if e.version not in skipped] if skipped else stream
-
-
-def _folded(stream: list[StoredEvent], partitions: int) -> FoldedOrder | None:
-    return _or_none(lambda s: fold_stored(s, partitions, skipping=True), stream)
-
-
-def _or_none(function: Callable[[Any], T], argument: Any) -> T | None:
-    """None for what only this stream is to blame for; `step_singly` then finds out where."""
-    try:
-        return function(argument)
-    except MemoryError:
-        raise
-    except Exception:
-        return None
 
 
 async def _load(connection: AsyncConnection, target: Target, rows: Rows) -> None:
@@ -225,8 +188,7 @@ async def _load(connection: AsyncConnection, target: Target, rows: Rows) -> None
     if not projection.one_row_per_order:
         await write(connection, [(target, rows)])
         return
-    driver = (await connection.get_raw_connection()).driver_connection
-    assert driver is not None
+    driver = await driver_of(connection)
     schema, _, table = target.table.partition(".")
     own = (target.generation, target.partition)
     try:
@@ -239,6 +201,11 @@ async def _load(connection: AsyncConnection, target: Target, rows: Rows) -> None
     except (ArithmeticError, TypeError, ValueError) as error:
         # What the driver cannot encode it calls a DataError everywhere but in COPY.
         raise DataError(str(error)) from error
+
+
+def by_stream(events: Iterable[StoredEvent]) -> list[list[StoredEvent]]:
+    """Events in the order of streams and versions, by stream."""
+    return [list(stream) for _, stream in groupby(events, key=attrgetter("stream_id"))]
 
 
 async def _move_marks(connection: AsyncConnection, taken: Range, partition: int) -> None:
@@ -256,12 +223,4 @@ async def _move_marks(connection: AsyncConnection, taken: Range, partition: int)
     if moved.rowcount != len(taken.targets):
         raise SystemExit("Another process works on this build: leaving it to that one.")
     if taken.finished:
-        for target in taken.targets:
-            await move(connection, target, taken.up_to)
-
-
-async def read_skips(connection: AsyncConnection, partition: int) -> Skips:
-    skips: Skips = {}
-    for row in await connection.execute(_SKIPS, {"partition": partition}):
-        skips.setdefault((row.name, row.stream_id), set()).add(row.version)
-    return skips
+        await move(connection, [(target, taken.up_to) for target in taken.targets])

@@ -13,7 +13,8 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
-from projections.loop.advance import catch_up, lock_live
+from projections.loop.advance import catch_up
+from projections.loop.checkpoints import lock_live
 from projections.read_models.generations import Build
 from projections.read_models.generations import live as live_row
 from projections.read_models.projection import Projection, Row, Target

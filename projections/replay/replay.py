@@ -5,64 +5,40 @@ Every step can be killed and the command run again: marks say how far the build 
 """
 
 import argparse
-import asyncio
 import json
 import logging
-import os
 import sys
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext, redirect_stdout, suppress
-from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from tqdm import tqdm
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
 from order_service.infra import failpoints
-from order_service.infra.postgres import FAILURES, PROJECTOR, check_role, create_engine
+from order_service.infra.postgres import FAILURES, PROJECTOR, check_role
 from order_service.log.reading import heads
 from order_service.settings import Settings
-from projections.loop.advance import catch_up, lock_live, move
-from projections.loop.step import step
 from projections.operators import requests as operator_requests
 from projections.read_models import generations
 from projections.read_models.generations import REPLAY_LOCK, Build
-from projections.read_models.projection import Projection, Target
+from projections.read_models.projection import Projection
 from projections.read_models.registry import PROJECTIONS
 from projections.replay import state
-from projections.replay.build import work
+from projections.replay.build import create_patient_engine
 from projections.replay.comparison import compare
-from projections.replay.processes import PROCESSES
+from projections.replay.progress import ProcessFailed, build_all
+from projections.replay.swap import Refused, roll_back, swap_in
 
 logger = logging.getLogger(__name__)
 
 _TRY_LOCK = text("SELECT pg_try_advisory_lock(:lock), pg_backend_pid()")
-_PROGRESS = text(
-    "SELECT coalesce(sum(events), 0)::bigint AS done, coalesce(sum(up_to), 0)::bigint AS total, "
-    "coalesce(bool_and(finished), true) AS finished FROM rebuild_marks WHERE name = ANY (:names)"
-)
-_POSITION = text(
-    "SELECT position FROM checkpoints WHERE name = :name AND generation = :generation "
-    "AND partition = :partition FOR UPDATE"
-)
 _PARKED = text("SELECT count(*) FROM dead_letters WHERE name = :name AND generation = :generation")
-
-
-class Refused(Exception):
-    """The command cannot be carried out as asked; its text says why and what to do."""
 
 
 class AnotherRuns(Refused):
     """Replays go one at a time."""
-
-
-class ProcessFailed(Exception):
-    """One of the processes that build has ended too early."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,12 +71,7 @@ def _positive(value: str) -> int:
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
     """0 done; 1 `--check` found differences or a process failed; 2 refused."""
-    engine = create_engine(
-        settings,
-        PROJECTOR,
-        application_name="replay",
-        statement_timeout_ms=limits.REPLAY_STATEMENT_TIMEOUT_MS,
-    )
+    engine = create_patient_engine(settings, "replay", limits.POOL_SIZE)
     try:
         await check_role(engine, PROJECTOR)
         async with _answering(engine, args.request), _alone(engine) as session:
@@ -124,7 +95,7 @@ async def _run(
     args: argparse.Namespace, engine: AsyncEngine, settings: Settings, session: int
 ) -> int:
     if args.rollback:
-        return await _roll_back(engine, _projection(args.rollback))
+        return await roll_back(engine, _projection(args.rollback))
     return await _replay(engine, settings, _chosen(args), args.workers, args.check, session)
 
 
@@ -219,7 +190,7 @@ async def _build_and_finish(
         await generations.drop_unused(engine, build.projection.name)
         how = "goes on" if build.resumed else "begins"
         print(f"{build.projection.name}: generation {build.generation} {how}.", flush=True)
-    await _build(engine, settings, builds, partitions, workers)
+    await build_all(engine, settings, builds, partitions, workers)
     equal = True
     for build in builds:
         equal &= await _finish(engine, build, partitions, check)
@@ -238,7 +209,7 @@ async def _finish(engine: AsyncEngine, build: Build, partitions: int, check: boo
     else:
         await generations.attach(engine, build)
         await failpoints.reach("replay-built")
-        await _swap_in(engine, build.projection, build.generation, partitions)
+        await swap_in(engine, build.projection, build.generation, partitions)
         said = f"Generation {build.generation} is live. {said}"
         print(f"{name}: generation {build.generation} is live.", flush=True)
     await generations.drop_unused(engine, name)
@@ -260,142 +231,3 @@ async def _compare(engine: AsyncEngine, build: Build, partitions: int) -> tuple[
     said = f"{comparison.rows} rows differ, {parked} streams parked."
     print(f"{name}: {said}", flush=True)
     return comparison.equal, said
-
-
-# --- the processes --------------------------------------------------------------------------------
-
-
-async def _build(
-    engine: AsyncEngine,
-    settings: Settings,
-    builds: Sequence[Build],
-    partitions: int,
-    workers: int | None,
-) -> None:
-    """Every partition is folded into every build up to its fixed position. Raises ProcessFailed."""
-    names = [build.projection.name for build in builds]
-    count = min(workers or os.cpu_count() or 1, partitions)
-    shares = [range(i, partitions, count) for i in range(count)]
-    processes = [
-        PROCESSES.Process(target=work, args=(settings, names, share), daemon=True)
-        for share in shares
-    ]
-    for process in processes:
-        process.start()
-    try:
-        await _show_progress(engine, names, processes)
-    finally:
-        for process in processes:
-            process.terminate()  # of no effect on those that are done
-            process.join()
-    async with engine.connect() as connection:
-        finished = (await connection.execute(_PROGRESS, {"names": names})).one().finished
-    if not finished:
-        raise ProcessFailed
-
-
-async def _show_progress(
-    engine: AsyncEngine, names: Sequence[str], processes: Sequence[BaseProcess]
-) -> None:
-    """Until all processes have ended, one of them badly or all of them well."""
-    bar = None
-    while True:
-        failed = any(process.exitcode not in (None, 0) for process in processes)
-        ended = failed or all(process.exitcode == 0 for process in processes)
-        async with engine.connect() as connection:
-            row = (await connection.execute(_PROGRESS, {"names": list(names)})).one()
-        done, total = row.done // len(names), row.total // len(names)
-        if bar is None:
-            bar = Progress(total, done)
-        bar.show(done, last=ended)
-        if ended:
-            return
-        # Woken by the end of a process: a whole interval is a twentieth of a short replay.
-        going = [process.sentinel for process in processes if process.exitcode is None]
-        await asyncio.to_thread(wait, going, limits.PROGRESS_INTERVAL_S)
-
-
-class Progress:
-    """Events, rate and time left: a bar on a terminal, else a plain line every few seconds."""
-
-    def __init__(self, total: int, done: int) -> None:
-        self._began, self._began_at = time.monotonic(), done
-        self._total = total
-        self._shown = float("-inf")
-        self._bar = None
-        if sys.stderr.isatty():
-            self._bar = tqdm(total=total, initial=done, unit=" events", unit_scale=True)
-
-    def show(self, done: int, last: bool) -> None:
-        if self._bar is not None:
-            self._bar.update(done - self._bar.n)
-            if last:
-                self._bar.close()
-            return
-        now = time.monotonic()
-        if last or now - self._shown >= limits.PROGRESS_LINE_S:
-            self._shown = now
-            rate = (done - self._began_at) / max(now - self._began, 0.001)
-            left = f", {(self._total - done) / rate:.0f} s left" if rate and not last else ""
-            print(f"{done:,} of {self._total:,} events, {rate:,.0f} events/s{left}", flush=True)
-
-
-# --- swap -----------------------------------------------------------------------------------------
-
-
-async def _swap_in(
-    engine: AsyncEngine, projection: Projection, generation: int, partitions: int
-) -> None:
-    """`generation` is live. It never shows less than the live one has shown: the last delta is
-    applied while the live checkpoints stand still."""
-    targets = [Target(projection, generation, n, partitions) for n in range(partitions)]
-    for attempt in range(1, limits.SWAP_ATTEMPTS_MAX + 1):
-        async with engine.connect() as connection:
-            goals = await heads(connection)
-        for target in targets:
-            await catch_up(engine, target, goals[target.partition])
-        try:
-            async with engine.begin() as connection:
-                if await _swap(connection, targets):
-                    return
-                await connection.rollback()
-        except DBAPIError as error:  # a lock that came too late, or data that catch_up will park
-            if attempt == limits.SWAP_ATTEMPTS_MAX or error.connection_invalidated:
-                raise
-            logger.warning("The swap of %s has to be tried again: %s", projection.name, error.orig)
-    raise Refused(f"{projection.name} changes faster than it can be swapped: try again later.")
-
-
-async def _swap(connection: AsyncConnection, targets: Sequence[Target]) -> bool:
-    """False: too much to apply while the live generation waits; catch up first."""
-    held = [await lock_live(connection, t.projection, t.partition) for t in targets]
-    for live, target in zip(held, targets, strict=True):
-        position = (await connection.execute(_POSITION, target.identity)).scalar_one()
-        if live.position - position > limits.SWAP_DELTA_EVENTS_MAX:
-            return False
-        if live.position > position:
-            await step(connection, target, position, live.position)
-            await move(connection, target, live.position)
-    projection, generation = targets[0].projection, targets[0].generation
-    old = held[0].target.generation
-    if not await generations.swap(connection, projection, old, generation):
-        raise Refused(f"Another replay has swapped {projection.name} meanwhile.")
-    return True
-
-
-async def _roll_back(engine: AsyncEngine, projection: Projection) -> int:
-    name = projection.name
-    async with engine.connect() as connection:
-        live = await generations.live(connection, name)
-        partitions = len(await heads(connection))
-    if live.previous_generation is None:
-        raise Refused(f"{name} has no generation to go back to.")
-    if live.previous_version != projection.version:
-        raise Refused(
-            f"Generation {live.previous_generation} of {name} was built by version "
-            f"{live.previous_version} of its code, this is version {projection.version}: "
-            "start the code of that version, then roll back."
-        )
-    await _swap_in(engine, projection, live.previous_generation, partitions)
-    print(f"{name}: back to generation {live.previous_generation}.")
-    return 0

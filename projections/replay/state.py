@@ -6,16 +6,16 @@ the lock of replays: one whose row says that it goes on, and whose session is go
 """
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
-from typing import Any, Literal, TypedDict
+from typing import Any
 
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
+from order_service.documents.operations import Rebuild, RebuildState
+from order_service.documents.shape import json_time
 from projections.read_models.generations import REPLAY_SESSION
 
-State = Literal["queued", "building", "comparing", "done", "failed"]
 NEVER_BEGAN = "The process that was to do it never began. Ask again."
 ENDED_SILENTLY = "Its process ended without a word. Ask again: it goes on from where it stood."
 
@@ -42,17 +42,6 @@ _READ = text(
 )
 
 
-class Rebuild(TypedDict):
-    """`done`, `total`: events."""
-
-    state: State
-    done: int
-    total: int
-    started_at: datetime | None
-    finished_at: datetime | None
-    message: str | None
-
-
 # --- written by the replay ------------------------------------------------------------------------
 
 
@@ -63,7 +52,7 @@ async def begin(connection: AsyncConnection, names: Collection[str], pid: int) -
 
 
 async def move(
-    engine: AsyncEngine, names: Collection[str], state: State, message: str | None = None
+    engine: AsyncEngine, names: Collection[str], state: RebuildState, message: str | None = None
 ) -> None:
     """So far have they come; what is done or has failed stays so."""
     async with engine.begin() as connection:
@@ -87,15 +76,15 @@ def _rebuild(row: Row[Any]) -> Rebuild | None:
     if row.state is None:
         return None
     ended_silently = row.finished_at is None and not row.alive
-    state: State = "failed" if ended_silently else row.state
-    return {
-        "state": state,
-        "done": row.total if state in ("comparing", "done") else row.built or 0,
-        "total": row.total,
-        "started_at": row.started_at,
-        "finished_at": row.finished_at,
-        "message": ENDED_SILENTLY if ended_silently else row.message,
-    }
+    state: RebuildState = "failed" if ended_silently else row.state
+    return Rebuild(
+        state=state,
+        done=row.total if state in ("comparing", "done") else row.built or 0,
+        total=row.total,
+        started_at=json_time(row.started_at),
+        finished_at=json_time(row.finished_at),
+        message=ENDED_SILENTLY if ended_silently else row.message,
+    )
 
 
 def _is_older_than_request(row: Row[Any]) -> bool:
@@ -108,11 +97,11 @@ def _is_older_than_request(row: Row[Any]) -> bool:
 def _asked_for(row: Row[Any]) -> Rebuild:
     refused = row.answered_at is not None
     failed = refused or bool(row.overdue)
-    return {
-        "state": "failed" if failed else "queued",
-        "done": 0,
-        "total": 0,
-        "started_at": None,
-        "finished_at": row.answered_at,
-        "message": row.detail if refused else NEVER_BEGAN if failed else None,
-    }
+    return Rebuild(
+        state="failed" if failed else "queued",
+        done=0,
+        total=0,
+        started_at=None,
+        finished_at=json_time(row.answered_at),
+        message=row.detail if refused else NEVER_BEGAN if failed else None,
+    )

@@ -27,18 +27,18 @@ from order_service.cache.entries import CachedOrder
 from order_service.cache.order_cache import OrderCache
 from order_service.documents.order import document
 from order_service.errors import Unavailable, UnreadableEvent
-from order_service.infra.postgres import PROJECTOR, create_engine, incarnation
+from order_service.infra.postgres import incarnation
 from order_service.infra.redis import connect
 from order_service.log.codec import StoredEvent
 from order_service.log.fold import fold_stored
 from order_service.log.reading import BEFORE_ALL_STREAMS, heads, partition_of, read_streams
 from order_service.settings import Settings
-from projections.loop.step import by_stream
+from projections.loop.rows import Skips, read_skips, without
 from projections.read_models.generations import live
 from projections.read_models.projection import Projection, Row, Rows, Target
 from projections.read_models.registry import PROJECTIONS
 from projections.replay import replay
-from projections.replay.build import Skips, read_skips, read_whole_streams, without_skipped
+from projections.replay.build import by_stream, create_patient_engine, next_streams
 from projections.replay.comparison import Difference
 
 _POSITION = text(
@@ -145,7 +145,7 @@ async def _fold(engine: AsyncEngine, snapshot: Snapshot, after: UUID, findings: 
     finished = False
     while not finished:
         async with engine.connect() as connection:
-            streams, finished = await read_whole_streams(
+            streams, finished = await next_streams(
                 connection, target.partition, after, snapshot.position, limits.REBUILD_RANGE_EVENTS
             )
         for stream in streams:
@@ -160,7 +160,8 @@ def _add_stream(
     snapshot: Snapshot, stream: list[StoredEvent], expected: Rows, findings: Findings
 ) -> None:
     projection = snapshot.target.projection
-    kept = without_skipped(stream, snapshot.skips, projection.name)
+    skipped = snapshot.skips.get((projection.name, stream[0].stream_id))
+    kept = without(skipped, stream) if skipped else stream
     applied = snapshot.parked.get(stream[0].stream_id)
     if applied is not None:
         kept = [event for event in kept if event.version <= applied]
@@ -187,7 +188,7 @@ def _verify_in_process(settings: Settings, name: str, partition: int, partitions
 
 
 async def _verify(settings: Settings, name: str, partition: int, partitions: int) -> Findings:
-    engine = _create_engine(settings)
+    engine = create_patient_engine(settings, "verify")
     try:
         return await verify_partition(engine, PROJECTIONS[name], partition, partitions)
     finally:
@@ -299,7 +300,7 @@ async def _run(repair: bool, settings: Settings) -> dict[str, Findings]:
 @asynccontextmanager
 async def _servers(settings: Settings) -> AsyncIterator[tuple[AsyncEngine, OrderCache, int]]:
     """A connection to the log and a patient one to the cache; the number of partitions."""
-    engine = _create_engine(settings)
+    engine = create_patient_engine(settings, "verify")
     redis = connect(settings, limits.DRIVER_TIMEOUT_S)
     try:
         async with engine.connect() as connection:
@@ -369,14 +370,4 @@ def _report(name: str, findings: Findings) -> None:
         f"{name}: {findings.rows} rows, {findings.wrong} differ, "
         f"{len(findings.parked)} streams parked.",
         flush=True,
-    )
-
-
-def _create_engine(settings: Settings) -> AsyncEngine:
-    return create_engine(
-        settings,
-        PROJECTOR,
-        application_name="verify",
-        pool_size=1,
-        statement_timeout_ms=limits.REPLAY_STATEMENT_TIMEOUT_MS,
     )

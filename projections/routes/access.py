@@ -1,4 +1,4 @@
-"""Who may ask a query what."""
+"""Which caller may read what."""
 
 from typing import Annotated
 from uuid import UUID
@@ -16,17 +16,18 @@ UserPath = Annotated[UUID, Path(description="The user's id, as in an order's use
 def staff_only(caller: Caller) -> None:
     """Raises Problem 403."""
     if not caller.is_staff:
-        raise _forbidden("This is for the shop's staff.")
+        raise _forbidden("Only the shop's staff may do this.")
 
 
 def owner_or_staff(caller: Caller, user_id: UUID) -> None:
     """Raises Problem 403."""
     if not caller.is_staff and caller.user_id != user_id:
-        raise _forbidden("This belongs to somebody else.")
+        raise _forbidden("This belongs to another user.")
 
 
 async def check_user(engine: AsyncEngine, user_id: UUID) -> None:
-    """Staff who ask for somebody who does not exist are told so. Raises Problem 404."""
+    """The user exists: for staff, since their reads of an unknown user find nothing. Raises Problem
+    404."""
     if await users.find(engine, user_id) is None:
         raise Problem(404, "not-found", "There is no such user.")
 

@@ -1,5 +1,4 @@
-"""What a reader has seen and prefers, from the headers of its request (`Consistency-Token`,
-`Prefer`)."""
+"""Which writes a read must show, from its headers `Consistency-Token` and `Prefer`."""
 
 import re
 from typing import Annotated
@@ -22,15 +21,15 @@ async def _wanted(
     consistency_token: Annotated[
         list[str] | None,
         Header(
-            description="Tokens of writes, comma separated: read nothing older than these.",
+            description="Tokens of writes, comma-separated: the response shows these writes.",
             json_schema_extra={"pattern": "^[A-Za-z0-9_-]{36}(, *[A-Za-z0-9_-]{36})*$"},
         ),
     ] = None,
     prefer: Annotated[
         list[str] | None,
         Header(
-            description="`wait=2`: seconds that a list or report may take to show those writes, "
-            "at most 10; `handling=strict`: 503 rather than an answer without them."
+            description="`wait=2`: how many seconds a list or report may wait for these writes, at "
+            "most 10. `handling=strict`: 503 instead of a response without them."
         ),
     ] = None,
 ) -> Wanted:
@@ -41,12 +40,12 @@ async def _wanted(
     return preferring(tokens, ",".join(prefer or ()))
 
 
-# Raises InvalidRequest `malformed-request` for tokens that no write gave.
+# Raises InvalidRequest `malformed-request` for tokens that no write returned.
 WantedDependency = Annotated[Wanted, Depends(_wanted)]
 
 
 def preferring(tokens: tuple[Token, ...], prefer: str) -> Wanted:
-    """`prefer`: the header; what cannot be understood is ignored, as RFC 7240 demands."""
+    """`prefer`: the header. Unknown preferences are ignored (RFC 7240)."""
     preferences = _preferences(prefer)
     wait_s, applied = limits.READ_WAIT_S, []
     if _SECONDS.fullmatch(preferences.get("wait", "")):
@@ -59,7 +58,7 @@ def preferring(tokens: tuple[Token, ...], prefer: str) -> Wanted:
 
 
 def _preferences(header: str) -> dict[str, str]:
-    """Name to value; of a preference that is given twice the first counts (RFC 7240, section 2)."""
+    """Name to value; the first of several values counts (RFC 7240, section 2)."""
     preferences: dict[str, str] = {}
     for preference in header.split(","):
         name, _, value = preference.partition(";")[0].partition("=")

@@ -1,4 +1,4 @@
-"""The export: every order that fits the filters, as one file."""
+"""The export: every order that matches the filters, as one file."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -20,7 +20,7 @@ from order_service.web.identity import CallerDependency
 from order_service.web.openapi.annotations import documented, text_content
 from order_service.web.responses import PRIVATE
 from projections.queries import order_csv, order_list
-from projections.queries.cursors import Place
+from projections.queries.cursors import Cursor
 from projections.queries.filters import Conditions, ExportParameters
 from projections.queries.freshness import LAGGING, Freshness, required_progress
 from projections.queries.order_list import Page, read_page, search
@@ -37,8 +37,8 @@ _MEDIA_TYPES = {
 
 
 class File(StreamingResponse):
-    """Cut off in the middle for a client that takes nothing for EXPORT_SEND_TIMEOUT_S, or when
-    something fails: half a file must not pass for a whole one."""
+    """A client that reads nothing for EXPORT_SEND_TIMEOUT_S is disconnected. Then, and on any
+    failure, the response stays incomplete: half a file must not pass for a whole one."""
 
     async def stream_response(self, send: Send) -> None:
         async def send_in_time(message: Message) -> None:
@@ -58,7 +58,7 @@ class File(StreamingResponse):
     summary="Export orders",
     responses=documented(
         "forbidden",
-        says="The file, streamed; cut off in the middle if something fails.",
+        says="The file, streamed. After a failure the response stays incomplete.",
         sends=("Content-Disposition",),
         may_send=LAGGING,
         content=text_content("application/x-ndjson", "text/csv"),
@@ -70,18 +70,18 @@ async def export(
     wanted: WantedDependency,
     parameters: Annotated[ExportParameters, Query()],
 ) -> Response:
-    """Orders of all users as a file, oldest first; for staff. All that are there when it begins.
+    """All orders that exist when the export begins, as a file, oldest first. For staff.
 
-    `format=ndjson`: a line an order, its document as `GET /orders/{order_id}/` serves it.
-    `format=csv`: a line an item, with the columns of its order before its own (RFC 4180, UTF-8,
-    with a header line). There a text that a spreadsheet would take for a formula, since it begins
-    with = + - @, a tab or a carriage return, has an apostrophe before it.
+    `format=ndjson`: a line per order, its document as in `GET /orders/{order_id}/`.
+    `format=csv`: a line per item, with the columns of its order before its own (RFC 4180, UTF-8,
+    with a header line). A text that a spreadsheet would run as a formula (it begins with = + - @, a
+    tab or a carriage return) gets an apostrophe before it.
     """
     staff_only(caller)
     engine = request.app.state.engine
     freshness: Freshness = request.app.state.freshness
     where = await search(engine, parameters, parameters.user_id)
-    # Asked before the answer begins, so that what fails here still has its problem document.
+    # Read before the response begins, so that a failure here is still a problem document.
     newest, headers = await freshness.read(order_view.NAME, wanted, lambda c: _newest(c, where))
     documents = _documents(engine, where, newest)
     content = _csv(documents) if parameters.format == "csv" else _ndjson(documents)
@@ -92,7 +92,7 @@ async def export(
 
 
 async def _newest(connection: AsyncConnection, where: Conditions) -> Last | None:
-    """The last order to export: without an end, an export might never catch up with a busy shop."""
+    """The last order to export: without an end, the export of a busy shop might never finish."""
     await required_progress(connection, order_view.PROJECTION)
     newest = await read_page(connection, order_list.KEY, where, "-created_at", 1)
     return _key(newest.rows[0]) if newest.rows else None
@@ -101,23 +101,23 @@ async def _newest(connection: AsyncConnection, where: Conditions) -> Last | None
 async def _documents(
     engine: AsyncEngine, where: Conditions, newest: Last | None
 ) -> AsyncIterator[list[bytes]]:
-    """Up to `newest`, at most EXPORT_PAGE_ORDERS at a time. Each page is a statement of its own: no
-    connection is held while the client reads."""
-    place = None
+    """Pages of documents up to `newest`. Each page is a statement of its own: no connection is held
+    while the client reads."""
+    cursor = None
     while newest is not None:
-        page = await _read(engine, where, place)
+        page = await _read(engine, where, cursor)
         rows = [row for row in page.rows if _key(row) <= newest]
         if rows:
             yield [row.document for row in rows]
         if page.after is None or len(rows) < len(page.rows):
             return
-        place = page.after
+        cursor = page.after
 
 
-async def _read(engine: AsyncEngine, where: Conditions, place: Place | None) -> Page:
+async def _read(engine: AsyncEngine, where: Conditions, cursor: Cursor | None) -> Page:
     size = limits.EXPORT_PAGE_ORDERS
     return await query(
-        engine, lambda c: read_page(c, order_list.DOCUMENT, where, "created_at", size, place)
+        engine, lambda c: read_page(c, order_list.DOCUMENT, where, "created_at", size, cursor)
     )
 
 

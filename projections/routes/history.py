@@ -1,29 +1,24 @@
-"""What happened to an order, read from the log: timeline, differences, notes, address.
+"""The routes of an order's history: events, differences, notes, address.
 
-Never from read models: an answer holds everything that was acknowledged before.
+They read the log, not read models, so a response shows every earlier acknowledged write.
 """
 
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 import orjson
 from fastapi import APIRouter, Depends, Query
-from pydantic import Field, WithJsonSchema
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import limits
-from order_service.documents import schemas
-from order_service.documents.event import (
-    Viewer,
-    actor_as_json,
-    encode,
-    recorded_as_json,
-    visibility,
-)
-from order_service.documents.order import document, time_text
+from order_service.documents import history as documents
+from order_service.documents.event import Events, Viewer, actor_for, event_for, visibility
+from order_service.documents.order import document
+from order_service.documents.shape import json_time
 from order_service.errors import UnreadableEvent
 from order_service.infra.postgres import query
 from order_service.log import reading
@@ -33,40 +28,36 @@ from order_service.log.fold import fold_stored
 from order_service.web.identity import CallerDependency, caller
 from order_service.web.openapi.annotations import documented
 from order_service.web.order_path import OrderPath
-from order_service.web.problems.problem import Problem, validation
-from order_service.web.query_parameters import Whole, known_parameters
+from order_service.web.problems.problem import Problem
+from order_service.web.query_parameters import WHOLE, known_parameters, wrong_parameter
 from order_service.web.responses import PRIVATE, json_answer
 from projections.queries.diff import changes
 from projections.queries.order_events import read_seen
 
 router = APIRouter(tags=["history"], dependencies=[Depends(caller), Depends(known_parameters)])
 
-Version = Annotated[
-    Whole,
-    Field(ge=0, le=reading.VERSION_MAX),
-    WithJsonSchema({"type": "integer", "minimum": 0, "maximum": reading.VERSION_MAX}),
-]
-FromVersion = Annotated[Version | None, Query(alias="from", description="Default: `to` less 1.")]
+Version = Annotated[int, Field(ge=0, le=reading.VERSION_MAX), WHOLE]
+FromVersion = Annotated[Version | None, Query(alias="from", description="Default: `to` minus 1.")]
 ToVersion = Annotated[Version | None, Query(alias="to", description="Default: the last version.")]
-AfterVersion = Annotated[Version, Query(description="What came after this version.")]
+AfterVersion = Annotated[Version, Query(description="Only events after this version.")]
 PageLimit = Annotated[
-    Whole,
+    int,
     Field(ge=1, le=limits.TIMELINE_LIMIT_MAX),
-    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": limits.TIMELINE_LIMIT_MAX}),
-    Query(description="How many, at most."),
+    WHOLE,
+    Query(description="At most this many."),
 ]
 Note = tuple[UUID, RecordedEvent]  # an event and the text that it points at
 Texts = dict[UUID, tuple[str, str]]  # text id to kind and body
 
 
-# --- timeline -------------------------------------------------------------------------------------
+# --- events ---------------------------------------------------------------------------------------
 
 
 @router.get(
     "/orders/{order_id}/events/",
     operation_id="orders_events",
-    summary="Read what happened to an order",
-    response_model=schemas.Events,
+    summary="Read an order's events",
+    response_model=Events,
     responses=documented("order-unreadable"),
 )
 async def get_events(
@@ -76,10 +67,11 @@ async def get_events(
     after_version: AfterVersion = 0,
     limit: PageLimit = limits.TIMELINE_LIMIT_DEFAULT,
 ) -> Response:
-    """What happened to the order, oldest first; `next_after_version` leads on, null at the end.
+    """The order's events, oldest first. For the next page send `next_after_version` as
+    `after_version`; it is null on the last page.
 
-    The owner is not shown internal notes, so a page may hold fewer events than `limit`, nor who of
-    the staff acted. An event that the running version cannot read is shown with `data` null and
+    Owners do not see internal notes, so their pages may have fewer events than `limit`, nor which
+    member of the staff acted. An event that the running version cannot read has `data` null and
     `unreadable` true.
     """
 
@@ -92,10 +84,10 @@ async def get_events(
 
     seen, stored = await read_seen(*_log_of(request), order_id, caller, read)
     page = stored[:limit]
-    shown = (recorded_as_json(event, seen.currency, seen.viewer) for event in page)
+    shown = (event_for(seen.viewer, event, seen.currency) for event in page)
     following = page[-1].version if len(stored) > limit else None
-    content = {"events": [e for e in shown if e is not None], "next_after_version": following}
-    return Response(encode(content), 200, PRIVATE, "application/json")
+    events = Events([event for event in shown if event is not None], following)
+    return json_answer(events, headers=PRIVATE)
 
 
 # --- differences ----------------------------------------------------------------------------------
@@ -105,7 +97,7 @@ async def get_events(
     "/orders/{order_id}/diff/",
     operation_id="orders_diff",
     summary="Compare two versions of an order",
-    response_model=schemas.Diff,
+    response_model=documents.Diff,
     responses=documented("order-unreadable"),
 )
 async def get_diff(
@@ -115,10 +107,11 @@ async def get_diff(
     earlier: FromVersion = None,
     later: ToVersion = None,
 ) -> Response:
-    """What differs between two versions of the order's document: JSON pointers, old and new value.
+    """The differences between two versions of the order's document: JSON pointers, old and new
+    values.
 
-    Version 0 is no order at all: null. Items, shipments and the like are compared by their ids, and
-    a pointer has the element's index in the newer document; that of a removed one, in the older.
+    Version 0 is before the order existed: null. Items, shipments and the like are compared by id. A
+    pointer has an element's index in the newer document, or in the older if it was removed.
     """
     engine, log = _log_of(request)
     _, stored = await read_seen(engine, log, order_id, caller, reading.read_stream)
@@ -126,24 +119,18 @@ async def get_diff(
     before = fold_stored(stored[:earlier], log.partitions)
     after = fold_stored(stored[earlier:later], log.partitions, before)
     old, new = (orjson.loads(document(order)) if order else None for order in (before, after))
-    content = {"from": earlier, "to": later, "changes": changes(old, new)}
-    return json_answer(content, headers=PRIVATE)
+    return json_answer(documents.Diff(earlier, later, changes(old, new)), headers=PRIVATE)
 
 
 def _versions(later: int | None, earlier: int | None, head: int) -> tuple[int, int]:
-    """Raises Problem 422 for versions that there are not, or that stand the wrong way round."""
+    """Raises Problem 422 for versions that do not exist, or are in the wrong order."""
     later = head if later is None else later
     if later > head:
-        raise _invalid("to", f"The order's last version is {head}.")
+        raise wrong_parameter("to", f"The order's last version is {head}.")
     earlier = max(0, later - 1) if earlier is None else earlier
     if earlier > later:
-        raise _invalid("from", f"Expected a version up to that of `to`, which is {later}.")
+        raise wrong_parameter("from", f"Expected a version of at most `to`, which is {later}.")
     return later, earlier
-
-
-def _invalid(parameter: str, detail: str) -> Problem:
-    error = {"msg": detail, "loc": ("query", parameter), "type": "value_error"}
-    return validation([error], "parameter")
 
 
 # --- texts ----------------------------------------------------------------------------------------
@@ -153,7 +140,7 @@ def _invalid(parameter: str, detail: str) -> Problem:
     "/orders/{order_id}/notes/",
     operation_id="orders_notes",
     summary="Read an order's notes",
-    response_model=list[schemas.Note],
+    response_model=list[documents.Note],
     responses=documented("order-unreadable", may_send=("Link",)),
 )
 async def get_notes(
@@ -163,10 +150,10 @@ async def get_notes(
     after_version: AfterVersion = 0,
     limit: PageLimit = limits.TIMELINE_LIMIT_DEFAULT,
 ) -> Response:
-    """The notes of the order and of what was done to it, oldest first; `Link` with `rel="next"`
-    leads on.
+    """The order's notes and the texts of commands on it, oldest first. `Link` with `rel="next"`
+    leads to the next page.
 
-    The owner is shown public ones only. A text that was erased is null, its kind too.
+    Owners see public notes only. An erased text is null, and so is its kind.
     """
 
     async def read(
@@ -189,7 +176,7 @@ async def get_notes(
 
 
 def _pointing(stored: list[StoredEvent]) -> list[Note]:
-    """Without what the running version cannot read: it cannot say who may see the text."""
+    """Leaves out unreadable events: it is unknown whether the caller may see their texts."""
     found = []
     for event in stored:
         with suppress(UnreadableEvent):
@@ -202,34 +189,34 @@ def _pointing(stored: list[StoredEvent]) -> list[Note]:
 
 def _note(
     recorded: RecordedEvent, text_ref: UUID, texts: Texts, viewer: Viewer
-) -> dict[str, Any] | None:
-    """None: not for this viewer."""
+) -> documents.Note | None:
+    """None: this viewer may not see it."""
     visible = visibility(recorded)
     if viewer == "owner" and visible == "internal":
         return None
     kind, text = texts.get(text_ref, (None, None))
-    return {
-        "id": getattr(recorded.event, "note_id", text_ref),
-        "kind": kind,
-        "visibility": visible,
-        "text": text,
-        "at": time_text(recorded.recorded_at),
-        "version": recorded.version,
-        "actor": actor_as_json(recorded.metadata, viewer),
-    }
+    return documents.Note(
+        id=getattr(recorded.event, "note_id", text_ref),
+        kind=kind,
+        visibility=visible,
+        text=text,
+        at=json_time(recorded.recorded_at),
+        version=recorded.version,
+        actor=actor_for(viewer, recorded.metadata),
+    )
 
 
 @router.get(
     "/orders/{order_id}/shipping-address/",
     operation_id="orders_shipping_address",
-    summary="Read where an order goes to",
-    response_model=schemas.Address,
+    summary="Read an order's shipping address",
+    response_model=documents.ShippingAddress,
     responses=documented("not-found", "order-unreadable"),
 )
 async def get_shipping_address(
     request: Request, order_id: OrderPath, caller: CallerDependency
 ) -> Response:
-    """Where the order goes to. 404 `not-found` if no address was given, or it was erased."""
+    """The order's shipping address. 404 `not-found` if none was given, or it was erased."""
     engine, log = _log_of(request)
     seen, stored = await read_seen(engine, log, order_id, caller, reading.read_stream)
     folded = fold_stored(stored, log.partitions)

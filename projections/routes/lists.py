@@ -1,27 +1,26 @@
-"""The query routes of many orders: staff's list and a user's."""
+"""The query routes of order lists: all orders, and a user's."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlencode
 from uuid import UUID
 
 from fastapi import APIRouter, Query
+from msgspec import UNSET
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import limits
 from order_service.cache.order_cache import CachedList, Lease, OrderCache
-from order_service.documents.schemas import Order, OrderPage
+from order_service.documents.order import Order
+from order_service.documents.order_list import OrderPage, Total
 from order_service.telemetry.metrics import READS
 from order_service.web.identity import CallerDependency
 from order_service.web.openapi.annotations import documented
 from order_service.web.responses import PRIVATE, json_answer
 from projections.queries import order_list
-from projections.queries.cursors import Cursors
-from projections.queries.filters import (
-    ListParameters,
-    StaffListParameters,
-)
+from projections.queries.cursors import Cursor, Cursors
+from projections.queries.filters import ListParameters, StaffListParameters
 from projections.queries.freshness import (
     LAGGING,
     Freshness,
@@ -55,39 +54,45 @@ async def list_all(
     wanted: WantedDependency,
     parameters: Annotated[StaffListParameters, Query()],
 ) -> Response:
-    """Orders of all users, as flat summaries; for staff. Newest first unless `sort` says otherwise.
+    """Orders of all users, as flat summaries, newest first unless `sort` says otherwise. For staff.
 
     `next_cursor` and `prev_cursor` lead to the pages around this one, with the same filters.
     """
     staff_only(caller)
-    cursors = Cursors(request.app.state.settings.SECRET_KEY)
-    seal = f"all {parameters.text()}"
-    place = None if parameters.cursor is None else cursors.decode(parameters.cursor, seal)
+    cursors, cursor = _cursors(request, "all", parameters)
     where = await search(request.app.state.engine, parameters, parameters.user_id)
 
     async def read(connection: AsyncConnection) -> tuple[Page, int | None]:
         await required_progress(connection, order_view.PROJECTION)
         page = await read_page(
-            connection, order_list.SUMMARY, where, parameters.sort, parameters.limit, place
+            connection, order_list.SUMMARY, where, parameters.sort, parameters.limit, cursor
         )
         return page, await count(connection, where) if parameters.include else None
 
     (page, total), headers = await _freshness(request).read(order_view.NAME, wanted, read)
-    envelope: dict[str, Any] = {
-        "items": [summary(row) for row in page.rows],
-        "next_cursor": cursors.encode(page.after, seal) if page.after else None,
-        "prev_cursor": cursors.encode(page.before, seal) if page.before else None,
-        "has_more": page.after is not None,
-    }
-    if total is not None:
-        envelope["total"] = _total(total)
-    return json_answer(envelope, headers=PRIVATE | headers)
+    found = OrderPage(
+        items=[summary(row) for row in page.rows],
+        next_cursor=cursors.encode(page.after) if page.after else None,
+        prev_cursor=cursors.encode(page.before) if page.before else None,
+        has_more=page.after is not None,
+        total=UNSET if total is None else _total(total),
+    )
+    return json_answer(found, headers=PRIVATE | headers)
 
 
-def _total(counted: int) -> dict[str, Any]:
+def _total(counted: int) -> Total:
     if counted > limits.LIST_TOTAL_MAX:
-        return {"count": limits.LIST_TOTAL_MAX, "relation": "gte"}
-    return {"count": counted, "relation": "eq"}
+        return Total(limits.LIST_TOTAL_MAX, "gte")
+    return Total(counted, "eq")
+
+
+def _cursors(
+    request: Request, orders_of: str, parameters: ListParameters
+) -> tuple[Cursors, Cursor | None]:
+    """The list's cursors, and the one that the client has sent. Raises InvalidRequest."""
+    secret_key = request.app.state.settings.SECRET_KEY
+    cursors = Cursors(secret_key, f"{orders_of} {parameters.text()}")
+    return cursors, None if parameters.cursor is None else cursors.decode(parameters.cursor)
 
 
 def _freshness(request: Request) -> Freshness:
@@ -116,7 +121,7 @@ async def list_of_user(
     wanted: WantedDependency,
     parameters: Annotated[ListParameters, Query()],
 ) -> Response:
-    """A user's orders, whole; newest first unless `sort` says otherwise.
+    """A user's orders as full documents, newest first unless `sort` says otherwise.
 
     `Link` with `rel="next"` leads to the next page.
     """
@@ -141,9 +146,7 @@ async def list_of_user(
 async def _read_list(
     request: Request, user_id: UUID, parameters: ListParameters, wanted: Wanted
 ) -> tuple[CachedList, dict[str, str]]:
-    cursors = Cursors(request.app.state.settings.SECRET_KEY)
-    seal = f"{user_id} {parameters.text()}"
-    place = None if parameters.cursor is None else cursors.decode(parameters.cursor, seal)
+    cursors, cursor = _cursors(request, str(user_id), parameters)
     where = await search(request.app.state.engine, parameters, user_id)
 
     async def read(connection: AsyncConnection) -> tuple[bytes, Page]:
@@ -152,15 +155,15 @@ async def _read_list(
         else:
             progress = await read_progress(connection, order_view.NAME)
         page = await read_page(
-            connection, order_list.DOCUMENT, where, parameters.sort, parameters.limit, place
+            connection, order_list.DOCUMENT, where, parameters.sort, parameters.limit, cursor
         )
-        return progress.noted(), page
+        return progress.as_bytes(), page
 
     (read_at, page), headers = await _freshness(request).read(order_view.NAME, wanted, read)
     link = ""
     if page.after is not None:
-        asked = dict(request.query_params) | {"cursor": cursors.encode(page.after, seal)}
-        link = f'</orders/user/{user_id}/?{urlencode(asked)}>; rel="next"'
+        query = dict(request.query_params) | {"cursor": cursors.encode(page.after)}
+        link = f'</orders/user/{user_id}/?{urlencode(query)}>; rel="next"'
     documents = b"[" + b",".join(row.document for row in page.rows) + b"]"
     return CachedList(read_at, link, documents), headers
 

@@ -1,26 +1,27 @@
 """The operators' routes: read models, dead letters, health, history.
 
-What they change a worker changes (`operator_requests`); where somebody waits for it, the answer
-says what became of it.
+A worker makes the changes that they request (`operators.requests`). A route that waits for its
+change returns the outcome.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import Field, WithJsonSchema
+from msgspec import UNSET
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import limits
-from order_service.documents.operations_schemas import (
+from order_service.documents.operations import (
     DeadLetters,
-    History,
     Mended,
     ProjectionProgress,
     Projections,
 )
-from order_service.documents.operations_schemas import Health as HealthReport
+from order_service.documents.operations import Health as HealthReport
+from order_service.documents.operations import History as HistoryReport
 from order_service.ids import parse_uuid
 from order_service.infra.postgres import query
 from order_service.web.fields import Body, Words
@@ -28,23 +29,23 @@ from order_service.web.identity import Caller, caller
 from order_service.web.json_body import json_body
 from order_service.web.openapi.annotations import documented, raises
 from order_service.web.problems.problem import RETRY_AFTER_S, Problem
-from order_service.web.query_parameters import Whole, known_parameters, wrong_parameter
+from order_service.web.query_parameters import WHOLE, known_parameters, wrong_parameter
 from order_service.web.responses import NO_STORE, json_answer
 from projections.monitoring import progress
 from projections.monitoring.health import Health
-from projections.monitoring.history import Vitals
+from projections.monitoring.history import History
 from projections.operators import dead_letters, requests
 from projections.operators.requests import Answer, Kind
 from projections.read_models.registry import PROJECTIONS
 from projections.routes.access import staff_only
 
-_GOES_ON = ("queued", "building", "comparing")
+_RUNNING = ("queued", "building", "comparing")
 
 
 @raises("forbidden")
 async def operator(caller: Annotated[Caller, Depends(caller)]) -> Caller:
-    """A FastAPI dependency: the caller, who is of the staff; to be declared after the body. Raises
-    Problem 403."""
+    """A FastAPI dependency: the caller, a member of the staff. Declare it after the body, so that
+    an invalid body is refused first. Raises Problem 403."""
     staff_only(caller)
     return caller
 
@@ -59,10 +60,10 @@ router = APIRouter(
 
 NamePath = Annotated[str, Path(description="The read model's name.")]
 Minutes = Annotated[
-    Whole,
+    int,
     Field(ge=1, le=limits.HISTORY_MINUTES_MAX),
-    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": limits.HISTORY_MINUTES_MAX}),
-    Query(description="How far back."),
+    WHOLE,
+    Query(description="How many minutes back."),
 ]
 LetterPath = Annotated[str, Path(description="The dead letter's `id`.")]
 
@@ -77,7 +78,7 @@ class SkipRequest(Body):
 @router.get(
     "/projections/",
     operation_id="ops_projections",
-    summary="See how far the read models are",
+    summary="Read the progress of the read models",
     response_model=Projections,
     responses=documented(),
 )
@@ -96,8 +97,9 @@ async def get_projections(request: Request, _: OperatorDependency) -> Response:
     responses=documented("not-found", "rebuild-running", status=202),
 )
 async def rebuild(request: Request, name: NamePath, operator: OperatorDependency) -> Response:
-    """Built anew from the log beside the live one, compared, and swapped in, under traffic: as
-    `replay` does it. The answer says that it is queued; `GET /ops/projections/` how it goes on."""
+    """Builds a new generation from the log beside the live one, compares the two and swaps it in,
+    under traffic, like the command `replay`. The response says that the rebuild is queued;
+    `GET /ops/projections/` shows its progress."""
     _raise_if_running(await _projection(request, name))
     engine = request.app.state.engine
     await requests.ask(engine, "rebuild", name, operator.user_id)
@@ -107,7 +109,7 @@ async def rebuild(request: Request, name: NamePath, operator: OperatorDependency
 @router.post(
     "/projections/{name}/rollback/",
     operation_id="ops_rollback",
-    summary="Go back to the generation before",
+    summary="Go back to the previous generation",
     response_model=ProjectionProgress,
     responses=documented(
         *("not-found", "rebuild-running", "rollback-impossible"),
@@ -115,10 +117,10 @@ async def rebuild(request: Request, name: NamePath, operator: OperatorDependency
     ),
 )
 async def roll_back(request: Request, name: NamePath, operator: OperatorDependency) -> Response:
-    """The generation before the last rebuild is caught up and swapped in."""
+    """Catches up the generation before the last rebuild, and swaps it in."""
     found = await _projection(request, name)
     _raise_if_running(found)
-    if found["previous_generation"] is None:
+    if found.previous_generation is None:
         raise _rollback_impossible(f"{name} has no generation to go back to.")
     answer = await _done(request, operator, "rollback", name)
     if answer.outcome == "refused":
@@ -126,27 +128,26 @@ async def roll_back(request: Request, name: NamePath, operator: OperatorDependen
     return json_answer(await _projection(request, name), headers=NO_STORE)
 
 
-async def _progress(request: Request) -> dict[str, Any]:
+async def _progress(request: Request) -> Projections:
     rates: progress.Rates = request.app.state.rates
     return await query(request.app.state.engine, lambda c: progress.read(c, rates))
 
 
-async def _projection(request: Request, name: str) -> dict[str, Any]:
+async def _projection(request: Request, name: str) -> ProjectionProgress:
     """Raises Problem 404."""
-    for found in (await _progress(request))["projections"]:
-        if found["name"] == name:
-            return dict(found)
-    raise Problem(404, "not-found", "There is no such read model.")
+    for found in (await _progress(request)).projections:
+        if found.name == name:
+            return found
+    raise Problem(404, "not-found", "This read model does not exist.")
 
 
-def _raise_if_running(projection: dict[str, Any]) -> None:
-    rebuild = projection["rebuild"]
-    if rebuild is not None and rebuild["state"] in _GOES_ON:
+def _raise_if_running(projection: ProjectionProgress) -> None:
+    if projection.rebuild is not None and projection.rebuild.state in _RUNNING:
         raise _rebuild_running()
 
 
 def _rebuild_running() -> Problem:
-    return Problem(409, "rebuild-running", "A rebuild is running: wait until it has ended.")
+    return Problem(409, "rebuild-running", "A rebuild is running: wait until it ends.")
 
 
 def _rollback_impossible(detail: str) -> Problem:
@@ -166,10 +167,10 @@ def _rollback_impossible(detail: str) -> Problem:
 async def list_dead_letters(
     request: Request,
     _: OperatorDependency,
-    projection: Annotated[str | None, Query(description="Of this read model only.")] = None,
+    projection: Annotated[str | None, Query(description="Only those of this read model.")] = None,
 ) -> Response:
-    """Events that a read model could not apply, and behind which their orders wait in it; the
-    oldest first."""
+    """Events that a read model could not apply, oldest first. The later events of their orders wait
+    behind them."""
     if projection is not None and projection not in PROJECTIONS:
         raise wrong_parameter("projection", f"Expected any of {', '.join(PROJECTIONS)}.")
     state = request.app.state
@@ -185,12 +186,12 @@ _MENDING = ("not-found", "dependency-unavailable", "outcome-unknown")
 @router.post(
     "/dead-letters/{letter_id}/retry/",
     operation_id="ops_dead_letter_retry",
-    summary="Apply a parked order again",
+    summary="Retry a parked order",
     response_model=Mended,
     responses=documented(*_MENDING),
 )
 async def retry(request: Request, letter_id: LetterPath, operator: OperatorDependency) -> Response:
-    """Everything that waits is applied, after the code or the data was mended."""
+    """Applies the event and all that wait behind it, once the code or the data is repaired."""
     name, stream_id = _letter(letter_id)
     return _mended(await _done(request, operator, "retry", name, stream_id))
 
@@ -198,7 +199,7 @@ async def retry(request: Request, letter_id: LetterPath, operator: OperatorDepen
 @router.post(
     "/dead-letters/{letter_id}/skip/",
     operation_id="ops_dead_letter_skip",
-    summary="Leave an event out of a read model",
+    summary="Skip an event in a read model",
     response_model=Mended,
     responses=documented(*_MENDING, "rebuild-running"),
 )
@@ -208,8 +209,8 @@ async def skip(
     body: Annotated[SkipRequest, Depends(json_body(SkipRequest))],
     operator: OperatorDependency,
 ) -> Response:
-    """The event is left out of this read model for good, in rebuilds too, and the order goes on
-    after it. Who did it, and the reason, are kept."""
+    """Leaves the event out of this read model for good, also in rebuilds, and applies the order's
+    later events. The operator and the reason are recorded."""
     name, stream_id = _letter(letter_id)
     return _mended(await _done(request, operator, "skip", name, stream_id, body.reason))
 
@@ -224,29 +225,29 @@ def _letter(letter_id: str) -> tuple[str, UUID]:
 
 
 def _no_letter() -> Problem:
-    return Problem(404, "not-found", "There is no such dead letter.")
+    return Problem(404, "not-found", "This dead letter does not exist.")
 
 
 def _mended(answer: Answer) -> Response:
     if answer.outcome == "not-parked":
         raise _no_letter()
     applied = answer.outcome == "done"
-    content = {"applied": applied} | ({} if applied else {"error": answer.detail})
-    return json_answer(content, headers=NO_STORE)
+    mended = Mended(applied, UNSET if applied else answer.detail or "")
+    return json_answer(mended, headers=NO_STORE)
 
 
-# --- the whole ------------------------------------------------------------------------------------
+# --- health and history ---------------------------------------------------------------------------
 
 
 @router.get(
     "/health/",
     operation_id="ops_health",
-    summary="See how the service is",
+    summary="Read the health of the service",
     response_model=HealthReport,
     responses=documented(),
 )
 async def get_health(request: Request, _: OperatorDependency) -> Response:
-    """Servers, processes, queues, workers, lag and clocks, as they are now."""
+    """Servers, processes, queues, workers, lag and clocks, now."""
     health: Health = request.app.state.health
     return json_answer(await health.report(), headers=NO_STORE)
 
@@ -254,8 +255,8 @@ async def get_health(request: Request, _: OperatorDependency) -> Response:
 @router.get(
     "/history/",
     operation_id="ops_history",
-    summary="See the last hour",
-    response_model=History,
+    summary="Read the last hour",
+    response_model=HistoryReport,
     responses=documented(),
 )
 async def get_history(
@@ -263,13 +264,13 @@ async def get_history(
     _: OperatorDependency,
     minutes: Minutes = limits.HISTORY_MINUTES_MAX,
 ) -> Response:
-    """What all web processes did in each ten seconds, up to the last that have ended; null where
-    nothing was seen. Times are interpolated between the bounds of a histogram."""
-    vitals: Vitals = request.app.state.vitals
-    return json_answer(await vitals.read(minutes), headers=NO_STORE)
+    """What all web processes did, in steps of ten seconds, up to the last completed step; null
+    where nothing was recorded. Durations are interpolated between the bounds of a histogram."""
+    history: History = request.app.state.history
+    return json_answer(await history.read(minutes), headers=NO_STORE)
 
 
-# --- by a worker ----------------------------------------------------------------------------------
+# --- changes that a worker makes ------------------------------------------------------------------
 
 
 async def _done(
@@ -280,20 +281,20 @@ async def _done(
     stream_id: UUID | None = None,
     reason: str | None = None,
 ) -> Answer:
-    """What a worker made of it. Raises Problem 409, 503."""
+    """The outcome of the change, once a worker has made it. Raises Problem 409, 503."""
     engine = request.app.state.engine
     asked = await requests.ask(engine, kind, name, operator.user_id, stream_id, reason)
     try:
         answer = await requests.answered(engine, asked)
     except requests.NobodyCame:
-        raise _no_worker("No worker has taken it: nothing was done.") from None
+        raise _no_worker("No worker took the request: nothing was changed.") from None
     except requests.NoAnswer:
-        detail = "A worker is at it still: look at it before you ask again."
+        detail = "A worker is still at work: read the state before you repeat the request."
         raise Problem(503, "outcome-unknown", detail, _LATER) from None
     if answer.outcome == "replay-running":
         raise _rebuild_running()
     if answer.outcome == "failed":
-        raise _no_worker(f"The worker failed ({answer.detail}): nothing was done.")
+        raise _no_worker(f"The worker failed ({answer.detail}): nothing was changed.")
     return answer
 
 

@@ -1,14 +1,13 @@
-"""The query route of one order, as it is and as it was."""
+"""The query route of one order, as it is now and as it was."""
 
-import re
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service.documents.schemas import Order
+from order_service.documents.order import Order, etag
 from order_service.errors import OrderNotFound
 from order_service.log.event_log import EventLog
 from order_service.log.reading import VERSION_MAX
@@ -16,25 +15,17 @@ from order_service.web.fast_path import Asked
 from order_service.web.identity import Caller, CallerDependency
 from order_service.web.openapi.annotations import documented, headers
 from order_service.web.order_path import OrderPath
-from order_service.web.query_parameters import Instant, Whole, wrong_parameter
-from order_service.web.responses import PRIVATE, Reply
+from order_service.web.query_parameters import WHOLE, Instant, wrong_parameter
+from order_service.web.responses import PRIVATE, Reply, not_modified
 from projections.queries.order_reader import CacheUse, OrderReader, ReadOrder
 from projections.routes.consistency import WantedDependency
 
 router = APIRouter()
-
-_ETAG = re.compile(r'(?:W/)?"([^"]*)"')
-
-
-Version = Annotated[
-    Whole,
-    Field(ge=1, le=VERSION_MAX),
-    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": VERSION_MAX}),
-]
+Version = Annotated[int, Field(ge=1, le=VERSION_MAX), WHOLE]
 
 
 class MomentParameters(BaseModel):
-    """Neither: now."""
+    """The order as it is now, unless one is given."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,7 +39,10 @@ class MomentParameters(BaseModel):
     summary="Read an order",
     response_model=Order,
     responses={
-        304: {"description": "It is still as If-None-Match names it.", "headers": headers("ETag")},
+        304: {
+            "description": "The order has not changed since the version in If-None-Match.",
+            "headers": headers("ETag"),
+        },
         **documented("order-unreadable", sends=("X-Cache",), may_send=("ETag", "Order-Stale")),
     },
 )
@@ -59,12 +53,12 @@ async def get_order(
     wanted: WantedDependency,
     moment: Annotated[MomentParameters, Query()],
     if_none_match: Annotated[
-        list[str] | None, Header(description="304 if the order still has one of these ETags.")
+        list[str] | None, Header(description="304 if one of these ETags is still the order's.")
     ] = None,
 ) -> Response:
-    """An order as it is now: never older than any answer to a command that was given before.
+    """An order as it is now, never older than any earlier response to a command.
 
-    With `version` or `as_of`, the order as it was then: the bytes that were served then.
+    With `version` or `as_of`: the order as it was then, byte for byte as it was served.
     `Order-Stale: true` marks an order whose last events the running version cannot read.
     """
     if moment.version is not None and moment.as_of is not None:
@@ -87,8 +81,8 @@ async def get_order(
     return _reply(order, cache_use, ",".join(if_none_match or ())).response()
 
 
-async def get_in_lane(asked: Asked) -> Reply:
-    """`get_order` in the fast lane: the order as it is."""
+async def get_on_fast_path(asked: Asked) -> Reply:
+    """`get_order` on the fast path: the order as it is now."""
     assert asked.order_id is not None
     reader: OrderReader = asked.app.state.order_reader
     order, cache_use = await reader.read(asked.order_id)
@@ -97,7 +91,7 @@ async def get_in_lane(asked: Asked) -> Reply:
 
 
 def _visible(order: ReadOrder | None, caller: Caller) -> ReadOrder:
-    """Decided on the owner in what was loaded, and alike for what does not exist."""
+    """Raises OrderNotFound for another user's order as for one that does not exist."""
     if order is None or not (caller.is_staff or order.owner == caller.user_id):
         raise OrderNotFound
     return order
@@ -108,12 +102,7 @@ def _reply(order: ReadOrder, cache_use: CacheUse, if_none_match: str) -> Reply:
     if order.stale:
         headers["Order-Stale"] = "true"
         return Reply(200, headers, order.document)
-    headers["ETag"] = f'"{order.version}"'
-    if if_none_match and _matches(if_none_match, order.version):
+    headers["ETag"] = etag(order.version)
+    if if_none_match and not_modified(if_none_match, headers["ETag"]):
         return Reply(304, headers, media_type=None)
     return Reply(200, headers, order.document)
-
-
-def _matches(if_none_match: str, version: int) -> bool:
-    """Weak comparison (RFC 9110, 13.1.2): a proxy that compresses may have weakened the tag."""
-    return if_none_match.strip() == "*" or str(version) in _ETAG.findall(if_none_match)

@@ -1,4 +1,4 @@
-"""The query routes of reports: what a user spent, what was sold."""
+"""The query routes of reports: a user's spending, sales by day."""
 
 from datetime import date, timedelta
 from typing import Annotated
@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import limits
-from order_service.documents.schemas import SalesReport, UserSummary
+from order_service.documents.sales import CurrencySummary, Sales, SalesReport, UserSummary
+from order_service.documents.shape import json_time
 from order_service.domain.money import to_text
 from order_service.web.identity import CallerDependency
 from order_service.web.openapi.annotations import documented
@@ -26,15 +27,14 @@ _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 @router.get(
     "/users/{user_id}/summary/",
     operation_id="users_summary",
-    summary="Sum up what a user has ordered",
+    summary="Read a user's totals",
     response_model=UserSummary,
     responses=documented("forbidden", "not-found", may_send=LAGGING),
 )
 async def get_summary(
     request: Request, user_id: UserPath, caller: CallerDependency, wanted: WantedDependency
 ) -> Response:
-    """What a user has ordered and spent (captured, less what is or will be refunded), per
-    currency."""
+    """A user's orders and spending (captured, less refunds made and pending), per currency."""
     owner_or_staff(caller, user_id)
     freshness: Freshness = request.app.state.freshness
     rows, headers = await freshness.read(
@@ -43,16 +43,16 @@ async def get_summary(
     if not rows and user_id != caller.user_id:
         await check_user(request.app.state.engine, user_id)
     currencies = [
-        {
-            "currency": row.currency,
-            "orders": row.orders,
-            "spent": to_text(int(row.spent_minor), row.currency),
-            "last_order_at": row.last_order_at,
-            "last_order_id": str(row.last_order_id),
-        }
+        CurrencySummary(
+            currency=row.currency,
+            orders=row.orders,
+            spent=to_text(int(row.spent_minor), row.currency),
+            last_order_at=json_time(row.last_order_at),
+            last_order_id=row.last_order_id,
+        )
         for row in rows
     ]
-    return json_answer({"user_id": user_id, "currencies": currencies}, headers=PRIVATE | headers)
+    return json_answer(UserSummary(user_id, currencies), headers=PRIVATE | headers)
 
 
 @router.get(
@@ -66,13 +66,13 @@ async def report_sales(
     request: Request,
     caller: CallerDependency,
     wanted: WantedDependency,
-    first: Annotated[str, Query(alias="from", pattern=_DAY, description="UTC day, included")],
-    last: Annotated[str, Query(alias="to", pattern=_DAY, description="UTC day, included")],
+    first: Annotated[str, Query(alias="from", pattern=_DAY, description="UTC day, inclusive")],
+    last: Annotated[str, Query(alias="to", pattern=_DAY, description="UTC day, inclusive")],
 ) -> Response:
-    """Orders, revenue and units per day, currency and present status. For staff."""
+    """Orders, revenue and units per day, currency and current status. For staff."""
     days = (_day("from", first), _day("to", last))
     if not timedelta(0) <= days[1] - days[0] < timedelta(limits.REPORT_DAYS_MAX):
-        detail = f"Expected 1 to {limits.REPORT_DAYS_MAX} days, both ends included."
+        detail = f"Expected 1 to {limits.REPORT_DAYS_MAX} days, both ends inclusive."
         raise wrong_parameter("to", detail)
     staff_only(caller)
     freshness: Freshness = request.app.state.freshness
@@ -80,21 +80,21 @@ async def report_sales(
         sales_by_day.PROJECTION.name, wanted, lambda c: sales_by_day.report(c, *days)
     )
     sales = [
-        {
-            "day": row.day,
-            "currency": row.currency,
-            "status": row.status,
-            "orders": row.orders,
-            "revenue": to_text(int(row.revenue_minor), row.currency),
-            "units": row.units,
-        }
+        Sales(
+            day=row.day,
+            currency=row.currency,
+            status=row.status,
+            orders=row.orders,
+            revenue=to_text(int(row.revenue_minor), row.currency),
+            units=row.units,
+        )
         for row in rows
     ]
-    return json_answer({"from": days[0], "to": days[1], "sales": sales}, headers=PRIVATE | headers)
+    return json_answer(SalesReport(*days, sales), headers=PRIVATE | headers)
 
 
 def _day(parameter: str, value: str) -> date:
     try:
         return date.fromisoformat(value)
     except ValueError:
-        raise wrong_parameter(parameter, "There is no such day.") from None
+        raise wrong_parameter(parameter, "This day does not exist.") from None

@@ -1,4 +1,4 @@
-"""All query routes, in the order in which paths are tried."""
+"""All query routes, in the order in which paths are matched."""
 
 from fastapi import APIRouter, Depends
 
@@ -7,6 +7,6 @@ from order_service.web.query_parameters import known_parameters
 from projections.routes import board, exports, lists, orders, reports, sales
 
 router = APIRouter(tags=["queries"], dependencies=[Depends(caller), Depends(known_parameters)])
-# `/orders/export/` and `/orders/user/` before `/orders/{order_id}/`, which fits the first as well.
+# `/orders/export/` before `/orders/{order_id}/`, which matches it too.
 for part in (exports, lists, orders, reports, board, sales):
     router.include_router(part.router)

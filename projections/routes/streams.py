@@ -1,7 +1,7 @@
-"""The streams' routes: who may listen, from where on.
+"""The streams' routes: which stream a caller may open, and from which event on.
 
-A stream is read from the log itself, or goes by it, so a client that resumes misses nothing and is
-told nothing twice, whichever process it comes back to.
+A stream follows the log itself, so a client that resumes, at any process, misses no event and
+receives none twice.
 """
 
 import re
@@ -22,24 +22,20 @@ from order_service.web.problems.problem import Problem
 from order_service.web.query_parameters import known_parameters
 from projections.queries.freshness import required_progress
 from projections.queries.order_events import read_seen
+from projections.queries.positions import Positions, parse
 from projections.read_models import order_view
 from projections.routes.access import staff_only
+from projections.routes.tickets import StreamCaller, stream_caller
 from projections.streams.board_feed import BoardFeed
 from projections.streams.feeds import LogFeed, OrderFeed
 from projections.streams.sse import EventStream, Streams
-from projections.streams.tickets import StreamCaller, stream_caller
 
 router = APIRouter(
     tags=["streams"], dependencies=[Depends(stream_caller), Depends(known_parameters)]
 )
 
-LastEventId = Annotated[
-    str | None, Header(alias="Last-Event-ID", description="Resume after it; goes before `since`.")
-]
-Since = Annotated[str | None, Query(description="Resume after the event with this id.")]
 _VERSION = re.compile(r"[0-9]{1,10}")
-_POSITION = re.compile(r"[0-9]{1,18}")
-_SAYS = "Server-sent events, for as long as the client listens."
+_SAYS = "Server-sent events, until the client disconnects."
 _EVENT = {
     "type": "object",
     "properties": {
@@ -50,6 +46,19 @@ _EVENT = {
     },
 }
 _EVENTS = {"text/event-stream": {"itemSchema": _EVENT}}
+
+
+async def _resume_after(
+    last_event_id: Annotated[
+        str | None,
+        Header(alias="Last-Event-ID", description="As `since`, over which it takes precedence."),
+    ] = None,
+    since: Annotated[str | None, Query(description="Resume after the event with this id.")] = None,
+) -> str | None:
+    return since if last_event_id is None else last_event_id
+
+
+ResumeAfter = Annotated[str | None, Depends(_resume_after)]  # the id of an event
 
 
 @router.get(
@@ -64,16 +73,15 @@ async def stream_order(
     request: Request,
     order_id: OrderPath,
     caller: StreamCaller,
-    last_event_id: LastEventId = None,
-    since: Since = None,
+    resume_after: ResumeAfter,
 ) -> Response:
-    """An order's events as they come, from its first on: `data` is as in `/orders/{id}/events/`,
-    `id` the version.
+    """An order's events from the first on, and new ones as they come: `data` is as in
+    `/orders/{id}/events/`, `id` the version.
 
-    A comment every 15 s shows that the connection is alive. After 15 minutes the stream ends:
+    A comment every 15 s shows that the connection is alive. The stream ends after 15 minutes:
     resume it.
     """
-    after = _version(last_event_id if last_event_id is not None else since)
+    after = parse_version(resume_after)
 
     async def read(
         connection: AsyncConnection, order_id: UUID, partition: int
@@ -83,7 +91,7 @@ async def stream_order(
     state = request.app.state
     seen, last = await read_seen(state.engine, state.log, order_id, caller, read)
     if after > 0 and not last:
-        raise _no_id("The order has no such version yet")
+        raise _unknown_id("The order has no such version yet")
     streams: Streams = state.streams
     feed = OrderFeed(streams.pages, streams.watch, seen, after)
     return EventStream(streams, caller.user_id, feed)
@@ -100,18 +108,17 @@ async def stream_order(
 async def stream_all(
     request: Request,
     caller: StreamCaller,
-    last_event_id: LastEventId = None,
-    since: Since = None,
+    resume_after: ResumeAfter,
 ) -> Response:
-    """All orders' events as they come, from now on; for staff. `data` is as in
+    """All orders' events as they come, from now on. For staff. `data` is as in
     `/orders/{id}/events/`, with the order's id.
 
-    `id` is the last position of each partition, joined by dots. Events of one order come in their
-    order; those of different orders may not.
+    `id` is the last position of each partition, joined by dots. Events of one order come in order;
+    events of different orders may not.
     """
     staff_only(caller)
     heads = await query(request.app.state.engine, reading.heads)
-    after = _resumed(last_event_id if last_event_id is not None else since, heads)
+    after = _positions_after(resume_after, heads)
     streams: Streams = request.app.state.streams
     feed = LogFeed(streams.pages, streams.watch, after)
     return EventStream(streams, caller.user_id, feed)
@@ -130,56 +137,55 @@ async def stream_all(
 async def stream_board(
     request: Request,
     caller: StreamCaller,
-    last_event_id: LastEventId = None,
-    since: Since = None,
+    resume_after: ResumeAfter,
 ) -> Response:
-    """The cards of orders that have changed, from now on or from the board's `token` on; for staff.
+    """The cards of orders that change, from now on or from the board's `token` on. For staff.
 
-    Events are `cards`: `data` has in `cards` what has changed in about a quarter of a second, as
-    `/ops/board/` shows it, each order once. Orders that have left the board come too: whoever shows
-    it drops those that are done and were not changed for a day. `id` is the last position of each
-    partition that the read model shows, joined by dots.
+    The events are `cards`: `data` has in `cards` the orders that have changed in about a quarter of
+    a second, each once, as in `/ops/board/`. Orders that leave the board are sent too: remove
+    those that are done and have not changed for a day. `id` is the last position of each partition
+    that the read model shows, joined by dots.
     """
     staff_only(caller)
     shown = await query(
         request.app.state.engine, lambda c: required_progress(c, order_view.PROJECTION)
     )
     positions = dict(enumerate(shown.positions))
-    after = _resumed(last_event_id if last_event_id is not None else since, positions)
+    after = _positions_after(resume_after, positions)
     streams: Streams = request.app.state.streams
     return EventStream(streams, caller.user_id, BoardFeed(streams.boards, tuple(after.values())))
 
 
-def _resumed(event_id: str | None, last: dict[int, int]) -> dict[int, int]:
-    """The positions to go on from: those of the id, or the `last` ones."""
-    positions = _positions(event_id)
+def _positions_after(event_id: str | None, last: dict[int, int]) -> dict[int, int]:
+    """Partition to the position to resume after: those of the id, or the `last` ones."""
+    positions = parse_positions(event_id)
     if positions is None:
         return last
     if len(positions) != len(last):
-        raise _no_id(f"It must have {len(last)} positions")
+        raise _unknown_id(f"It must have {len(last)} positions")
     after = dict(zip(sorted(last), positions, strict=True))
     if any(position > last[partition] for partition, position in after.items()):
-        raise _no_id("There is no such position yet")
+        raise _unknown_id("There is no such position yet")
     return after
 
 
-def _version(event_id: str | None) -> int:
+def parse_version(event_id: str | None) -> int:
     if event_id is None:
         return 0
     if not _VERSION.fullmatch(event_id) or int(event_id) > reading.VERSION_MAX:
-        raise _no_id("It must be a version of the order")
+        raise _unknown_id("It must be a version of the order")
     return int(event_id)
 
 
-def _positions(event_id: str | None) -> list[int] | None:
+def parse_positions(event_id: str | None) -> Positions | None:
     if event_id is None:
         return None
-    texts = event_id.split(".")
-    if not all(_POSITION.fullmatch(text) for text in texts):
-        raise _no_id("It must be positions, joined by dots")
-    return [int(text) for text in texts]
+    try:
+        return parse(event_id)
+    except ValueError:
+        raise _unknown_id("It must be positions, joined by dots") from None
 
 
-def _no_id(why: str) -> Problem:
-    detail = f"Last-Event-ID or since is no id of this stream. {why}: begin without one."
+def _unknown_id(why: str) -> Problem:
+    detail = f"Last-Event-ID or since is not an id of this stream. {why}: start without one."
     return Problem(400, "malformed-request", detail)

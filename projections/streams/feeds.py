@@ -1,31 +1,35 @@
-"""What a stream sends next, from its own cursor: an order's events, or all orders'.
+"""What a stream sends next: the events of one order, or of all orders.
 
-A feed keeps nothing but its cursor: what a client is slow to take stays in the log.
+A feed holds only the id of the last event that it has sent: events that a slow client has not read
+yet stay in the log.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from fastapi.sse import format_sse_event
+from msgspec.structs import asdict
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
-from order_service.documents.event import encode, origin_of, recorded_as_json
+from order_service.documents.event import Event, EventOfOrder, event_for, origin_of
+from order_service.documents.shape import to_json
 from order_service.errors import UnreadableEvent
 from order_service.infra.postgres import query
-from order_service.infra.single_flight import SharedLoads
+from order_service.infra.single_flight import SingleFlight
 from order_service.log import reading
 from order_service.log.codec import StoredEvent
 from projections.queries.order_events import Seen
+from projections.queries.positions import as_text
 from projections.streams.watch import LogWatch
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An event as its viewers see it; `data` None: not for them."""
+    """An event as its viewers see it; `data` None: they may not see it."""
 
     version: int
     position: int
@@ -38,27 +42,26 @@ Page = list[Shown]
 
 class Feed(Protocol):
     def listening(self) -> AbstractContextManager[asyncio.Event]:
-        """The event is set when there may be more to read."""
+        """Gives an event that is set when there may be more to read."""
 
     @property
     def last_id(self) -> str:
-        """Where a client that has everything so far would resume."""
+        """The `Last-Event-ID` with which a client that has everything so far resumes."""
 
     async def read(self) -> tuple[list[bytes], bool]:
-        """The next messages, and whether more may be there already."""
+        """The next messages, and whether more may be available already."""
 
 
 class Pages:
     """Pages of the log, for all feeds of a process.
 
-    Connections that were woken by the same event want the same page: it is read, and put into
-    words, once. However many want different ones, they take STREAM_READS_MAX connections of the
-    pool.
+    Streams that the same event wakes need the same page: it is read and encoded once. Reads of
+    different pages take at most STREAM_READS_MAX connections of the pool.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
-        self._loads: SharedLoads[Hashable, Page] = SharedLoads()
+        self._loads: SingleFlight[Hashable, Page] = SingleFlight()
         self._slots = asyncio.Semaphore(limits.STREAM_READS_MAX)
 
     async def of_order(self, seen: Seen, after_version: int) -> Page:
@@ -70,10 +73,7 @@ class Pages:
                 after_version,
                 limit=limits.STREAM_PAGE_EVENTS,
             )
-            return [
-                _shown(event, recorded_as_json(event, seen.currency, seen.viewer))
-                for event in stored
-            ]
+            return [_shown(event, event_for(seen.viewer, event, seen.currency)) for event in stored]
 
         return await self._load((seen.order_id, seen.viewer, after_version), read)
 
@@ -86,12 +86,7 @@ class Pages:
             first = await reading.read_first_events(connection, partition, orders)
             currencies = {order: _currency(event) for order, event in first.items()}
             return [
-                _shown(
-                    event,
-                    recorded_as_json(event, currencies[event.stream_id], "staff"),
-                    order_id=str(event.stream_id),
-                )
-                for event in stored
+                _shown(event, _with_order(event, currencies[event.stream_id])) for event in stored
             ]
 
         return await self._load((partition, after), read)
@@ -107,7 +102,7 @@ class Pages:
 
 
 class OrderFeed:
-    """One order's events after a version, as its caller may see them."""
+    """One order's events after a version, redacted for the caller."""
 
     def __init__(self, pages: Pages, watch: LogWatch, seen: Seen, after_version: int) -> None:
         self._pages = pages
@@ -132,8 +127,8 @@ class OrderFeed:
 
 
 class LogFeed:
-    """All orders' events after a position in each partition, as staff see them; in order inside a
-    partition."""
+    """All orders' events after a position in each partition, as staff see them; in order within
+    each partition."""
 
     def __init__(self, pages: Pages, watch: LogWatch, after: Mapping[int, int]) -> None:
         self._pages = pages
@@ -145,10 +140,10 @@ class LogFeed:
 
     @property
     def last_id(self) -> str:
-        return ".".join(map(str, self._positions.values()))
+        return as_text(self._positions.values())
 
     async def read(self) -> tuple[list[bytes], bool]:
-        """A page of the partition that is furthest behind, so that none waits for the others."""
+        """A page of the partition that is furthest behind, so that none falls behind the others."""
         behind = {p: self._watch.heads.get(p, 0) - seen for p, seen in self._positions.items()}
         furthest = max(behind, key=behind.__getitem__)
         if behind[furthest] <= 0:
@@ -160,13 +155,18 @@ class LogFeed:
         return messages, True
 
 
-def _shown(event: StoredEvent, content: dict[str, Any] | None, **around: str) -> Shown:
-    data = None if content is None else encode(around | content).decode()
+def _shown(event: StoredEvent, content: Event | None) -> Shown:
+    data = None if content is None else to_json(content).decode()
     return Shown(event.version, event.position, event.type, data)
 
 
+def _with_order(event: StoredEvent, currency: str | None) -> Event | None:
+    content = event_for("staff", event, currency)
+    return content and EventOfOrder(event.stream_id, **asdict(content))
+
+
 def _message(shown: Shown, event_id: str) -> bytes:
-    """What is not for this viewer still moves the client's Last-Event-ID on."""
+    """An event that this viewer may not see still advances the client's Last-Event-ID."""
     if shown.data is None:
         return format_sse_event(id=event_id)
     return format_sse_event(data_str=shown.data, event=shown.type, id=event_id)

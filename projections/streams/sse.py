@@ -1,8 +1,7 @@
-"""Server-sent events, as long as a client listens: the answer, and all of them in this process. May
-import board_feed, feeds, log_watch, api.problems.
+"""Server-sent events: the response that sends a feed, and all open streams of this process.
 
-Starlette's StreamingResponse and FastAPI's generators are not used: they wait for a slow client for
-ever, and learn of the end of the process only when it is cut off.
+FastAPI's EventSourceResponse and Starlette's StreamingResponse do not serve here: they wait for a
+slow client without limit, and do not end open streams when the process shuts down.
 """
 
 import asyncio
@@ -29,12 +28,12 @@ from projections.streams.watch import LogWatch
 
 logger = logging.getLogger(__name__)
 
-_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # nor may a proxy keep it back
+_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # no buffering by proxies
 
 
 class Streams:
-    """One a process: what its streams share, and how many there may be. `stop` it when the process
-    is told to end, `close` it before its engine."""
+    """One per process: what its streams share, and how many may be open. `stop` it when shutdown
+    begins, `close` it before its engine."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         self.watch = LogWatch(engine)
@@ -45,8 +44,7 @@ class Streams:
         self._stopped = False
 
     def stop(self) -> None:
-        """Every open stream ends now, and no other begins. A client resumes where it was, at
-        another process or at the next."""
+        """Ends every open stream and refuses new ones. Clients resume at another process."""
         self._stopped = True
         for sending in self._sending:
             sending.cancel()
@@ -57,14 +55,14 @@ class Streams:
         await self.boards.close()
 
     def count(self) -> int:
-        """Open now."""
+        """How many streams are open."""
         return self._open.total()
 
     @contextmanager
-    def place(self, user_id: UUID) -> Iterator[None]:
-        """Counts a stream of the user's. Raises Unavailable, or Problem 429."""
+    def counted(self, user_id: UUID) -> Iterator[None]:
+        """Inside the block the user has one more stream open. Raises Unavailable, Problem 429."""
         if self._stopped or self.count() >= limits.STREAMS_MAX:
-            raise Unavailable("overloaded", "Too many streams are open here: try again.")
+            raise Unavailable("overloaded", "Too many streams are open: try again.")
         if self._open[user_id] >= limits.STREAMS_PER_USER_MAX:
             LIMITS_HIT.count("streams-user")
             raise Problem(
@@ -85,7 +83,7 @@ class Streams:
     @contextmanager
     def ended_by_stop(self, sending: asyncio.Task[None]) -> Iterator[None]:
         self._sending.add(sending)
-        if self._stopped:  # while the answer began
+        if self._stopped:  # since the response began
             sending.cancel()
         try:
             yield
@@ -94,8 +92,8 @@ class Streams:
 
 
 class EventStream(Response):
-    """A feed's messages as they come, until the client leaves, takes nothing for too long, the
-    lifetime is over or the process ends."""
+    """A feed's messages as they come, until the client disconnects or reads nothing for too long,
+    the lifetime is over or the process shuts down."""
 
     media_type = "text/event-stream"
 
@@ -108,7 +106,7 @@ class EventStream(Response):
         self._feed = feed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._streams.place(self._user_id):
+        with self._streams.counted(self._user_id):
             start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
             await send(start)
             gone = asyncio.create_task(_disconnected(receive))
@@ -129,9 +127,9 @@ class EventStream(Response):
                 await _end(sending, send)
 
     async def _send_all(self, send: Send) -> None:
-        """For ever; raises TimeoutError for a client that takes nothing."""
+        """Never returns. Raises TimeoutError if the client reads nothing for too long."""
         clock = asyncio.get_running_loop().time
-        # The id comes first: a client that is cut off before any event must not lose its place.
+        # The id comes first: a client that is disconnected before any event resumes from it.
         messages = [format_sse_event(id=self._feed.last_id, retry=limits.STREAM_RECONNECT_MS)]
         more, due = True, clock()
         with self._feed.listening() as woken:
@@ -151,11 +149,11 @@ class EventStream(Response):
                     messages, more = await self._read()
 
     async def _read(self) -> tuple[list[bytes], bool]:
-        """While the database is away the client is kept: it would only come again."""
+        """Keeps the client while the database is unavailable: it would only reconnect."""
         try:
             return await self._feed.read()
         except FAILURES as error:
-            logger.warning("a stream waits for the database: %s", type(error).__name__)
+            logger.warning("A stream waits for the database: %s", type(error).__name__)
             await asyncio.sleep(limits.STREAM_RETRY_S)
             return [], True
 
@@ -166,8 +164,7 @@ async def _send(message: bytes, send: Send) -> None:
 
 
 async def _end(sending: asyncio.Task[None], send: Send) -> None:
-    """The answer is complete; not so for a client that would not take its end either: the server
-    cuts that off."""
+    """Completes the response. A client that does not read even its end is disconnected."""
     error = None if sending.cancelled() else sending.exception()
     if error is not None and not isinstance(error, TimeoutError):
         raise error
@@ -177,7 +174,7 @@ async def _end(sending: asyncio.Task[None], send: Send) -> None:
 
 
 async def _disconnected(receive: Receive) -> None:
-    """Or it sends a body that is refused: whoever does that is no longer listened to."""
+    """Returns when the client disconnects, or sends a body that is refused."""
     with suppress(Problem):
         while (await receive())["type"] != "http.disconnect":
             pass

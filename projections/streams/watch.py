@@ -1,4 +1,4 @@
-"""Who waits for events learns that there are some: one look for all."""
+"""Wakes open streams when there is something to read: one poll of the database serves them all."""
 
 import asyncio
 import logging
@@ -13,12 +13,13 @@ from order_service import limits
 from order_service.infra.postgres import FAILURES, query
 from order_service.log import reading
 from projections.queries.freshness import read_progress
+from projections.queries.positions import Positions
 
 logger = logging.getLogger(__name__)
 
 
 class Watch(ABC):
-    """Looks for news while anybody listens."""
+    """Polls while there are listeners."""
 
     def __init__(self, engine: AsyncEngine, interval_s: float) -> None:
         self._engine = engine
@@ -28,10 +29,10 @@ class Watch(ABC):
 
     @contextmanager
     def listening(self, order_id: UUID | None) -> Iterator[asyncio.Event]:
-        """An event that is set when the order (None: any order) may have moved on.
+        """Gives an event that is set when the order (None: any order) may have new events.
 
-        Nothing is missed by who reads the log after this was entered, and clears the event before
-        each reading.
+        A listener misses nothing if it reads the log after entering the block, and clears the event
+        before each read.
         """
         woken = asyncio.Event()
         self._listeners.setdefault(order_id, set()).add(woken)
@@ -50,21 +51,22 @@ class Watch(ABC):
             await asyncio.wait((self._watching,))
 
     async def _watch(self) -> None:
-        """Until nobody listens. A failure loses nothing: the next look goes on from the last."""
+        """Ends with the last listener. A failed poll loses nothing: the next one continues from the
+        last that succeeded."""
         self._begin()
         while self._listeners:
             try:
                 await self._look()
             except FAILURES as error:
-                logger.warning("streams wait for the database: %s", type(error).__name__)
+                logger.warning("Streams wait for the database: %s", type(error).__name__)
                 await asyncio.sleep(limits.STREAM_RETRY_S)
-            except Exception:  # a mistake here must not silence all streams for good
-                logger.exception("watching for streams failed")
+            except Exception:  # a bug here must not silence all streams for good
+                logger.exception("Watching the log for streams failed; retrying.")
                 await asyncio.sleep(limits.STREAM_RETRY_S)
             await asyncio.sleep(self._interval_s)
 
     def _wake(self, moved: set[UUID] | None) -> None:
-        """Who listens to these orders (None: to any), and who listens to all."""
+        """Wakes the listeners of these orders (None: of any order), and those of all orders."""
         for order_id, listeners in self._listeners.items():
             if order_id is None or moved is None or order_id in moved:
                 for woken in listeners:
@@ -72,16 +74,16 @@ class Watch(ABC):
 
     @abstractmethod
     def _begin(self) -> None:
-        """What was seen long ago is forgotten."""
+        """Forgets what an earlier watch has seen."""
 
     @abstractmethod
     async def _look(self) -> None:
-        """Wakes those for whom there is news."""
+        """Polls once, and wakes the listeners of what has changed."""
 
 
 class LogWatch(Watch):
-    """Of the log. One a process. `heads`: partition to its last position, as seen by the last look;
-    empty until there was one."""
+    """Watches the log. One per process. `heads`: partition to its last position, as of the last
+    poll; empty before the first."""
 
     def __init__(self, engine: AsyncEngine) -> None:
         super().__init__(engine, limits.STREAM_WATCH_S)
@@ -106,8 +108,8 @@ class LogWatch(Watch):
     async def _moved(
         self, connection: AsyncConnection, heads: Mapping[int, int]
     ) -> set[UUID] | None:
-        """The orders with new events; None: any may have some, since the last look is unknown or
-        there is too much to look at."""
+        """The orders with new events. None: any order may have some, since this is the first poll
+        or there are too many events to look through."""
         if not self.heads or sum(heads.values()) - sum(self.heads.values()) > (
             limits.STREAM_WATCH_EVENTS_MAX
         ):
@@ -123,13 +125,13 @@ class LogWatch(Watch):
 
 
 class ViewWatch(Watch):
-    """Of a read model's live checkpoints. One a process and read model. `positions`: one a
-    partition, as seen by the last look; empty until there was one."""
+    """Watches the live checkpoints of a read model. One per process and read model. `positions`: as
+    of the last poll; empty before the first."""
 
     def __init__(self, engine: AsyncEngine, name: str, interval_s: float) -> None:
         super().__init__(engine, interval_s)
         self._name = name
-        self.positions: tuple[int, ...] = ()
+        self.positions: Positions = ()
 
     def _begin(self) -> None:
         self.positions = ()

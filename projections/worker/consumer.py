@@ -21,13 +21,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service import limits
 from order_service.infra import failpoints
 from order_service.infra import rabbitmq as broker
-from order_service.infra.heartbeat import present
+from order_service.infra.heartbeat import heartbeat
 from order_service.infra.postgres import PROJECTOR, create_engine, driver_connection
 from order_service.settings import Settings
 from order_service.telemetry import tracing
 from order_service.telemetry.exposition import exposed
 from order_service.telemetry.metrics import HINTS
-from projections.loop.advance import Behind, behind
+from projections.loop.checkpoints import Behind, behind
 from projections.monitoring import lag_metrics
 from projections.operators import requests
 from projections.worker.tasks import TaskSender
@@ -47,7 +47,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         session = partial(_session, engine, sender, stop)
         async with (
             exposed(settings, "consumer", partial(lag_metrics.look, engine)),
-            present(settings, "consumer"),
+            heartbeat(settings, "consumer"),
         ):
             await broker.keep_connected(settings, "consumer", session, stop)
     finally:

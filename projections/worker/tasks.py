@@ -41,7 +41,7 @@ from order_service import limits
 from order_service.cache.order_cache import OrderCache
 from order_service.infra import rabbitmq
 from order_service.infra.gc_tuning import collect_rarely
-from order_service.infra.heartbeat import Presence
+from order_service.infra.heartbeat import Heartbeat
 from order_service.infra.postgres import (
     FAILURES,
     PROJECTOR,
@@ -56,8 +56,8 @@ from order_service.telemetry import tracing
 from order_service.telemetry.exposition import expose
 from order_service.telemetry.metrics import TASK_SECONDS, TASKS_SENT
 from projections.loop.advance import advance as advance_projection
-from projections.loop.advance import behind
-from projections.loop.advance_together import Together
+from projections.loop.advance_batches import Batches
+from projections.loop.checkpoints import behind
 from projections.operators import work as operator_work
 
 logger = logging.getLogger(__name__)
@@ -129,9 +129,9 @@ def advance(self: Task) -> None:
         if _redelivered(self):
             _advance_carefully(process)
             return
-        together = Together(process.engine, process.cache)
-        something_left = process.run(together.run())
-        process.send_further([(advance_apart, pair) for pair in sorted(together.apart)])
+        batches = Batches(process.engine, process.cache)
+        something_left = process.run(batches.run())
+        process.send_further([(advance_apart, pair) for pair in sorted(batches.one_by_one)])
         logger.info("Advanced.")
         if something_left:
             process.send_further([(advance, ())])
@@ -284,8 +284,10 @@ class WorkerProcess:
         self.sender = TaskSender(settings)
         self._redis = connect(settings)
         self.active = 0  # tasks
-        self._presence = Presence(self._redis, "worker", self._work_done)
-        self._saying = asyncio.run_coroutine_threadsafe(self._presence.say_for_ever(), self._loop)
+        self._heartbeat = Heartbeat(self._redis, "worker", self._work_done)
+        self._beating = asyncio.run_coroutine_threadsafe(
+            self._heartbeat.beat_for_ever(), self._loop
+        )
         self._cache_ttl_s = settings.CACHE_TTL_SECONDS
         self._metrics = self.run(expose(settings, "worker"))
         tracing.start(settings, "worker")
@@ -332,7 +334,7 @@ class WorkerProcess:
 
     def close(self) -> None:
         self.sender.close()
-        self._saying.cancel()
+        self._beating.cancel()
         tracing.stop()
         try:
             self.run(self._close())
@@ -344,7 +346,7 @@ class WorkerProcess:
         if self._metrics is not None:
             self._metrics.close()
         async with asyncio.timeout(limits.STOP_GRACE_S):
-            await self._presence.withdraw()
+            await self._heartbeat.withdraw()
             if self._cache is not None:
                 await self._cache.close()
             await self._redis.aclose()

@@ -21,6 +21,7 @@ from order_service.stack.state import State
 from tests.support.http.accounts import PASSWORD
 from tests.support.servers.chromium import SIZE, WAIT_MS, complaints, log_in, running_browser
 from tests.support.servers.stack import Stack, database_arguments
+from tests.support.waiting import WAIT_S
 
 AUDIT = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"], "resultTypes": ["violations"]}
 
@@ -49,7 +50,7 @@ def staff(stack: Stack) -> Staff:
 @pytest.fixture(scope="session")
 def api(stack: Stack, staff: Staff) -> Iterator[httpx.Client]:
     """What curl can do, as the staff."""
-    with httpx.Client(base_url=stack.url, timeout=15) as client:
+    with httpx.Client(base_url=stack.url, timeout=WAIT_S) as client:
         asked = {"username": staff.email, "password": staff.password}
         token = client.post("/token/", data=asked).raise_for_status().json()["access_token"]
         client.headers["Authorization"] = f"Bearer {token}"
@@ -64,7 +65,7 @@ def customer(stack: Stack, api: httpx.Client) -> Iterator[Customer]:
     login = {"username": account["email"], "password": PASSWORD}
     token = api.post("/token/", data=login).raise_for_status().json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=stack.url, headers=headers, timeout=15) as client:
+    with httpx.Client(base_url=stack.url, headers=headers, timeout=WAIT_S) as client:
         yield Customer(made["id"], client)
 
 

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.conftest import Staff
-from tests.support.http.desk import change, place, place_many, status_of
+from tests.support.http.desk import changed, place_many, placed, status_of
 from tests.support.servers.stack import Stack
 
 # More cards than a board may keep, fed to it as the stream does. Answers what it kept, and how
@@ -23,8 +23,8 @@ FLOOD = """async () => {
     updated_at: new Date(n * 1000).toISOString(),
   });
   const message = (n) => Array.from({ length: 500 }, (_, i) => card(n + i));
-  for (let n = 0; n < 30000; n += 500) board.gather(message(n));
-  for (let n = 0; n < 500; n += 1) board.gather([{ ...card(29999), version: n + 2 }]);
+  for (let n = 0; n < 30000; n += 500) board.receive(message(n));
+  for (let n = 0; n < 500; n += 1) board.receive([{ ...card(29999), version: n + 2 }]);
   await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
   board.stop();
   const { columns } = board.sorted;
@@ -89,7 +89,7 @@ def test_the_desk_is_not_for_customers(stranger: Page, api: httpx.Client) -> Non
     stranger.get_by_label("Password").fill(account["password"])
     stranger.get_by_role("button", name="Log in").click()
 
-    expect(stranger.get_by_role("heading", name="This desk is the staff's")).to_be_visible()
+    expect(stranger.get_by_role("heading", name="The desk is for staff")).to_be_visible()
 
 
 # --- board ----------------------------------------------------------------------------------------
@@ -97,10 +97,10 @@ def test_the_desk_is_not_for_customers(stranger: Page, api: httpx.Client) -> Non
 
 def test_an_order_appears_and_moves_as_it_happens(page: Page, api: httpx.Client) -> None:
     open_board(page)
-    order = place(api)
+    order = placed(api)
     expect(column(page, "PENDING")).to_contain_text(order["number"])
 
-    change(api, order, "PAID")
+    changed(api, order, "PAID")
 
     expect(column(page, "PAID")).to_contain_text(order["number"])
     expect(column(page, "PENDING")).not_to_contain_text(order["number"])
@@ -110,25 +110,25 @@ def test_what_happened_without_a_connection_is_shown_afterwards(
     page: Page, api: httpx.Client, expected: list[str]
 ) -> None:
     expected.append("ERR_INTERNET_DISCONNECTED")
-    order = place(api)
+    order = placed(api)
     open_board(page, order)
     expect(column(page, "PENDING")).to_contain_text(order["number"])
 
     page.context.set_offline(True)
     expect(page.locator(".live[data-state=offline]")).to_be_visible()
-    change(api, order, "PAID")
+    changed(api, order, "PAID")
     page.context.set_offline(False)
 
     expect(column(page, "PAID")).to_contain_text(order["number"])
 
 
 def test_a_dragged_card_is_moved_after_a_preview(page: Page, api: httpx.Client) -> None:
-    order = place(api)
+    order = placed(api)
     open_board(page, order)
 
     column(page, "PENDING").locator(".card").drag_to(column(page, "PAID"))
     dialog = page.get_by_role("dialog")
-    expect(dialog.get_by_label("What would happen")).to_contain_text("came in")
+    expect(dialog.get_by_label("Preview")).to_contain_text("captured")
     assert status_of(api, order) == "PENDING"
     dialog.get_by_role("button", name="Mark as paid").click()
 
@@ -140,7 +140,7 @@ def test_the_keyboard_moves_a_card_and_is_told_why_not(
     page: Page, api: httpx.Client, expected: list[str]
 ) -> None:
     expected.append("409 (Conflict)")
-    order = place(api)
+    order = placed(api)
     open_board(page, order)
     expect(column(page, "PENDING")).to_contain_text(order["number"])
 
@@ -188,8 +188,8 @@ def test_orders_are_found_and_paid_together_with_an_outcome_each(
     expected += ["409 (Conflict)", "412 (Precondition Failed)"]
     sku = uuid4().hex
     items = [{"sku": sku, "quantity": 1, "unit_price": "5.00"}]
-    orders = [place(api, listed=True, items=items) for _ in range(3)]
-    change(api, orders[0], "CANCELED")
+    orders = [placed(api, listed=True, items=items) for _ in range(3)]
+    changed(api, orders[0], "CANCELED")
     page.goto("/desk#/orders")
     page.locator("tbody").wait_for()
     page.keyboard.press("/")
@@ -238,7 +238,7 @@ def test_a_saved_view_is_paged_and_exported(page: Page, api: httpx.Client) -> No
 def test_many_orders_can_be_read_by_everybody(
     page: Page, api: httpx.Client, audit: Callable[[Page], list[str]], address: str
 ) -> None:
-    order = place(api, listed=True)
+    order = placed(api, listed=True)
 
     page.goto(f"/desk#/{address}{order['number']}")
     page.locator(".card, tbody tr").first.wait_for()

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.http.desk import change, place, status_of
+from tests.support.http.desk import changed, placed, status_of
 
 
 def open_order(page: Page, order: dict[str, Any], below: str = "") -> None:
@@ -18,7 +18,7 @@ def open_order(page: Page, order: dict[str, Any], below: str = "") -> None:
 def test_only_what_may_be_done_is_offered_and_the_rest_says_why(
     page: Page, api: httpx.Client
 ) -> None:
-    order = place(api)
+    order = placed(api)
     open_order(page, order)
     actions = page.get_by_label("Actions and address")
     refused = actions.get_by_role("button", name="Ship everything")
@@ -28,18 +28,18 @@ def test_only_what_may_be_done_is_offered_and_the_rest_says_why(
     actions.get_by_role("button", name="Record a payment").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Amount").fill("1.00")
-    expect(dialog.get_by_label("What would happen")).to_contain_text("1.00 USD came in")
+    expect(dialog.get_by_label("Preview")).to_contain_text("1.00 USD captured")
     dialog.get_by_role("button", name="Record a payment").click()
 
     expect(page.locator("[data-axis=payment]")).to_have_text("Partially paid")
 
 
 def test_what_others_do_is_shown_at_once(page: Page, api: httpx.Client) -> None:
-    order = place(api)
+    order = placed(api)
     open_order(page, order)
     expect(page.locator("[data-axis=status]")).to_have_text("Pending")
 
-    change(api, order, "PAID")
+    changed(api, order, "PAID")
 
     expect(page.locator("[data-axis=status]")).to_have_text("Paid")
     expect(page.get_by_role("button", name="Ship everything")).not_to_have_attribute(
@@ -47,18 +47,18 @@ def test_what_others_do_is_shown_at_once(page: Page, api: httpx.Client) -> None:
     )
 
 
-@pytest.mark.parametrize("answer", ["Apply it to version 4", "Discard it"])
+@pytest.mark.parametrize("answer", ["Apply to version 4", "Discard"])
 def test_who_was_faster_is_told_and_nothing_is_typed_again(
     page: Page, api: httpx.Client, expected: list[str], answer: str
 ) -> None:
     expected.append("412 (Precondition Failed)")
-    order = place(api)
-    change(api, order, "PAID")  # two events: version 3
+    order = placed(api)
+    changed(api, order, "PAID")  # two events: version 3
     open_order(page, order)
     page.get_by_role("button", name="Ship units").click()
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Tracking number").fill("T-4711")
-    expect(dialog.get_by_label("What would happen")).to_contain_text("T-4711")
+    expect(dialog.get_by_label("Preview")).to_contain_text("T-4711")
     note = {"text": "Please ring twice.", "visibility": "internal"}
     api.post(f"/orders/{order['id']}/notes/", json=note).raise_for_status()
 
@@ -75,9 +75,9 @@ def test_who_was_faster_is_told_and_nothing_is_typed_again(
 
 
 def test_one_travels_in_time(page: Page, api: httpx.Client) -> None:
-    order = place(api)
+    order = placed(api)
     for status in ("PAID", "SHIPPED", "DELIVERED"):
-        change(api, order, status)
+        changed(api, order, status)
     open_order(page, order, "/timeline")
     then = page.locator("section[data-version]")
     expect(then.locator("[data-axis=status]")).to_have_text("Delivered")
@@ -104,8 +104,8 @@ def test_one_travels_in_time(page: Page, api: httpx.Client) -> None:
 def test_an_order_can_be_read_by_everybody(
     page: Page, api: httpx.Client, audit: Callable[[Page], list[str]], below: str
 ) -> None:
-    order = place(api)
-    change(api, order, "PAID")
+    order = placed(api)
+    changed(api, order, "PAID")
 
     open_order(page, order, below)
     page.locator("[data-axis=status], .changes").first.wait_for()
@@ -118,7 +118,7 @@ def test_an_order_can_be_read_by_everybody(
 
 
 def test_the_keys_are_listed(page: Page, api: httpx.Client) -> None:
-    order = place(api)
+    order = placed(api)
     open_order(page, order)
 
     page.keyboard.press("?")

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import jsonschema_rs
+import pytest
 
 from order_service.web.problems.catalogue import CATALOGUE
 from tests.conftest import ROOT
@@ -30,29 +31,41 @@ def test_operation_ids_are_made_by_hand_and_differ() -> None:
     assert [i for i in ids if not re.fullmatch("[a-z]+(_[a-z]+)+", i)] == []
 
 
-def test_every_operation_and_parameter_is_described() -> None:
-    for operation in OPERATIONS:
-        assert operation["summary"], operation["operationId"]
-        assert operation["description"], operation["operationId"]
-        assert operation["tags"], operation["operationId"]
-        for parameter in operation.get("parameters", ()):
-            assert parameter.get("description"), (operation["operationId"], parameter["name"])
+each_operation = pytest.mark.parametrize(
+    "operation", OPERATIONS, ids=[operation["operationId"] for operation in OPERATIONS]
+)
 
 
-def test_every_answer_has_a_schema() -> None:
-    for operation in OPERATIONS:
-        for status, response in operation["responses"].items():
-            found = CONTRACT.resolved(response)
-            assert found["description"], (operation["operationId"], status)
-            for content in found.get("content", {}).values():
-                assert content.keys() & {"schema", "itemSchema"}, operation["operationId"]
+@each_operation
+def test_every_operation_and_parameter_is_described(operation: dict[str, Any]) -> None:
+    parameters = operation.get("parameters", ())
+
+    assert [name for name in ("summary", "description", "tags") if not operation[name]] == []
+    assert [one["name"] for one in parameters if not one.get("description")] == []
 
 
-def test_every_schema_is_one() -> None:
+@each_operation
+def test_every_answer_has_a_schema(operation: dict[str, Any]) -> None:
+    answers = {
+        status: CONTRACT.resolved(response) for status, response in operation["responses"].items()
+    }
+
+    assert [status for status, answer in answers.items() if not answer["description"]] == []
+    without = [
+        (status, media_type)
+        for status, answer in answers.items()
+        for media_type, content in answer.get("content", {}).items()
+        if not content.keys() & {"schema", "itemSchema"}
+    ]
+    assert without == []
+
+
+@pytest.mark.parametrize("name", CONTRACT.document["components"]["schemas"])
+def test_every_schema_is_one(name: str) -> None:
     components = CONTRACT.document["components"]
-    for name in components["schemas"]:
-        whole = {"$ref": f"#/components/schemas/{name}", "components": components}
-        assert jsonschema_rs.Draft202012Validator(whole), name
+    whole = {"$ref": f"#/components/schemas/{name}", "components": components}
+
+    assert jsonschema_rs.Draft202012Validator(whole)
 
 
 def test_every_problem_type_belongs_to_an_operation() -> None:
@@ -67,11 +80,12 @@ def test_every_problem_type_belongs_to_an_operation() -> None:
     assert set(CATALOGUE) - served == OF_NO_OPERATION
 
 
-def test_every_problem_example_is_as_its_schema_says() -> None:
-    for slug, example in CONTRACT.document["components"]["examples"].items():
-        name = "".join(word.capitalize() for word in slug.split("-")) + "Problem"
-        schema = {"$ref": f"#/components/schemas/{name}"}
-        CONTRACT.check_body(slug, schema, example["value"])
+@pytest.mark.parametrize("slug", CONTRACT.document["components"]["examples"])
+def test_every_problem_example_is_as_its_schema_says(slug: str) -> None:
+    name = "".join(word.capitalize() for word in slug.split("-")) + "Problem"
+    example = CONTRACT.document["components"]["examples"][slug]
+
+    CONTRACT.check_body(slug, {"$ref": f"#/components/schemas/{name}"}, example["value"])
 
 
 def test_every_code_of_the_source_is_a_problem_type() -> None:

@@ -5,18 +5,24 @@
 
 import json
 import os
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 import httpx
+import pytest
 from aio_pika.abc import AbstractChannel
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from order_service.documents import consistency_token
+from order_service.ids import parse_order_number
 from order_service.infra import rabbitmq as broker
 from order_service.settings import Settings
-from order_service.web.openapi.examples import FILE
-from tests.contract.exchanges import HEADERS, Names, at, body_of, filled, written
+from order_service.web.openapi import annotations
+from order_service.web.openapi.examples import FILE, FORM
+from tests.contract.exchanges import HEADERS, at, body_of, filled, written
+from tests.contract.redaction import DAY, MEASURED, places, redacted
 from tests.contract.walk import ACCOUNTS, LIFE, OPERATIONS, PLACING, READS, STEPS, STREAMS, Step
 from tests.support.http.accounts import new_account
 from tests.support.http.conformance import Contract, known_contract
@@ -42,15 +48,14 @@ class Walk:
     def __init__(self, web: httpx.AsyncClient, contract: Contract, staff_token: str) -> None:
         self._web = web
         self._contract = contract
-        today = f"{datetime.now(UTC):%Y-%m-%d}"
+        self.today = f"{datetime.now(UTC):%Y-%m-%d}"
         self._known: dict[str, Any] = {
-            "today": today,
+            "today": self.today,
             "staff_token": staff_token,
             "line_id": 1,
             "slug": "stale-version",
             "name": "sales_by_day",
         }
-        self._names = Names(today)
         self.exchanges: list[dict[str, Any]] = []
 
     async def take(self, steps: tuple[Step, ...]) -> None:
@@ -90,7 +95,7 @@ class Walk:
             "headers": shown,
             "body": found,
         }
-        self.exchanges.append(self._names.shown(exchange))
+        self.exchanges.append(exchange)
 
     async def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
         """The whole answer; of an endless one its first event."""
@@ -131,11 +136,11 @@ async def test_the_examples_are_what_was_sent_and_answered(
         await walk.take(OPERATIONS)
     await walk.take(STREAMS)
 
-    recorded = json.loads(FILE.read_text())
+    exchanges = redacted(walk.exchanges, walk.today)
     if os.environ.get("RECORD_EXAMPLES"):
-        FILE.write_text(written(walk.exchanges))
+        FILE.write_text(written(exchanges))
         return
-    for sent, documented in zip(walk.exchanges, recorded, strict=True):
+    for sent, documented in zip(exchanges, json.loads(FILE.read_text()), strict=True):
         if sent["media_type"] == "text/event-stream":
             sent, documented = _without_text(sent), _without_text(documented)
         assert sent == documented
@@ -152,3 +157,74 @@ def test_every_operation_has_an_example() -> None:
     sent = {step.operation for step in STEPS}
 
     assert sent == set(known_contract().operation_ids)
+
+
+RECORDED: list[dict[str, Any]] = json.loads(FILE.read_text())
+
+
+@pytest.mark.parametrize("example", RECORDED, ids=lambda e: f"{e['operation']}-{e['name']}")
+def test_an_example_is_as_its_own_operation_s_schemas_say(example: dict[str, Any]) -> None:
+    """And has no member that they do not name."""
+    contract = known_contract()
+    method, template = contract.where(example["operation"])
+    operation = contract.document["paths"][template][method.lower()]
+    answer = contract.resolved(operation["responses"][str(example["status"])])
+
+    for media_type, kind in (("application/json", "body"), (FORM, "form")):
+        if kind in example["request"]:
+            schema = operation["requestBody"]["content"][media_type]["schema"]
+            contract.check_body(f"{method} {template}", schema, example["request"][kind])
+    if example["media_type"] == "application/json":
+        schema = answer["content"]["application/json"]["schema"]
+        contract.check_body(f"{method} {template}", schema, example["body"])
+
+
+@pytest.mark.parametrize("operation", MEASURED)
+def test_each_measured_member_is_one_of_its_operation(operation: str) -> None:
+    [example] = [e for e in RECORDED if e["operation"] == operation]
+
+    for path, value in MEASURED[operation].items():
+        found = places(example["body"], path)
+        assert found, path
+        assert [parent[key] for parent, key in found] == [value] * len(found), path
+
+
+def test_what_is_measured_in_one_operation_is_kept_in_all_others() -> None:
+    """By whatever name: under an operation that has nothing measured each number stays."""
+    measured = [e for e in RECORDED if e["operation"] in MEASURED]
+    unmeasured = [e | {"operation": "service_health", "body": _other(e["body"])} for e in measured]
+
+    for given, shown in zip(unmeasured, redacted(unmeasured, DAY), strict=True):
+        assert _numbers(shown["body"]) == _numbers(given["body"])
+
+
+def _other(value: Any) -> Any:
+    """The same members with other numbers."""
+    if isinstance(value, dict):
+        return {name: _other(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_other(inner) for inner in value]
+    return value + 7 if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _numbers(value: Any) -> list[Any]:
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return [number for one in inner for number in _numbers(one)]
+    return [value] if not isinstance(value, str) else []
+
+
+def test_examples_have_numbers_and_tokens_that_the_service_takes() -> None:
+    tokens = [
+        e["headers"]["Consistency-Token"] for e in RECORDED if "Consistency-Token" in e["headers"]
+    ]
+    numbers = set(
+        re.findall(r'"(A-\d+-\d)"', FILE.read_text() + json.dumps(known_contract().document))
+    )
+
+    assert len(tokens) > 20
+    assert len(numbers) > 5
+    for token in (*tokens, annotations.HEADERS["Consistency-Token"][1]):
+        assert len(consistency_token.parse(token, 4)) == 1
+    for number in numbers:
+        assert parse_order_number(number, 4), number

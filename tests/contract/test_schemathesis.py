@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
+from hypothesis import settings as random_settings
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -22,18 +24,16 @@ from tests.support.http.conformance import known_contract
 from tests.support.read_side.read_side import operators_served, order_cache
 
 HERE = Path(__file__).parent
-SECONDS_MAX = 35
+# Of an operation, and of walks. In `fuzz`, phases are repeated for so many seconds.
+EXAMPLES = 10
+FUZZ_SECONDS = 60
 USERS = {"ann": "customer", "bob": "customer", "clerk": "staff"}
 # Boundary values take too long for all operations: some in each run of the tests.
-COVERED = random.sample(known_contract().operation_ids, 12)
-RUNS = (
-    ("clerk", "coverage", *(f"--include-operation-id={name}" for name in COVERED)),
-    ("clerk", "fuzzing"),
-    ("clerk", "stateful"),
-    ("ann", "stateful"),
-)
+COVERED = 12
+RUNS = (("clerk", "coverage"), ("clerk", "fuzzing"), ("clerk", "stateful"), ("ann", "stateful"))
 
 
+@pytest.mark.fuzz
 async def test_the_service_keeps_its_openapi_document(
     web: httpx.AsyncClient,
     web_engine: AsyncEngine,
@@ -41,6 +41,7 @@ async def test_the_service_keeps_its_openapi_document(
     settings: Settings,
     redis: Redis,
     tmp_path: Path,
+    random_seed: int,
 ) -> None:
     identities = []
     for name, role in USERS.items():
@@ -51,14 +52,14 @@ async def test_the_service_keeps_its_openapi_document(
 
     cache = await order_cache(redis, projector_engine)
     async with operators_served(settings, projector_engine, cache):
-        outcomes = await asyncio.gather(*(_run(web, tmp_path, *run) for run in RUNS))
+        outcomes = await asyncio.gather(*(_run(web, tmp_path, *run, random_seed) for run in RUNS))
 
     failed = [output for code, output in outcomes if code]
     assert not failed, "\n".join(failed)
 
 
 async def _run(
-    web: httpx.AsyncClient, folder: Path, user: str, phase: str, *options: str
+    web: httpx.AsyncClient, folder: Path, user: str, phase: str, seed: int
 ) -> tuple[int, str]:
     """Exit code and output."""
     config = folder / f"{user}-{phase}.toml"
@@ -68,8 +69,7 @@ async def _run(
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)),
         *("run", f"{web.base_url}/openapi.json", "--checks", "all", "--phases", phase),
-        *("--max-time", str(SECONDS_MAX), "--no-color"),
-        *options,
+        *("--seed", str(seed), "--no-color", *_bounds(phase, seed)),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         cwd=folder,  # for what it writes
@@ -77,3 +77,12 @@ async def _run(
     )
     output, _ = await process.communicate()
     return process.returncode or 0, output.decode()
+
+
+def _bounds(phase: str, seed: int) -> list[str]:
+    if phase == "coverage":
+        names = random.Random(seed).sample(known_contract().operation_ids, COVERED)
+        return [f"--include-operation-id={name}" for name in names]
+    if random_settings.get_current_profile_name() == "fuzz":
+        return ["--max-time", str(FUZZ_SECONDS)]
+    return ["--max-examples", str(EXAMPLES)]

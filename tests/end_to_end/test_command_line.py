@@ -2,13 +2,15 @@
 
 import json
 
+from tests.support.servers.quiet import quiet
 from tests.support.servers.stack import Stack
 
 OF_THE_MACHINE = ("open files", "disk of")
 
 
-def test_a_demo_fills_the_running_service_and_the_doctor_finds_it_well(stack: Stack) -> None:
+async def test_a_demo_fills_the_running_service_and_the_doctor_finds_it_well(stack: Stack) -> None:
     demo = stack.run("demo", "--rate", "500", "--orders", "8", "--at-once", "6", "--json")
+    await quiet(stack)
     examined = stack.run("doctor", "--json")
 
     summary = json.loads(demo.stdout)

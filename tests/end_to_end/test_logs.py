@@ -1,6 +1,5 @@
 """What the processes of a running stack log: lines of one shape, the request's id, no secrets."""
 
-import asyncio
 import json
 from typing import Any
 from uuid import uuid4
@@ -10,10 +9,10 @@ import httpx
 from tests.support.http.accounts import PASSWORD
 from tests.support.http.orders import ITEMS
 from tests.support.servers.stack import Stack
+from tests.support.waiting import eventually
 
 OURS = {"migrate", "web", "relay", "consumer", "worker", "flower"}
 NOTE = "Leave it with the neighbour, Mrs Meier."
-WAIT_S = 10
 
 
 def lines(stack: Stack, *roles: str) -> list[dict[str, Any]]:
@@ -23,12 +22,10 @@ def lines(stack: Stack, *roles: str) -> list[dict[str, Any]]:
 
 async def logged(stack: Stack, role: str, **facts: str) -> dict[str, Any]:
     """The first line of the role that says all of this, as soon as there is one."""
-    async with asyncio.timeout(WAIT_S):
-        while True:
-            for line in lines(stack, role):
-                if facts.items() <= line.items():
-                    return line
-            await asyncio.sleep(0.05)
+    found = await eventually(
+        lambda: [line for line in lines(stack, role) if facts.items() <= line.items()]
+    )
+    return found[0]
 
 
 async def log_in(client: httpx.AsyncClient) -> tuple[str, dict[str, str]]:
@@ -47,15 +44,15 @@ async def test_the_request_behind_it_is_named_by_the_task_that_updates_the_read_
         _, tokens = await log_in(client)
         client.headers["Authorization"] = f"Bearer {tokens['access_token']}"
         sent: set[str] = set()
-        found: list[dict[str, Any]] = []
-        async with asyncio.timeout(WAIT_S):
-            # Not each of them need be named: what a worker is at already causes no task, and a hint
-            # that stands for several requests names the newest.
-            while not found:
-                placed = await client.post("/orders/", json={"items": ITEMS})
-                sent.add(placed.headers["x-request-id"])
-                found = [line for line in lines(stack, "worker") if line.get("request_id") in sent]
-        line = found[0]
+
+        async def named() -> list[dict[str, Any]]:
+            """Not each of them need be: what a worker is at already causes no task, and a hint that
+            stands for several requests names the newest."""
+            placed = await client.post("/orders/", json={"items": ITEMS})
+            sent.add(placed.headers["x-request-id"])
+            return [line for line in lines(stack, "worker") if line.get("request_id") in sent]
+
+        line = (await eventually(named))[0]
 
     assert line["logger"] == "projections.worker.tasks"
     assert line["at"].endswith("Z")

@@ -14,6 +14,7 @@ from tests.conftest import own_database
 from tests.support.http.accounts import PASSWORD
 from tests.support.http.orders import ITEMS
 from tests.support.servers.collector import Collector, Span, collecting
+from tests.support.waiting import WAIT_S
 from tests.tools.faults.house import House, house_of, raw
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -50,7 +51,7 @@ def house(
 
 @pytest.fixture
 def client(house: House) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=house.url("web"), timeout=30) as client:
+    with httpx.Client(base_url=house.url("web"), timeout=WAIT_S) as client:
         login = {"email": "tess@example.com", "password": PASSWORD}
         client.post("/register/", json=login)
         token = client.post("/token/", json=login).json()["access_token"]

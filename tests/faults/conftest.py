@@ -10,6 +10,7 @@ import pytest_asyncio
 from order_service.settings import Settings
 from tests.conftest import own_database
 from tests.support.http.accounts import PASSWORD
+from tests.support.waiting import WAIT_S
 from tests.tools.faults.house import House, Visit, house_of, visiting
 
 
@@ -24,7 +25,7 @@ def house(migrated_template: Settings, tmp_path_factory: pytest.TempPathFactory)
 def customer(house: House) -> dict[str, str]:
     """An e-mail address and a password, registered."""
     login = {"email": f"{uuid4().hex[:8]}@example.com", "password": PASSWORD}
-    httpx.post(f"{house.url('other')}/register/", json=login, timeout=30).raise_for_status()
+    httpx.post(f"{house.url('other')}/register/", json=login, timeout=WAIT_S).raise_for_status()
     return login
 
 

@@ -20,7 +20,7 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.cache.entries import Places
+from order_service.cache.entries import Slots
 from order_service.cli import SERVING
 from order_service.infra.postgres import PROJECTOR, WEB, create_engine, incarnation
 from order_service.infra.redis import connect
@@ -33,7 +33,7 @@ from tests.support.http.accounts import PASSWORD, Account, new_account
 from tests.support.http.orders import change, place
 from tests.support.read_side.read_side import rows, verified
 from tests.support.servers.command_line import run_word
-from tests.support.servers.pipeline import eventually
+from tests.support.waiting import WAIT_S, eventually
 from tests.tools.faults import forked
 from tests.tools.faults.house import empty
 
@@ -150,7 +150,7 @@ async def world(clocks: tuple[Settings, Path, str]) -> AsyncIterator[World]:
     redis = connect(settings)
     async with (
         serving_with(settings) as honest,
-        httpx.AsyncClient(base_url=url, timeout=30) as web,
+        httpx.AsyncClient(base_url=url, timeout=WAIT_S) as web,
     ):
         account = await new_account(honest, web_engine)
         yield World(settings, folder, web, honest, account, redis, projector_engine)
@@ -178,7 +178,7 @@ async def test_orders_go_all_the_way_whatever_the_clocks_say(world: World, secon
     read = [await world.web.get(path, headers=customer.headers) for _ in range(2)]
     assert [answer.json()["version"] for answer in read] == [2, 2]
     await world.shows(order.json()["id"], 2)
-    cached = Places(str(await incarnation(world.projector_engine))).order(UUID(order.json()["id"]))
+    cached = Slots(str(await incarnation(world.projector_engine))).order(UUID(order.json()["id"]))
     assert 0 < await world.redis.ttl(cached.entry) <= 300
 
 

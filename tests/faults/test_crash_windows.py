@@ -19,13 +19,13 @@ import pytest
 from order_service.infra.failpoints import Window
 from order_service.infra.postgres import incarnation
 from order_service.settings import Settings
-from tests.integration.test_migrations import alembic
+from tests.integration.infra.test_migrations import alembic
 from tests.support.http.orders import ITEMS
 from tests.support.log.event_log import raw
-from tests.support.servers.pipeline import eventually
 from tests.support.servers.proxy import proxy_to
+from tests.support.waiting import eventually
 from tests.tools.faults import forked
-from tests.tools.faults.house import House, Visit, answered, key, place
+from tests.tools.faults.house import House, Visit, answered, key, placed_id
 
 DELAY = "sleep 0.1"
 FOR_LONG = "sleep 60"
@@ -48,7 +48,7 @@ async def test_a_command_is_carried_out_once_or_not_at_all(
     house: House, visit: Visit, window: Window, action: str
 ) -> None:
     """P1, W2, W4, W11; P5: a cached older version is not shown after the repeat's answer."""
-    order_id = await place(visit.other)
+    order_id = await placed_id(visit.other)
     await visit.once_everywhere(order_id, 1)  # and cached
     change = {"url": f"/orders/{order_id}/", "json": PAID, "headers": key()}
     house.arm(window, action)
@@ -106,7 +106,7 @@ async def test_a_command_that_stops_inside_postgresql_is_whole_or_absent(
     creates = window == 2
     path, body = "/orders/", {"items": ITEMS, "external_reference": uuid4().hex}
     if not creates:
-        path, body = f"/orders/{await place(visit.other)}/", dict(PAID)
+        path, body = f"/orders/{await placed_id(visit.other)}/", dict(PAID)
     method = "POST" if creates else "PATCH"
     command = {"method": method, "url": path, "json": body, "headers": key()}
 
@@ -150,7 +150,7 @@ async def test_a_commit_whose_reply_is_lost_is_found_again(
         house.listen("proxied")
         house.start("proxied", DB_HOST="127.0.0.1", DB_PORT=str(proxy.port))
         async with httpx.AsyncClient(base_url=house.url("proxied"), headers=headers) as web:
-            order_id = await place(web)  # which it remembers: the next statement is the append
+            order_id = await placed_id(web)  # which it remembers: the next statement is the append
             change = {"url": f"/orders/{order_id}/", "json": PAID, "headers": key()}
             proxy.replies = False
             request = asyncio.create_task(answered(web.patch(**change)))
@@ -196,7 +196,7 @@ async def test_an_event_arrives_everywhere_and_counts_once(
     sent_first = (window, action) == ("relay-published", "exit")
     house.arm(window, FOR_LONG if sent_first else action)
 
-    order_id = await place(visit.other)
+    order_id = await placed_id(visit.other)
     pid = await house.taken(window)
     if sent_first:
         await visit.tap.until(lambda: any(b["order_id"] == order_id for b in visit.tap.bodies))
@@ -215,7 +215,7 @@ async def test_an_event_arrives_through_every_delay(house: House, visit: Visit) 
     for window in windows:
         house.arm(window, DELAY)
 
-    order_id = await place(visit.other)
+    order_id = await placed_id(visit.other)
 
     for window in windows:
         await house.taken(window)
@@ -238,7 +238,7 @@ async def test_an_event_that_goes_apart_counts_once_too(
     await visit.sql.execute(SKIP)
     house.arm(window, action)
 
-    order_id = await place(visit.other)
+    order_id = await placed_id(visit.other)
     await house.taken(window)
 
     await visit.once_everywhere(order_id, 1)
@@ -254,7 +254,7 @@ async def test_what_was_read_before_a_change_is_not_cached_after_it(
     house: House, visit: Visit, window: Window, action: str
 ) -> None:
     """P5, C1: the change comes while a reader stands between its miss and its fill."""
-    order_id = await place(visit.other)
+    order_id = await placed_id(visit.other)
     house.arm(window, action)
 
     read = asyncio.create_task(answered(visit.web.get(f"/orders/{order_id}/")))
@@ -342,7 +342,7 @@ async def test_a_replay_that_is_stopped_before_its_swap_is_run_again(
         words = ("replay", "customer_summary", "--workers", "1")
         replay = forked.start(*words, environment=house.environment)
         await house.taken("replay-built")
-        order_id = await place(visit.other)
+        order_id = await placed_id(visit.other)
         await asyncio.to_thread(replay.join, forked.STOP_S)
         ends.append(replay.exitcode)
         await visit.once_everywhere(order_id, 1)

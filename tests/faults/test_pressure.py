@@ -14,7 +14,7 @@ from order_service.infra import rabbitmq
 from order_service.stack.servers import free_port
 from projections.worker.tasks import app
 from tests.tools.faults import forked
-from tests.tools.faults.house import VIEW, House, Visit, answered, place
+from tests.tools.faults.house import VIEW, House, Visit, answered, placed_id
 
 # One loop for the module, so that one visit serves all tests.
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -59,7 +59,7 @@ async def spins(pids: list[int]) -> bool:
 async def test_a_crowd_that_takes_every_descriptor_is_answered_or_sent_away(
     house: House, visit: Visit
 ) -> None:
-    order_id = await place(visit.web)
+    order_id = await placed_id(visit.web)
     web = [house.processes["web"].pid or 0]
 
     with files_limited(web, FILES_MAX), ExitStack() as crowd:
@@ -70,7 +70,7 @@ async def test_a_crowd_that_takes_every_descriptor_is_answered_or_sent_away(
 
     assert known in ("200", "503 dependency-unavailable")
     assert not spinning
-    await visit.once_everywhere(await place(visit.web), 1)
+    await visit.once_everywhere(await placed_id(visit.web), 1)
 
 
 @pytest.mark.parametrize("role", ["relay", "consumer", "worker"])
@@ -81,7 +81,7 @@ async def test_a_role_that_can_open_nothing_waits_until_it_can(
     pids = house.pids(role)
     with files_limited(pids, 3):
         await visit.sql.execute(END_SESSIONS, role)
-        order_id = await place(visit.other)
+        order_id = await placed_id(visit.other)
         spinning = await spins(pids)
         shown = await visit.sql.fetchval(VIEW, order_id)
 
@@ -114,12 +114,12 @@ async def test_neither_flower_nor_a_flood_of_control_messages_holds_tasks_up(
     flooding = asyncio.create_task(asyncio.to_thread(flood, rabbitmq.broker_url(house.settings)))
     placed = []
     while not flooding.done():
-        placed.append(await place(visit.other))
+        placed.append(await placed_id(visit.other))
         await visit.once_everywhere(placed[-1], 1)
     forked.end(flower.pid or 0)
     flower.join()
     await flooding
 
-    await visit.once_everywhere(await place(visit.other), 1)
+    await visit.once_everywhere(await placed_id(visit.other), 1)
     assert len(placed) > 1
     assert house.pids("worker") == before

@@ -15,10 +15,10 @@ from order_service.stack.servers import free_port
 from tests.conftest import run_sql
 from tests.support.http.accounts import PASSWORD
 from tests.support.log.event_log import raw
-from tests.support.servers.pipeline import WAIT_S
 from tests.support.servers.proxy import proxy_to
+from tests.support.waiting import WAIT_S
 from tests.tools.faults import forked
-from tests.tools.faults.house import House, house_of, place, visiting
+from tests.tools.faults.house import House, house_of, placed_id, visiting
 
 REPLICAS = 8
 RESTART_S = 0.3  # so long a supervisor leaves an ended process alone
@@ -63,7 +63,7 @@ async def come_up(
         proxy_to(at.RABBITMQ_HOST, at.RABBITMQ_PORT, late["RABBITMQ_PORT"]),
         visiting(house, await registered(house)) as visit,
     ):
-        await visit.once_everywhere(await place(visit.web), 1)
+        await visit.once_everywhere(await placed_id(visit.web), 1)
     return await served, ends
 
 

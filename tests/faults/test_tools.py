@@ -11,10 +11,10 @@ from uuid import UUID
 import pytest
 
 from tests.support.servers.proxy import Proxy, proxy_to
+from tests.support.waiting import WAIT_S
 from tests.tools.faults.journal import Attempt, Command, Journal
 from tests.tools.faults.rows_everything import schedule
 
-PASSES_S = 5.0
 PASSES_NOT_S = 0.1
 USER = UUID(int=1)
 Echo = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -37,7 +37,7 @@ async def proxy() -> AsyncIterator[Proxy]:
     async with proxy_to("127.0.0.1", server.sockets[0].getsockname()[1]) as proxy:
         yield proxy
     server.close()
-    await asyncio.wait_for(asyncio.gather(*echoing), PASSES_S)
+    await asyncio.wait_for(asyncio.gather(*echoing), WAIT_S)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ async def echo(proxy: Proxy) -> AsyncIterator[Echo]:
     writer.close()
 
 
-async def said_again(echo: Echo, text: bytes, limit_s: float = PASSES_S) -> bytes:
+async def said_again(echo: Echo, text: bytes, limit_s: float = WAIT_S) -> bytes:
     """Nothing if no answer comes in time."""
     reader, writer = echo
     writer.write(text)

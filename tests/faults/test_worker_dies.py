@@ -8,9 +8,10 @@ from aio_pika.abc import AbstractChannel
 
 from order_service.infra.postgres import create_engine
 from order_service.settings import Settings
-from tests.support.servers.pipeline import eventually, through
+from tests.support.servers.pipeline import through
 from tests.support.servers.proxy import proxy_to
 from tests.support.servers.workers import Tasks, with_probes, working
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

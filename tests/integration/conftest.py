@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service.cache.order_cache import OrderCache
 from order_service.log.event_log import EventLog
 from order_service.settings import Settings
-from projections.loop.advance import pauses
+from projections.loop.pauses import pauses
 from tests.support.http.accounts import Account, new_account
 from tests.support.log.event_log import opened
 from tests.support.read_side.read_side import ReadSide, order_cache

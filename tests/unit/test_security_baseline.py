@@ -14,9 +14,13 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize("area", BASELINE)
 def test_every_area_names_tests_that_exist(area: str) -> None:
     assert BASELINE[area]
-    for test in BASELINE[area]:
-        file, _, name = test.partition("::")
-        assert re.search(rf"^(async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE), test
+    assert [test for test in BASELINE[area] if not exists(test)] == []
+
+
+def exists(test: str) -> bool:
+    file, _, name = test.partition("::")
+    text = (ROOT / file).read_text() if (ROOT / file).exists() else ""
+    return re.search(rf"^(async )?def {name}\(", text, re.MULTILINE) is not None
 
 
 def test_celery_takes_json_only() -> None:

@@ -8,10 +8,11 @@ questions of role and time as the routes ask, and its refusal is the reason.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, get_args
+from typing import get_args
 from uuid import uuid4
 
 from fastapi import APIRouter, Depends
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,8 +24,8 @@ from order_service.api.orders.permissions import (
     return_window,
     visible_to,
 )
-from order_service.documents.order import time_text
-from order_service.documents.schemas import Actions
+from order_service.documents import actions as documents
+from order_service.documents.shape import json_time
 from order_service.domain import commands as c
 from order_service.domain.events import LineQuantity
 from order_service.domain.order import decide
@@ -72,7 +73,7 @@ class _ActionContext:
     "/{order_id}/actions/",
     operation_id="orders_actions",
     summary="What may be done with an order now",
-    response_model=Actions,
+    response_model=documents.Actions,
     responses=documented("order-unreadable"),
     dependencies=[Depends(caller), Depends(known_parameters)],
 )
@@ -86,25 +87,21 @@ async def get_actions(request: Request, caller: CallerDependency, order: OrderPa
         raise OrderNotFound
     visible_to(caller, folded)
     context = _ActionContext(caller, folded, request.app.state.settings, now())
-    listed = [_as_json(action, context) for action in _actions(context)]
-    return json_answer({"actions": listed}, headers=_HEADERS)
+    listed = [_shown(action, context) for action in _actions(context)]
+    return json_answer(documents.Actions(listed), headers=_HEADERS)
 
 
-def _as_json(action: Action, context: _ActionContext) -> dict[str, Any]:
+def _shown(action: Action, context: _ActionContext) -> documents.Action:
     refusal = _refusal(action, context)
-    found: dict[str, Any] = {
-        "name": action.name,
-        "method": action.method,
-        "path": f"/orders/{context.folded.id}/{action.path}",
-        "allowed": refusal is None,
-    }
-    if action.body:
-        found["body"] = action.body
-    if action.until is not None:
-        found["until"] = time_text(action.until)
-    if refusal is not None:
-        found["reason"] = {"type": f"/problems/{refusal.code}", "detail": refusal.detail}
-    return found
+    return documents.Action(
+        action.name,
+        action.method,
+        f"/orders/{context.folded.id}/{action.path}",
+        refusal is None,
+        action.body or UNSET,
+        UNSET if action.until is None else json_time(action.until),
+        UNSET if refusal is None else documents.Reason(f"/problems/{refusal.code}", refusal.detail),
+    )
 
 
 def _refusal(action: Action, context: _ActionContext) -> OrderServiceError | None:

@@ -23,7 +23,8 @@ from order_service.api.orders.permissions import is_for_staff, may_command, visi
 from order_service.api.orders.replies import reply_with, reply_with_preview
 from order_service.commands.handler import Change, Precondition, change_order, preview_change
 from order_service.documents import consistency_token
-from order_service.documents.schemas import DryRun, Order
+from order_service.documents.order import Order
+from order_service.documents.preview import DryRun
 from order_service.domain.commands import OrderCommand
 from order_service.ids import now
 from order_service.log.append import OrderText

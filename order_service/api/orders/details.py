@@ -4,11 +4,12 @@ from operator import attrgetter
 from typing import Annotated
 from uuid import UUID, uuid4
 
-import orjson
 from pydantic import Field, StringConstraints
 
 from order_service.api.orders.command_route import CommandRouter
 from order_service.api.orders.permissions import may_note
+from order_service.documents.history import ShippingAddress
+from order_service.documents.shape import to_json
 from order_service.domain.commands import AddNote, ChangeShippingAddress
 from order_service.domain.events import NoteVisibility
 from order_service.web.fields import Body, ChangeBody, Note, Words
@@ -31,7 +32,8 @@ class Address(Body):
 
     def as_text(self) -> str:
         """JSON with these members in this order, null where there is nothing."""
-        return orjson.dumps(self.model_dump(include=set(Address.model_fields))).decode()
+        members = (getattr(self, name) for name in ShippingAddress.__struct_fields__)
+        return to_json(ShippingAddress(*members)).decode()
 
 
 class ChangeAddressRequest(Address, ChangeBody):

@@ -9,8 +9,8 @@ from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
-import orjson
 from fastapi import APIRouter, Depends
+from msgspec import Raw
 from pydantic import Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,10 +27,11 @@ from order_service.api.orders.command_context import (
 from order_service.api.orders.details import Address
 from order_service.api.orders.fields import Item, Price, free_text
 from order_service.api.orders.permissions import may_place_for
-from order_service.api.orders.replies import preview_as_json, reply_with, reply_with_preview
+from order_service.api.orders.replies import dry_run, reply_with, reply_with_preview
 from order_service.commands.handler import Creation, place_order, preview_order
 from order_service.documents import consistency_token
-from order_service.documents.schemas import BulkResults, DryRun, Order
+from order_service.documents.order import Order
+from order_service.documents.preview import BulkResult, BulkResults, DryRun
 from order_service.domain import money
 from order_service.domain.commands import PlaceOrder
 from order_service.domain.events import OrderLine
@@ -49,7 +50,7 @@ from order_service.web.responses import NO_STORE, Reply, json_answer
 
 router = APIRouter(prefix="/orders", tags=["orders"])
 
-_Outcome = tuple[dict[str, Any], FoldedOrder | None]  # what is answered, and what was placed
+_Outcome = tuple[BulkResult, FoldedOrder | None]  # what is answered, and what was placed
 _ROUTE = "POST /orders/"  # of a fingerprint, alone or in bulk
 
 
@@ -204,8 +205,7 @@ async def place_bulk(
     outcomes = [task.result() for task in tasks]
     tokens = consistency_token.tokens_of(placed for _, placed in outcomes if placed is not None)
     headers = NO_STORE | ({consistency_token.HEADER: tokens} if tokens else {})
-    results = [{"index": i, **result} for i, (result, _) in enumerate(outcomes)]
-    return json_answer({"results": results}, headers=headers)
+    return json_answer(BulkResults([result for result, _ in outcomes]), headers=headers)
 
 
 def _key_of(key: str, index: int) -> str:
@@ -217,14 +217,13 @@ async def _outcome(context: CommandContext, index: int, order: object) -> _Outco
         key = _key_of(context.key, index) if context.key else None
         creation = _creation(context, _one_order.validate(order), key)
         if context.dry_run:
-            preview = await preview_order(context.log, creation, now())
-            return {"status": 200, **preview_as_json(preview, **_NOT_IN_LOG)}, None
+            shown = dry_run(await preview_order(context.log, creation, now()), **_NOT_IN_LOG)
+            return BulkResult(index, 200, order=shown.order, events=shown.events), None
         placed = (await place_order(context.log, creation)).order
     except Exception as error:
         problem = problems.of_exception(redacted_for(context.caller, error))
         if problem is None:
             raise
-        document = problems.body(problem, context.request_id)
-        return {"status": problem.status, "problem": orjson.Fragment(document)}, None
-    shown = {"id": placed.id, "number": placed.number, "version": placed.version, "status": 201}
-    return shown, placed
+        document = Raw(problems.body(problem, context.request_id))
+        return BulkResult(index, problem.status, problem=document), None
+    return BulkResult(index, 201, placed.id, placed.number, placed.version), placed

@@ -1,5 +1,5 @@
-// What can be done with an order, as forms: which fields a command has, and the body that they make.
-// Whether it may be done is never decided here: `/actions/` and dry runs say so.
+// The commands on an order as forms: the fields of each command, and the body that they make. Which
+// commands are allowed is not decided here: `/actions/` and dry runs of the service say so.
 
 import { words } from "./format.js";
 
@@ -9,7 +9,7 @@ const REFUND_REASONS = ["CUSTOMER_REQUEST", "DAMAGED", "WRONG_ITEM", "NOT_AS_DES
 const VOID_REASONS = ["NOT_HANDED_OVER", "LOST", "WRONG_LABEL", "STAFF_ERROR", "OTHER"];
 const UNRESERVE_REASONS = ["CUSTOMER_REQUEST", "EXPIRED", "STAFF_ERROR", "OTHER"];
 
-// --- fields ---------------------------------------------------------------------------------------
+// --- fields --------------------------------------------------------------------------------------
 
 const text = (name, label, more) => ({ name, label, kind: "text", ...more });
 const choice = (name, label, options, value = options[0]) => ({ name, label, kind: "choice", options, value });
@@ -27,7 +27,7 @@ function unitsOf(order, most, label) {
 
 const outstanding = (item) => item.quantity - item.canceled - item.shipped;
 
-// By the operation's name in the API; `part`: what of the order the action is about, if any.
+// By the operation's name in the API. `part`: the line, payment, shipment ... that the action is about.
 const FORMS = {
   orders_change_status: (order, action) =>
     ({
@@ -43,28 +43,28 @@ const FORMS = {
   ],
   notes_add: () => [
     { name: "text", label: "Note", kind: "note", required: true },
-    choice("visibility", "Who may read it", ["internal", "public"]),
+    choice("visibility", "Visible to", ["internal", "public"]),
   ],
   lines_add: () => [
     text("sku", "SKU", { required: true }), text("name", "Name"), whole("quantity", "Units", 1),
-    text("unit_price", "Price a unit", { numeric: true, required: true }),
+    text("unit_price", "Unit price", { numeric: true, required: true }),
   ],
   lines_change_quantity: (order, action, part) => [whole("quantity", "Units", part.quantity)],
   lines_cancel_units: (order, action, part) => [whole("quantity", "Units", outstanding(part)), reason(CANCEL_REASONS), note],
   payments_add: (order, action) => [
-    amount(`Empty: all that is due, ${order.amount_due} ${order.currency}.`),
+    amount(`Leave empty for all that is due, ${order.amount_due} ${order.currency}.`),
     ...(action.body.kind === "authorization" ? [text("method", "Method")] : []),
     reference,
   ],
-  payments_capture: (order, action, part) => [amount(`Empty: all that is open, ${part.open} ${order.currency}.`)],
+  payments_capture: (order, action, part) => [amount(`Leave empty for all that is open, ${part.open} ${order.currency}.`)],
   payments_void: () => [reason(UNRESERVE_REASONS)],
-  payments_fail: () => [text("code", "The provider's code", { required: true })],
+  payments_fail: () => [text("code", "Provider's error code", { required: true })],
   shipments_dispatch: (order) => [unitsOf(order, outstanding, "Units"), ...tracking],
   shipments_update_tracking: () => tracking,
   shipments_void: () => [reason(VOID_REASONS), note],
-  refunds_request: () => [amount("Empty: all that can be given back."), reason(REFUND_REASONS), note],
+  refunds_request: () => [amount("Leave empty for all that can be refunded."), reason(REFUND_REASONS), note],
   refunds_settle: () => [reference],
-  refunds_fail: () => [text("code", "The provider's code", { required: true })],
+  refunds_fail: () => [text("code", "Provider's error code", { required: true })],
   returns_request: (order) => [unitsOf(order, (item) => item.delivered - item.returned, "Units"), reason(RETURN_REASONS), note],
   returns_reject: () => [note],
 };
@@ -73,14 +73,14 @@ export function fieldsOf(order, action, part) {
   return FORMS[action.name]?.(order, action, part) ?? [];
 }
 
-// --- the body -------------------------------------------------------------------------------------
+// --- the body ------------------------------------------------------------------------------------
 
 export function initialValues(fields) {
   const unitsValues = (field) => Object.fromEntries(field.lines.map((l) => [l.line_id, String(l.most)]));
   return Object.fromEntries(fields.map((f) => [f.name, f.kind === "units" ? unitsValues(f) : (f.value ?? "")]));
 }
 
-// What is left empty is left out.
+// Empty fields are left out.
 export function bodyOf(action, fields, values) {
   const body = { ...action.body };
   for (const field of fields) {
@@ -97,7 +97,7 @@ function unitsBody(field, values) {
     .filter(({ quantity }) => quantity !== 0);
 }
 
-// A text that is no number goes as it is: the service says what is wrong with it.
+// Text that is not a number is sent as it is: the service refuses it with a reason.
 function toInteger(value) {
   const number = Number(value);
   return Number.isInteger(number) ? number : value;
@@ -107,16 +107,16 @@ export function isComplete(fields, values) {
   return fields.every((f) => !f.required || values[f.name].trim() !== "");
 }
 
-// --- words ----------------------------------------------------------------------------------------
+// --- labels --------------------------------------------------------------------------------------
 
 const LABELS = {
   orders_cancel: "Cancel the order", orders_change_shipping_address: "Change the address", notes_add: "Add a note",
   lines_add: "Add a line", lines_change_quantity: "Change units", lines_remove: "Remove", lines_cancel_units: "Cancel units",
   payments_capture: "Capture", payments_void: "Void", payments_fail: "Record failure",
-  shipments_dispatch: "Ship units", shipments_update_tracking: "Tracking", shipments_void: "Take back",
-  shipments_confirm_delivery: "Delivered", refunds_request: "Request a refund", refunds_settle: "Settle",
+  shipments_dispatch: "Ship units", shipments_update_tracking: "Change tracking", shipments_void: "Void",
+  shipments_confirm_delivery: "Confirm delivery", refunds_request: "Request a refund", refunds_settle: "Mark as refunded",
   refunds_fail: "Record failure", returns_request: "Request a return", returns_approve: "Approve",
-  returns_reject: "Reject", returns_cancel: "Call off", returns_receive: "Received",
+  returns_reject: "Reject", returns_cancel: "Cancel the return", returns_receive: "Receive",
 };
 const STATUS_LABELS = { PAID: "Mark as paid", SHIPPED: "Ship everything", DELIVERED: "Mark as delivered", CANCELED: "Cancel" };
 const PAYMENT_LABELS = { authorization: "Record an authorization", capture: "Record a payment" };
@@ -131,7 +131,7 @@ export function isDangerous({ name, body }) {
   return name === "orders_cancel" || body?.status === "CANCELED" || name.endsWith("_void") || name === "lines_remove";
 }
 
-// The command that sets a status, as `/actions/` would list it.
+// The command that sets a status, as `/actions/` lists it.
 export function statusAction(id, status) {
   return { name: "orders_change_status", method: "PATCH", path: `/orders/${id}/`, body: { status } };
 }

@@ -1,11 +1,11 @@
-// The service's API, with the token of the session; what it refuses is a `Problem`.
+// The service's API, with the session's token. Refused requests throw a `Problem`.
 
 import { accessToken, distrust, session } from "./session.js";
 
-// `status` 0: the service did not answer. `members`: the problem document (RFC 9457).
+// `status` 0: the service did not respond. `members`: the problem document (RFC 9457).
 export class Problem extends Error {
   constructor(status, members = {}, retryAfterS = null) {
-    super(members.detail ?? (status ? `The service answered ${status}.` : "The service cannot be reached."));
+    super(members.detail ?? (status ? `The service responded with status ${status}.` : "The service cannot be reached."));
     this.status = status;
     this.members = members;
     this.retryAfterS = retryAfterS;
@@ -21,14 +21,14 @@ export function newKey() {
 
 let consistency = null; // of this page's last command
 
-// The JSON of a GET. `fresh`: of a list, which then waits a moment to show this page's last command.
+// The JSON of a GET. `fresh`: for lists, which then wait up to 2 s to show this page's last command.
 export async function get(path, { signal, fresh = false } = {}) {
   const headers = fresh && consistency ? { "Consistency-Token": consistency, Prefer: "wait=2" } : {};
   return (await request("GET", path, { headers, signal })).json();
 }
 
-// A command: {data, version}. `version`: what the caller has seen, as If-Match; `key`: makes a repeat
-// of the same request harmless, so keep it while one and the same thing is tried.
+// Sends a command: {data, version}. `version`: the one that the operator has seen, for If-Match. `key`:
+// the Idempotency-Key; use the same one for every attempt at the same command.
 export async function send(method, path, body, { version, key, dryRun = false, signal } = {}) {
   const headers = { "Content-Type": "application/json" };
   if (version !== undefined) headers["If-Match"] = `"${version}"`;
@@ -40,17 +40,17 @@ export async function send(method, path, body, { version, key, dryRun = false, s
   return { data, version: data.version };
 }
 
-// Saves what a GET answers as a file. A token has no place in an address, so the browser cannot be
-// sent there by a plain link.
+// Saves the response of a GET as a file. A plain link cannot do this: it would need the token in the
+// address.
 export async function download(path, name) {
   const content = await (await request("GET", path)).blob();
   const address = URL.createObjectURL(content);
   const anchor = Object.assign(document.createElement("a"), { href: address, download: name });
   anchor.click();
-  setTimeout(() => URL.revokeObjectURL(address), 60_000); // the browser has it by then
+  setTimeout(() => URL.revokeObjectURL(address), 60_000); // the browser has saved it by then
 }
 
-// The answer, if it is 2xx. Raises Problem; AbortError where `signal` says so.
+// The response, if it is 2xx. Throws Problem, and AbortError when `signal` aborts.
 export async function request(method, path, { headers = {}, body, signal } = {}) {
   let answer = await attempt(method, path, headers, body, signal);
   if (answer.status === 401) answer = await attempt(method, path, headers, body, signal);
@@ -80,5 +80,5 @@ async function attempt(method, path, headers, body, signal) {
 
 function loggedOut() {
   if (session.get().state === "in") session.set({ state: "out", expired: true });
-  return new Problem(401, { title: "Logged out", detail: "Log in again to go on." });
+  return new Problem(401, { title: "Logged out", detail: "Log in again to continue." });
 }

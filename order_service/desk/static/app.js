@@ -1,4 +1,4 @@
-// The shell: login, navigation, the screen that the address names, keyboard, theme.
+// The shell: login, navigation, the screen of the current address, keyboard, theme.
 
 import { html, render, useEffect, useErrorBoundary, useState } from "./vendor/preact-htm.js";
 import { Dialog, ErrorBox, Key, Loading, Toasts } from "./components.js";
@@ -8,7 +8,7 @@ import { link, navigate, route } from "./router.js";
 import { isStaff, logout, restore, session } from "./session.js";
 import { useStore } from "./store.js";
 
-// Path patterns, and the file in screens/ that shows them.
+// Path patterns, and the file in screens/ for each.
 const ROUTES = [
   [["board"], "board"],
   [["orders"], "list"],
@@ -57,8 +57,8 @@ function Starting() {
 
 function Customer({ user }) {
   return html`<main class="centered">
-    <h1>This desk is the staff's</h1>
-    <p>${user.email} is a customer's account. Ask an operator for one with the role <code>staff</code>.</p>
+    <h1>The desk is for staff</h1>
+    <p>${user.email} is a customer account. Ask an administrator for the role <code>staff</code>.</p>
     <button type="button" onClick=${logout}>Log out</button>
   </main>`;
 }
@@ -72,13 +72,13 @@ function Shell({ user }) {
   useKeys({
     "?": ["Show this help", () => helpOpen.set(true)],
     "/": ["Search", focusSearch],
-    j: ["Next", () => moveFocus("[data-row]", 1)],
-    k: ["Previous", () => moveFocus("[data-row]", -1)],
+    j: ["Next row", () => moveFocus("[data-row]", 1)],
+    k: ["Previous row", () => moveFocus("[data-row]", -1)],
     ...Object.fromEntries(
       NAVIGATION.map(([to, name, key]) => [`g ${key}`, [`Go to ${name}`, () => navigate([to])]]),
     ),
   });
-  return html`<a class="skip" href="#main" onClick=${focusMain}>To the content</a>
+  return html`<a class="skip" href="#main" onClick=${focusMain}>Skip to the content</a>
     <${Header} user=${user} current=${path[0]} />
     <main id="main" tabindex="-1" data-screen=${found?.screen}>
       ${found
@@ -91,7 +91,7 @@ function Shell({ user }) {
 }
 
 function focusMain(event) {
-  event.preventDefault(); // the address is the router's
+  event.preventDefault(); // the router owns the address
   document.getElementById("main").focus();
 }
 
@@ -141,12 +141,12 @@ function Theme() {
   return html`<button type="button" class="plain" aria-pressed=${isDark} aria-label="Dark mode" onClick=${toggle}>◐</button>`;
 }
 
-// --- the screen -----------------------------------------------------------------------------------
+// --- the screen ----------------------------------------------------------------------------------
 
-// Loaded when it is first wanted: one screen that is broken leaves the others whole.
+// Screens are loaded on first use, so that a broken one does not affect the others.
 function Screen({ name, params, query }) {
   const [loaded, setLoaded] = useState({});
-  const [broken, mend] = useErrorBoundary();
+  const [broken, reset] = useErrorBoundary();
   useEffect(() => {
     import(`./screens/${name}.js`).then(
       ({ default: found }) => setLoaded({ found }),
@@ -155,7 +155,7 @@ function Screen({ name, params, query }) {
   }, [name]);
   if (broken) {
     console.error(broken);
-    return html`<${ErrorBox} error=${broken} retry=${mend} />`;
+    return html`<${ErrorBox} error=${broken} retry=${reset} />`;
   }
   if (loaded.error) return html`<${ErrorBox} error=${loaded.error} retry=${() => location.reload()} />`;
   if (!loaded.found) return html`<${Loading} />`;
@@ -163,7 +163,7 @@ function Screen({ name, params, query }) {
 }
 
 function Nowhere() {
-  return html`<div class="state"><h1>There is no such screen</h1><p><a href=${link(["board"])}>To the board</a></p></div>`;
+  return html`<div class="state"><h1>This screen does not exist</h1><p><a href=${link(["board"])}>Go to the board</a></p></div>`;
 }
 
 function Help() {
@@ -171,7 +171,7 @@ function Help() {
   return html`<${Dialog} title="Keyboard" onClose=${() => helpOpen.set(false)}>
     <dl class="keys">${knownKeys().map(([key, text]) => html`<div key=${key}>
       <dt>${key.split(" ").map((one) => html`<${Key}>${one}<//> `)}</dt><dd>${text}</dd></div>`)}</dl>
-    <p class="muted small">Every link and button is reached by Tab as well.</p>
+    <p class="muted small">Tab reaches every link and button.</p>
   <//>`;
 }
 

@@ -1,8 +1,8 @@
-// The board's cards, each column in order. Kept by merging in what changed: sorting ten thousand cards
-// for each of some hundred changes a second would leave the page no time for anything else.
+// The board's cards, sorted in columns. Changes are merged in: sorting ten thousand cards for each of
+// some hundred changes per second would leave the page no time for anything else.
 
 export const STATUSES = ["PENDING", "PAID", "PARTIALLY_SHIPPED", "SHIPPED", "DELIVERED", "RETURNED", "CANCELED"];
-// Whether the first card goes before the second.
+// Whether the first card stands before the second.
 const ORDERS = {
   changed: (a, b) => a.updated_at > b.updated_at,
   waiting: (a, b) => a.created_at < b.created_at,
@@ -14,7 +14,7 @@ export class SortedColumns {
     this.all([]);
   }
 
-  // These cards and no others.
+  // Replaces all cards.
   all(cards) {
     this.columns = Object.fromEntries(STATUSES.map((status) => [status, []]));
     for (const card of cards) this.columns[card.status]?.push(card);
@@ -27,13 +27,13 @@ export class SortedColumns {
     this.all(Object.values(this.columns).flat());
   }
 
-  // `changed`: id to the card as it is now. A column that none of them leaves or enters stays the same.
+  // `changed`: id to the card as it is now. A column without a changed card stays the same array.
   merge(changed) {
     for (const [status, column] of Object.entries(this.columns)) {
       const stay = column.filter((card) => !changed.has(card.id));
       const enter = [...changed.values()].filter((card) => card.status === status);
       if (enter.length === 0 && stay.length === column.length) continue;
-      this.columns[status] = this.together(stay, this.sort(enter));
+      this.columns[status] = this.merged(stay, this.sort(enter));
     }
   }
 
@@ -42,7 +42,7 @@ export class SortedColumns {
     return cards.sort((a, b) => (before(a, b) ? -1 : before(b, a) ? 1 : 0));
   }
 
-  together(first, second) {
+  merged(first, second) {
     const before = ORDERS[this.order];
     const merged = [];
     let at = 0;
@@ -54,7 +54,7 @@ export class SortedColumns {
   }
 }
 
-// The cards of each column that fit. `filter`: {olderThanMs, text}.
+// The cards of each column that match the filter.
 export function fitting(columns, { olderThanMs, text }, now) {
   const wanted = text.trim().toLowerCase();
   if (!olderThanMs && !wanted) return columns;

@@ -1,5 +1,5 @@
-// The board's cards: read once, then kept up to date by the stream. Whatever comes is gathered until
-// the next frame, so that hundreds of changes a second are one render; all that is kept is bounded.
+// The board's cards: read once, then updated by the stream. Changes are batched until the next frame,
+// so that hundreds per second cost one render. Everything in memory is bounded.
 
 import { get } from "./api.js";
 import { SortedColumns } from "./board_columns.js";
@@ -8,17 +8,17 @@ import { openStream } from "./stream.js";
 
 const CLOSED = new Set(["DELIVERED", "RETURNED", "CANCELED"]);
 const CARDS_MAX = 10_000;
-const SURPLUS_MAX = 500; // above it, before the oldest go: sorting all of them for each one is dear
-const GATHERED_MAX = 2_000; // a page out of sight has no frames: then they are taken in at once
+const SURPLUS_MAX = 500; // cards over CARDS_MAX before the oldest go, since that sorts all of them
+const BATCH_MAX = 2_000; // changes; a hidden page has no frames, so it applies them at this number
 const CLOSED_KEPT_MS = 24 * 3600 * 1000;
 const TIDY_MS = 60_000;
 
-// `onChange()`: at most once a frame. Holds `cards` (id to card), `columns` (status to {count, totals}),
-// `more` (there are cards that are not here), `state` and `error` of the connection.
+// `onChange()` is called at most once per frame. Holds `cards` (id to card), `columns` (status to
+// {count, totals}), `more` (the service has further cards), `state` and `error` of the connection.
 export class Board {
   constructor(onChange) {
     Object.assign(this, { onChange, cards: new Map(), columns: new Map(), newest: "", more: false, state: "connecting" });
-    this.gathered = new Map();
+    this.batch = new Map();
     this.sorted = new SortedColumns();
     this.frame = null;
     this.tidying = setInterval(() => this.tidy(), TIDY_MS);
@@ -30,7 +30,7 @@ export class Board {
     if (signal.aborted) return;
     this.stream = openStream("/ops/board/stream", {
       since: board.token,
-      onMessage: ({ event, data }) => event === "cards" && this.gather(data.cards),
+      onMessage: ({ event, data }) => event === "cards" && this.receive(data.cards),
       onState: (state, error) => (Object.assign(this, { state, error }), this.soon()),
     });
     this.soon();
@@ -54,37 +54,37 @@ export class Board {
     cancelAnimationFrame(this.frame);
   }
 
-  gather(cards) {
-    for (const card of cards) this.gathered.set(card.id, card);
-    if (this.gathered.size >= GATHERED_MAX) this.takeIn();
+  receive(cards) {
+    for (const card of cards) this.batch.set(card.id, card);
+    if (this.batch.size >= BATCH_MAX) this.apply();
     this.soon();
   }
 
   soon() {
     this.frame ??= requestAnimationFrame(() => {
       this.frame = null;
-      this.takeIn();
+      this.apply();
       this.onChange();
     });
   }
 
-  takeIn() {
+  apply() {
     const now = Date.now();
     const changed = new Map();
-    for (const card of this.gathered.values()) {
+    for (const card of this.batch.values()) {
       if (this.put(card, now)) changed.set(card.id, this.cards.get(card.id));
     }
-    this.gathered.clear();
+    this.batch.clear();
     if (changed.size > 0) this.sorted.merge(changed);
     if (this.cards.size > CARDS_MAX + SURPLUS_MAX) this.dropSurplus();
   }
 
-  // What was here already in this version or a later one changes nothing: messages may come twice.
+  // Ignores a card of the same or an older version: messages may come twice.
   put(card, now) {
     const before = this.cards.get(card.id);
     if (before && before.version >= card.version) return false;
     if (before) this.count(before, -1);
-    // Of an order that is none of the cards nobody knows which column had counted it, unless it is new.
+    // Unless the order is new, the column that counted a card which is not here is unknown.
     if (before || !this.more || card.created_at > this.newest) this.count(card, 1);
     else this.drifted = true;
     this.cards.set(card.id, { ...card, changedAt: now });
@@ -98,15 +98,15 @@ export class Board {
     this.columns.set(status, column);
   }
 
-  // A command's answer, before the stream brings it.
+  // Shows the response to a command before the stream sends the change.
   show(order) {
     const before = this.cards.get(order.id);
     if (!before) return;
     const { status, payment_status, fulfillment_status, total_price, version, updated_at } = order;
-    this.gather([{ ...before, status, payment_status, fulfillment_status, total_price, version, updated_at }]);
+    this.receive([{ ...before, status, payment_status, fulfillment_status, total_price, version, updated_at }]);
   }
 
-  // Once a minute. Counts that went astray are read anew; if that fails, a minute later.
+  // Once a minute. Reads the board again if the counts have drifted.
   tidy() {
     this.dropOld();
     if (this.drifted) this.read().then(() => this.soon(), () => {});

@@ -1,4 +1,4 @@
-// One command for each of many orders, a few at a time, each with its own outcome.
+// One command on many orders, a few at a time, each with its own outcome.
 
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { bodyOf, fieldsOf, initialValues, labelOf, statusAction } from "./actions.js";
@@ -8,10 +8,10 @@ import { link } from "./router.js";
 import { words } from "./format.js";
 
 const AT_ONCE = 4;
-const ATTEMPTS_MAX = 5; // of an order for which the service had no room
+const ATTEMPTS_MAX = 5; // per order, while the service is overloaded
 const NAMES = { PAID: "Pay", SHIPPED: "Ship", CANCELED: "Cancel" };
 
-// `kind`: the status that all of them are to have.
+// `kind`: the status to set.
 export function Bulk({ kind, orders, onClose }) {
   const [reason, setReason] = useState(null);
   const [outcomes, setOutcomes] = useState(null);
@@ -21,16 +21,16 @@ export function Bulk({ kind, orders, onClose }) {
   const start = () => {
     stop.current = new AbortController();
     setOutcomes(new Map());
-    const tell = (number, outcome) => setOutcomes((before) => new Map(before).set(number, outcome));
+    const report = (number, outcome) => setOutcomes((before) => new Map(before).set(number, outcome));
     const values = { ...initialValues(fields), ...(reason && { reason }) };
-    runAll(orders, (order) => one(order, kind, fields, values, stop.current.signal), tell, stop.current.signal);
+    runAll(orders, (order) => one(order, kind, fields, values, stop.current.signal), report, stop.current.signal);
   };
   const settled = outcomes ? [...outcomes.values()].filter(({ busy }) => !busy).length : 0;
 
   return html`<${Dialog} wide title=${`${NAMES[kind]} ${orders.length} ${orders.length === 1 ? "order" : "orders"}`} onClose=${onClose}>
     ${!outcomes && fields.map((field) => html`<label key=${field.name}>${field.label}<select onChange=${(e) => setReason(e.target.value)}>
       ${field.options.map((option) => html`<option key=${option} value=${option}>${words(option)}</option>`)}</select></label>`)}
-    <p role="status">${outcomes ? `${settled} of ${orders.length} settled.` : "Each is decided by itself, on the version that the list shows."}</p>
+    <p role="status">${outcomes ? `${settled} of ${orders.length} finished.` : "Each order is changed separately, from the version that the list shows."}</p>
     <div class="table"><table><thead><tr><th>Order</th><th>Was</th><th>Outcome</th></tr></thead><tbody>
       ${orders.map((order) => html`<tr key=${order.number}><td><a href=${link(["orders", order.number])}>${order.number}</a></td>
         <td><${Status} of=${order.status} /></td><td class="wrap"><${Outcome} outcome=${outcomes?.get(order.number)} /></td></tr>`)}
@@ -47,19 +47,19 @@ function Outcome({ outcome }) {
   return html`<span class="bad">${outcome.text}</span>`;
 }
 
-async function runAll(orders, work, tell, signal) {
+async function runAll(orders, work, report, signal) {
   const waiting = [...orders];
   const worker = async () => {
     while (waiting.length > 0 && !signal.aborted) {
       const order = waiting.shift();
-      tell(order.number, { busy: "sending …" });
-      tell(order.number, await work(order));
+      report(order.number, { busy: "sending …" });
+      report(order.number, await work(order));
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
 }
 
-// The outcome of one order, whatever it is. Where the service is full it says when to come again.
+// The outcome of one order. An overloaded service says in Retry-After when to try again.
 async function one(order, kind, fields, values, signal) {
   const action = statusAction(order.id, kind);
   const options = { version: order.version, key: newKey(), signal };
@@ -68,9 +68,9 @@ async function one(order, kind, fields, values, signal) {
       const { data } = await send(action.method, action.path, bodyOf(action, fields, values), options);
       return { status: data.status };
     } catch (error) {
-      if (signal.aborted) return { text: "stopped; it may have been done" };
-      const full = error.status === 429 || error.status === 503;
-      if (!full || attempt === ATTEMPTS_MAX) return { text: refusal(error) };
+      if (signal.aborted) return { text: "stopped; the change may have been made" };
+      const overloaded = error.status === 429 || error.status === 503;
+      if (!overloaded || attempt === ATTEMPTS_MAX) return { text: refusal(error) };
       await new Promise((resolve) => setTimeout(resolve, (error.retryAfterS ?? 1) * 1000));
     }
   }
@@ -78,6 +78,6 @@ async function one(order, kind, fields, values, signal) {
 
 function refusal(error) {
   if (error.status !== 412) return error.message ?? "failed";
-  const who = (error.members.events_since ?? []).map(({ type, actor }) => `${type} by ${actor.type}`);
-  return `changed meanwhile (${who.join(", ") || "by somebody"}): look at it first`;
+  const changes = (error.members.events_since ?? []).map(({ type, actor }) => `${type} by ${actor.type}`);
+  return `changed meanwhile (${changes.join(", ") || "unknown"}): open the order first`;
 }

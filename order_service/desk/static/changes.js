@@ -1,16 +1,16 @@
-// What differs between two versions of an order, readable: the API's JSON pointers as a table.
+// The differences between two versions of an order: the API's JSON pointers as a readable table.
 
 import { html } from "./vendor/preact-htm.js";
 import { words } from "./format.js";
 
-const DULL = new Set(["/version", "/updated_at", "/allowed_transitions"]); // they follow from the rest
+const DERIVED = new Set(["/version", "/updated_at", "/allowed_transitions"]); // they follow from the rest
 const SHOWN_MAX = 60;
 
 export function Changes({ diff }) {
-  if (diff.from === 0) return html`<p class="muted">It was placed: all of it is new.</p>`;
-  const changes = diff.changes.filter(({ pointer }) => !DULL.has(pointer));
-  if (changes.length === 0) return html`<p class="muted">Nothing that the order shows.</p>`;
-  return html`<div class="table"><table class="changes"><thead><tr><th scope="col">What</th><th scope="col">Was</th><th scope="col">Is</th></tr></thead>
+  if (diff.from === 0) return html`<p class="muted">The order was placed: everything is new.</p>`;
+  const changes = diff.changes.filter(({ pointer }) => !DERIVED.has(pointer));
+  if (changes.length === 0) return html`<p class="muted">No visible change.</p>`;
+  return html`<div class="table"><table class="changes"><thead><tr><th scope="col">Field</th><th scope="col">Before</th><th scope="col">After</th></tr></thead>
     <tbody>${changes.slice(0, SHOWN_MAX).map(({ pointer, from, to }) => html`<tr key=${pointer}>
       <th scope="row">${readable(pointer)}</th><td><${Value} value=${from} /></td><td><${Value} value=${to} /></td></tr>`)}</tbody></table>
     ${changes.length > SHOWN_MAX && html`<p class="muted small">and ${changes.length - SHOWN_MAX} more</p>`}</div>`;

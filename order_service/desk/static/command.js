@@ -1,4 +1,4 @@
-// The dialog that gives a command: a form, what would happen (a dry run by the service), and the send.
+// The dialog of a command: a form, a preview (the service's dry run), and the button that sends it.
 
 import { html, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { bodyOf, fieldsOf, initialValues, isComplete, isDangerous, labelOf } from "./actions.js";
@@ -10,8 +10,8 @@ import { sentence } from "./sentences.js";
 
 const PREVIEW_MS = 350; // after the last key
 
-// `order`: at least {id, number, version, currency, status}; `part`: the line, payment ... it is about;
-// `onDone(document)`: it was done.
+// `order`: at least {id, number, version, currency, status}. `part`: the line, payment ... that it is
+// about. `onDone(document)` is called when the command succeeds.
 export function CommandDialog({ order, action, part, onDone, onClose }) {
   const fields = useRef(null);
   fields.current ??= fieldsOf(order, action, part);
@@ -36,7 +36,7 @@ export function CommandDialog({ order, action, part, onDone, onClose }) {
       <${Preview} order=${pinned} preview=${preview} complete=${complete} />
       ${sending.error && html`<${ErrorBox} error=${sending.error} />`}
       <div class="row end">
-        <button type="button" onClick=${onClose}>Leave as it is</button>
+        <button type="button" onClick=${onClose}>Close</button>
         <button class=${`primary ${isDangerous(action) ? "danger-fill" : ""}`} autofocus=${fields.current.length === 0}
           disabled=${!preview.data || sending.busy}>${sending.busy ? "Sending …" : labelOf(action)}</button>
       </div>
@@ -44,7 +44,7 @@ export function CommandDialog({ order, action, part, onDone, onClose }) {
   <//>`;
 }
 
-// What the service says would happen: {data, error}; asked a moment after the last change.
+// The service's dry run, made shortly after the last change: {data, error}.
 function usePreview(order, action, text, complete, conflict) {
   const [state, setState] = useState({});
   const first = useRef(true);
@@ -53,20 +53,20 @@ function usePreview(order, action, text, complete, conflict) {
     if (!complete) return undefined;
     const controller = new AbortController();
     const options = { version: order.version, dryRun: true, signal: controller.signal };
-    const ask = () =>
+    const run = () =>
       send(action.method, action.path, JSON.parse(text), options).then(setState, (error) => {
         if (controller.signal.aborted) return;
         if (error.status === 412) conflict();
         else setState({ error });
       });
-    const timer = setTimeout(ask, first.current ? 0 : PREVIEW_MS);
+    const timer = setTimeout(run, first.current ? 0 : PREVIEW_MS);
     first.current = false;
     return () => (clearTimeout(timer), controller.abort());
   }, [text, complete]);
   return state;
 }
 
-// The same content is sent under the same key, so that a lost answer does not become a second command.
+// The same content has the same key, so that repeating it after a lost response has no second effect.
 function useSending(order, action, text, conflict, onDone) {
   const [state, setState] = useState({});
   const keys = useRef({});
@@ -76,7 +76,7 @@ function useSending(order, action, text, conflict, onDone) {
     try {
       const options = { version: order.version, key: keys.current[text] };
       const { data } = await send(action.method, action.path, JSON.parse(text), options);
-      toast(`${order.number}: ${labelOf(action)}, done.`, "good");
+      toast(`${order.number}: ${labelOf(action)}: done.`, "good");
       onDone(data);
     } catch (error) {
       if (error.status === 412) conflict();
@@ -86,7 +86,7 @@ function useSending(order, action, text, conflict, onDone) {
   return [state, run];
 }
 
-// --- parts ----------------------------------------------------------------------------------------
+// --- parts ---------------------------------------------------------------------------------------
 
 function Field({ field, value, onValue, first }) {
   const shared = { autofocus: first, required: field.required };
@@ -118,13 +118,13 @@ function Units({ field, value, onValue }) {
 }
 
 export function Preview({ order, preview, complete }) {
-  if (!complete) return html`<p class="muted small">Fill in what is required to see what would happen.</p>`;
+  if (!complete) return html`<p class="muted small">Fill in the required fields to see a preview.</p>`;
   if (preview.error) return html`<${ErrorBox} error=${preview.error} />`;
-  if (!preview.data) return html`<${Loading} what="Asking what would happen" />`;
+  if (!preview.data) return html`<${Loading} what="Loading the preview" />`;
   const { order: after, events } = preview.data;
-  return html`<section class="preview" aria-label="What would happen" aria-live="polite">
-    <h3>What would happen</h3>
-    ${events.length === 0 && html`<p>Nothing: the order is like that already.</p>`}
+  return html`<section class="preview" aria-label="Preview" aria-live="polite">
+    <h3>Preview</h3>
+    ${events.length === 0 && html`<p>No change: the order is in this state already.</p>`}
     <ol>${events.map((e) => html`<li key=${e.version}>${sentence(e.type, e.data, after.currency)}</li>`)}</ol>
     <p class="row"><${Status} of=${order.status} /> <span aria-label="becomes">→</span> <${Status} of=${after.status} />
       <span class="muted">${money(after.total_price, after.currency)}, due ${money(after.amount_due, after.currency)}</span></p>

@@ -1,12 +1,12 @@
-// What several screens are made of. Each takes plain properties and knows no screen.
+// Components of several screens. They take plain properties and know no screen.
 
 import { html, useEffect, useMemo, useRef, useState } from "./vendor/preact-htm.js";
 import { age, time, utc, words } from "./format.js";
 import { store, useNow, useStore } from "./store.js";
 
-// --- words ----------------------------------------------------------------------------------------
+// --- texts ---------------------------------------------------------------------------------------
 
-// A status with its colour; the word is there as well, so that nobody needs the colour.
+// A status, as a word and a colour.
 export function Status({ of, axis = "status" }) {
   return html`<span class="status" data-status=${of} data-axis=${axis}><i aria-hidden="true"></i>${words(of)}</span>`;
 }
@@ -16,7 +16,7 @@ export function Time({ at, empty = "–" }) {
   return html`<time datetime=${at} title=${utc(at)}>${time(at)}</time>`;
 }
 
-// How long ago, kept up to date.
+// How long ago; updates itself.
 export function Age({ at, now }) {
   if (!at) return "–";
   return now
@@ -32,7 +32,7 @@ export function Key({ children }) {
   return html`<kbd>${children}</kbd>`;
 }
 
-// --- states of a screen ---------------------------------------------------------------------------
+// --- states of a screen --------------------------------------------------------------------------
 
 export function Loading({ what = "Loading" }) {
   return html`<p class="state" role="status"><span class="pulse" aria-hidden="true"></span>${what} …</p>`;
@@ -42,25 +42,25 @@ export function Empty({ title, children }) {
   return html`<div class="state"><p><strong>${title}</strong></p>${children}</div>`;
 }
 
-// `error`: a Problem of api.js or any other; `retry`: what the button does.
+// `error`: a Problem of api.js or any other error. `retry`: the button's function.
 export function ErrorBox({ error, retry }) {
   const { members = {} } = error;
   return html`<div class="error" role="alert">
     <p><strong>${error.title ?? "Something went wrong"}</strong> ${error.message}</p>
     ${(members.errors ?? []).map((e) => html`<p class="small">${e.pointer ?? e.parameter ?? e.header}: ${e.detail}</p>`)}
     <p class="small muted">
-      ${members.type?.startsWith("/problems/") && html`<a href=${members.type} target="_blank" rel="noopener">What this means</a>`}
+      ${members.type?.startsWith("/problems/") && html`<a href=${members.type} target="_blank" rel="noopener">More about this error</a>`}
       ${members.request_id && html` <span>request <code>${members.request_id}</code></span>`}
     </p>
     ${retry && html`<button type="button" onClick=${retry}>Try again</button>`}
   </div>`;
 }
 
-// --- tables ---------------------------------------------------------------------------------------
+// --- tables --------------------------------------------------------------------------------------
 
-// `columns`: [{name, title, cell(row), numeric?, narrow?}], narrow: shown on a phone as well.
-// `link(row)`: the address that a row leads to, on its first cell.
-// `selection`: {has(key), toggle(key), toggleAll(keys)} puts a checkbox before each row.
+// `columns`: [{name, title, cell(row), numeric?, narrow?}]; `narrow: false` hides one on phones.
+// `link(row)`: the address behind the row's first cell.
+// `selection`: {has(key), toggle(key), toggleAll(keys)}; adds a checkbox to each row.
 export function Table({ caption, columns, rows, rowKey, link, selection }) {
   const keys = rows.map(rowKey);
   const all = selection && keys.length > 0 && keys.every((key) => selection.has(key));
@@ -84,9 +84,9 @@ function cellClass({ numeric, narrow }) {
   return [numeric && "number", narrow === false && "wide-only"].filter(Boolean).join(" ");
 }
 
-// --- dialogs and messages -------------------------------------------------------------------------
+// --- dialogs and messages ------------------------------------------------------------------------
 
-// The browser's own modal dialog: it keeps the focus inside, and gives it back when it closes.
+// The browser's modal dialog: it keeps the focus inside, and returns it on closing.
 export function Dialog({ title, onClose, children, wide = false }) {
   const ref = useRef();
   useEffect(() => {
@@ -112,7 +112,7 @@ const TOAST_MS = 6_000;
 const toasts = store([]);
 let toastId = 0;
 
-// Says what happened, for a while, to eyes and screen readers. `tone`: "good" | "bad" | "plain".
+// Shows a message for some seconds, also to screen readers. `tone`: "good" | "bad" | "plain".
 export function toast(text, tone = "plain") {
   const entry = { id: ++toastId, text, tone };
   toasts.set([...toasts.get(), entry].slice(-TOASTS_MAX));
@@ -125,9 +125,9 @@ export function Toasts() {
   </div>`;
 }
 
-// --- pictures -------------------------------------------------------------------------------------
+// --- charts --------------------------------------------------------------------------------------
 
-// Parts of one whole beside each other. `parts`: [{name, value, tone}]; `total`: what fills the bar.
+// Parts of a whole, side by side. `parts`: [{name, value, tone}]. `total`: the value of the full bar.
 export function Bars({ parts, total }) {
   const text = parts.map((part) => `${part.name} ${part.value}`).join(", ");
   return html`<span class="bars" role="img" aria-label=${`${text} of ${total}`} title=${text}>
@@ -138,8 +138,8 @@ export function Bars({ parts, total }) {
 
 const WIDTH = 600;
 
-// Lines over time. `series`: [{name, values: [number | null], tone}], one value a step; `labels`: the
-// texts under the first and the last; `format(number)`: how the top and a value are written.
+// Lines over time. `series`: [{name, values: [number | null], tone}], one value per step. `labels`: the
+// texts below the first and last step. `format(number)`: writes a value.
 export function Chart({ title, series, labels = [], format = String, height = 120 }) {
   const [at, setAt] = useState(null);
   const steps = Math.max(...series.map((one) => one.values.length), 1);
@@ -178,13 +178,13 @@ function niceTop(series) {
   return [1, 2, 5, 10].map((step) => step * magnitude).find((nice) => nice >= most);
 }
 
-// A gap in the values is a gap in the line.
+// A null value is a gap in the line.
 function line(values, x, y) {
   let pen = "M";
   return values
     .map((value, index) => {
       if (value === null) return (pen = "M"), "";
-      // Half a unit more where a line begins: what stands alone between gaps is seen as well.
+      // A line begins with half a unit, so that a single value between gaps is visible.
       const step = `${pen}${x(index).toFixed(1)} ${y(value).toFixed(1)}${pen === "M" ? "h.5" : ""}`;
       pen = "L";
       return step;

@@ -1,11 +1,11 @@
-// A command that was refused since the order had changed meanwhile: kept, so that nobody types it
-// again. One at a time, in memory: it is the operator's unsent work.
+// A command that was refused because the order had changed. It is kept, one at a time and in memory,
+// so that the operator need not type it again.
 
 import { navigate } from "./router.js";
 import { store } from "./store.js";
 
-// null, or {number, id, version, currency, action, body, label, back}: `version` is what the operator
-// had seen, `back` the address to return to.
+// null, or {number, id, version, currency, action, body, label, back}. `version`: the one that the
+// operator had seen. `back`: the address to return to.
 export const unsent = store(null);
 
 export function meetConflict(command) {

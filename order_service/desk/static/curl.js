@@ -1,5 +1,5 @@
-// A request as a line for the shell: whatever the page can do, curl can do. The token stays out of
-// it, since what is copied lands in histories and chats.
+// A request as a curl command. It does not contain the token, since copied text ends up in histories
+// and chats.
 
 import { toast } from "./components.js";
 
@@ -10,8 +10,8 @@ export function curl(path, options = "") {
 export async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
-    toast("Copied. Put a token into TOKEN first.", "good");
+    toast("Copied. Set TOKEN to an access token before you run it.", "good");
   } catch {
-    toast(text); // no clipboard over plain HTTP: it can be copied from here
+    toast(text); // over plain HTTP there is no clipboard: show the text instead
   }
 }

@@ -1,5 +1,4 @@
-// Numbers, money, ages and times as they are shown. Amounts are texts and stay texts: no float ever
-// holds money.
+// Formats numbers, amounts, ages and times. Amounts stay texts: no float ever holds money.
 
 const MINUTE = 60;
 const HOUR = 60 * MINUTE;
@@ -25,7 +24,7 @@ export function isZero(text) {
   return /^-?0*\.?0*$/.test(text);
 }
 
-// The sum of two amounts of one currency, to the digit; `sign` -1 takes the second one away.
+// The exact sum of two amounts of one currency; `sign` -1 subtracts the second.
 export function addAmounts(first, second, sign = 1) {
   const digits = Math.max(decimals(first), decimals(second));
   const sum = scaled(first, digits) + BigInt(sign) * scaled(second, digits);
@@ -55,7 +54,7 @@ export function duration(seconds) {
   return `${Math.floor(s / DAY)} d`;
 }
 
-// A lag, of which tenths of a second matter; null where it is not known.
+// A lag: tenths of a second below 10 s. `seconds` null: unknown.
 export function lag(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   return seconds > 0 && seconds < 10 ? `${Math.max(0.1, seconds).toFixed(1)} s` : duration(seconds);
@@ -65,7 +64,7 @@ export function age(instant, now = Date.now()) {
   return duration((now - Date.parse(instant)) / 1000);
 }
 
-// In the viewer's zone; the year only where it is not this one.
+// In the viewer's time zone; with the year only if it is not the current one.
 export function time(instant) {
   const at = new Date(instant);
   return at.getFullYear() === new Date().getFullYear() ? SHORT.format(at) : LONG.format(at);

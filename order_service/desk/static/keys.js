@@ -1,4 +1,4 @@
-// The keyboard. A screen says which keys it knows by `useKeys`; `?` lists all that hold just now.
+// Keyboard shortcuts. A screen adds its own by `useKeys`; `?` lists all that are active.
 
 import { useEffect, useRef } from "./vendor/preact-htm.js";
 import { store } from "./store.js";
@@ -9,7 +9,7 @@ export const helpOpen = store(false);
 let pending = "";
 let pendingAt = 0;
 
-// `keys`: {"j": ["Next order", () => ...], "g b": [...]}. The component mounted last goes first.
+// `keys`: {"j": ["Next order", () => ...], "g b": [...]}. The component mounted last takes precedence.
 export function useKeys(keys) {
   const latest = useRef(keys);
   latest.current = keys;
@@ -19,7 +19,7 @@ export function useKeys(keys) {
   }, []);
 }
 
-// [key, what it does], where the component mounted last has its way.
+// [key, description] of all active shortcuts.
 export function knownKeys() {
   const known = Object.assign({}, ...[...layers].map((layer) => layer.current));
   return Object.entries(known).map(([key, [text]]) => [key, text]);
@@ -48,7 +48,7 @@ function onKey(event) {
 
 addEventListener("keydown", onKey);
 
-// Moves the focus by `step` among the elements that `selector` finds; from none to the first.
+// Moves the focus by `step` among the elements of `selector`; to the first if none has it.
 export function moveFocus(selector, step) {
   const rows = [...document.querySelectorAll(selector)];
   const at = rows.findIndex((row) => row === document.activeElement || row.contains(document.activeElement));

@@ -1,4 +1,4 @@
-// Where somebody logs in with an account of the service.
+// The login form.
 
 import { html, useState } from "./vendor/preact-htm.js";
 import { login, session } from "./session.js";
@@ -20,7 +20,7 @@ export function Login() {
   return html`<main class="centered">
     <form class="login" onSubmit=${submit}>
       <h1>Order desk</h1>
-      ${expired && html`<p role="status">Your login has ended. Log in again to go on where you were.</p>`}
+      ${expired && html`<p role="status">Your session has ended. Log in again to continue where you were.</p>`}
       <label>E-mail<input name="username" type="email" autocomplete="username" required autofocus /></label>
       <label>Password<input name="password" type="password" autocomplete="current-password" required /></label>
       <p class="bad" role="alert">${state.error}</p>

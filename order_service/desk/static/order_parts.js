@@ -1,4 +1,4 @@
-// What an order consists of, shown: on its screen with buttons, on the timeline as it was.
+// The parts of an order: with buttons on the order's screen, without on the timeline.
 
 import { html } from "./vendor/preact-htm.js";
 import { Bars, Status, Time } from "./components.js";
@@ -16,7 +16,7 @@ export function Statuses({ order }) {
 }
 
 const MONEY = [
-  ["total_price", "Total"], ["authorized", "Reserved"], ["captured", "Captured"], ["refunded", "Refunded"],
+  ["total_price", "Total"], ["authorized", "Authorized"], ["captured", "Captured"], ["refunded", "Refunded"],
   ["refund_pending", "Refund pending"], ["amount_due", "Due"], ["credit_due", "Credit"],
 ];
 const ALWAYS = ["total_price", "captured", "refunded", "amount_due", "credit_due"];
@@ -28,8 +28,8 @@ export function MoneyBox({ order }) {
     <dt>${title}</dt><dd>${amount(order[name])} <small>${order.currency}</small></dd></div>`)}</dl>`;
 }
 
-// Units of a line, each where it is now.
-function whereabouts(item) {
+// A line's units by where they are now.
+function unitStates(item) {
   const waiting = item.quantity - item.canceled - item.shipped;
   return [
     { name: "returned", value: item.returned, tone: "returned" },
@@ -43,7 +43,7 @@ function whereabouts(item) {
 export function Lines({ order, buttons = none }) {
   return html`<div class="table" role="region" aria-label="Lines" tabindex="0"><table class="lines">
     <thead><tr><th scope="col">Line</th><th scope="col" class="number">Price</th><th scope="col" class="number">Ordered</th>
-      <th scope="col">Where they are</th><th scope="col" class="number">Canceled</th><th scope="col" class="number">Shipped</th>
+      <th scope="col">Units</th><th scope="col" class="number">Canceled</th><th scope="col" class="number">Shipped</th>
       <th scope="col" class="number">Delivered</th><th scope="col" class="number">Returned</th>
       ${buttons !== none && html`<th scope="col"><span class="hidden">Actions</span></th>`}</tr></thead>
     <tbody>${order.items.map((item) => html`<tr key=${item.line_id}>
@@ -51,7 +51,7 @@ export function Lines({ order, buttons = none }) {
         ${Object.entries(item.attributes).map(([k, v]) => ` · ${k} ${v}`)}</span></td>
       <td class="number">${item.unit_price === null ? "–" : amount(item.unit_price)}</td>
       <td class="number">${item.quantity}</td>
-      <td><${Bars} parts=${whereabouts(item)} total=${item.quantity} /></td>
+      <td><${Bars} parts=${unitStates(item)} total=${item.quantity} /></td>
       ${["canceled", "shipped", "delivered", "returned"].map((name) => html`<td key=${name} class="number" data-zero=${item[name] === 0}>${item[name]}</td>`)}
       ${buttons !== none && html`<td>${buttons(`lines/${item.line_id}/`, item)}</td>`}
     </tr>`)}</tbody></table></div>`;
@@ -62,9 +62,9 @@ function Part({ title, empty, children }) {
 }
 
 export function Payments({ order, buttons = none }) {
-  return html`<${Part} title="Payments" empty="None yet.">${order.payments.map((p) => html`<li key=${p.id}>
+  return html`<${Part} title="Payments" empty="None.">${order.payments.map((p) => html`<li key=${p.id}>
     <strong>${money(p.kind === "authorization" ? p.authorized : p.captured, order.currency)}</strong>
-    <span>${p.kind === "authorization" ? `reserved, ${p.captured} captured, ${p.open} open` : "captured"}</span>
+    <span>${p.kind === "authorization" ? `authorized, ${p.captured} captured, ${p.open} open` : "captured"}</span>
     <span class="muted">${[p.source, p.method, p.provider_reference].filter(Boolean).join(" · ")}</span>
     ${p.failure_code && html`<span class="bad">failed: ${p.failure_code}</span>`}
     ${p.expires_at && html`<span class="muted">until <${Time} at=${p.expires_at} /></span>`}
@@ -72,10 +72,10 @@ export function Payments({ order, buttons = none }) {
 }
 
 export function Shipments({ order, buttons = none }) {
-  return html`<${Part} title="Shipments" empty="Nothing has left.">${order.shipments.map((s) => html`<li key=${s.id}>
+  return html`<${Part} title="Shipments" empty="None.">${order.shipments.map((s) => html`<li key=${s.id}>
     <strong>${s.lines.map((l) => `${l.quantity} of line ${l.line_id}`).join(", ")}</strong>
     <span class="muted">${[s.carrier, s.tracking_number].filter(Boolean).join(" · ")}</span>
-    <span>${s.voided ? "taken back" : s.delivered_at ? html`arrived <${Time} at=${s.delivered_at} />` : html`left <${Time} at=${s.dispatched_at} />`}</span>
+    <span>${s.voided ? "voided" : s.delivered_at ? html`delivered <${Time} at=${s.delivered_at} />` : html`shipped <${Time} at=${s.dispatched_at} />`}</span>
     ${buttons(`shipments/${s.id}/`, s)}</li>`)}<//>`;
 }
 

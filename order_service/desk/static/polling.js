@@ -1,10 +1,10 @@
-// What is asked for again and again, as long as somebody can see it.
+// Repeated requests, while the page is visible.
 
 import { useEffect } from "./vendor/preact-htm.js";
 import { useLoad } from "./store.js";
 
-// As `useLoad`; `everyMs`: after each answer or failure. A page in the background asks for nothing,
-// and at once when it comes to the front.
+// Like `useLoad`, and again `everyMs` after each response or failure. A page in the background sends
+// nothing, and reloads at once when it comes to the front.
 export function usePolled(load, keys, everyMs) {
   const loaded = useLoad(load, keys);
   useEffect(() => {

@@ -1,4 +1,4 @@
-// Addresses: everything that is shown has one, behind the `#`, which never reaches a server.
+// Addresses: every view has one, behind the `#`, which is never sent to a server.
 // `#/orders/A-7-5/timeline?at=3` is {path: ["orders", "A-7-5", "timeline"], query: {at: "3"}}.
 
 import { store } from "./store.js";
@@ -19,11 +19,11 @@ function decode(part) {
   try {
     return decodeURIComponent(part);
   } catch {
-    return part; // a stray % is no reason to show nothing
+    return part; // a stray % must not break the page
   }
 }
 
-// `link(["orders", number], {at: 3})`; what is null or empty in the query is left out.
+// `link(["orders", number], {at: 3})`. Null and empty query values are left out.
 export function link(path, query = {}) {
   const present = Object.entries(query).filter(([, v]) => v !== null && v !== undefined && v !== "");
   const text = new URLSearchParams(present).toString();
@@ -34,8 +34,8 @@ export function navigate(path, query) {
   location.hash = link(path, query);
 }
 
-// The same place with another query. It replaces the entry in the history: who goes back wants to
-// leave the screen, not to undo each filter.
+// The same path with another query. It replaces the entry in the browser's history, so that Back leaves
+// the screen instead of undoing each filter.
 export function requery(changes) {
   const { path, query } = route.get();
   history.replaceState(null, "", link(path, { ...query, ...changes }));

@@ -1,21 +1,21 @@
-// What happened, as a person would say it: one sentence an event.
+// Each event as one plain sentence.
 
 import { eventName, money, words } from "./format.js";
 
-// `data`: the event's, as the API shows it; `currency`: the order's.
+// `data`: the event's `data` in the API. `currency`: the order's.
 export function sentence(type, data, currency) {
   if (!data) return `${eventName(type)}: this version of the service cannot read it.`;
   const say = SENTENCES[type];
   return say ? say(data, (text) => money(text, currency)) : eventName(type);
 }
 
-// "staff", "the customer", "you" ... of an event's actor; `mine`: the viewer's user id.
+// An event's actor as "staff", "the customer", "you" ... `mine`: the viewer's user id.
 export function actorName(actor, mine) {
   if (!actor) return "unknown";
   if (actor.id && actor.id === mine) return "you";
-  if (actor.type === "system") return "the service itself";
-  const who = actor.type === "user" ? "the customer" : actor.type;
-  return actor.id ? `${who} ${actor.id.slice(-8)}` : who;
+  if (actor.type === "system") return "the service";
+  const name = actor.type === "user" ? "the customer" : actor.type;
+  return actor.id ? `${name} ${actor.id.slice(-8)}` : name;
 }
 
 function units(lines) {
@@ -39,26 +39,26 @@ const SENTENCES = {
   OrderLineRemoved: (d, m) => `Line ${d.line_id} removed. Total now ${m(d.total)}.`,
   ShippingAddressChanged: () => "The shipping address was changed.",
   OrderNoteAdded: (d) => `${d.visibility === "internal" ? "An internal" : "A"} note was added.`,
-  PaymentAuthorized: (d, m) => `${m(d.amount)} reserved${d.method ? ` by ${d.method}` : ""}.`,
-  PaymentAuthorizationVoided: (d) => `An authorization was given up${because(d.reason)}.`,
-  PaymentCaptured: (d, m) => `${m(d.amount)} came in${d.source === "provider" ? ", reported by the provider" : ", recorded by hand"}.`,
+  PaymentAuthorized: (d, m) => `${m(d.amount)} authorized${d.method ? ` by ${d.method}` : ""}.`,
+  PaymentAuthorizationVoided: (d) => `An authorization was voided${because(d.reason)}.`,
+  PaymentCaptured: (d, m) => `${m(d.amount)} captured${d.source === "provider" ? ", reported by the provider" : ", recorded by hand"}.`,
   PaymentFailed: (d) => `A payment failed: ${d.code}.`,
-  OrderPaid: (d, m) => `Paid: ${m(d.captured)} of ${m(d.total)} are there.`,
-  ShipmentDispatched: (d) => `${units(d.lines)} left${by(d)}.`,
+  OrderPaid: (d, m) => `Paid: ${m(d.captured)} of ${m(d.total)} captured.`,
+  ShipmentDispatched: (d) => `${units(d.lines)} shipped${by(d)}.`,
   ShipmentTrackingUpdated: (d) => `Tracking of a shipment is now${by(d) || " unknown"}.`,
-  ShipmentVoided: (d) => `A shipment was taken back${because(d.reason)}.`,
-  OrderShipped: () => "Everything is on its way.",
-  ShipmentDelivered: () => "A shipment arrived.",
-  OrderDelivered: () => "Everything has arrived.",
+  ShipmentVoided: (d) => `A shipment was voided${because(d.reason)}.`,
+  OrderShipped: () => "Everything has been shipped.",
+  ShipmentDelivered: () => "A shipment was delivered.",
+  OrderDelivered: () => "Everything has been delivered.",
   OrderUnitsCanceled: (d, m) => `${d.quantity} of line ${d.line_id} canceled${because(d.reason)}. Total now ${m(d.total)}.`,
   OrderCanceled: (d) => `Canceled${because(d.reason)}.`,
-  RefundRequested: (d, m) => `${m(d.amount)} to be given back${because(d.reason)}.`,
-  RefundCompleted: (d, m) => `${m(d.amount)} given back.`,
-  RefundFailed: (d, m) => `Giving back ${m(d.amount)} failed: ${d.code}.`,
-  ReturnRequested: (d) => `${units(d.lines)} to come back${because(d.reason)}.`,
+  RefundRequested: (d, m) => `Refund of ${m(d.amount)} requested${because(d.reason)}.`,
+  RefundCompleted: (d, m) => `${m(d.amount)} refunded.`,
+  RefundFailed: (d, m) => `Refund of ${m(d.amount)} failed: ${d.code}.`,
+  ReturnRequested: (d) => `Return of ${units(d.lines)} requested${because(d.reason)}.`,
   ReturnApproved: () => "A return was approved.",
   ReturnRejected: () => "A return was rejected.",
-  ReturnCanceled: () => "A return was called off.",
-  ReturnReceived: (d) => `${units(d.lines)} came back.`,
-  OrderReturned: () => "Everything has come back.",
+  ReturnCanceled: () => "A return was canceled.",
+  ReturnReceived: (d) => `${units(d.lines)} received back.`,
+  OrderReturned: () => "Everything has been returned.",
 };

@@ -1,11 +1,10 @@
-// Who is logged in. The access token is in memory only. The refresh token survives a reload where the
-// browser can keep it encrypted under a key that no script can read (WebCrypto, so over TLS or on
-// localhost); elsewhere a reload asks for the password again. Nothing is in an address, in local
-// storage or in a cookie.
+// The login. The access token is in memory only. The refresh token survives a reload where the browser
+// can store it encrypted under a key that no script can read (WebCrypto, so over TLS or on localhost);
+// elsewhere a reload asks for the password again. Addresses, local storage and cookies hold no token.
 
 import { store } from "./store.js";
 
-const EARLY_MS = 60_000; // renewed so long before it expires
+const EARLY_MS = 60_000; // how long before its expiry the access token is renewed
 const DATABASE = "order-desk";
 const RECORD = "refresh-token";
 const LOCK = "order-desk-refresh";
@@ -27,7 +26,7 @@ export async function restore() {
   else await enter();
 }
 
-// Raises what `fetch` raises, and an error with the problem's `detail`.
+// Throws what `fetch` throws, or an error with the problem's `detail`.
 export async function login(username, password) {
   await accept(await post("/token/", { grant_type: "password", username, password }));
   await enter();
@@ -37,29 +36,29 @@ export async function logout() {
   const token = (await stored()) ?? memory;
   await forget();
   session.set({ state: "out" });
-  if (token) await post("/token/revoke/", { token }).catch(() => {}); // it expires by itself as well
+  if (token) await post("/token/revoke/", { token }).catch(() => {}); // otherwise it expires by itself
 }
 
-// A token that is good for another while; null: nobody is logged in (any more).
+// A token that stays valid for a while; null: not logged in.
 export async function accessToken() {
   if (access && Date.now() < access.expiresAt - EARLY_MS) return access.token;
   if (!(await renew())) return null;
   return access.token;
 }
 
-// After a 401 although the token looked good: a restart with another key, or a clock that is off.
+// After a 401 for a token that looked valid: the service has another key, or a clock is wrong.
 export function distrust(token) {
   if (access?.token === token) access = null;
 }
 
 async function enter() {
   const answer = await fetch("/users/me/", { headers: { Authorization: `Bearer ${access.token}` } });
-  if (!answer.ok) throw new Error(`Who you are cannot be read: ${answer.status}.`);
+  if (!answer.ok) throw new Error(`Your account cannot be read: status ${answer.status}.`);
   session.set({ state: "in", user: await answer.json() });
 }
 
-// One at a time in this page, and by the lock one at a time in all tabs: a refresh token is good
-// once, and using it twice ends the login.
+// One renewal at a time, in this page and, by the lock, in all tabs: a refresh token is valid once, and
+// using it twice ends the login.
 function renew() {
   renewing ??= locked(exchange).finally(() => (renewing = null));
   return renewing;
@@ -70,13 +69,13 @@ function locked(work) {
 }
 
 async function exchange() {
-  const token = (await stored()) ?? memory; // another tab may have been faster
+  const token = (await stored()) ?? memory; // another tab may have renewed it
   if (!token) return ended();
   try {
     await accept(await post("/token/refresh/", { refresh_token: token }));
     return true;
   } catch (error) {
-    if (error.status !== 401) throw error; // the service is away: the token is still good
+    if (error.status !== 401) throw error; // the service is unavailable: the token stays valid
     return ended();
   }
 }
@@ -106,13 +105,13 @@ async function post(path, content) {
   });
   const body = await answer.json().catch(() => ({}));
   if (!answer.ok) {
-    const text = body.detail ?? `The service answered ${answer.status}.`;
+    const text = body.detail ?? `The service responded with status ${answer.status}.`;
     throw Object.assign(new Error(text), { status: answer.status });
   }
   return body;
 }
 
-// --- kept, encrypted ------------------------------------------------------------------------------
+// --- encrypted storage ---------------------------------------------------------------------------
 
 function transaction(mode, work) {
   return new Promise((resolve, reject) => {
@@ -137,7 +136,7 @@ async function stored() {
     const clear = await crypto.subtle.decrypt({ name: "AES-GCM", iv: kept.iv }, kept.key, kept.text);
     return new TextDecoder().decode(clear);
   } catch {
-    return null; // a browser that keeps nothing (a private window): the password is asked for
+    return null; // a browser without storage (a private window): the login form opens
   }
 }
 

@@ -1,4 +1,4 @@
-// A value that several components show: `store(value)`, and the hooks to follow one.
+// Shared values: `store(value)`, and the hooks that follow one.
 
 import { useEffect, useState } from "./vendor/preact-htm.js";
 
@@ -21,13 +21,13 @@ export function store(value) {
 export function useStore(followed) {
   const [, render] = useState();
   useEffect(() => {
-    render({}); // it may have changed between the first render and now
+    render({}); // it may have changed since the first render
     return followed.subscribe(() => render({}));
   }, [followed]);
   return followed.get();
 }
 
-// The time in milliseconds, anew every so often: for ages.
+// The current time in milliseconds, updated every `everyMs`.
 export function useNow(everyMs = 10_000) {
   const [now, setNow] = useState(Date.now());
   useEffect(() => {
@@ -37,12 +37,12 @@ export function useNow(everyMs = 10_000) {
   return now;
 }
 
-// What an asynchronous function gives: {data, error, loading, reload}. `load(signal)` runs again when
-// `keys` change; an answer that comes after that is dropped. What was loaded stays until the next is
-// there, so that a reload does not blink.
+// The result of an asynchronous function: {data, error, loading, reload}. `load(signal)` runs again
+// when `keys` change; a result that comes after that is dropped. The old data stays until the new is
+// there, so that a reload does not flicker.
 export function useLoad(load, keys) {
   const [state, setState] = useState({ loading: true });
-  const [turn, setTurn] = useState(0);
+  const [run, setRun] = useState(0);
   useEffect(() => {
     const controller = new AbortController();
     setState((before) => ({ ...before, loading: true }));
@@ -52,7 +52,7 @@ export function useLoad(load, keys) {
         controller.signal.aborted || setState(({ data }) => ({ data, error, loading: false })),
     );
     return () => controller.abort();
-  }, [...keys, turn]);
+  }, [...keys, run]);
   const set = (data) => setState({ data, loading: false });
-  return { ...state, set, reload: () => setTurn((n) => n + 1) };
+  return { ...state, set, reload: () => setRun((n) => n + 1) };
 }

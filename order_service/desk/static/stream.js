@@ -1,15 +1,15 @@
-// Server-sent events by `fetch`, since EventSource can send neither the token nor its place after a
-// reload. Resumes after the last id that came, so nothing is missed or told twice.
+// Server-sent events by `fetch`: EventSource can send neither the token nor, after a reload, the last
+// id. A stream resumes after the last id that it received, so that no event is missed or repeated.
 
 import { Problem, request } from "./api.js";
 
 const RETRY_MS = 500;
 const RETRY_MAX_MS = 15_000;
-const SILENCE_MS = 40_000; // the service says something every 15 s; what is silent has gone
-const LINE_MAX = 16 * 1024 * 1024; // characters of one message that is not complete yet
+const SILENCE_MS = 40_000; // the service sends something every 15 s; a silent connection is dead
+const MESSAGE_MAX = 16 * 1024 * 1024; // characters
 
-// `onMessage({event, data, id})` for each message, `data` parsed; `onState(state, problem)` with
-// "connecting" | "live" | "offline" | "refused". Returns {close, id()}.
+// Calls `onMessage({event, data, id})` for each message, with `data` parsed, and
+// `onState(state, problem)` with "connecting" | "live" | "offline" | "refused". Returns {close, id()}.
 export function openStream(path, { since = null, onMessage, onState = () => {} }) {
   const stream = new Stream(path, since, onMessage, onState);
   stream.run();
@@ -42,7 +42,7 @@ class Stream {
       this.onState(this.failures ? "offline" : "connecting");
       try {
         await this.listen();
-        this.failures = 0; // its lifetime was over: come back at once
+        this.failures = 0; // the stream's lifetime is over: reconnect at once
       } catch (error) {
         if (this.closed) return;
         if (error instanceof Problem && isFinal(error)) return this.onState("refused", error);
@@ -77,7 +77,7 @@ class Stream {
       this.listenForSilence();
       const messages = (rest + decoder.decode(value, { stream: true })).split("\n\n");
       rest = messages.pop();
-      if (rest.length > LINE_MAX) throw new Error("A message without end.");
+      if (rest.length > MESSAGE_MAX) throw new Error("A message is too long.");
       for (const message of messages) this.take(message);
     }
   }
@@ -100,8 +100,7 @@ class Stream {
     this.silence = setTimeout(() => this.controller.abort(), SILENCE_MS);
   }
 
-  // Twice as long each time, up to a bound, and not the same for everybody; a page that comes into
-  // view or back to the network does not wait.
+  // Exponential backoff with jitter. A page that becomes visible or comes online reconnects at once.
   pause(retryAfterS) {
     const doubled = Math.min(RETRY_MAX_MS, RETRY_MS * 2 ** Math.min(this.failures - 1, 10));
     const ms = Math.max(doubled * (0.5 + Math.random() / 2), (retryAfterS ?? 0) * 1000);
@@ -112,7 +111,7 @@ class Stream {
   }
 }
 
-// Asking again would bring the same answer.
+// Repeating the request would get the same response.
 function isFinal(problem) {
   return problem.status >= 400 && problem.status < 500 && problem.status !== 429 && problem.status !== 408;
 }

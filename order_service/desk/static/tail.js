@@ -1,5 +1,5 @@
-// The newest events that somebody wants to see, of a stream that may bring more than anybody can
-// read: at most so many are kept, and the page is drawn a few times a second, not once an event.
+// The newest events of a stream that match a filter. Their number is bounded, and the page is drawn a
+// few times per second, not once per event.
 
 export const KEPT_MAX = 100;
 const DRAW_MS = 300;
@@ -17,7 +17,7 @@ export class Tail {
     this.timer ??= setTimeout(() => this.draw(), DRAW_MS);
   }
 
-  // From now on only what `wanted` says is kept, of what is there already, too.
+  // Keeps only events that `wanted` accepts, now and from now on.
   filter(wanted) {
     this.wanted = wanted;
     this.arrived = this.arrived.filter(wanted);
@@ -27,7 +27,7 @@ export class Tail {
 
   draw() {
     this.timer = null;
-    // Each partition comes in its own order: by time they are in one.
+    // Events are in order within each partition only, so they are sorted by time.
     this.events = [...this.arrived.reverse(), ...this.events].sort(newestFirst).slice(0, KEPT_MAX);
     this.arrived = [];
     this.onChange();

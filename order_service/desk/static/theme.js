@@ -1,5 +1,5 @@
-// Before the first paint, so that nobody who chose dark sees a flash of light. No module, since
-// those run after the page was painted.
+// Sets the theme before the first paint, so that the dark theme does not start with a white flash. It
+// is no module, since modules run after the first paint.
 (() => {
   const chosen = localStorage.getItem("desk-theme");
   if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;

@@ -19,7 +19,7 @@ HEADERS: Mapping[str, tuple[str, str]] = {
     "Allow": ("The methods that this address takes.", "GET, PATCH"),
     "Consistency-Token": (
         "Names this write: a read that sends it back shows the write, or waits for it.",
-        "MS4xOA",
+        "AZXwoVw-fRqbHi9MaosNEgAAAAMAAAAAAAOQ",
     ),
     "Content-Disposition": ("The name of the file.", 'attachment; filename="orders.csv"'),
     "ETag": ("The order's version, as a strong entity tag: for If-Match and If-None-Match.", '"3"'),

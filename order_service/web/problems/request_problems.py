@@ -42,7 +42,7 @@ REQUEST_PROBLEMS: Mapping[str, ProblemType] = {
         "The cursor is not one of this list.",
         "It was changed, is of other filters or another sort order, or of an older release.",
         "Begin again without a cursor; take each next one from the page before.",
-        "This cursor is not of this list: begin again without one.",
+        "This cursor is not of this list: start again without one.",
     ),
     "idempotency-key-invalid": ProblemType(
         400,
@@ -174,7 +174,7 @@ REQUEST_PROBLEMS: Mapping[str, ProblemType] = {
         "A rebuild of a read model is running.",
         "One runs at a time, and what it builds must not change under it.",
         "Wait until `GET /ops/projections/` says that it has ended.",
-        "A rebuild is running: wait until it has ended.",
+        "A rebuild is running: wait until it ends.",
     ),
     "rollback-impossible": ProblemType(
         409,
@@ -204,7 +204,7 @@ REQUEST_PROBLEMS: Mapping[str, ProblemType] = {
         "You sent a Consistency-Token with `Prefer: handling=strict`, and it was not reached in "
         "the time that you would wait.",
         "Repeat the request, or leave `handling=strict` out to get what is there.",
-        "What you have written is not shown here yet: retry after Retry-After.",
+        "Your write is not shown here yet: retry after Retry-After.",
         ("lag_ms",),
     ),
     "outcome-unknown": _unavailable(

@@ -12,11 +12,14 @@ from order_service.cache.order_cache import Lease, OrderCache
 from tests.support.read_side.cached import ORDER, cached, entry, filled
 
 
-async def test_cancelled_look_ups_never_deliver_a_reply_for_another_key(cache: OrderCache) -> None:
+@pytest.mark.fuzz
+async def test_cancelled_look_ups_never_deliver_a_reply_for_another_key(
+    cache: OrderCache, random_seed: int
+) -> None:
     orders = [uuid4() for _ in range(40)]
     for order_id in orders:
         await filled(cache, 1, order_id)
-    chance = random.Random(1)
+    chance = random.Random(random_seed)
 
     async def impatient(order_id: UUID) -> None:
         try:

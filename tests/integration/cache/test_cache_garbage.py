@@ -42,7 +42,7 @@ async def test_garbage_is_a_miss_and_is_overwritten(cache, redis, put, caplog) -
     await filled(cache, 1)
 
     assert await cache.look_up(ORDER) == cached(1)
-    assert caplog.text.count("not an entry") == 1
+    assert caplog.text.count("not a cache entry") == 1
 
 
 @pytest.mark.parametrize("put", GARBAGE)

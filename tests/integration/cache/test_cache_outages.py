@@ -21,6 +21,13 @@ from tests.support.read_side.cached import (
     leased,
 )
 from tests.support.servers.private_redis import PrivateRedis
+from tests.support.waiting import eventually
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine's Redis may be slow, and is not taken for hung."""
+    monkeypatch.setattr(limits, "REDIS_TIMEOUT_S", 0.4)
 
 
 async def took(work: object) -> float:
@@ -56,7 +63,7 @@ async def test_a_hung_redis_costs_one_timeout_and_then_nothing(
     assert limits.REDIS_TIMEOUT_S <= first < 3 * limits.REDIS_TIMEOUT_S
     assert rest < limits.REDIS_TIMEOUT_S
     assert refresh < limits.REDIS_TIMEOUT_S
-    assert await stall < 0.25
+    assert await stall < limits.REDIS_TIMEOUT_S
 
 
 async def test_a_burst_into_a_redis_that_just_hung_waits_once(
@@ -67,7 +74,8 @@ async def test_a_burst_into_a_redis_that_just_hung_waits_once(
 
     burst = await took(asyncio.gather(*(writer.look_up(uuid4()) for _ in range(500))))
 
-    assert burst < 0.9  # one after another, in turns of 32, they would wait 1.6 s
+    # One after another, in turns of 32, they would wait 16 times.
+    assert burst < 9 * limits.REDIS_TIMEOUT_S
 
 
 async def test_a_dead_redis_is_a_bypass_and_is_used_again_when_it_is_back(
@@ -87,7 +95,10 @@ async def test_a_dead_redis_is_a_bypass_and_is_used_again_when_it_is_back(
     assert isinstance(await writer.look_up(ORDER), Lease)
 
 
-async def test_a_busy_process_does_not_take_redis_for_dead(writer: OrderCache) -> None:
+async def test_a_busy_process_does_not_take_redis_for_dead(
+    writer: OrderCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "REDIS_TIMEOUT_S", 0.1)
     await filled(writer, 1)
 
     looking = asyncio.create_task(writer.look_up(ORDER))
@@ -150,10 +161,9 @@ async def test_old_contents_are_gone_a_second_after_a_hung_redis_answers_again(
     assert await writer.look_up(ORDER) is None  # never old contents in the process that wrote
 
     server.go_on()
-    await asyncio.sleep(1)
 
-    assert not isinstance(await reader.look_up(ORDER), CachedOrder)
-    assert isinstance(await writer.look_up(ORDER), Lease)
+    await eventually(lambda: reader.look_up(ORDER), lambda found: isinstance(found, Lease))
+    await eventually(lambda: writer.look_up(ORDER), lambda found: isinstance(found, Lease))
 
 
 async def test_what_was_read_before_an_untold_write_does_not_fill_afterwards(
@@ -175,12 +185,11 @@ async def test_a_paused_redis_is_told_when_the_pause_ends(
     writer: OrderCache, reader: OrderCache, control: Redis, pause: str
 ) -> None:
     await filled(reader, 1)
-    await control.execute_command("CLIENT", "PAUSE", 500, pause)
+    await control.execute_command("CLIENT", "PAUSE", 2_000, pause)
 
     assert await took(writer.refresh([entry(2)])) < 3 * limits.REDIS_TIMEOUT_S
-    await asyncio.sleep(1.5)
 
-    assert await reader.look_up(ORDER) != cached(1)
+    await eventually(lambda: reader.look_up(ORDER), lambda found: found not in (None, cached(1)))
 
 
 async def test_more_stale_keys_than_are_remembered_flush_the_cache(
@@ -201,9 +210,8 @@ async def test_more_stale_keys_than_are_remembered_flush_the_cache(
 
     assert await writer.look_up(ORDER) is None  # an untouched one, too: all count as stale now
     server.go_on()
-    await asyncio.sleep(1)
 
-    assert await control.keys("*") == [b"limits:someone"]
+    await eventually(lambda: control.keys("*"), lambda keys: keys == [b"limits:someone"])
     assert isinstance(await writer.look_up(orders[0]), Lease)
 
 

@@ -7,11 +7,11 @@ import httpx
 from tests.support.http.orders import ITEMS
 
 
-def place(api: httpx.Client, *, listed: bool = False, **more: Any) -> dict[str, Any]:
+def placed(api: httpx.Client, *, listed: bool = False, **more: Any) -> dict[str, Any]:
     """An order of one's own. `listed`: staff's, which every list has."""
     answer = api.post("/orders/", json={"items": ITEMS, **more}).raise_for_status()
-    placed: dict[str, Any] = (_listed(api, answer) if listed else answer).json()
-    return placed
+    order: dict[str, Any] = (_listed(api, answer) if listed else answer).json()
+    return order
 
 
 def place_many(api: httpx.Client, count: int, sku: str) -> None:
@@ -20,7 +20,7 @@ def place_many(api: httpx.Client, count: int, sku: str) -> None:
     _listed(api, api.post("/orders/bulk/", json={"orders": [{"items": items}] * count}))
 
 
-def change(api: httpx.Client, order: dict[str, Any], status: str) -> None:
+def changed(api: httpx.Client, order: dict[str, Any], status: str) -> None:
     """By staff; every list shows it, so that no page has to be looked at twice."""
     _listed(api, api.patch(f"/orders/{order['id']}/", json={"status": status}))
 

@@ -5,16 +5,19 @@ from typing import Any
 import httpx
 
 from tests.support.http.accounts import Account
+from tests.support.http.orders import place
+
+PENS = [{"sku": "PEN", "quantity": 2, "unit_price": "9.99"}]
 
 
-async def place(web: httpx.AsyncClient, who: Account, **body: Any) -> dict[str, Any]:
-    items = [{"sku": "PEN", "quantity": 2, "unit_price": "9.99"}]
-    answer = await web.post("/orders/", json={"items": items, **body}, headers=who.headers)
+async def new_order(web: httpx.AsyncClient, who: Account, **body: Any) -> dict[str, Any]:
+    """The document of a new order, of two pens unless `body` has other items."""
+    answer = await place(web, who, **{"items": PENS, **body})
     order: dict[str, Any] = answer.raise_for_status().json()
     return order
 
 
-async def change(
+async def set_status(
     web: httpx.AsyncClient, who: Account, order_id: str, status: str
 ) -> httpx.Response:
     answer = await web.patch(f"/orders/{order_id}/", json={"status": status}, headers=who.headers)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import httpx
 
-ANSWER_TIMEOUT_S = 15.0
+from tests.support.waiting import WAIT_S
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Wire:
     async def answer(self) -> Answer:
         """The next one, whole. Raises EOFError or ConnectionError if the server hangs up before,
         TimeoutError for a hang."""
-        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+        async with asyncio.timeout(WAIT_S):
             head = await self.reader.readuntil(b"\r\n\r\n")
             status_line, *fields = head.decode("latin-1").rstrip("\r\n").split("\r\n")
             headers = {k.lower(): v for k, _, v in (field.partition(": ") for field in fields)}
@@ -54,7 +54,7 @@ class Wire:
 
     async def rest(self) -> bytes:
         """What comes until the server closes the connection; TimeoutError if it never does."""
-        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+        async with asyncio.timeout(WAIT_S):
             try:
                 return await self.reader.read()
             except ConnectionError:

@@ -13,8 +13,7 @@ from order_service.settings import Settings
 from tests.conftest import serving_with
 from tests.support.http.accounts import Account, new_account
 from tests.support.servers.proxy import Proxy, proxy_to
-
-REPLY_LOST_S = 5.0
+from tests.support.waiting import WAIT_S
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ class Service:
         self.proxy.replies = False
         self.proxy.swallowed.clear()
         waiting = asyncio.ensure_future(sent.to(self.lossy))
-        async with asyncio.timeout(REPLY_LOST_S):
+        async with asyncio.timeout(WAIT_S):
             await self.proxy.swallowed.wait()
         self.proxy.cut()
         with suppress(httpx.TransportError):
@@ -100,5 +99,5 @@ async def _running(runner: asyncio.Runner, settings: Settings) -> AsyncIterator[
         staff = await new_account(one, engine, role="staff")
         proxy = await stack.enter_async_context(proxy_to("127.0.0.1", other.base_url.port or 0))
         url = f"http://127.0.0.1:{proxy.port}"
-        lossy = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=10))
+        lossy = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=WAIT_S))
         yield Service(runner, (one, other), lossy, proxy, owner, staff)

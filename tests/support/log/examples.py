@@ -35,7 +35,7 @@ DELIVERED_SHIPMENT = ShipmentDelivered(NEW_ID, AT)
 DELIVERED = OrderDelivered()
 
 
-def place(
+def placing(
     *lines: OrderLine, total_price_minor: int | None = None, reference: str | None = None
 ) -> PlaceOrder:
     return PlaceOrder(USER, "USD", lines or (PEN, INK), total_price_minor, reference)

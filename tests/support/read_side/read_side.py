@@ -17,7 +17,7 @@ from order_service.domain.events import OrderEvent
 from order_service.infra.postgres import incarnation
 from order_service.settings import Settings
 from projections.loop.advance import advance
-from projections.loop.advance_together import Together
+from projections.loop.advance_batches import Batches
 from projections.operators.requests import claim
 from projections.operators.work import mend
 from projections.read_models.registry import PROJECTIONS
@@ -38,10 +38,10 @@ async def order_cache(redis: Redis, engine: AsyncEngine) -> OrderCache:
 
 async def advance_all(engine: AsyncEngine, cache: OrderCache) -> None:
     """Every live read model stands at the log's head, parked streams aside; as workers do it."""
-    together = Together(engine, cache)
-    while await together.run():
+    batches = Batches(engine, cache)
+    while await batches.run():
         pass
-    for name, partition in sorted(together.apart):
+    for name, partition in sorted(batches.one_by_one):
         while await advance(engine, cache, name, partition):
             pass
 

@@ -12,7 +12,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-WAIT_S = 20
+from tests.support.waiting import WAIT_S
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """The metrics that the processes of a running stack expose, read with Prometheus's parser."""
 
-import asyncio
 import json
 import re
 from collections import defaultdict
@@ -10,6 +9,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.servers.stack import Stack
+from tests.support.waiting import WAIT_S
 
 _LISTENING = re.compile(r"metrics at (http://\S+)")
 _ROLES = ("web", "relay", "consumer", "worker")
@@ -46,7 +46,7 @@ class Metrics:
 async def read_metrics(stack: Stack) -> Metrics:
     """The metrics of every running process whose log names its address."""
     metrics, logs = Metrics(), stack.logs()
-    async with httpx.AsyncClient(timeout=10) as client:
+    async with httpx.AsyncClient(timeout=WAIT_S) as client:
         for address in sorted({a for role in _ROLES for a in _addresses(logs[role])}):
             try:
                 answer = await client.get(address)
@@ -60,11 +60,3 @@ async def read_metrics(stack: Stack) -> Metrics:
 def _addresses(log: str) -> list[str]:
     lines = (json.loads(line)["message"] for line in log.splitlines())
     return [found[1] for line in lines if (found := _LISTENING.fullmatch(line))]
-
-
-async def until(stack: Stack, name: str, least: float, /, **labels: str) -> Metrics:
-    """The metrics, as soon as that one has come so far."""
-    async with asyncio.timeout(10):
-        while (metrics := await read_metrics(stack)).of(name, **labels) < least:
-            await asyncio.sleep(0.05)
-    return metrics

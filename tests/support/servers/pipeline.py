@@ -15,9 +15,8 @@ from order_service.infra import rabbitmq
 from order_service.settings import Settings
 from tests.support.log.given_log import RawEvent, given_order
 from tests.support.servers.proxy import Proxy
+from tests.support.waiting import WAIT_S, eventually
 
-WAIT_S = 30.0
-LOOK_S = 0.01
 Role = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 
@@ -41,13 +40,6 @@ async def running(role: Role, settings: Settings) -> AsyncIterator[asyncio.Task[
 def through(proxy: Proxy, settings: Settings) -> Settings:
     """Settings with which the service reaches RabbitMQ through the proxy."""
     return settings.model_copy(update={"RABBITMQ_HOST": "127.0.0.1", "RABBITMQ_PORT": proxy.port})
-
-
-async def eventually(true: Callable[[], Awaitable[bool]]) -> None:
-    """Returns once it is true; for states that nothing announces. TimeoutError after WAIT_S."""
-    async with asyncio.timeout(WAIT_S):
-        while not await true():
-            await asyncio.sleep(LOOK_S)
 
 
 class Tap:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from order_service.settings import Settings
 from order_service.stack.servers import free_port
+from tests.support.waiting import WAIT_S
 
 
 def program() -> str:
@@ -32,7 +33,7 @@ class PrivateRedis:
         self.server = subprocess.Popen(
             [program(), *address, *memory_only], stdout=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + WAIT_S
         while not self.answers():
             assert time.monotonic() < deadline, "The private Redis did not start."
             time.sleep(0.01)

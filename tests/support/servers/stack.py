@@ -18,9 +18,10 @@ import httpx
 from order_service.stack.servers import free_port
 from order_service.stack.state import State
 from tests.support.http.accounts import PASSWORD
+from tests.support.waiting import WAIT_S
 
 ROOT = Path(__file__).parents[3]
-STOP_TIMEOUT_S = 30
+STOP_TIMEOUT_S = 60
 # Prefixes of this run's settings and of its servers' addresses: `up` must not use them.
 OURS = ("DB_", "REDIS_", "RABBITMQ_", "SECRET_KEY", "PG")
 
@@ -52,12 +53,12 @@ class Stack:
         return {role: int(pid) for role, pid, _ in lines}
 
     def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.url, timeout=15)
+        return httpx.AsyncClient(base_url=self.url, timeout=WAIT_S)
 
     def logs(self) -> dict[str, str]:
-        """Role or server to all that it has said."""
+        """By role or server: all complete lines of its log."""
         files = (self.state / "logs").glob("*.log")
-        return {file.stem: file.read_text(errors="replace") for file in files}
+        return {file.stem: _whole_lines(file.read_text(errors="replace")) for file in files}
 
     def leaks(self, *secrets: str) -> list[str]:
         """Lines of the logs that show what no log may hold: one of `secrets`, one of the stack's
@@ -96,6 +97,11 @@ class Stack:
             finally:
                 supervisor.send_signal(signal.SIGTERM)
                 supervisor.wait(timeout=STOP_TIMEOUT_S)
+
+
+def _whole_lines(text: str) -> str:
+    """The text without the last line, if the process is still writing that."""
+    return text[: text.rfind("\n") + 1]
 
 
 def say(text: str) -> None:

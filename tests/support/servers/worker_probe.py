@@ -9,12 +9,21 @@ import time
 
 import asyncpg
 from celery import Task
+from celery.signals import worker_process_init
 
+from order_service import limits
 from order_service.settings import Settings
 from projections.worker.tasks import WorkerProcess, app
 
 __all__ = ["app"]
+PATIENCE_S = 60
 TABLE = "CREATE TABLE probes (id bigserial, name text, pid int, redelivered bool, at float)"
+
+
+@worker_process_init.connect  # type: ignore[untyped-decorator]
+def be_patient(**_: object) -> None:
+    """Raises the limit of waits in the worker's processes, for a busy machine."""
+    limits.OPERATOR_PATIENCE_S = PATIENCE_S
 
 
 async def _note(name: str, redelivered: bool) -> None:

@@ -18,10 +18,10 @@ from order_service.settings import Settings
 from projections.worker import celery_argv as worker
 from projections.worker.tasks import app
 from tests.conftest import ROOT, run_sql
-from tests.support.servers.pipeline import eventually
 from tests.support.servers.worker_probe import TABLE, probe
+from tests.support.waiting import eventually
 
-STOP_S = 15
+STOP_S = 60
 
 
 def with_probes(settings: Settings) -> None:

@@ -36,7 +36,7 @@ async def load_order(log: EventLog, order_id: UUID, steps: Sequence[Step]) -> Fo
 
     `steps`: the first places the order. Raises the errors of the single commands.
     """
-    async with log.turn(order_id):
+    async with log.stream_lock(order_id):
         order: FoldedOrder | None = None
         for attempt in range(limits.DECIDE_ATTEMPTS_MAX):
             try:

@@ -16,7 +16,7 @@ from uuid import UUID
 import asyncpg
 import httpx
 
-from order_service.cache.entries import Place, Places, decode_order
+from order_service.cache.entries import Slot, Slots, decode_order
 from order_service.infra.postgres import read_incarnation
 from order_service.log.reading import partition_of
 from tests.support.servers.stack import database_arguments, say
@@ -87,10 +87,10 @@ async def trial(prepared: Prepared, rate: float, seconds: float) -> Trial:
     service, lags, ended = prepared.service, Lags(), asyncio.Event()
     load = replace(await post(prepared, OURS), rate=rate)
     await service.drain()
-    places = Places(str(await read_incarnation(service.database)))
+    slots = Slots(str(await read_incarnation(service.database)))
     async with asyncio.TaskGroup() as group:
         for number in range(SAMPLERS):
-            group.create_task(_sample(service, places, number, lags, ended))
+            group.create_task(_sample(service, slots, number, lags, ended))
         answers = await service.wrk.run(service.stack.url, load, seconds)
         ended.set()
         behind = await service.behind()
@@ -126,7 +126,7 @@ async def highest_rate(prepared: Prepared) -> float:
 
 
 async def _sample(
-    service: Service, places: Places, number: int, lags: Lags, ended: asyncio.Event
+    service: Service, slots: Slots, number: int, lags: Lags, ended: asyncio.Event
 ) -> None:
     database = await asyncpg.connect(**database_arguments(service.settings), **SESSION)
     try:
@@ -134,7 +134,7 @@ async def _sample(
             while not ended.is_set():
                 try:
                     customer = service.customers[number]
-                    await _sample_once(service, places, web, database, customer, lags)
+                    await _sample_once(service, slots, web, database, customer, lags)
                 except httpx.HTTPStatusError as error:
                     if error.response.status_code != OVERLOADED:
                         raise
@@ -145,7 +145,7 @@ async def _sample(
 
 async def _sample_once(
     service: Service,
-    places: Places,
+    slots: Slots,
     web: httpx.AsyncClient,
     database: asyncpg.Connection,
     customer: Customer,
@@ -161,7 +161,7 @@ async def _sample_once(
     version = changed.raise_for_status().json()["version"]
     await asyncio.gather(
         _note(lags.view_ms, answered_at, _in_view(database, order_id, version)),
-        _note(lags.redis_ms, answered_at, _in_redis(service, places.order(order_id), version)),
+        _note(lags.redis_ms, answered_at, _in_redis(service, slots.order(order_id), version)),
     )
 
 
@@ -191,11 +191,11 @@ def _in_view(
     return shown
 
 
-def _in_redis(service: Service, place: Place, version: int) -> Callable[[], Awaitable[bool]]:
+def _in_redis(service: Service, slot: Slot, version: int) -> Callable[[], Awaitable[bool]]:
     """A missing entry counts as visible: a reader then reads PostgreSQL."""
 
     async def shown() -> bool:
-        value = await service.redis.get(place.entry)
-        return not isinstance(value, bytes) or decode_order(place, value).version >= version
+        value = await service.redis.get(slot.entry)
+        return not isinstance(value, bytes) or decode_order(slot, value).version >= version
 
     return shown

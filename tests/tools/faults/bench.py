@@ -38,7 +38,7 @@ from tests.support.servers.stack import Stack, database_arguments, new_stack
 from tests.tools.faults.journal import Journal
 from tests.tools.faults.shopper import Shop
 from tests.tools.faults.tail import Tail
-from tests.tools.faults.tap import Tap
+from tests.tools.faults.tap import Published
 
 # A rate limit that is counted but never reached; two processes each of web and of worker, whose
 # parents restart them; tokens that outlive a long run.
@@ -69,7 +69,7 @@ class Bench:
     redis_client: Redis
     journal: Journal
     shop: Shop
-    tap: Tap
+    tap: Published
     tail: Tail
     hold_s: float
     rng: random.Random  # the engine seeds one for each run
@@ -206,7 +206,7 @@ async def running_bench(seed: int, hold_s: float) -> AsyncIterator[Bench]:
         exits.push_async_callback(redis.aclose)
         journal = Journal(stack.state / "journal.jsonl")
         exits.push_async_callback(journal.close)
-        tap = Tap(Settings.model_validate(settings))
+        tap = Published(Settings.model_validate(settings))
         exits.push_async_callback(tap.close)
         await tap.open()
         tail = Tail(database_arguments(settings), redis)

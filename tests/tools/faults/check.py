@@ -17,7 +17,7 @@ from order_service.log.codec import StoredEvent, decode_metadata
 from order_service.log.fold import FoldedOrder, fold_stored
 from tests.tools.faults.journal import Command
 from tests.tools.faults.tail import Tail
-from tests.tools.faults.tap import Tap
+from tests.tools.faults.tap import Published
 
 CACHE_TTL_MAX_S = 300
 NAMED_MAX = 5
@@ -46,7 +46,7 @@ class Evidence:
     partitions: int
     strangers: Set[UUID]
     before: Digests
-    tap: Tap
+    tap: Published
     tail: Tail
     ttls: Mapping[str, float]
     differences: Sequence[str]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from order_service.cache.entries import Places
+from order_service.cache.entries import Slots
 from order_service.cache.order_cache import OrderCache
 from order_service.infra.postgres import PROJECTOR, create_engine, incarnation, read_incarnation
 from order_service.infra.redis import connect
@@ -168,8 +168,8 @@ class Engine:
     async def _ttls(self) -> dict[str, float]:
         redis = self.bench.redis_client
         async with self.bench.session() as session:
-            places = Places(str(await read_incarnation(session)))
-        keys = [key async for key in redis.scan_iter(match=places.of_orders + b"*", count=1_000)]
+            slots = Slots(str(await read_incarnation(session)))
+        keys = [key async for key in redis.scan_iter(match=slots.of_orders + b"*", count=1_000)]
         # A key that has expired meanwhile (-2) is no finding.
         ttls = [await redis.pttl(key) for key in keys]
         return {key.decode(): ttl / 1000 for key, ttl in zip(keys, ttls, strict=True) if ttl != -2}

@@ -3,18 +3,9 @@
 import asyncio
 from contextlib import suppress
 
-import httpx
-from aiormq.exceptions import AMQPError
-from redis.exceptions import RedisError
+from tests.support.servers.quiet import AWAY
 
-from order_service.infra.postgres import FAILURES
-
-# What drivers raise for a server under fault. RuntimeError: aiormq's and asyncpg's transports raise
-# it for a connection that is closing.
-AWAY: tuple[type[Exception], ...] = (
-    *FAILURES, RedisError, AMQPError, httpx.TransportError, RuntimeError,
-)  # fmt: skip
-
+__all__ = ["AWAY", "Observer"]
 CANCEL_AGAIN_S = 1.0
 
 

@@ -18,7 +18,7 @@ import uvicorn
 from order_service import cli
 from order_service.infra import failpoints
 
-STOP_S = 15
+STOP_S = 60
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(
     [

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 
-from tests.support.servers.pipeline import eventually
 from tests.support.servers.stack import database_arguments
+from tests.support.waiting import eventually
 from tests.tools.faults.bench import Bench
 
 RELAYED = "SELECT sum(position)::bigint AS positions FROM checkpoints WHERE name = 'relay'"

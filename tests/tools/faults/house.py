@@ -30,7 +30,8 @@ from tests.conftest import ROOT, remove_topology
 from tests.support.http.orders import ITEMS
 from tests.support.log.event_log import raw
 from tests.support.read_side.read_side import verified
-from tests.support.servers.pipeline import Tap, eventually, tap_into
+from tests.support.servers.pipeline import Tap, tap_into
+from tests.support.waiting import eventually
 from tests.tools.faults import forked
 
 REQUEST_S = 30
@@ -215,7 +216,7 @@ def key() -> dict[str, str]:
     return {"Idempotency-Key": uuid4().hex}
 
 
-async def place(web: httpx.AsyncClient, **body: Any) -> str:
+async def placed_id(web: httpx.AsyncClient, **body: Any) -> str:
     answer = await web.post("/orders/", json={"items": ITEMS, **body}, headers=key())
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])

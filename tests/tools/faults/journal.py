@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
 
-from order_service.infra.batching import Gathering
+from order_service.infra.batching import Batching
 
 Outcome = Literal["ok", "fail", "unknown"]
 
@@ -77,9 +77,9 @@ class Journal:
         self.path = path
         self.attempts: list[Attempt] = []
         self._file = path.open("ab")
-        self._lines = Gathering[bytes, None](
+        self._lines = Batching[bytes, None](
             self._write,
-            together_max=LINES_PER_FSYNC_MAX,
+            batch_max=LINES_PER_FSYNC_MAX,
             waiting_max=WAITING_MAX,
             overflow=lambda: RuntimeError("the journal's disk cannot keep up"),
         )

@@ -14,35 +14,37 @@ CACHE = f"{INTEGRATION}/cache"
 
 TESTS: Mapping[str, tuple[str, ...]] = {
     "F05": (
-        f"{INTEGRATION}/test_races.py::test_those_who_hang_up_find_their_command_carried_out_once",
+        f"{INTEGRATION}/api/test_races.py::test_those_who_hang_up_find_their_command_carried_out_once",
     ),
     "F06": (
-        f"{INTEGRATION}/test_order_machine.py::test_the_service_does_once_what_the_model_says",
+        f"{INTEGRATION}/api/test_order_machine.py::test_the_service_does_once_what_the_model_says",
     ),
-    "F07": (f"{INTEGRATION}/test_edge.py::test_a_database_that_goes_away_is_a_503_and_comes_back",),
-    "F09": (f"{INTEGRATION}/test_edge.py::test_a_hung_database_leaves_the_process_healthy",),
+    "F07": (
+        f"{INTEGRATION}/web/test_edge.py::test_a_database_that_goes_away_is_a_503_and_comes_back",
+    ),
+    "F09": (f"{INTEGRATION}/web/test_edge.py::test_a_hung_database_leaves_the_process_healthy",),
     "F10": (
-        f"{INTEGRATION}/test_event_log.py"
+        f"{INTEGRATION}/log/test_event_log.py"
         "::test_a_lost_commit_reply_is_resolved_by_sending_the_same_batch_again",
     ),
     "F12": (
-        f"{INTEGRATION}/test_relay.py"
+        f"{INTEGRATION}/relay/test_relay.py"
         "::test_a_cut_connection_to_postgresql_costs_duplicates_at_most",
     ),
     "F18": (
-        f"{INTEGRATION}/test_event_log.py::test_a_held_append_holds_its_partition_and_no_other",
-        f"{INTEGRATION}/test_event_log.py"
+        f"{INTEGRATION}/log/test_event_log.py::test_a_held_append_holds_its_partition_and_no_other",
+        f"{INTEGRATION}/log/test_event_log.py"
         "::test_a_writer_stopped_in_the_middle_is_waited_for_within_a_bound",
     ),
     "F20": (
-        f"{INTEGRATION}/test_relay.py"
+        f"{INTEGRATION}/relay/test_relay.py"
         "::test_a_relay_killed_before_its_checkpoint_moved_has_lost_nothing",
     ),
     "F21": (
-        f"{INTEGRATION}/test_relay.py::test_two_relays_at_once_lose_nothing_and_keep_the_order",
+        f"{INTEGRATION}/relay/test_relay.py::test_two_relays_at_once_lose_nothing_and_keep_the_order",
     ),
     "F22": (
-        f"{INTEGRATION}/test_relay.py"
+        f"{INTEGRATION}/relay/test_relay.py"
         "::test_a_late_relay_does_not_move_a_checkpoint_that_another_has_moved",
     ),
     "F24": (
@@ -51,7 +53,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     ),
     "F25": (
         f"{CACHE}/test_cache_outages.py::test_a_hung_redis_costs_one_timeout_and_then_nothing",
-        f"{INTEGRATION}/test_limits.py::test_a_hung_redis_holds_nobody_up",
+        f"{INTEGRATION}/web/test_limits.py::test_a_hung_redis_holds_nobody_up",
     ),
     "F26": (f"{CACHE}/test_cache_histories.py::test_no_order_of_steps_makes_the_cache_go_back",),
     "F27": (
@@ -68,37 +70,39 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     ),
     "F31": (f"{CACHE}/test_cache_refusals.py::test_no_free_connection_at_the_server_is_a_bypass",),
     "F33": (
-        f"{INTEGRATION}/test_relay.py::test_confirms_that_never_come_move_nothing",
-        f"{INTEGRATION}/test_task_sender.py::test_a_silent_rabbitmq_ends_a_send_in_time",
+        f"{INTEGRATION}/relay/test_relay.py::test_confirms_that_never_come_move_nothing",
+        f"{INTEGRATION}/worker/test_task_sender.py::test_a_silent_rabbitmq_ends_a_send_in_time",
     ),
     "F34": (
-        f"{INTEGRATION}/test_relay.py::test_a_cut_connection_to_rabbitmq_costs_duplicates_at_most",
+        f"{INTEGRATION}/relay/test_relay.py::test_a_cut_connection_to_rabbitmq_costs_duplicates_at_most",
         "tests/faults/test_worker_dies.py::test_a_worker_comes_back_after_its_connection_was_cut",
     ),
     "F35": (
-        f"{INTEGRATION}/test_consumer.py"
+        f"{INTEGRATION}/worker/test_consumer.py"
         "::test_a_deleted_queue_of_hints_is_declared_and_consumed_again",
-        f"{INTEGRATION}/test_tasks.py::test_a_worker_comes_back_to_a_deleted_queue",
+        f"{INTEGRATION}/worker/test_tasks.py::test_a_worker_comes_back_to_a_deleted_queue",
     ),
-    "F36": (f"{INTEGRATION}/test_consumer.py::test_the_tick_finds_what_no_message_told",),
+    "F36": (f"{INTEGRATION}/worker/test_consumer.py::test_the_tick_finds_what_no_message_told",),
     "F37": (
-        f"{INTEGRATION}/test_relay.py::test_what_is_deleted_is_declared_again_and_no_event_is_lost",
+        f"{INTEGRATION}/relay/test_relay.py::test_what_is_deleted_is_declared_again_and_no_event_is_lost",
     ),
-    "F39": (f"{INTEGRATION}/test_relay.py::test_confirms_that_never_come_move_nothing",),
-    "F44": (f"{INTEGRATION}/test_tasks.py::test_the_task_of_a_killed_process_is_given_to_another",),
+    "F39": (f"{INTEGRATION}/relay/test_relay.py::test_confirms_that_never_come_move_nothing",),
+    "F44": (
+        f"{INTEGRATION}/worker/test_tasks.py::test_the_task_of_a_killed_process_is_given_to_another",
+    ),
     "F45": (
         "tests/faults/test_worker_dies.py"
         "::test_the_tasks_of_a_killed_worker_wait_for_the_next_and_nothing_is_left_of_it",
     ),
     "F46": (
-        f"{INTEGRATION}/test_dead_letters.py"
+        f"{INTEGRATION}/loop/test_dead_letters.py"
         "::test_an_event_that_kills_its_worker_is_parked_after_three_tries",
     ),
     "F47": (
-        f"{INTEGRATION}/test_tasks.py::test_what_is_no_task_is_thrown_away_and_the_worker_goes_on",
-        f"{INTEGRATION}/test_dead_letters.py::test_an_unknown_event_parks_its_stream_and_no_other",
+        f"{INTEGRATION}/worker/test_tasks.py::test_what_is_no_task_is_thrown_away_and_the_worker_goes_on",
+        f"{INTEGRATION}/loop/test_dead_letters.py::test_an_unknown_event_parks_its_stream_and_no_other",
     ),
-    "F48": (f"{INTEGRATION}/test_advance.py::test_a_hint_that_comes_twice_has_one_effect",),
+    "F48": (f"{INTEGRATION}/loop/test_advance.py::test_a_hint_that_comes_twice_has_one_effect",),
     "F49": (
         "tests/faults/test_clocks.py::test_orders_go_all_the_way_whatever_the_clocks_say",
         "tests/faults/test_clocks.py::test_a_token_is_good_within_the_leeway_of_two_clocks_only",
@@ -110,21 +114,23 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     ),
     "F52": (
         "tests/faults/test_start.py::test_everything_starts_at_once_on_an_empty_machine",
-        f"{INTEGRATION}/test_migrations.py::test_replicas_that_start_together_migrate_once",
+        f"{INTEGRATION}/infra/test_migrations.py::test_replicas_that_start_together_migrate_once",
     ),
     "F53": (
         "tests/faults/test_pressure.py"
         "::test_neither_flower_nor_a_flood_of_control_messages_holds_tasks_up",
-        f"{INTEGRATION}/test_flower.py::test_it_changes_nothing",
+        f"{INTEGRATION}/worker/test_flower.py::test_it_changes_nothing",
     ),
     "F54": (
-        f"{INTEGRATION}/test_replay.py"
+        f"{INTEGRATION}/replay/test_replay.py"
         "::test_under_traffic_nothing_goes_back_and_the_result_is_exact",
     ),
-    "F55": ("tests/unit/test_passwords.py::test_more_than_the_queue_holds_is_refused_at_once",),
+    "F55": (
+        "tests/unit/accounts/test_passwords.py::test_more_than_the_queue_holds_is_refused_at_once",
+    ),
     "F56": (
-        f"{INTEGRATION}/test_connections.py::test_a_head_has_its_deadline",
-        f"{INTEGRATION}/test_overload.py::test_a_slow_body_takes_no_place",
+        f"{INTEGRATION}/web/test_connections.py::test_a_head_has_its_deadline",
+        f"{INTEGRATION}/web/test_overload.py::test_a_slow_body_takes_no_place",
     ),
 }
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import asyncpg
 import psutil
 
-from tests.support.servers.pipeline import eventually
+from tests.support.waiting import eventually
 from tests.tools.faults.bench import Bench
 from tests.tools.faults.holding import wait_for_postgres
 from tests.tools.faults.rows import Inject, row

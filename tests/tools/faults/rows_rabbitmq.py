@@ -19,7 +19,7 @@ from aiormq.exceptions import ChannelPreconditionFailed
 
 from order_service.infra import rabbitmq
 from order_service.stack.servers import VHOST
-from tests.support.servers.pipeline import eventually
+from tests.support.waiting import eventually
 from tests.tools.faults.bench import Bench
 from tests.tools.faults.holding import commands_continue, locked_table, repeat
 from tests.tools.faults.rows import row

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from redis.exceptions import RedisError, ResponseError
 
-from tests.support.servers.pipeline import eventually
+from tests.support.waiting import eventually
 from tests.tools.faults.bench import Bench
 from tests.tools.faults.holding import commands_continue, repeat
 from tests.tools.faults.rows import row

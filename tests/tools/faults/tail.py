@@ -14,7 +14,7 @@ from uuid import UUID
 import asyncpg
 from redis.asyncio import Redis
 
-from order_service.cache.entries import Place, Places, decode_order
+from order_service.cache.entries import Slot, Slots, decode_order
 from order_service.infra.postgres import read_incarnation
 from tests.tools.faults.following import AWAY, Observer
 
@@ -59,11 +59,11 @@ class Tail(Observer):
             connection.terminate()
 
     async def _read(self, connection: asyncpg.Connection) -> None:
-        places = Places(str(await read_incarnation(connection)))
+        slots = Slots(str(await read_incarnation(connection)))
         while True:
             async with asyncio.timeout(LIMIT_S):
                 await self._read_new_events(connection)
-                await self._compare(connection, places)
+                await self._compare(connection, slots)
             await asyncio.sleep(LOOK_S)
 
     async def _read_new_events(self, connection: asyncpg.Connection) -> None:
@@ -81,10 +81,10 @@ class Tail(Observer):
         for order_id in [*self._newest][:-FOLLOWED_ORDERS]:
             del self._newest[order_id]
 
-    async def _compare(self, connection: asyncpg.Connection, places: Places) -> None:
+    async def _compare(self, connection: asyncpg.Connection, slots: Slots) -> None:
         """Reads the cache and the table before the log, so the log must hold all that they show."""
         orders = [*self._newest]
-        cached = await self._cached([places.order(order_id) for order_id in orders], orders)
+        cached = await self._cached([slots.order(order_id) for order_id in orders], orders)
         shown = {row[0]: row[1] for row in await connection.fetch(_SHOWN, orders)}
         stored = {row[0]: row[1] for row in await connection.fetch(_STORED, orders)}
         for where, versions in ((CACHE, cached), (TABLE, shown)):
@@ -96,14 +96,14 @@ class Tail(Observer):
                     self.wrong.append(f"C1: {where}, order {order_id}: {version} is ahead")
                 self._shown[where, order_id] = version
 
-    async def _cached(self, places: Sequence[Place], orders: Sequence[UUID]) -> dict[UUID, int]:
+    async def _cached(self, slots: Sequence[Slot], orders: Sequence[UUID]) -> dict[UUID, int]:
         found = {}
         # Redis may be unavailable, and rows write garbage: only readable entries are compared.
         with suppress(*AWAY):
             async with asyncio.timeout(LIMIT_S / 2):
-                values = await self._redis.mget([place.entry for place in places])
-            for order_id, place, value in zip(orders, places, values, strict=True):
+                values = await self._redis.mget([slot.entry for slot in slots])
+            for order_id, slot, value in zip(orders, slots, values, strict=True):
                 with suppress(ValueError):
                     if value is not None:
-                        found[order_id] = decode_order(place, value).version
+                        found[order_id] = decode_order(slot, value).version
         return found

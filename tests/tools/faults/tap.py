@@ -18,9 +18,9 @@ CLOSE_S = 2.0
 PREFETCH = 1_000
 
 
-class Tap(Observer):
+class Published(Observer):
     """`published`: how often each event arrived; `disorder`: events whose first arrival came after
-    a later version of their stream. The tap restores nothing that the service has to restore.
+    a later version of their stream. It restores nothing that the service has to restore.
 
     `blind`: a row has removed the queue's binding, so the tap may have missed events; `excused`:
     the events that it has missed at such times.

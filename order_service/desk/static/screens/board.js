@@ -1,4 +1,4 @@
-// Board: every open order as a card in the column of its status, moving as events happen.
+// Board: every open order as a card in the column of its status; cards move as events arrive.
 
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact-htm.js";
 import { labelOf, statusAction } from "../actions.js";
@@ -11,19 +11,19 @@ import { useKeys } from "../keys.js";
 import { link, requery } from "../router.js";
 import { useNow } from "../store.js";
 
-const CARD_PX = 78; // with the gap below it, as in desk.css
+const CARD_PX = 78; // including the gap below, as in desk.css
 const OVERSCAN = 6;
 const FRESH_MS = 1_500;
 const HOUR_MS = 3600 * 1000;
 const AGES = [["", "Any age"], ["1", "Older than 1 h"], ["4", "Older than 4 h"], ["24", "Older than 1 day"], ["72", "Older than 3 days"]];
 const SETTABLE = ["PAID", "SHIPPED", "DELIVERED", "CANCELED"];
 const FLAGS = { credit_due: ["credit", "Credit due"], return_open: ["return", "Return open"], refund_failed: ["refund!", "Refund failed"] };
-const STATES = { connecting: "Connecting …", live: "Live", offline: "Reconnecting …", refused: "Not live" };
+const STATES = { connecting: "Connecting …", live: "Live", offline: "Reconnecting …", refused: "Refused" };
 
 export default function BoardScreen({ query }) {
   const [, render] = useState();
   const [failure, setFailure] = useState(null);
-  const [turn, setTurn] = useState(0);
+  const [attempt, setAttempt] = useState(0);
   const board = useRef(null);
   const now = useNow();
   useEffect(() => {
@@ -32,10 +32,10 @@ export default function BoardScreen({ query }) {
     setFailure(null);
     board.current.start(controller.signal).catch((error) => controller.signal.aborted || setFailure(error));
     return () => (controller.abort(), board.current.stop());
-  }, [turn]);
+  }, [attempt]);
 
-  if (failure) return html`<${ErrorBox} error=${failure} retry=${() => setTurn(turn + 1)} />`;
-  if (!board.current?.loaded) return html`<${Loading} what="Reading the board" />`;
+  if (failure) return html`<${ErrorBox} error=${failure} retry=${() => setAttempt(attempt + 1)} />`;
+  if (!board.current?.loaded) return html`<${Loading} what="Loading the board" />`;
   return html`<${Columns} board=${board.current} query=${query} now=${now} />`;
 }
 
@@ -69,21 +69,21 @@ function Columns({ board, query, now }) {
       onClose=${() => setCommand(null)} onDone=${(order) => (setCommand(null), board.show(order))} />`}`;
 }
 
-// The card that the keyboard goes to next: {status, index, turn}; `turn` makes a repeat of it new.
+// The next card for the keyboard: {status, index, step}. `step` makes each one a new value.
 function stepped(columns, at, dx, dy) {
   const filled = STATUSES.filter((status) => columns[status].length > 0);
   if (filled.length === 0) return null;
-  const turn = (at?.turn ?? 0) + 1;
-  if (!at || !filled.includes(at.status)) return { status: filled[0], index: 0, turn };
+  const step = (at?.step ?? 0) + 1;
+  if (!at || !filled.includes(at.status)) return { status: filled[0], index: 0, step };
   const status = filled[Math.min(filled.length - 1, Math.max(0, filled.indexOf(at.status) + dx))];
-  return { status, index: Math.min(columns[status].length - 1, Math.max(0, at.index + dy)), turn };
+  return { status, index: Math.min(columns[status].length - 1, Math.max(0, at.index + dy)), step };
 }
 
 function Toolbar({ board, query }) {
   const set = (name) => (event) => requery({ [name]: event.target.value });
   return html`<div class="head"><h1>Board</h1>
     <span class="live" data-state=${board.state} role="status">${STATES[board.state]}${board.state === "refused" ? `: ${board.error.message}` : ""}</span>
-    ${board.more && html`<span class="muted small">The latest ${count(board.cards.size)} are here; <a href="#/orders">all orders</a></span>`}
+    ${board.more && html`<span class="muted small">Only the latest ${count(board.cards.size)} are shown; see <a href="#/orders">all orders</a></span>`}
     <span class="row end">
       <input data-search type="search" aria-label="Filter cards" placeholder="Filter: number, customer" value=${query.text ?? ""} onInput=${set("text")} />
       <select aria-label="Age" onChange=${set("age")}>${AGES.map(([value, text]) => html`<option value=${value} selected=${value === (query.age ?? "")}>${text}</option>`)}</select>
@@ -92,9 +92,9 @@ function Toolbar({ board, query }) {
     </span></div>`;
 }
 
-// --- a column -------------------------------------------------------------------------------------
+// --- a column ------------------------------------------------------------------------------------
 
-// Only the cards in sight are in the page, however many there are.
+// The page holds only the cards in view, however many there are.
 function Column({ status, cards, summary, complete, now, cursor, onDropCard, onChoose }) {
   const list = useRef();
   const [view, setView] = useState({ top: 0, height: 800 });
@@ -135,7 +135,7 @@ function useCursor(list, cursor, measure) {
       [...current.querySelectorAll("[data-row]")].find((row) => row.dataset.top === String(top))?.focus(),
     );
     return () => cancelAnimationFrame(frame);
-  }, [cursor?.turn]);
+  }, [cursor?.step]);
 }
 
 function Summary({ status, cards, summary, complete, now }) {
@@ -144,7 +144,7 @@ function Summary({ status, cards, summary, complete, now }) {
   return html`<header>
     <h2><${Status} of=${status} /> <span class="count">${count(summary?.count ?? 0)}</span></h2>
     <p class="small muted">${totals.slice(0, 3).map(([currency, total]) => html`<span key=${currency} class="sum">${amount(total)} ${currency}</span> `)}</p>
-    <p class="small muted">${oldest ? html`oldest ${complete ? "" : "here "}<${Age} at=${oldest} now=${now} />` : "none"}</p>
+    <p class="small muted">${oldest ? html`oldest ${complete ? "" : "shown "}<${Age} at=${oldest} now=${now} />` : "none"}</p>
   </header>`;
 }
 

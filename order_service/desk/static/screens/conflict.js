@@ -1,5 +1,5 @@
-// Conflict: somebody else was faster. What changed since the order was opened, by whom, and what to do
-// with the command that was refused, which nobody has to type again.
+// Conflict: the order changed before the command. Shows what changed and who changed it, and offers to
+// apply or discard the refused command.
 
 import { html, useRef, useState } from "../vendor/preact-htm.js";
 import { get, newKey, send } from "../api.js";
@@ -23,7 +23,7 @@ async function readConflict(number, from, command, signal) {
   return { order, events, diff, preview: command && (await previewed(command, order, signal)) };
 }
 
-// What the refused command would do to the order as it is now.
+// The preview of the refused command on the current order.
 function previewed({ action, body }, order, signal) {
   const options = { version: order.version, dryRun: true, signal };
   return send(action.method, action.path, body, options).catch((error) => {
@@ -39,28 +39,28 @@ export default function Conflict({ params: { number }, query }) {
   const loaded = useLoad((signal) => readConflict(number, from, mine, signal), [number, from, mine]);
   const [state, reapply] = useReapply(mine, loaded);
   if (loaded.error) return html`<${ErrorBox} error=${loaded.error} retry=${loaded.reload} />`;
-  if (!loaded.data) return html`<${Loading} what="Reading what changed" />`;
+  if (!loaded.data) return html`<${Loading} what="Loading the changes" />`;
   const { order, events, diff, preview } = loaded.data;
 
   return html`<div class="head"><h1>${number} changed since you opened it</h1>
-      <span class="muted">you saw version ${from}, it is at ${order.version}</span></div>
+      <span class="muted">you opened version ${from}; it is now at version ${order.version}</span></div>
     <div class="order"><div class="stack">
-      <section class="panel stack"><h2>Meanwhile</h2><${Meanwhile} events=${events} order=${order} /></section>
-      <section class="panel stack"><h2>So the order differs</h2><${Changes} diff=${diff} /></section></div>
+      <section class="panel stack"><h2>New events</h2><${NewEvents} events=${events} order=${order} /></section>
+      <section class="panel stack"><h2>Changed fields</h2><${Changes} diff=${diff} /></section></div>
     <aside class="stack"><section class="panel stack">
       ${mine
-        ? html`<h2>You wanted: ${mine.label}</h2><${Body} body=${mine.body} />
+        ? html`<h2>Your command: ${mine.label}</h2><${Body} body=${mine.body} />
           <${Preview} order=${order} preview=${preview} complete />
           ${state.error && html`<${ErrorBox} error=${state.error} />`}
-          <button type="button" class="primary" disabled=${preview.error || state.busy} onClick=${reapply}>Apply it to version ${order.version}</button>
-          <button type="button" onClick=${settleConflict}>Discard it</button>`
-        : html`<p>Nothing of yours is waiting to be sent.</p>`}
-      <a href=${link(["orders", number])}>See the order</a></section></aside></div>`;
+          <button type="button" class="primary" disabled=${preview.error || state.busy} onClick=${reapply}>Apply to version ${order.version}</button>
+          <button type="button" onClick=${settleConflict}>Discard</button>`
+        : html`<p>You have no unsent command.</p>`}
+      <a href=${link(["orders", number])}>Open the order</a></section></aside></div>`;
 }
 
-function Meanwhile({ events, order }) {
+function NewEvents({ events, order }) {
   const { id } = session.get().user;
-  if (events.length === 0) return html`<p class="muted">Nothing.</p>`;
+  if (events.length === 0) return html`<p class="muted">None.</p>`;
   return html`<ol class="events">${events.map((e) => html`<li key=${e.version} class="event"><span class="version">${e.version}</span>
     <span><strong>${eventName(e.type)}</strong> <span>${sentence(e.type, e.data, order.currency)}</span>
       <span class="small muted">${actorName(e.actor, id)} · <${Time} at=${e.at} /></span></span></li>`)}</ol>`;
@@ -81,11 +81,11 @@ function useReapply(command, loaded) {
     try {
       const options = { version: loaded.data.order.version, key: key.current };
       await send(command.action.method, command.action.path, command.body, options);
-      toast(`${command.number}: ${command.label}, done.`, "good");
+      toast(`${command.number}: ${command.label}: done.`, "good");
       settleConflict();
     } catch (error) {
       setState(error.status === 412 ? {} : { error });
-      if (error.status === 412) loaded.reload(); // faster once more: show what is new
+      if (error.status === 412) loaded.reload(); // changed once more: show the new events
     }
   };
   return [state, run];

@@ -1,4 +1,4 @@
-// Events: the end of the log, as it grows.
+// Events: the newest events of the log, as they are written.
 
 import { html, useEffect, useMemo, useRef, useState } from "../vendor/preact-htm.js";
 import { get } from "../api.js";
@@ -10,14 +10,14 @@ import { link, requery } from "../router.js";
 import { openStream } from "../stream.js";
 import { KEPT_MAX, Tail } from "../tail.js";
 
-const BEGIN_WITH = 25; // events a partition, so that the screen does not open empty
+const BEGIN_WITH = 25; // events per partition, so that the screen does not open empty
 const STREAM = "/events/stream";
 const STATES = {
   connecting: "Connecting",
   live: "Live",
-  offline: "No connection: it goes on where it stopped",
+  offline: "No connection; will resume where it stopped",
   refused: "Refused",
-  paused: "Paused: nothing is missed",
+  paused: "Paused; will resume where it stopped",
 };
 
 export default function Events({ query }) {
@@ -26,39 +26,39 @@ export default function Events({ query }) {
   const [chosen, choose] = useState(null);
   useFilter(tail, query);
   useKeys({
-    p: [paused ? "Go on" : "Pause", () => setPaused(!paused)],
+    p: [paused ? "Resume" : "Pause", () => setPaused(!paused)],
     c: ["Clear", () => tail.clear()],
   });
   return html`<div class="head"><h1>Events</h1>
       <span class="live" data-state=${state} role="status">${STATES[state]}</span>
-      <span class="muted small">${count(tail.seen)} received, the newest ${count(KEPT_MAX)} are kept</span>
+      <span class="muted small">${count(tail.seen)} received; shows the newest ${count(KEPT_MAX)}</span>
       <span class="row end">
-        <button type="button" aria-pressed=${paused} onClick=${() => setPaused(!paused)}>${paused ? "Go on" : "Pause"}</button>
+        <button type="button" aria-pressed=${paused} onClick=${() => setPaused(!paused)}>${paused ? "Resume" : "Pause"}</button>
         <button type="button" onClick=${() => tail.clear()}>Clear</button>
         <button type="button" onClick=${() => copy(curl(STREAM, "-N "))}>Copy as curl</button>
       </span></div>
     <${Filters} query=${query} seen=${tail.events} />
     ${problem && html`<${ErrorBox} error=${problem} />`}
-    ${tail.events.length ? html`<${Rows} events=${tail.events} choose=${choose} />` : html`<${Nothing} state=${state} />`}
+    ${tail.events.length ? html`<${Rows} events=${tail.events} choose=${choose} />` : html`<${NoEvents} state=${state} />`}
     ${chosen && html`<${Event} event=${chosen} onClose=${() => choose(null)} />`}`;
 }
 
-// Paused, the stream is closed and its place kept: going on brings what came meanwhile.
+// Pausing closes the stream and keeps its last id; resuming brings all events since then.
 function useTail(paused) {
   const [, draw] = useState();
   const tail = useMemo(() => new Tail(() => draw({})), []);
   const [connection, setConnection] = useState({ state: "connecting" });
-  const place = useRef(null);
+  const since = useRef(null);
   useEffect(() => () => tail.close(), []);
   useEffect(() => {
     if (paused) return setConnection({ state: "paused" });
     let stream = null;
     const controller = new AbortController();
     const open = async () => {
-      place.current ??= await recent(controller.signal);
+      since.current ??= await recent(controller.signal);
       if (controller.signal.aborted) return;
       stream = openStream(STREAM, {
-        since: place.current,
+        since: since.current,
         onMessage: ({ data }) => tail.add(data),
         onState: (state, problem) => setConnection({ state, problem: state === "refused" ? problem : null }),
       });
@@ -67,13 +67,13 @@ function useTail(paused) {
     return () => {
       controller.abort();
       stream?.close();
-      place.current = stream?.id() ?? place.current;
+      since.current = stream?.id() ?? since.current;
     };
   }, [paused]);
   return { tail, ...connection };
 }
 
-// A place shortly before the log's end; null where it cannot be told: then from now on.
+// An id shortly before the log's end; null if it cannot be read: the stream then starts from now.
 async function recent(signal) {
   try {
     const { relay } = await get("/ops/projections/", { signal });
@@ -85,7 +85,7 @@ async function recent(signal) {
 }
 
 function useFilter(tail, { type, actor, order }) {
-  // Events carry the id, not the number; until it is known none is dropped for its order.
+  // Events have the order's id, not its number. Until the id is known, no event is filtered out.
   const [orderId, setOrderId] = useState("");
   useEffect(() => {
     setOrderId("");
@@ -123,17 +123,17 @@ function Filters({ query, seen }) {
   </form>`;
 }
 
-function Nothing({ state }) {
+function NoEvents({ state }) {
   if (state === "connecting") return html`<${Loading} what="Connecting to the log" />`;
   if (state === "refused") return null;
-  return html`<${Empty} title="No event yet"><p>They appear here as they are written.</p><//>`;
+  return html`<${Empty} title="No events yet"><p>New events appear here.</p><//>`;
 }
 
 function Rows({ events, choose }) {
   const columns = [
     { name: "type", title: "Event", cell: (e) => html`<button type="button" class="plain row-button" data-row
         onClick=${() => choose(e)}>${eventName(e.type)}</button>` },
-    { name: "at", title: "When", cell: (e) => html`<${Time} at=${e.at} />` },
+    { name: "at", title: "Time", cell: (e) => html`<${Time} at=${e.at} />` },
     { name: "order", title: "Order", cell: (e) => html`<a href=${link(["orders", e.order_id])}><code>${e.order_id.slice(0, 13)}…</code></a>` },
     { name: "version", title: "Version", numeric: true, narrow: false, cell: (e) => e.version },
     { name: "actor", title: "Actor", narrow: false, cell: (e) => html`${e.actor?.type ?? "–"} <code>${e.actor?.id?.slice(0, 8) ?? ""}</code>` },
@@ -146,7 +146,7 @@ function Event({ event, onClose }) {
   return html`<${Dialog} title=${eventName(event.type)} onClose=${onClose} wide>
     <p class="row"><${Time} at=${event.at} /> <span class="muted">version ${event.version}</span>
       <a href=${link(["orders", event.order_id])}>Open the order</a>
-      <a href=${link(["orders", event.order_id, "timeline"], { at: event.version })}>See it in its timeline</a>
+      <a href=${link(["orders", event.order_id, "timeline"], { at: event.version })}>Show it in the timeline</a>
       <button type="button" onClick=${() => copy(curl(path))}>Copy as curl</button></p>
     <pre class="json" tabindex="0">${JSON.stringify(event, null, 2)}</pre>
   <//>`;

@@ -1,4 +1,4 @@
-// Health: what the service is made of, whether it works, and its last hour.
+// Health: the parts of the service, whether they work, and the last hour.
 
 import { html } from "../vendor/preact-htm.js";
 import { get } from "../api.js";
@@ -31,7 +31,7 @@ function Check({ of }) {
   return html`<section class="tile" data-check=${of.name}>
     <div class="row"><h2>${of.name}</h2><span class="live" data-state=${of.status}>${of.status}</span></div>
     <p class="small">${of.detail}</p>
-    ${of.latency_ms !== null && of.latency_ms !== undefined && html`<p class="small muted">answered in ${ms(of.latency_ms)}</p>`}
+    ${of.latency_ms !== null && of.latency_ms !== undefined && html`<p class="small muted">latency ${ms(of.latency_ms)}</p>`}
   </section>`;
 }
 
@@ -53,7 +53,7 @@ function History({ minutes }) {
         { name: "commands", values: series.commands, tone: "accent" }, { name: "events", values: series.events, tone: "shipped" }]} />
       <${Chart} title="Lag of the read models" labels=${labels} format=${seconds} series=${[
         { name: "lag", values: series.lag_s, tone: "pending" }]} />
-      <${Chart} title="Reads answered by the cache" labels=${labels} format=${percent} series=${[
+      <${Chart} title="Cache hit ratio" labels=${labels} format=${percent} series=${[
         { name: "hits", values: series.cache_hit_ratio, tone: "good" }]} />
     </div></section>`;
 }
@@ -65,7 +65,7 @@ function Lists({ of }) {
     { name: "pid", title: "Process", numeric: true, cell: (p) => p.pid },
     { name: "memory", title: "Memory", numeric: true, cell: (p) => `${count(Math.round(p.memory_mb))} MB` },
     { name: "started", title: "Started", narrow: false, cell: (p) => html`<${Time} at=${p.started_at} />` },
-    { name: "seen", title: "Seen", cell: (p) => html`<${Age} at=${p.seen_at} now=${Date.now()} /> ago` },
+    { name: "seen", title: "Last seen", cell: (p) => html`<${Age} at=${p.seen_at} now=${Date.now()} /> ago` },
   ];
   const queues = [
     { name: "name", title: "Queue", cell: (q) => html`<code>${q.name}</code>` },
@@ -75,16 +75,16 @@ function Lists({ of }) {
   const workers = [
     { name: "name", title: "Worker", cell: (w) => html`<code>${w.name}</code>` },
     { name: "active", title: "Active tasks", numeric: true, cell: (w) => count(w.active) },
-    { name: "processed", title: "Done", numeric: true, cell: (w) => count(w.processed) },
+    { name: "processed", title: "Finished tasks", numeric: true, cell: (w) => count(w.processed) },
   ];
   return html`<div class="tiles lists">
     <${List} title="Processes" columns=${processes} rows=${of.processes} rowKey=${(p) => `${p.host} ${p.pid}`} />
-    <${List} title="RabbitMQ's queues" columns=${queues} rows=${of.queues} rowKey=${(q) => q.name} />
-    <${List} title="Celery's workers" columns=${workers} rows=${of.workers} rowKey=${(w) => w.name} />
+    <${List} title="RabbitMQ queues" columns=${queues} rows=${of.queues} rowKey=${(q) => q.name} />
+    <${List} title="Celery workers" columns=${workers} rows=${of.workers} rowKey=${(w) => w.name} />
   </div>`;
 }
 
 function List({ title, rows, ...table }) {
   return html`<section class="stack"><h2>${title}</h2>
-    ${rows.length ? html`<${Table} caption=${title} rows=${rows} ...${table} />` : html`<${Empty} title="None was seen" />`}</section>`;
+    ${rows.length ? html`<${Table} caption=${title} rows=${rows} ...${table} />` : html`<${Empty} title="None" />`}</section>`;
 }

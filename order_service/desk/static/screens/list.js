@@ -1,4 +1,4 @@
-// Orders: filters, saved views, pages, and commands on many at once.
+// Orders: filters, saved views, pages, and commands on many orders.
 
 import { html, useEffect, useState } from "../vendor/preact-htm.js";
 import { download, get, Problem } from "../api.js";
@@ -30,8 +30,8 @@ const VIEWS = {
 };
 const CLEARED = Object.fromEntries([...FIELDS, "view", "cursor"].map((name) => [name, null]));
 
-// What the API is asked for; `at`: when the screen was opened, so that pages of one view fit together.
-function asked(query, at) {
+// The filters for the API. `at`: when the screen was opened; all pages of a view use the same time.
+function filtersOf(query, at) {
   const given = Object.fromEntries(FIELDS.filter((name) => query[name]).map((name) => [name, query[name]]));
   return { ...VIEWS[query.view]?.[1](at), ...given };
 }
@@ -40,7 +40,7 @@ export default function List({ query }) {
   const [opened, setOpened] = useState(Date.now());
   const [selected, setSelected] = useState(new Map());
   const [bulk, setBulk] = useState(null);
-  const filters = asked(query, opened);
+  const filters = filtersOf(query, opened);
   const address = new URLSearchParams({ ...filters, include: "total", ...(query.cursor && { cursor: query.cursor }) }).toString();
   const page = useLoad((signal) => get(`/orders/?${address}`, { signal, fresh: true }), [address]);
   useEffect(() => setSelected(new Map()), [JSON.stringify(filters)]);
@@ -48,7 +48,7 @@ export default function List({ query }) {
   useKeys({
     n: ["Next page", () => page.data?.next_cursor && requery({ cursor: page.data.next_cursor })],
     p: ["Previous page", () => page.data?.prev_cursor && requery({ cursor: page.data.prev_cursor })],
-    r: ["Read again", reload],
+    r: ["Reload", reload],
     x: ["Select the order", () => toggleFocused(page.data, toggle)],
   });
   const rows = page.data?.items ?? [];
@@ -69,12 +69,12 @@ export default function List({ query }) {
 
 function body(page, selection, query, reload) {
   if (page.error?.slug === "invalid-cursor") {
-    return html`<${Empty} title="This page is no more"><a href="#/orders" onClick=${(e) => (e.preventDefault(), requery({ cursor: null }))}>To the first page</a><//>`;
+    return html`<${Empty} title="This page no longer exists"><a href="#/orders" onClick=${(e) => (e.preventDefault(), requery({ cursor: null }))}>Go to the first page</a><//>`;
   }
   if (page.error) return html`<${ErrorBox} error=${page.error} retry=${reload} />`;
-  if (!page.data) return html`<${Loading} what="Reading orders" />`;
+  if (!page.data) return html`<${Loading} what="Loading orders" />`;
   if (page.data.items.length === 0) {
-    return html`<${Empty} title="No order fits"><p>${query.q ? "Numbers may be cut short; e-mail, SKU and tracking are looked up whole." : "Take a filter away."}</p><//>`;
+    return html`<${Empty} title="No orders match"><p>${query.q ? "Search for the beginning of a number, or an exact e-mail address, SKU or tracking number." : "Remove a filter."}</p><//>`;
   }
   return html`<${Table} caption="Orders" columns=${COLUMNS} rows=${page.data.items} rowKey=${(row) => row.number}
     link=${(row) => link(["orders", row.number])} selection=${selection} />`;
@@ -98,7 +98,7 @@ function toggled(selected, rows, numbers, on) {
   for (const number of numbers) {
     if (!on) next.delete(number);
     else if (next.size < SELECTED_MAX) next.set(number, rows.find((row) => row.number === number));
-    else toast(`At most ${SELECTED_MAX} at once.`, "bad");
+    else toast(`Select at most ${SELECTED_MAX} orders.`, "bad");
   }
   return next;
 }
@@ -108,7 +108,7 @@ function toggleFocused(page, toggle) {
   if (page && row) toggle(row.textContent);
 }
 
-// --- above and below the table --------------------------------------------------------------------
+// --- above and below the table -------------------------------------------------------------------
 
 function Filters({ query, total, filters }) {
   const set = (name) => (event) => requery({ [name]: event.target.value.trim(), cursor: null });
@@ -127,7 +127,7 @@ function Filters({ query, total, filters }) {
       ${values.map((value) => html`<option key=${value} value=${value} selected=${query[name] === value}>${title}: ${words(value).toLowerCase()}</option>`)}
       ${query[name]?.includes(",") && html`<option value=${query[name]} selected>${title}: ${query[name].split(",").map(words).join(", ").toLowerCase()}</option>`}
     </select>`)}
-    <select aria-label="Sorted by" onChange=${set("sort")}>${SORTS.map(([value, title]) => html`<option key=${value} value=${value}
+    <select aria-label="Sort by" onChange=${set("sort")}>${SORTS.map(([value, title]) => html`<option key=${value} value=${value}
       selected=${(query.sort ?? filters.sort ?? "") === value}>${title}</option>`)}</select>
   </div>`;
 }
@@ -140,7 +140,7 @@ function Export({ filters }) {
     try {
       await download(`/orders/export/?${new URLSearchParams({ ...narrowed, format })}`, `orders.${format}`);
     } catch (error) {
-      toast(error instanceof Problem ? `${error.title}: ${error.message}` : "The export was cut off.", "bad");
+      toast(error instanceof Problem ? `${error.title}: ${error.message}` : "The export failed.", "bad");
     }
     setBusy(false);
   };

@@ -1,5 +1,5 @@
-// Order: what it is now, and what may be done with it. Follows its own stream, so that nobody decides
-// on what is past.
+// Order: its current state, and the actions on it. Follows the order's stream, so that it is always up
+// to date.
 
 import { html, useEffect, useMemo, useState } from "../vendor/preact-htm.js";
 import { isDangerous, labelOf } from "../actions.js";
@@ -31,10 +31,10 @@ export default function Order({ params }) {
   useFollowing(id, loaded);
   useKeys({
     t: ["Timeline", () => navigate(["orders", number, "timeline"])],
-    r: ["Read again", loaded.reload],
+    r: ["Reload", loaded.reload],
   });
   if (loaded.error && !loaded.data) return html`<${ErrorBox} error=${loaded.error} retry=${loaded.reload} />`;
-  if (!loaded.data) return html`<${Loading} what=${`Reading ${number}`} />`;
+  if (!loaded.data) return html`<${Loading} what=${`Loading ${number}`} />`;
   const { order } = loaded.data;
   const onDone = (changed) => {
     setCommand(null);
@@ -46,7 +46,7 @@ export default function Order({ params }) {
     ${command && html`<${CommandDialog} order=${order} ...${command} onDone=${onDone} onClose=${() => setCommand(null)} />`}`;
 }
 
-// Reads the order again when something happens to it.
+// Reloads the order when it changes.
 function useFollowing(id, { data, reload }) {
   useEffect(() => {
     if (!id) return undefined;
@@ -78,15 +78,15 @@ function Shown({ order, actions, notes, busy, onCommand }) {
         <${Notes} notes=${notes} />
       </div>
       <aside class="stack" aria-label="Actions and address">
-        <section class="panel actions"><h2>Do</h2><${Buttons} actions=${groups.get("")} onCommand=${onCommand} reasons /></section>
+        <section class="panel actions"><h2>Actions</h2><${Buttons} actions=${groups.get("")} onCommand=${onCommand} reasons /></section>
         <${Address} order=${order} />
         <${About} order=${order} />
       </aside>
     </div>`;
 }
 
-// By what they are about: "" is the order itself. Setting CANCELED is the same as canceling, with less
-// to say, so it is not shown twice.
+// Actions by the part that they are about; "" is the order itself. Setting the status CANCELED is left
+// out: "Cancel the order" does the same.
 function grouped(actions, id) {
   const groups = new Map([["", []]]);
   for (const action of actions) {
@@ -98,7 +98,7 @@ function grouped(actions, id) {
   return groups;
 }
 
-// `reasons`: why something may not be done stands beside it; else it is told when pointed at.
+// `reasons`: shows below each button why its action is not allowed; else the tooltip says it.
 function Buttons({ actions, part, onCommand, reasons = false }) {
   const sorted = [...actions].sort((a, b) => Number(b.allowed) - Number(a.allowed));
   return html`<div class=${reasons ? "stack" : "row tight"}>${sorted.map((action) => html`<div key=${`${action.name} ${JSON.stringify(action.body)}`}>
@@ -107,16 +107,16 @@ function Buttons({ actions, part, onCommand, reasons = false }) {
     ${action.until && html`<p class="small muted">until <${Time} at=${action.until} /></p>`}</div>`)}</div>`;
 }
 
-// One that is refused can still be reached and asked why: a disabled button could not.
+// A refused action keeps its button, which says why on focus and click: a disabled one could not.
 function Action({ action, onCommand }) {
   const tone = isDangerous(action) ? "danger" : "";
   if (action.allowed) return html`<button type="button" class=${tone} onClick=${onCommand}>${labelOf(action)}</button>`;
   const { detail } = action.reason;
-  return html`<button type="button" aria-disabled="true" title=${detail} aria-label=${`${labelOf(action)}, not possible: ${detail}`}
+  return html`<button type="button" aria-disabled="true" title=${detail} aria-label=${`${labelOf(action)}, not allowed: ${detail}`}
     onClick=${() => toast(detail, "bad")}>${labelOf(action)}</button>`;
 }
 
-// Asked for only when somebody wants to see it: it is nobody else's to read over a shoulder.
+// Loaded on request only, since it is personal data.
 function Address({ order }) {
   const [{ address, error }, setFound] = useState({});
   const show = () =>
@@ -126,10 +126,10 @@ function Address({ order }) {
     );
   const { name, company, line1, line2, postal_code, city, region, country, phone } = address ?? {};
   const lines = [name, company, line1, line2, [postal_code, city].filter(Boolean).join(" "), region, country, phone].filter(Boolean);
-  return html`<section class="panel stack"><h2>Ships to</h2>
+  return html`<section class="panel stack"><h2>Shipping address</h2>
     ${!address && html`<button type="button" onClick=${show}>Show the address</button>`}
     ${error && html`<${ErrorBox} error=${error} />`}
-    ${address && (lines.length ? html`<address>${lines.map((one) => html`<span key=${one}>${one}<br /></span>`)}</address>` : html`<p class="muted">No address.</p>`)}</section>`;
+    ${address && (lines.length ? html`<address>${lines.map((one) => html`<span key=${one}>${one}<br /></span>`)}</address>` : html`<p class="muted">None.</p>`)}</section>`;
 }
 
 function About({ order }) {

@@ -1,4 +1,4 @@
-// Projections: how far each read model is, and what can be done where one is stuck.
+// Projections: the progress of each read model, rebuilds and dead letters.
 
 import { html, useState } from "../vendor/preact-htm.js";
 import { get, send } from "../api.js";
@@ -7,7 +7,7 @@ import { count, eventName, lag } from "../format.js";
 import { usePolled } from "../polling.js";
 import { link, requery } from "../router.js";
 
-// All of it within the rate limit of one user, who may have other screens open.
+// Together within the rate limit of one user, with room for other open screens.
 const SHOWN_MS = 3_000;
 const REBUILDING_MS = 1_000;
 const LETTERS_MS = 10_000;
@@ -21,17 +21,17 @@ export default function Projections({ query }) {
     return found;
   };
   const { data, error, reload } = usePolled(load, [], everyMs);
-  const [asked, ask] = useState(null);
+  const [question, ask] = useState(null);
   if (!data) return error ? html`<${ErrorBox} error=${error} retry=${reload} />` : html`<${Loading} />`;
   return html`<div class="head"><h1>Projections</h1>
-      <span class="muted small">Read models, made from the log by the workers</span></div>
+      <span class="muted small">Read models, which the workers build from the log</span></div>
     ${error && html`<${ErrorBox} error=${error} retry=${reload} />`}
     <div class="tiles wide-tiles">
       <${Relay} relay=${data.relay} />
       ${data.projections.map((one) => html`<${Projection} key=${one.name} of=${one} ask=${ask} />`)}
     </div>
     <${DeadLetters} projection=${query.projection} names=${data.projections.map(({ name }) => name)} />
-    ${asked && html`<${Ask} ...${asked} onClose=${() => ask(null)} onDone=${reload} />`}`;
+    ${question && html`<${Confirm} ...${question} onClose=${() => ask(null)} onDone=${reload} />`}`;
 }
 
 function isRunning({ rebuild }) {
@@ -51,16 +51,16 @@ function Projection({ of, ask }) {
   return html`<section class="tile" data-projection=${of.name}>
     <div class="row"><h2>${of.name}</h2>
       <span class="muted small">version ${of.version}, <span data-generation=${of.generation}>generation ${of.generation}</span></span></div>
-    ${of.replay_needed && html`<p class="bad">Its code has a new version: rebuild it.</p>`}
+    ${of.replay_needed && html`<p class="bad">The code has a new version: rebuild this projection.</p>`}
     <${Lag} of=${of} />
     <${Rebuild} rebuild=${of.rebuild} />
     <div class="row">
       <button type="button" disabled=${isRunning(of)} onClick=${() =>
         ask({ title: `Rebuild ${of.name}`, path: `${path}/rebuild/`, verb: "Rebuild",
-          text: "It is made anew from the log beside the present one, which goes on serving, and then takes its place." })}>Rebuild</button>
-      <button type="button" disabled=${!before || isRunning(of)} title=${before ? null : "There is no generation to go back to"}
-        onClick=${() => ask({ title: `Roll ${of.name} back`, path: `${path}/rollback/`, verb: "Roll back",
-          text: "The generation before takes its place again, and follows the log from where it stopped." })}>Roll back</button>
+          text: "A new generation is built from the log, while the current one keeps serving, and then replaces it." })}>Rebuild</button>
+      <button type="button" disabled=${!before || isRunning(of)} title=${before ? null : "There is no previous generation"}
+        onClick=${() => ask({ title: `Roll back ${of.name}`, path: `${path}/rollback/`, verb: "Roll back",
+          text: "The previous generation catches up with the log and replaces the current one." })}>Roll back</button>
     </div>
     <${Partitions} name=${of.name} partitions=${of.partitions} />
   </section>`;
@@ -70,7 +70,7 @@ function Lag({ of }) {
   return html`<dl class="figures">
     <div><dt>Behind</dt><dd>${count(of.lag_events)} <small>events</small></dd></div>
     <div><dt>Lag</dt><dd>${lag(of.lag_s)}</dd></div>
-    <div><dt>Rate</dt><dd>${of.events_per_s === null || of.events_per_s === undefined ? "–" : count(Math.round(of.events_per_s))} <small>a second</small></dd></div>
+    <div><dt>Rate</dt><dd>${of.events_per_s === null || of.events_per_s === undefined ? "–" : count(Math.round(of.events_per_s))} <small>per second</small></dd></div>
     ${of.parked !== undefined && html`<div><dt>Parked</dt><dd class=${of.parked ? "bad" : ""}>${count(of.parked)}</dd></div>`}
   </dl>`;
 }
@@ -99,10 +99,10 @@ function Partitions({ name, partitions }) {
     <${Table} caption=${`Partitions of ${name}`} columns=${columns} rows=${partitions} rowKey=${(p) => p.partition} /></details>`;
 }
 
-function Ask({ title, text, path, verb, onClose, onDone }) {
+function Confirm({ title, text, path, verb, onClose, onDone }) {
   const { error, busy, run } = useAction(async () => {
     await send("POST", path, {});
-    toast(`${title}: begun`, "good");
+    toast(`${title}: started`, "good");
     onClose();
     onDone();
   });
@@ -129,7 +129,7 @@ function useAction(action) {
   return { ...state, run };
 }
 
-// --- dead letters ---------------------------------------------------------------------------------
+// --- dead letters --------------------------------------------------------------------------------
 
 function DeadLetters({ projection, names }) {
   const path = `/ops/dead-letters/${projection ? `?projection=${encodeURIComponent(projection)}` : ""}`;
@@ -137,11 +137,11 @@ function DeadLetters({ projection, names }) {
   const [skipping, skip] = useState(null);
   return html`<section class="below"><div class="head"><h2>Dead letters</h2>
       <label class="inline">of <select value=${projection ?? ""} onChange=${(e) => requery({ projection: e.target.value })}>
-        <option value="">every projection</option>${names.map((name) => html`<option key=${name}>${name}</option>`)}</select></label></div>
+        <option value="">all projections</option>${names.map((name) => html`<option key=${name}>${name}</option>`)}</select></label></div>
     ${error && html`<${ErrorBox} error=${error} retry=${reload} />`}
     ${data && (data.items.length
       ? html`<${Letters} letters=${data.items} reload=${reload} skip=${skip} />`
-      : html`<${Empty} title="No dead letters"><p>Every event could be applied.</p><//>`)}
+      : html`<${Empty} title="No dead letters"><p>Every event has been applied.</p><//>`)}
     ${skipping && html`<${Skip} letter=${skipping} onClose=${() => skip(null)} onDone=${reload} />`}
   </section>`;
 }
@@ -152,16 +152,16 @@ function Letters({ letters, reload, skip }) {
     { name: "projection", title: "Projection", cell: (l) => `${l.projection}, generation ${l.generation}` },
     { name: "event", title: "Event", narrow: false, cell: (l) => `${eventName(l.event_type)}, version ${l.version}` },
     { name: "error", title: "Error", cell: (l) => html`<code class="wrap bad">${l.error}</code>` },
-    { name: "waiting", title: "Waiting behind it", numeric: true, narrow: false, cell: (l) => count(l.events_waiting) },
+    { name: "waiting", title: "Events waiting", numeric: true, narrow: false, cell: (l) => count(l.events_waiting) },
     { name: "attempts", title: "Attempts", numeric: true, narrow: false, cell: (l) => l.attempts },
     { name: "at", title: "Parked", narrow: false, cell: (l) => html`<${Time} at=${l.parked_at} />` },
-    { name: "do", title: "Do", cell: (l) => html`<${Mend} letter=${l} reload=${reload} skip=${skip} />` },
+    { name: "actions", title: "Actions", cell: (l) => html`<${Repair} letter=${l} reload=${reload} skip=${skip} />` },
   ];
   return html`<${Table} caption="Dead letters" columns=${columns} rows=${letters} rowKey=${(l) => l.id}
     link=${(l) => link(["orders", l.number ?? l.order_id, "timeline"], { at: l.version })} />`;
 }
 
-function Mend({ letter, reload, skip }) {
+function Repair({ letter, reload, skip }) {
   const { busy, run } = useAction(async () => {
     try {
       const { data } = await send("POST", `/ops/dead-letters/${letter.id}/retry/`, {});
@@ -185,10 +185,10 @@ function Skip({ letter, onClose, onDone }) {
   });
   return html`<${Dialog} title=${`Skip an event of ${letter.number ?? letter.order_id}`} onClose=${onClose}>
     <form class="stack" onSubmit=${run}>
-      <p>${letter.projection} goes on without it, and may show this order wrongly until it is rebuilt. Your name and the reason are kept.</p>
+      <p>${letter.projection} leaves this event out for good, and may show the order incorrectly. Your user id and the reason are recorded.</p>
       <label>Reason <textarea required maxlength="500" value=${reason} onInput=${(e) => setReason(e.target.value)}></textarea></label>
       ${error && html`<${ErrorBox} error=${error} />`}
-      <div class="row"><button class="primary" disabled=${busy || !reason.trim()}>Skip it</button>
+      <div class="row"><button class="primary" disabled=${busy || !reason.trim()}>Skip the event</button>
         <button type="button" onClick=${onClose}>Cancel</button></div>
     </form>
   <//>`;

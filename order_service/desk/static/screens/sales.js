@@ -1,4 +1,4 @@
-// Sales: what came in, how fast it went out, and what came back; by currency.
+// Sales by currency: revenue, order progress, processing times, refunds and cancellations.
 
 import { html } from "../vendor/preact-htm.js";
 import { get } from "../api.js";
@@ -24,11 +24,11 @@ export default function Sales({ query }) {
         aria-pressed=${name === span} onClick=${() => requery({ span: name })}>${text}</button>`)}</span></div>
     ${error && html`<${ErrorBox} error=${error} retry=${reload} />`}
     ${!data && !error && html`<${Loading} />`}
-    ${data && !data.currencies.length && html`<${Empty} title="No orders in this time" />`}
+    ${data && !data.currencies.length && html`<${Empty} title="No orders in this period" />`}
     ${data?.currencies.map((one) => html`<${Currency} key=${one.currency} of=${one} span=${data} />`)}`;
 }
 
-// To the end of the present hour, so that answers of the same hour are of the same span.
+// Up to the end of the current hour, so that responses within an hour cover the same period.
 function limits(span) {
   const to = Math.ceil((Date.now() + 1) / HOUR_MS) * HOUR_MS;
   return { from: instant(to - SPANS[span][0] * HOUR_MS), to: instant(to) };
@@ -40,17 +40,17 @@ function instant(milliseconds) {
 
 function Currency({ of, span }) {
   const { currency, funnel } = of;
-  const series = whole(of.series, span);
+  const series = allSteps(of.series, span);
   const list = (filters) => link(["orders"], { currency, created_from: span.from, created_to: span.to, ...filters });
   const labels = [time(span.from), time(span.to)];
   const digits = of.series[0]?.revenue.split(".")[1]?.length ?? 0;
-  const revenue = series.map((step) => Number(step.revenue)); // for the picture only
+  const revenue = series.map((step) => Number(step.revenue)); // for the chart only
   return html`<section class="below" data-currency=${currency}>
     <div class="head"><h2>${currency}</h2><a href=${list({})}>${count(funnel.placed)} orders</a></div>
     <div class="tiles charts">
-      <${Chart} title=${`Revenue a${span.by === "hour" ? "n hour" : " day"}`} labels=${labels}
+      <${Chart} title=${`Revenue per ${span.by}`} labels=${labels}
         format=${(value) => money(value.toFixed(digits), currency)} series=${[{ name: "revenue", values: revenue, tone: "accent" }]} />
-      <${Chart} title=${`Orders a${span.by === "hour" ? "n hour" : " day"}`} labels=${labels} format=${count}
+      <${Chart} title=${`Orders per ${span.by}`} labels=${labels} format=${count}
         series=${[{ name: "orders", values: series.map((step) => step.orders), tone: "shipped" }]} />
     </div>
     <div class="tiles wide-tiles">
@@ -60,8 +60,8 @@ function Currency({ of, span }) {
     </div></section>`;
 }
 
-// Where nothing was ordered there is no step: the picture has it all the same.
-function whole(series, { from, to, by }) {
+// Adds the steps without orders, which the service leaves out.
+function allSteps(series, { from, to, by }) {
   const step = by === "hour" ? HOUR_MS : 24 * HOUR_MS;
   const known = new Map(series.map((one) => [Date.parse(one.at), one]));
   const steps = [];
@@ -85,15 +85,15 @@ function share(part, whole) {
 
 function Times({ of }) {
   const text = (seconds) => (seconds === null ? "–" : duration(seconds));
-  return html`<section class="tile"><h3>How long it takes</h3><dl class="figures">
+  return html`<section class="tile"><h3>Processing times</h3><dl class="figures">
     ${[["Placed to paid", of.place_to_pay_s], ["Paid to shipped", of.pay_to_ship_s]].map(([name, { p50, p90 }]) => html`<div key=${name}>
-      <dt>${name}</dt><dd>${text(p50)} <small>half of them, </small>${text(p90)} <small>nine of ten</small></dd></div>`)}
+      <dt>${name}</dt><dd>${text(p50)} <small>median, </small>${text(p90)} <small>90th percentile</small></dd></div>`)}
   </dl></section>`;
 }
 
 function Reasons({ of, list }) {
   const total = of.cancel_reasons.reduce((sum, { orders }) => sum + orders, 0);
-  return html`<section class="tile"><h3>What comes back</h3>
+  return html`<section class="tile"><h3>Refunds and cancellations</h3>
     <p>Refunded <strong>${of.refund_rate === null ? "–" : `${Math.round(of.refund_rate * 1000) / 10} %`}</strong></p>
     ${total > 0 && html`<ul class="plain-list">${of.cancel_reasons.map(({ reason, orders }) => html`<li key=${reason} class="step">
       <a href=${list({ status: "CANCELED" })}>${words(reason ?? "no reason")}</a>

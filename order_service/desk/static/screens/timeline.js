@@ -1,4 +1,4 @@
-// Timeline: everything that happened to an order, and the order as it was at any version.
+// Timeline: all events of an order, and the order as it was at any version.
 
 import { html, useEffect, useRef, useState } from "../vendor/preact-htm.js";
 import { get } from "../api.js";
@@ -13,8 +13,8 @@ import { session } from "../session.js";
 import { useLoad } from "../store.js";
 
 const PAGE = 500;
-const PAGES_MAX = 10; // an order takes fewer events than that
-const SLIDE_MS = 120; // the slider rests so long before a version is asked for
+const PAGES_MAX = 10; // more than an order may have
+const SLIDE_MS = 120; // how long the slider rests before its version is loaded
 const KEPT_MAX = 200; // versions and differences in memory
 
 async function readEvents(number, signal) {
@@ -32,7 +32,7 @@ async function readEvents(number, signal) {
 export default function Timeline({ params: { number }, query }) {
   const loaded = useLoad((signal) => readEvents(number, signal), [number]);
   if (loaded.error) return html`<${ErrorBox} error=${loaded.error} retry=${loaded.reload} />`;
-  if (!loaded.data) return html`<${Loading} what="Reading what happened" />`;
+  if (!loaded.data) return html`<${Loading} what="Loading the timeline" />`;
   return html`<${Travel} number=${number} events=${loaded.data} query=${query} reload=${loaded.reload} />`;
 }
 
@@ -45,7 +45,7 @@ function Travel({ number, events, query, reload }) {
   const step = (by) => go(Math.min(last, Math.max(1, at + by)));
   useKeys({
     j: ["Next version", () => step(1)], k: ["Previous version", () => step(-1)],
-    "0": ["First version", () => go(1)], $: ["Last version", () => go(last)], r: ["Read again", reload],
+    "0": ["First version", () => go(1)], $: ["Last version", () => go(last)], r: ["Reload", reload],
   });
   const kept = useRef(new Map()).current;
   const path = `/orders/${encodeURIComponent(number)}/`;
@@ -53,7 +53,7 @@ function Travel({ number, events, query, reload }) {
   const compared = Math.min(from, rested);
   const diff = useLoad((signal) => remembered(kept, `${path}diff/?from=${compared}&to=${rested}`, signal), [number, compared, rested]);
 
-  return html`<div class="head"><h1><a href=${link(["orders", number])}>${number}</a> as of version ${at}</h1>
+  return html`<div class="head"><h1><a href=${link(["orders", number])}>${number}</a> at version ${at}</h1>
       <span class="muted"><${Time} at=${events.find((e) => e.version === at)?.at} /></span></div>
     <${Slider} at=${at} last=${last} events=${events} onChange=${go} />
     <div class="travel">
@@ -70,7 +70,7 @@ function bounded(text, least, most, otherwise) {
   return text !== undefined && Number.isInteger(number) ? Math.min(most, Math.max(least, number)) : otherwise;
 }
 
-// The value, once it has not changed for a moment.
+// The value, once it has not changed for SLIDE_MS.
 function useRested(value) {
   const [rested, setRested] = useState(value);
   useEffect(() => {
@@ -80,7 +80,7 @@ function useRested(value) {
   return rested;
 }
 
-// What was never changes, so it is asked for once.
+// Past versions never change, so each is loaded once.
 async function remembered(kept, address, signal) {
   if (kept.has(address)) return kept.get(address);
   const found = await get(address, { signal });
@@ -98,7 +98,7 @@ function Slider({ at, last, events, onChange }) {
     <output>${at} of ${last}</output></div>`;
 }
 
-// --- what happened --------------------------------------------------------------------------------
+// --- events --------------------------------------------------------------------------------------
 
 function Events({ events, at, currency, onSelect }) {
   const mine = session.get().user.id;
@@ -117,23 +117,23 @@ function Events({ events, at, currency, onSelect }) {
   </li>`)}</ol>`;
 }
 
-// From where: the request that did it, by its id in the log lines, and its trace where one was kept.
+// The event's origin: its actor, its request (by the id in the log lines) and its trace, if any.
 function Details({ event }) {
   return html`<div class="details small"><dl class="pairs">
-      <dt>By</dt><dd>${event.actor?.type ?? "unknown"} <code>${event.actor?.id}</code></dd>
+      <dt>Actor</dt><dd>${event.actor?.type ?? "unknown"} <code>${event.actor?.id}</code></dd>
       <dt>Request</dt><dd><code>${event.correlation_id ?? "–"}</code></dd>
       <dt>Trace</dt><dd><code>${event.trace_id ?? "–"}</code></dd>
       <dt>Event</dt><dd><code>${event.event_id}</code></dd></dl>
     <details><summary>JSON</summary><pre tabindex="0">${JSON.stringify(event, null, 2)}</pre></details></div>`;
 }
 
-// --- the order then -------------------------------------------------------------------------------
+// --- the order at a version ----------------------------------------------------------------------
 
 function Compare({ from, at, events, diff }) {
   const earlier = [0, ...events.map((event) => event.version).filter((version) => version < at)];
   return html`<section class="panel stack"><div class="row"><h2>What changed</h2>
       <label class="inline">since <select aria-label="Compare with version" onChange=${(e) => requery({ from: e.target.value })}>
-        ${earlier.map((version) => html`<option key=${version} value=${version} selected=${version === from}>${version === 0 ? "before it was" : `version ${version}`}</option>`)}
+        ${earlier.map((version) => html`<option key=${version} value=${version} selected=${version === from}>${version === 0 ? "before it was placed" : `version ${version}`}</option>`)}
       </select></label></div>
     ${diff.error ? html`<${ErrorBox} error=${diff.error} retry=${diff.reload} />` : diff.data ? html`<${Changes} diff=${diff.data} />` : html`<${Loading} />`}
   </section>`;

@@ -1,0 +1,56 @@
+"""The operators' board."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from order_service.documents.shape import Amount, Document, Instant, means
+from order_service.domain.state import FulfillmentStatus, PaymentStatus, Status
+
+Flag = Literal["credit_due", "return_open", "refund_failed"]
+
+
+class Card(Document):
+    id: UUID
+    number: str
+    user_id: UUID
+    customer: Annotated[str | None, means("The customer's e-mail address.")]
+    status: Status
+    payment_status: PaymentStatus
+    fulfillment_status: FulfillmentStatus
+    total_price: Amount
+    currency: str
+    version: int
+    created_at: Instant
+    updated_at: Instant
+    flags: Annotated[
+        list[Flag],
+        means(
+            "What needs work: money due back to the customer, a return to decide on or "
+            "to receive, a last refund that failed."
+        ),
+    ]
+
+
+class ColumnTotal(Document):
+    currency: str
+    amount: Amount
+
+
+class BoardColumn(Document):
+    status: Status
+    count: int
+    totals: list[ColumnTotal]
+    oldest_at: Annotated[Instant | None, means("When its oldest order was placed.")]
+
+
+class Board(Document):
+    token: Annotated[str, means("`since` of `/ops/board/stream`.")]
+    columns: Annotated[list[BoardColumn], means("One a status, empty ones too.")]
+    more: Annotated[bool, means("There are more orders than cards.")]
+    cards: list[Card]
+
+
+class ChangedCards(Document):
+    """A message of the board's stream."""
+
+    cards: list[Card]

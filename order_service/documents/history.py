@@ -1,0 +1,44 @@
+"""What is read of an order's past beside its events: differences, notes, the shipping address."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from msgspec import field
+
+from order_service.documents.event import Actor
+from order_service.documents.shape import Document, Instant, means
+from order_service.domain.events import NoteVisibility
+
+
+class Change(Document):
+    pointer: Annotated[str, means("JSON pointer (RFC 6901) into the order's document.")]
+    before: Any = field(name="from")
+    after: Any = field(name="to")
+
+
+class Diff(Document):
+    before: int = field(name="from")
+    after: int = field(name="to")
+    changes: list[Change]
+
+
+class Note(Document):
+    id: UUID
+    kind: Annotated[str | None, means("What it was written with; null once it is erased.")]
+    visibility: NoteVisibility
+    text: Annotated[str | None, means("null once it is erased.")]
+    at: Instant
+    version: int
+    actor: Actor
+
+
+class ShippingAddress(Document):
+    name: str
+    company: str | None
+    line1: str
+    line2: str | None
+    city: str
+    region: str | None
+    postal_code: str | None
+    country: str
+    phone: str | None

@@ -1,0 +1,96 @@
+"""Orders that nobody pays are canceled by the timer, once, however many processes have one."""
+
+import asyncio
+from datetime import timedelta
+
+import httpx
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from order_service.cache.order_cache import OrderCache
+from order_service.commands.expiry import BEGINNING, expire_some
+from order_service.ids import now
+from order_service.limits import EXPIRY_BATCH
+from order_service.main import create_app
+from order_service.settings import Settings
+from projections.queries.unpaid_orders import unpaid_orders
+from tests.conftest import serving, serving_with
+from tests.support.http.accounts import Account, new_account
+from tests.support.http.orders import ITEMS, act, change, place
+from tests.support.read_side.read_side import advance_all, rows
+from tests.support.waiting import eventually
+
+CANCELED = "SELECT stream_id::text FROM events WHERE type = 'OrderCanceled'"
+
+
+async def test_two_processes_expire_each_order_once(
+    settings: Settings,
+    web_engine: AsyncEngine,
+    projector_engine: AsyncEngine,
+    cache: OrderCache,
+) -> None:
+    first_app, second_app = (
+        create_app(settings.model_copy(update={"RATE_LIMIT": "1000000/minute"})) for _ in range(2)
+    )
+    async with serving(first_app) as web, serving(second_app):
+        owner = await new_account(web, web_engine)
+        many = {"orders": [{"items": ITEMS}] * (EXPIRY_BATCH + 1)}
+        await web.post("/orders/bulk/", json=many, headers=owner.headers)
+        await advance_all(projector_engine, cache)
+        too_young = await expire_some(
+            web_engine, first_app.state.log, unpaid_orders, now() - timedelta(hours=1), BEGINNING
+        )
+        untouched = await rows(web_engine, CANCELED)
+
+        # What one has done is not in the read model yet: the other is shown the same orders.
+        reached = [
+            await expire_some(web_engine, app.state.log, unpaid_orders, now(), BEGINNING)
+            for app in (first_app, second_app)
+        ]
+        await asyncio.gather(
+            *(
+                expire_some(app.state.engine, app.state.log, unpaid_orders, now(), reached[0])
+                for app in (first_app, second_app)
+            )
+        )
+
+    expired = await rows(web_engine, CANCELED)
+    assert (too_young, untouched) == (BEGINNING, [])
+    assert reached[0] == reached[1] != BEGINNING
+    assert len(expired) == len(set(expired)) == EXPIRY_BATCH + 1
+
+
+async def test_the_timer_cancels_what_is_unpaid_and_nothing_else(
+    web: httpx.AsyncClient,
+    owner: Account,
+    staff: Account,
+    settings: Settings,
+    web_engine: AsyncEngine,
+    projector_engine: AsyncEngine,
+    cache: OrderCache,
+) -> None:
+    unpaid, reserved, part_paid, paid_since = [await place(web, owner) for _ in range(4)]
+    reserve = {"kind": "authorization"}
+    await act(web, staff, reserved, "payments/", reserve)
+    await act(web, staff, part_paid, "payments/", {"kind": "capture", "amount": 1})
+    await advance_all(projector_engine, cache)
+    await change(web, staff, paid_since, status="PAID")  # the read model does not know it
+
+    async with serving_with(settings, PENDING_TTL="PT0S"):
+
+        async def both() -> bool:
+            return len(await rows(web_engine, CANCELED)) == 2
+
+        await eventually(both)
+    orders = [
+        (await web.get(o.headers["location"], headers=owner.headers)).json()
+        for o in (unpaid, reserved, part_paid, paid_since)
+    ]
+    (actor,) = await rows(
+        web_engine,
+        "SELECT DISTINCT metadata->>0 FROM events WHERE type = 'OrderCanceled'",
+    )
+
+    assert [o["status"] for o in orders] == ["CANCELED", "CANCELED", "PENDING", "PAID"]
+    assert [o["cancel_reason"] for o in orders[:2]] == ["EXPIRED", "EXPIRED"]
+    assert orders[1]["authorized"] == "0.00"
+    assert actor == ("system",)

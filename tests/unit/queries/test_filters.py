@@ -1,0 +1,102 @@
+"""Filters of lists: one text for one question, so that cursors hold however it was written."""
+
+from typing import Any, get_args
+from uuid import UUID
+
+import pytest
+from pydantic import ValidationError
+
+from order_service import limits
+from order_service.domain.state import FulfillmentStatus, PaymentStatus, Status
+from order_service.web.fields import TEXT_MAX
+from projections.queries.filters import Filters, ListParameters, conditions
+from tests.support.log.examples import USER
+
+SAME = [
+    ({"status": "PAID,PENDING"}, {"status": "PENDING, PAID,PAID"}),
+    ({"created_from": "2026-03-01T12:00:00Z"}, {"created_from": "2026-03-01t14:00:00.0+02:00"}),
+    ({"currency": "USD", "total_min": "5"}, {"total_min": "5.00", "currency": "USD"}),
+    ({"q": "pen"}, {"q": " pen "}),
+    ({}, {"limit": "7", "cursor": "abc", "sort": "-created_at"}),
+]
+OTHER = [
+    {"status": "PAID"},
+    {"payment_status": "PAID"},
+    {"fulfillment_status": "SHIPPED"},
+    {"created_from": "2026-03-01T12:00:00Z"},
+    {"created_to": "2026-03-01T12:00:00Z"},
+    {"updated_from": "2026-03-01T12:00:00Z"},
+    {"updated_to": "2026-03-01T12:00:00Z"},
+    {"currency": "USD"},
+    {"currency": "USD", "total_min": "5"},
+    {"currency": "USD", "total_max": "5"},
+    {"has_credit_due": "true"},
+    {"has_credit_due": "false"},
+    {"return_open": "true"},
+    {"refund_failed": "false"},
+    {"q": "5"},
+    {"sort": "created_at"},
+]
+
+
+def parsed(asked: dict[str, Any]) -> ListParameters:
+    return ListParameters.model_validate(asked)
+
+
+@pytest.mark.parametrize(("one", "same"), SAME)
+def test_one_question_has_one_text(one: dict[str, Any], same: dict[str, Any]) -> None:
+    assert parsed(one).text() == parsed(same).text()
+
+
+def test_different_questions_have_different_texts() -> None:
+    texts = {parsed(asked).text() for asked in [{}, *OTHER]}
+
+    assert len(texts) == 1 + len(OTHER)
+
+
+def test_every_filter_makes_a_condition() -> None:
+    """None may be forgotten: a list that ignores a filter shows what was not asked for."""
+    everything = conditions(parsed({}))
+
+    assert [a for a in OTHER[:-1] if conditions(parsed(a)).sql == everything.sql] == []
+    assert set(Filters.model_fields) == {name for asked in OTHER[:-1] for name in asked}
+    assert conditions(parsed({}), user_id=USER).parameters == {"user_id": USER}
+
+
+@pytest.mark.parametrize(
+    ("q", "parameters"),
+    [
+        ("PEN", {"term"}),
+        ("A-1000", {"term", "number_from", "number_to"}),
+        ("A-100", {"term"}),
+        ("a-10-", {"term", "number_from", "number_to"}),
+        ("a-", {"term"}),
+        ("A-10-77", {"term"}),
+    ],
+)
+def test_a_search_asks_only_for_what_it_can_be(q: str, parameters: set[str]) -> None:
+    assert set(conditions(parsed({"q": q})).parameters) == parameters
+    with_user = conditions(parsed({"q": q}), searched_user=UUID(int=1))
+    assert set(with_user.parameters) == parameters | {"searched_user"}
+
+
+@pytest.mark.parametrize(
+    ("name", "statuses"),
+    [
+        ("status", Status),
+        ("payment_status", PaymentStatus),
+        ("fulfillment_status", FulfillmentStatus),
+    ],
+)
+def test_the_domain_s_statuses_are_those_that_can_be_asked_for(name: str, statuses: Any) -> None:
+    found = [getattr(parsed({name: status}), name) for status in get_args(statuses)]
+
+    assert found == [*get_args(statuses)]
+    with pytest.raises(ValidationError, match=get_args(statuses)[0]):
+        parsed({name: "LOST"})
+
+
+def test_whatever_can_be_found_can_be_asked_for() -> None:
+    longest = "x" * max(TEXT_MAX, limits.EMAIL_LENGTH_MAX)
+
+    assert parsed({"q": longest}).q == longest

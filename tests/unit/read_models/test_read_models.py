@@ -1,0 +1,249 @@
+"""given(events) -> rows, with no database."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID, uuid4
+
+import orjson
+import pytest
+
+from order_service.documents.sales import Percentiles
+from order_service.domain.events import (
+    OrderCanceled,
+    OrderEvent,
+    OrderPlaced,
+    RefundFailed,
+    RefundRequested,
+)
+from order_service.log.codec import RecordedEvent
+from order_service.log.fold import FoldedOrder, fold_recorded
+from projections.read_models import customer_summary, order_view, sales_by_day, sales_by_hour
+from projections.read_models.registry import PROJECTIONS
+from projections.routes import sales as sales_routes
+from tests.support.log.examples import (
+    AT,
+    BY_USER,
+    CAPTURED,
+    DISPATCHED,
+    NEW_ID,
+    PAID,
+    PEN,
+    PLACED,
+    USER,
+)
+from tests.support.log.lives import IS_DELIVERED, IS_RETURNED, IS_SENT_BACK, PAYMENT
+
+ORDER_ID = UUID("00000000-0000-7000-8000-000000000004")
+DAY = timedelta(days=1)
+LATER = AT + 3 * DAY
+
+
+def given(*events: OrderEvent, placed_at: datetime = AT) -> FoldedOrder:
+    """An order that was placed at `placed_at`; everything else happened days later."""
+    folded = None
+    for version, event in enumerate(events, start=1):
+        at = placed_at if version == 1 else LATER
+        recorded = RecordedEvent(0, version, ORDER_ID, version, uuid4(), event, BY_USER, at)
+        folded = fold_recorded(folded, [recorded], 4)
+    assert folded is not None
+    return folded
+
+
+def test_an_order_s_row_has_what_lists_filter_by_and_the_served_bytes() -> None:
+    placed = replace(PLACED, external_reference="Cart-7")
+    dispatched = replace(DISPATCHED, tracking_number="1Z99")
+
+    rows = order_view.rows((None, given(placed, CAPTURED, PAID, dispatched)))
+
+    [(key, values)] = rows.items()
+    row = dict(zip(PROJECTIONS["order_view"].values, values, strict=True))
+    assert key == (ORDER_ID,)
+    assert orjson.loads(row.pop("document"))["version"] == 4
+    assert row == {
+        "number": "A-4-2",
+        "user_id": USER,
+        "external_reference": "Cart-7",
+        "status": "SHIPPED",
+        "payment_status": "PAID",
+        "fulfillment_status": "SHIPPED",
+        "currency": "USD",
+        "total_minor": 2498,
+        "amount_due_minor": 0,
+        "credit_due_minor": 0,
+        "lines": 2,
+        "units": 3,
+        "terms": ["1z99", "cart-7", "ink", "pen"],
+        "return_open": False,
+        "refund_failed": False,
+        "version": 4,
+        "created_at": AT,
+        "updated_at": LATER,
+    }
+
+
+def test_an_order_waits_for_somebody_while_a_return_is_open_or_its_last_refund_has_failed() -> None:
+    asked = (PLACED, CAPTURED, RefundRequested(NEW_ID, 500, "manual", "OTHER"))
+    failed = (*asked, RefundFailed(NEW_ID, 500, "closed"))
+    again = (*failed, RefundRequested(PAYMENT, 500, "manual", "OTHER"))
+
+    assert [order_view.refund_failed(given(*life).order) for life in (asked, failed, again)] == [
+        False,
+        True,
+        False,
+    ]
+    lives = (IS_DELIVERED, IS_SENT_BACK[:-1], IS_SENT_BACK, IS_RETURNED)
+    assert [order_view.return_open(given(*life).order) for life in lives] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_the_space_around_a_term_is_none_of_what_is_searched_for() -> None:
+    """As a client sent it: `q` comes without."""
+    lines = (replace(PEN, sku=" Pad "), replace(PEN, line_id=2, sku="  "))
+
+    assert order_view.terms(given(replace(PLACED, lines=lines)).order) == ["pad"]
+
+
+def test_spent_is_what_was_captured_and_will_not_be_paid_back() -> None:
+    canceled = OrderCanceled("OTHER", "PAID")
+    refund = RefundRequested(NEW_ID, 500, "cancel", "OTHER")
+
+    contribution = customer_summary.contribution(given(PLACED, CAPTURED, PAID, canceled, refund))
+
+    assert contribution == (1, 1998, AT, ORDER_ID)
+
+
+def test_a_later_event_adds_to_the_money_and_not_to_the_orders() -> None:
+    change = (given(PLACED), given(PLACED, CAPTURED))
+
+    assert customer_summary.rows(change) == {(USER, "USD"): (0, 2498, AT, ORDER_ID)}
+
+
+def test_the_last_order_of_a_customer_is_the_newest_one() -> None:
+    newer = (1, 0, LATER, UUID(int=1))
+
+    assert customer_summary.add((1, 5, AT, ORDER_ID), newer) == (2, 5, LATER, UUID(int=1))
+    assert customer_summary.add(newer, (1, 5, AT, ORDER_ID)) == (2, 5, LATER, UUID(int=1))
+
+
+def test_an_order_counts_on_its_utc_day_in_its_present_status() -> None:
+    just_before_midnight = datetime(2026, 3, 1, 23, 59, 59, tzinfo=UTC)
+
+    day, sales = sales_by_day.contribution(
+        given(PLACED, CAPTURED, PAID, placed_at=just_before_midnight)
+    )
+
+    assert day == (date(2026, 3, 1), "USD", "PAID")
+    assert sales == (1, 2498, 3)
+
+
+def test_an_order_that_changes_its_status_leaves_one_row_for_another() -> None:
+    change = (given(PLACED), given(PLACED, CAPTURED, PAID))
+
+    assert sales_by_day.rows(change) == {
+        (date(2026, 3, 1), "USD", "PENDING"): (-1, -2498, -3),
+        (date(2026, 3, 1), "USD", "PAID"): (1, 2498, 3),
+    }
+
+
+def test_an_order_that_keeps_its_status_changes_nothing() -> None:
+    change = (given(PLACED), given(PLACED, CAPTURED))
+
+    assert sales_by_day.rows(change) == {(date(2026, 3, 1), "USD", "PENDING"): (0, 0, 0)}
+
+
+HOUR = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def facts(before: FoldedOrder | None, after: FoldedOrder) -> dict[object, object]:
+    """Of orders in dollars, placed in one hour."""
+    found = sales_by_hour.rows((before, after))
+    assert {key[:2] for key in found} <= {(HOUR, "USD")}
+    return {key[2:]: counted for key, counted in found.items()}
+
+
+def test_the_facts_of_an_order_say_what_became_of_it_and_how_soon() -> None:
+    """Three days are 259,200 s, of which five binary digits are kept."""
+    canceled = (OrderCanceled("FRAUD", "PAID"), RefundRequested(NEW_ID, 2498, "cancel", "FRAUD"))
+    paid = given(PLACED, CAPTURED, PAID)
+    sent = replace(paid, milestones={"ShipmentDispatched": LATER + DAY, **paid.milestones})
+
+    assert facts(None, given(*IS_DELIVERED)) == {
+        ("placed", ""): (1, 0),
+        ("paid", ""): (1, 2498),
+        ("place_to_pay", "253952"): (1, 0),
+        ("shipped", ""): (1, 0),
+        ("delivered", ""): (1, 0),
+    }
+    assert facts(paid, sent) == {("shipped", ""): (1, 0), ("pay_to_ship", "86016"): (1, 0)}
+    assert facts(None, given(PLACED, CAPTURED, *canceled)) == {
+        ("placed", ""): (1, 0),
+        ("paid", ""): (0, 2498),
+        ("canceled", "FRAUD"): (1, 0),
+        ("refunded", ""): (1, 2498),
+    }
+    assert facts(None, given(PLACED, DISPATCHED)) == {
+        ("placed", ""): (1, 0),
+        ("shipped", ""): (1, 0),
+    }
+
+
+def test_only_what_is_otherwise_changes_the_facts_of_an_hour() -> None:
+    late = AT + timedelta(minutes=59)
+    asking = (PLACED, CAPTURED, RefundRequested(NEW_ID, 500, "manual", "OTHER"))
+    asked = given(*asking, placed_at=late)
+    failed = given(*asking, RefundFailed(NEW_ID, 500, "closed"), placed_at=late)
+
+    assert facts(given(PLACED), given(PLACED, CAPTURED)) == {("paid", ""): (0, 2498)}
+    assert facts(asked, failed) == {("refunded", ""): (-1, -500)}
+    assert facts(failed, failed) == {}
+
+
+@pytest.mark.parametrize(
+    ("times", "expected"),
+    [
+        ([], Percentiles(None, None)),
+        ([("40", 1)], Percentiles(40, 40)),
+        ([("100", 1), ("9", 5), ("20", 4)], Percentiles(9, 20)),
+        ([("100", 2), ("9", 4), ("20", 4)], Percentiles(20, 100)),
+    ],
+)
+def test_a_percentile_is_the_time_within_which_so_many_came(
+    times: list[tuple[str, int]], expected: Percentiles
+) -> None:
+    rows: list[Any] = [SimpleNamespace(detail=seconds, orders=n) for seconds, n in times]
+
+    assert sales_routes.percentiles(rows) == expected
+
+
+LIVES: Sequence[Sequence[OrderEvent]] = (
+    (PLACED, CAPTURED, PAID, DISPATCHED),
+    (PLACED, OrderCanceled("OTHER", "PENDING")),
+    (OrderPlaced(USER, "USD", (replace(PEN, unit_price_minor=None),), 0, 0, 700), CAPTURED),
+)
+
+
+@pytest.mark.parametrize("name", PROJECTIONS)
+@pytest.mark.parametrize("life", LIVES)
+def test_event_by_event_and_all_at_once_make_the_same_rows(
+    name: str, life: Sequence[OrderEvent]
+) -> None:
+    """So it does not matter how the live loop cuts the log into batches, or that a rebuild does
+    not."""
+    projection = PROJECTIONS[name]
+    steps: dict[tuple[object, ...], tuple[object, ...]] = {}
+    before = None
+    for length in range(1, len(life) + 1):
+        after = given(*life[:length])
+        projection.merge(steps, projection.rows((before, after)))
+        before = after
+
+    at_once = projection.rows((None, given(*life)))
+
+    assert {key: row for key, row in steps.items() if row[:3] != (0, 0, 0)} == at_once
