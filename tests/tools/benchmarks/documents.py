@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 JSON = "application/json"
-VARIABLE = "YARDSTICK_DOCUMENTS"  # tells the yardsticks' processes the folder
+VARIABLE = "YARDSTICK_DOCUMENTS"  # in the yardsticks' processes: the folder
 NAMES = ("order", "placed", "staff", "user")
 
 
