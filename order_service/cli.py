@@ -224,7 +224,7 @@ WORDS: dict[str, tuple[str, Complete]] = {
     ),
     "doctor": (
         "what is wrong here, and what to do",
-        _command("projections.monitoring.doctor.command"),
+        _command("projections.monitoring.doctor"),
     ),
     "orders": (
         "list, show, compare orders; as of any moment",

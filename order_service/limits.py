@@ -88,8 +88,8 @@ HISTORY_MINUTES_MAX = 60
 HISTORY_TTL_S = 3_700  # of a step: somewhat more than it can be asked for
 HEALTH_LOOK_TIMEOUT_S = 2.0
 HEALTH_REMEMBERED_S = 1.0
-HEALTH_LAG_MAX_S = 10.0
-CLOCK_DIFFERENCE_MAX_S = 1.0
+LAG_MAX_S = 10.0  # more than any batch takes
+CLOCK_DIFFERENCE_MAX_S = 1.0  # a fifth of TOKEN_LEEWAY_S
 HEARTBEAT_INTERVAL_S = 5.0
 HEARTBEAT_TTL_S = 15
 HEARTBEAT_FORGOTTEN_S = 600  # more than clocks of two machines may differ
@@ -190,6 +190,7 @@ METRICS_PORTS_MAX = 160  # tried by a process: as many as there may be on one ma
 METRICS_CONNECTIONS_MAX = 8  # at once; one more is closed
 METRICS_HEAD_BYTES_MAX = 8 * 1024
 METRICS_TIMEOUT_S = 2.0
+LOGGED_REASON_LENGTH_MAX = 300  # of what a server says of its refusal
 TRACES_FLUSH_S = 2.0  # for the last of them when a process ends
 
 # --- expiry of unpaid orders ----------------------------------------------------------------------
@@ -222,8 +223,6 @@ TOKENS_REMEMBERED_MAX = 4_096  # verified access tokens in the memory of one web
 
 # --- doctor ---------------------------------------------------------------------------------------
 DOCTOR_TIMEOUT_S = 10.0  # for one server's answers
-DOCTOR_LAG_S = 10.0  # more than any batch takes
-DOCTOR_CLOCK_S = 1.0  # a fifth of TOKEN_LEEWAY_S
 DOCTOR_FULL = 0.8  # of the connections that PostgreSQL allows
 DOCTOR_DISK_SHARE = 0.1
 DOCTOR_DISK_BYTES = 1024**3

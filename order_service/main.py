@@ -1,4 +1,4 @@
-"""The web process, put together: `create_app()`."""
+"""The composition root of the web process: `create_app()`."""
 
 import asyncio
 import signal
@@ -11,34 +11,31 @@ from fastapi import Depends, FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.datastructures import State
 from starlette.exceptions import HTTPException
-from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from order_service import limits
 from order_service.accounts.passwords import Passwords
 from order_service.accounts.refresh import RefreshTokens
-from order_service.accounts.tokens import AccessTokens
 from order_service.api import accounts, health, orders
-from order_service.api.orders.placing import post_in_lane
-from order_service.api.orders.status import patch_in_lane
+from order_service.api.orders.placing import post_on_fast_path
+from order_service.api.orders.status import patch_on_fast_path
 from order_service.cache.order_cache import Entry, OrderCache
 from order_service.commands.expiry import expire_for_ever
 from order_service.desk import routes as desk
 from order_service.documents.order import document
 from order_service.domain import money
-from order_service.errors import InvalidRequest, UnreadableEvent
-from order_service.infra import readiness
+from order_service.errors import InvalidRequest
 from order_service.infra.gc_tuning import collect_rarely
 from order_service.infra.heartbeat import Heartbeat, beating
 from order_service.infra.postgres import (
     WEB,
+    Incarnation,
     check_role,
     create_engine,
     incarnation,
     watch_incarnation,
 )
-from order_service.infra.readiness import Readiness
 from order_service.infra.redis import connect
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
@@ -46,16 +43,17 @@ from order_service.log.reading import heads
 from order_service.settings import Settings
 from order_service.telemetry import metrics, tracing
 from order_service.telemetry.exposition import exposed
-from order_service.web import identity, middleware
-from order_service.web.concurrency import Work
-from order_service.web.fast_path import FastLane, Lane
+from order_service.web import middleware
+from order_service.web.admission import Admission, admission_of, admit
+from order_service.web.fast_path import FastPath, FastRoute
 from order_service.web.openapi import problem_pages, swagger
 from order_service.web.problems import problem
-from order_service.web.rate_limits import Limits, address_of, admit
+from order_service.web.rate_limits import group_of
 from order_service.web.request_metrics import counting, traced
 from projections.monitoring.health import Health
 from projections.monitoring.history import History
 from projections.monitoring.progress import Rates
+from projections.monitoring.readiness import Readiness, check_start
 from projections.queries.freshness import Freshness
 from projections.queries.order_reader import OrderReader
 from projections.queries.unpaid_orders import unpaid_orders
@@ -65,18 +63,18 @@ from projections.routes.orders import get_on_fast_path
 from projections.streams.sse import Streams
 from projections.streams.tickets import Tickets
 
-# What the fast lane serves, by method and by whether the path names an order.
-LANES = {
-    ("GET", True): Lane("orders-read", "/orders/{order_id}/", get_on_fast_path),
-    ("PATCH", True): Lane("orders-write", "/orders/{order_id}/", patch_in_lane),
-    ("POST", False): Lane("orders-write", "/orders/", post_in_lane),
+# By method and by whether the path names an order.
+FAST_ROUTES = {
+    ("GET", True): FastRoute("orders-read", "/orders/{order_id}/", get_on_fast_path),
+    ("PATCH", True): FastRoute("orders-write", "/orders/{order_id}/", patch_on_fast_path),
+    ("POST", False): FastRoute("orders-write", "/orders/", post_on_fast_path),
 }
 
 
 class OrderService(FastAPI):
-    """FastAPI, and what `connection.Connection` asks before it: the fast lane."""
+    """FastAPI, and the fast path, which `connection.Connection` tries first."""
 
-    lane: FastLane
+    fast_path: FastPath
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         counted = counting(scope, send)
@@ -87,7 +85,7 @@ class OrderService(FastAPI):
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The ASGI application; its servers are asked for at start-up only, by the lifespan."""
+    """The ASGI application. Its lifespan connects to the servers."""
     settings = settings or Settings()
     try:
         money.check_current(settings.DEFAULT_CURRENCY)
@@ -103,21 +101,18 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         dependencies=[Depends(admit)],
     )
-    # Starlette's own looks every name up in a dictionary of it, in Python: 0.3 us each.
+    # Starlette's State takes 0.3 us for each look-up of a name.
     app.state = cast(State, SimpleNamespace())
     app.state.settings = settings
-    app.state.access_tokens = AccessTokens(settings)
-    app.state.limits = Limits(settings)
-    app.state.work = Work()
+    app.state.admission = Admission(settings)
     problem.install(app)
-    app.add_exception_handler(UnreadableEvent, identity.unreadable)
-    app.lane = FastLane(app, LANES, settings.allowed_origins)
+    app.fast_path = FastPath(app, FAST_ROUTES)
     _include_routes(app)
     desk.install(app)
     if settings.DOCS_ENABLED:
         swagger.install(app)
     app.router.default = _other_slash(app.router.app)
-    _add_middleware(app, settings)
+    _add_middleware(app)
     return app
 
 
@@ -134,95 +129,110 @@ def _include_routes(app: FastAPI) -> None:
     app.include_router(health.router)
 
 
-def _add_middleware(app: FastAPI, settings: Settings) -> None:
+def _add_middleware(app: FastAPI) -> None:
     """The last one added is the outermost."""
+    admission: Admission = app.state.admission
     app.add_middleware(
         middleware.Framing,
-        work=app.state.work,
+        concurrency=admission.concurrency,
         body_bytes_max_by_path={"/orders/bulk": limits.BULK_BODY_BYTES_MAX},
     )
-    app.add_middleware(middleware.Edge)
-    app.add_middleware(
-        CORSMiddleware,
-        allow_origins=settings.allowed_origins,
-        allow_methods=middleware.CORS_METHODS,
-        allow_headers=middleware.CORS_ALLOWED_HEADERS,
-        expose_headers=middleware.CORS_EXPOSED_HEADERS,
-    )
+    app.add_middleware(middleware.Edge, admission=admission)
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Starts the parts in this order, and stops them in the opposite one."""
     settings: Settings = app.state.settings
     async with AsyncExitStack() as stack:
         tracing.start(settings, "web")
         stack.callback(tracing.stop)
-        engine = create_engine(settings, WEB, application_name="order-service-web")
-        stack.push_async_callback(engine.dispose)
-        await check_role(engine, WEB)
-        await readiness.check_migrations(engine)
-        await readiness.check_durability(engine)
-        redis = connect(settings)
-        stack.push_async_callback(redis.aclose)
-        log_now = await incarnation(engine)
-        cache = OrderCache(redis, settings.CACHE_TTL_SECONDS, str(log_now))
-        cache.start()
-        stack.push_async_callback(cache.close)
-        hashing = Passwords()
-        stack.callback(hashing.close)
-
-        app.state.engine = engine
-        app.state.redis = redis
-        app.state.cache = cache
-        app.state.log = await stack.enter_async_context(_event_log(settings, engine, cache))
-        app.state.freshness = Freshness(engine)
-        app.state.order_reader = OrderReader(engine, cache, app.state.log.partitions)
-        stack.push_async_callback(app.state.order_reader.close)
-        app.state.rates = Rates()
-        app.state.history = History(engine, redis, app.state.rates)
-        app.state.health = Health(settings, engine, redis, app.state.rates)
-        await stack.enter_async_context(beating(Heartbeat(redis, "web")))
-        app.state.tickets = Tickets(redis)
-        app.state.streams = Streams(engine)
-        stack.push_async_callback(app.state.streams.close)
-        stack.enter_context(_told_to_stop(app.state.streams.stop))
-        app.state.accounts = accounts.Accounts(
-            engine,
-            hashing,
-            app.state.access_tokens,
-            app.state.limits.failed_logins,
-            RefreshTokens(engine, log_now.copy, settings.REFRESH_TOKEN_EXPIRE_DAYS),
-        )
-        app.state.readiness = Readiness(
-            {
-                "database": readiness.database(engine),
-                "broker": readiness.broker(settings),
-                "cache": readiness.cache(redis),
-                "lag": readiness.lag(engine),
-            }
-        )
-        metrics.STREAMS_OPEN.reads(app.state.streams.count)
-        metrics.STALE_KEYS.reads(cache.stale_count)
-        metrics.HTTP_IN_WORK.read = app.state.work.counts
-        await stack.enter_async_context(exposed(settings, "web"))
-        await stack.enter_async_context(_running(app.state.history.note_for_ever()))
-        await stack.enter_async_context(_running(watch_incarnation(engine, log_now)))
-        await stack.enter_async_context(_running(app.state.limits.share_for_ever(redis)))
-        if settings.PENDING_TTL is not None:
-            await stack.enter_async_context(
-                _running(
-                    expire_for_ever(engine, app.state.log, unpaid_orders, settings.PENDING_TTL)
-                )
-            )
+        log_now = await _connect_servers(app, stack)
+        await _start_write_side(app, stack, log_now)
+        await _start_read_side(app, stack)
+        await _start_monitoring(app, stack)
+        await _start_background_tasks(app, stack, log_now)
         collect_rarely()
         yield
+
+
+async def _connect_servers(app: FastAPI, stack: AsyncExitStack) -> Incarnation:
+    """Checks the database; returns the incarnation of its log."""
+    settings: Settings = app.state.settings
+    engine = app.state.engine = create_engine(settings, WEB, application_name="order-service-web")
+    stack.push_async_callback(engine.dispose)
+    await check_role(engine, WEB)
+    await check_start(engine)
+    redis = app.state.redis = connect(settings)
+    stack.push_async_callback(redis.aclose)
+    log_now = await incarnation(engine)
+    cache = app.state.cache = OrderCache(redis, settings.CACHE_TTL_SECONDS, str(log_now))
+    cache.start()
+    stack.push_async_callback(cache.close)
+    return log_now
+
+
+async def _start_write_side(app: FastAPI, stack: AsyncExitStack, log_now: Incarnation) -> None:
+    settings, engine, cache = app.state.settings, app.state.engine, app.state.cache
+    admission: Admission = app.state.admission
+    hashing = Passwords()
+    stack.callback(hashing.close)
+    app.state.log = await stack.enter_async_context(_event_log(settings, engine, cache))
+    app.state.accounts = accounts.Accounts(
+        engine,
+        hashing,
+        admission.access_tokens,
+        admission.rate_limits.failed_logins,
+        RefreshTokens(engine, log_now.copy, settings.REFRESH_TOKEN_EXPIRE_DAYS),
+    )
+
+
+async def _start_read_side(app: FastAPI, stack: AsyncExitStack) -> None:
+    engine, redis = app.state.engine, app.state.redis
+    app.state.freshness = Freshness(engine)
+    app.state.order_reader = OrderReader(engine, app.state.cache, app.state.log.partitions)
+    stack.push_async_callback(app.state.order_reader.close)
+    app.state.tickets = Tickets(redis)
+    app.state.streams = Streams(engine)
+    stack.push_async_callback(app.state.streams.close)
+    stack.enter_context(_stopped_by_signals(app.state.streams.stop))
+
+
+async def _start_monitoring(app: FastAPI, stack: AsyncExitStack) -> None:
+    settings, engine, redis = app.state.settings, app.state.engine, app.state.redis
+    admission: Admission = app.state.admission
+    app.state.rates = Rates()
+    app.state.history = History(engine, redis, app.state.rates)
+    app.state.health = Health(settings, engine, redis)
+    app.state.readiness = Readiness(settings, engine, redis)
+    metrics.STREAMS_OPEN.reads(app.state.streams.count)
+    metrics.STALE_KEYS.reads(app.state.cache.stale_count)
+    metrics.HTTP_IN_WORK.read = admission.concurrency.counts
+    await stack.enter_async_context(beating(Heartbeat(redis, "web")))
+    await stack.enter_async_context(exposed(settings, "web"))
+
+
+async def _start_background_tasks(
+    app: FastAPI, stack: AsyncExitStack, log_now: Incarnation
+) -> None:
+    settings, engine, log = app.state.settings, app.state.engine, app.state.log
+    admission: Admission = app.state.admission
+    tasks = [
+        app.state.history.note_for_ever(),
+        watch_incarnation(engine, log_now),
+        admission.rate_limits.share_for_ever(app.state.redis),
+    ]
+    if settings.PENDING_TTL is not None:
+        tasks.append(expire_for_ever(engine, log, unpaid_orders, settings.PENDING_TTL))
+    for task in tasks:
+        await stack.enter_async_context(_running(task))
 
 
 @asynccontextmanager
 async def _event_log(
     settings: Settings, engine: AsyncEngine, cache: OrderCache
 ) -> AsyncIterator[EventLog]:
-    """The process's log, with its appender running; what is queued at the end is still answered."""
+    """The process's log with its appender running. At the end it still appends queued commands."""
     append_engine = create_engine(
         settings,
         WEB,
@@ -247,7 +257,7 @@ async def _event_log(
 
 @asynccontextmanager
 async def _running(work: "asyncio._CoroutineLike[None]") -> AsyncIterator[None]:
-    """`work` runs as a task inside the block and is cancelled at its end."""
+    """Runs `work` as a task inside the block and cancels it at the end."""
     task = asyncio.create_task(work)
     try:
         yield
@@ -258,17 +268,16 @@ async def _running(work: "asyncio._CoroutineLike[None]") -> AsyncIterator[None]:
 
 
 @contextmanager
-def _told_to_stop(stop: Callable[[], None]) -> Iterator[None]:
-    """Inside the block `stop` is called, in the event loop, as soon as a signal tells the process
-    to end.
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Inside the block a signal that ends the process also calls `stop`, in the event loop.
 
-    The server ends the lifespan only after the last answer is complete, and a stream's never is.
-    The handlers that are there already (the server's) run as well, and are put back at the end.
+    The server ends the lifespan only after the last response is complete, and a stream's never is.
+    The existing handlers (the server's) run as well, and are restored at the end.
     """
     loop = asyncio.get_running_loop()
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 
-    def tell(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         loop.call_soon_threadsafe(stop)
         handler = before[signal.Signals(number)]
         assert callable(handler)
@@ -276,7 +285,7 @@ def _told_to_stop(stop: Callable[[], None]) -> Iterator[None]:
 
     handled = [number for number, handler in before.items() if callable(handler)]
     for number in handled:
-        signal.signal(number, tell)
+        signal.signal(number, handle)
     try:
         yield
     finally:
@@ -285,24 +294,24 @@ def _told_to_stop(stop: Callable[[], None]) -> Iterator[None]:
 
 
 def _other_slash(router: ASGIApp) -> ASGIApp:
-    """What answers a path that no route has: the same path with, or without, its trailing slash;
-    else 404.
+    """Answers a path without a route like the same path with, or without, a final slash; else 404.
 
-    Not a redirect, which surprises clients that POST; and no second set of routes, which would
-    double the router.
+    A redirect would surprise clients that POST, and a second set of routes would double the router.
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]
         if scope["type"] == "http" and not scope.get("order_service.slash") and path != "/":
             scope["order_service.slash"] = True
-            # In place: whoever handles an error of the route must see the path that it has.
+            # In place: the handler of an error needs the path of the route.
             scope["path"] = path[:-1] if path.endswith("/") else f"{path}/"
             await router(scope, receive, send)
             return
-        # Addresses that do not exist count as well: nobody may search for some without limit.
+        # Unknown paths count as well: a search for paths has the same limit.
         request = Request(scope, receive)
-        request.app.state.limits.hit(request, "address", address_of(request))
+        group = group_of(scope["method"], path)
+        host = request.client.host if request.client else None
+        admission_of(request).count_address(request.state.quotas, group, host)
         raise HTTPException(404)
 
     return app

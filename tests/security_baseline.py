@@ -124,7 +124,7 @@ BASELINE: dict[str, tuple[str, ...]] = {
     ),
     "headers": (
         f"{_EDGE}::test_security_headers_are_on_every_answer",
-        f"{_I}web/test_lane.py::test_the_lane_answers_as_fastapi_s_routes_do",
+        f"{_I}web/test_fast_path.py::test_the_fast_path_answers_like_fastapi_s_routes",
         f"{_I}web/test_desk.py::test_every_file_is_served_with_a_strict_policy",
         f"{_I}web/test_desk.py::test_the_policy_allows_nothing_inline_and_nobody_else",
     ),

@@ -1,6 +1,6 @@
-"""create-user: an account of any role, for who has the database's password.
+"""create-user: creates an account of any role; needs the database's password.
 
-Registration over HTTP makes customers only.
+Registration over HTTP creates customers only.
 """
 
 import argparse
@@ -12,22 +12,22 @@ from order_service.accounts.users import User, create_user
 from order_service.infra.postgres import WEB, create_engine
 from order_service.settings import Settings
 
-PASSWORD_BYTES = 18  # of chance, in a password that is made here
+PASSWORD_BYTES = 18  # random bytes of a generated password
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("email")
     parser.add_argument("--role", choices=("customer", "staff", "admin"), default="customer")
     parser.add_argument(
-        "--password-stdin", action="store_true", help="read it, instead of making one"
+        "--password-stdin", action="store_true", help="read the password instead of generating one"
     )
 
 
 async def run(arguments: argparse.Namespace, settings: Settings) -> int:
-    made = not arguments.password_stdin
-    password = new_password() if made else _read_password()
+    generated = not arguments.password_stdin
+    password = new_password() if generated else _read_password()
     await create(settings, arguments.email, password, arguments.role)
-    print(f"{arguments.role} {arguments.email}" + (f" password {password}" if made else ""))
+    print(f"{arguments.role} {arguments.email}" + (f" password {password}" if generated else ""))
     return 0
 
 

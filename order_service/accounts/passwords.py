@@ -1,8 +1,8 @@
-"""Passwords: the rule for new ones, and Argon2id in a pool of threads of its own.
+"""Passwords: the rule for new ones, and Argon2id hashes in a thread pool of their own.
 
-A hash takes 19 MiB and some 40 ms of one core. On the event loop it would stop every request; on
-the default pool of forty threads a storm of logins would take all memory. So: few threads, a
-bounded queue, and 503 beyond it.
+A hash takes 19 MiB and some 40 ms of one core. On the event loop it would stop every request; in
+the default pool of forty threads a storm of logins would take all memory. So this pool has few
+threads and a bounded queue, and raises 503 when the queue is full.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 from order_service import limits
 from order_service.errors import InvalidRequest, Unavailable
 
-# The entries of eight characters and more among the 3,000 most common passwords (zxcvbn's list,
-# MIT), in lower case.
+# The 3,000 most common passwords (zxcvbn's list, MIT), those of at least eight characters, in lower
+# case.
 _COMMON = frozenset(files(__package__).joinpath("common_passwords.txt").read_text().split())
 _hasher = PasswordHasher(
     time_cost=limits.ARGON2_PASSES, memory_cost=limits.ARGON2_MEMORY_KIB, parallelism=1
@@ -28,40 +28,40 @@ T = TypeVar("T")
 
 
 def check_new(password: str) -> None:
-    """Raises InvalidRequest `weak-password` for what may not become a password; never shows it."""
+    """Raises InvalidRequest `weak-password` if it is too weak; the text never contains it."""
     if len(password) < limits.PASSWORD_LENGTH_MIN:
         reason = f"It needs at least {limits.PASSWORD_LENGTH_MIN} characters."
     elif len(password.encode()) > limits.PASSWORD_BYTES_MAX:
         reason = f"It may have at most {limits.PASSWORD_BYTES_MAX} bytes."
     elif password.lower() in _COMMON or len(set(password)) < 3:
-        reason = "It is among those that are guessed first: choose a less common one."
+        reason = "It is easy to guess: choose a less common one."
     else:
         return
     raise InvalidRequest("weak-password", reason)
 
 
 def hash_now(password: str) -> str:
-    """The Argon2id hash, made on the calling thread: for the command line."""
+    """The Argon2id hash, computed in the calling thread: for the command line."""
     return _hasher.hash(password)
 
 
 class Passwords:
-    """Hashes and verifies in `HASH_THREADS` threads; at most `HASH_QUEUE_MAX` calls wait."""
+    """Hashes and verifies in `HASH_THREADS` threads; at most `HASH_QUEUE_MAX` calls wait. Raises
+    Unavailable above that."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(limits.HASH_THREADS, thread_name_prefix="argon2")
         self._pending = 0
-        # Verified where there is no such user, so that the answer takes as long as for a wrong
-        # password.
-        self._nobody = hash_now(secrets.token_urlsafe())
+        # Verified for an unknown user, so that the response takes as long as for a wrong password.
+        self._stand_in = hash_now(secrets.token_urlsafe())
 
     async def hash(self, password: str) -> str:
         return await self._run(lambda: _hasher.hash(password))
 
     async def verify(self, stored_hash: str | None, password: str) -> bool:
-        """Whether `password` is the one behind `stored_hash`; None (no such user) is False after
-        the same time."""
-        verified = await self._run(lambda: _verify(stored_hash or self._nobody, password))
+        """Whether `password` has the hash `stored_hash`. None (no such user) gives False after the
+        same time."""
+        verified = await self._run(lambda: _verify(stored_hash or self._stand_in, password))
         return verified and stored_hash is not None
 
     def needs_rehash(self, stored_hash: str) -> bool:
@@ -72,13 +72,11 @@ class Passwords:
 
     async def _run(self, work: Callable[[], T]) -> T:
         if self._pending >= limits.HASH_THREADS + limits.HASH_QUEUE_MAX:
-            raise Unavailable(
-                "overloaded", "Too many passwords are being checked: retry in a moment."
-            )
+            raise Unavailable("overloaded", "Too many logins are in progress: retry in a moment.")
         self._pending += 1
         loop = asyncio.get_running_loop()
         future = self._pool.submit(work)
-        # Counted until the thread is done, not until the client has gone away: the work goes on
+        # Counted until the thread is done, even if the client goes away before: the work goes on
         # without it.
         future.add_done_callback(lambda done: self._finished(loop, done))
         return await asyncio.wrap_future(future)

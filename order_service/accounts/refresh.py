@@ -1,14 +1,16 @@
-"""Refresh tokens: opaque, single use, rotated; a stolen one kills its family.
+"""Refresh tokens: opaque, used once, rotated; the reuse of a token revokes its family.
 
-A login begins a family. Each refresh uses up one token by a conditional UPDATE, so of many at once
-one wins, and adds the next in the same statement. The expiry is the login's: rotation never
-prolongs it. Who presents a used token is either a second tab (within 10 s: refused, nothing else
-happens) or somebody holding a copy (later: the whole family is revoked, thief and owner alike, and
-the owner logs in again; RFC 9700, 4.14). A client that lost the reply to a refresh logs in again
-too: giving the successor out twice would give it to a thief as well.
+A login starts a family of tokens. A refresh marks its token as used with a conditional UPDATE, so
+one of many concurrent requests wins, and adds the next token in the same statement. The whole
+family expires with the login: rotation never prolongs it.
 
-A token is good in one copy of the database only. A backup that is restored knows nothing of the
-tokens that were used up or revoked since, and would take them again; so there nobody is logged in.
+A used token that comes again within 10 s is probably a second tab: it is refused, and nothing else
+happens. Later it is probably a stolen copy: the whole family is revoked for thief and owner alike,
+and the owner logs in again (RFC 9700, 4.14). A client that lost the response to a refresh also logs
+in again: a second copy of the next token could go to a thief.
+
+A token is valid in one copy of the database only. A restored backup does not know which tokens were
+used or revoked since, and would accept them again; so in the restored copy all logins have ended.
 """
 
 import secrets
@@ -39,8 +41,8 @@ class Rotated:
     token: str
 
 
-# Expired tokens of the same user go at the same time, so that the table holds no more than the
-# logins of a lifetime.
+# Also deletes expired tokens of the same user, so that the table holds only the logins of one token
+# lifetime.
 BEGIN_FAMILY = text("""
     WITH gone AS (
         DELETE FROM refresh_tokens
@@ -50,9 +52,8 @@ BEGIN_FAMILY = text("""
     VALUES (:digest, :family, :user_id, now() + make_interval(days => :days))
 """)
 
-# A family is alive while none of its tokens is revoked: a look at the whole family, so that a
-# revocation that runs at the same time as a rotation also ends the token which that rotation adds
-# unseen.
+# A family is valid while none of its tokens is revoked. The check covers the whole family: so a
+# concurrent revocation, which cannot see the token that this rotation adds, ends that token too.
 ROTATE = text("""
     WITH used AS (
         UPDATE refresh_tokens t SET used_at = clock_timestamp()
@@ -83,8 +84,7 @@ REVOKE_FAMILY = text("""
 
 
 class RefreshTokens:
-    """Those of one copy of the database, as `db.Incarnation.copy` names it; a login is good for
-    `days`."""
+    """The tokens of one copy of the database (`postgres.Incarnation.copy`); logins last `days`."""
 
     def __init__(self, engine: AsyncEngine, copy: str, days: int) -> None:
         self._engine = engine
@@ -92,7 +92,7 @@ class RefreshTokens:
         self._days = days
 
     async def begin_family(self, user_id: UUID) -> str:
-        """A first refresh token for a login."""
+        """Starts a family for a login; returns its first token."""
         token = secrets.token_urlsafe(32)
         values = {
             "digest": self._digest(token),
@@ -105,7 +105,7 @@ class RefreshTokens:
         return token
 
     async def rotate(self, token: str) -> Rotated:
-        """The next token of the family; `token` is used up. Raises RefreshRefused."""
+        """Marks `token` as used and returns the next one of its family. Raises RefreshRefused."""
         digest, following = self._digest(token), secrets.token_urlsafe(32)
         async with self._engine.begin() as connection:
             values = {"digest": digest, "next_digest": self._digest(following)}
@@ -113,11 +113,11 @@ class RefreshTokens:
             if row is not None:
                 return Rotated(row.id, row.role, following)
             refused = await _refuse(connection, digest)
-        # Raised only now: an exception inside would roll the revocation back.
+        # Raised here: an exception inside the transaction would roll the revocation back.
         raise refused
 
     async def revoke(self, token: str) -> None:
-        """No token of its family is good any more; an unknown token is nothing to worry about."""
+        """Revokes every token of the family; ignores an unknown token."""
         async with self._engine.begin() as connection:
             await connection.execute(REVOKE_FAMILY, {"digest": self._digest(token)})
 

@@ -1,9 +1,9 @@
 """Access tokens: JWTs signed with SECRET_KEY.
 
-python-jose trusts too much by default (RFC 8725 lists what must be checked): it takes the algorithm
-from the token, lets claims be absent, ignores `typ` and `crit`, and raises anything at all on odd
-input. So the shape of a token is checked before it is given to the library, its header afterwards,
-and every exception means "invalid". Another library takes this one module.
+python-jose trusts too much by default (RFC 8725 lists the necessary checks): it takes the algorithm
+from the token, accepts missing claims, ignores `typ` and `crit`, and raises any exception on odd
+input. So this module checks the shape of a token before the library sees it and its header
+afterwards, and takes every exception as "invalid". No other module uses the library.
 """
 
 import re
@@ -23,7 +23,7 @@ Role = Literal["customer", "staff", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 ISSUER = AUDIENCE = "order-service"
-TYPE = "at+jwt"  # RFC 9068: nothing else that this key may ever sign passes as an access token
+TYPE = "at+jwt"  # RFC 9068: no other kind of token signed with this key passes as an access token
 _SHAPE = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 _OPTIONS = {
     **{f"require_{claim}": True for claim in ("exp", "nbf", "iat", "iss", "aud", "sub", "jti")},
@@ -32,16 +32,16 @@ _OPTIONS = {
 
 
 class TokenInvalid(Exception):
-    """Not an access token of ours, for whatever reason."""
+    """Not a valid access token, for any reason."""
 
 
 class TokenExpired(TokenInvalid):
-    """It was one, and its time is over."""
+    """A valid access token that has expired."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """What a verified token says; `expires_at`: seconds since the epoch."""
+    """The claims of a verified token; `expires_at`: seconds since the epoch."""
 
     user_id: UUID
     role: Role
@@ -49,11 +49,11 @@ class AccessToken:
 
 
 class AccessTokens:
-    """Issues and verifies without asking a database."""
+    """Issues and verifies tokens without a database query."""
 
     def __init__(self, settings: Settings) -> None:
         self._algorithm: str = settings.ALGORITHM
-        # Made once: given a string, python-jose would first try to read it as JSON, each time.
+        # Built once: given a string, python-jose first tries to parse it as JSON, every time.
         self._key = jwk.construct(settings.SECRET_KEY, settings.ALGORITHM)
         self.lifetime_s = settings.ACCESS_TOKEN_EXPIRE_MINUTES * 60
         self._verified: OrderedDict[str, AccessToken] = OrderedDict()
@@ -73,7 +73,7 @@ class AccessTokens:
         return cast(str, jwt.encode(claims, self._key, self._algorithm, headers={"typ": TYPE}))
 
     def verify(self, token: str) -> AccessToken:
-        """What the token says. Raises TokenExpired or TokenInvalid."""
+        """The token's claims. Raises TokenExpired or TokenInvalid."""
         remembered = self._verified.get(token)
         if remembered is not None and time.time() < remembered.expires_at:
             return remembered
@@ -81,9 +81,7 @@ class AccessTokens:
             verified = self._decode(token)
         except ExpiredSignatureError as error:
             raise TokenExpired from error
-        except (
-            Exception
-        ) as error:  # RecursionError, TypeError, OverflowError ... are all seen on crafted tokens
+        except Exception as error:  # crafted tokens cause RecursionError, TypeError and others
             raise TokenInvalid from error
         self._verified[token] = verified
         if len(self._verified) > limits.TOKENS_REMEMBERED_MAX:
@@ -96,12 +94,12 @@ class AccessTokens:
         claims: dict[str, Any] = jwt.decode(
             token,
             self._key,
-            algorithms=[self._algorithm],  # a list: in a string it would look for a substring
+            algorithms=[self._algorithm],  # a list: a string would be searched for a substring
             audience=AUDIENCE,
             issuer=ISSUER,
             options=_OPTIONS,
         )
-        header = jwt.get_unverified_header(token)  # verified by now: the signature covers it
+        header = jwt.get_unverified_header(token)  # the signature, verified above, covers it
         if header.get("typ") != TYPE or "crit" in header or claims["role"] not in ROLES:
             raise ValueError("a token of another kind")
         return AccessToken(UUID(claims["sub"]), claims["role"], float(claims["exp"]))

@@ -1,4 +1,4 @@
-"""Users: who may call, and their roles."""
+"""Users and their roles."""
 
 import unicodedata
 from contextlib import suppress
@@ -32,7 +32,7 @@ _COLUMNS = (users.c.id, users.c.email, users.c.password_hash, users.c.role, user
 
 
 def check_email(text: str) -> str:
-    """The address, its domain normalised. Raises InvalidRequest `invalid-email`."""
+    """The address with its domain normalised. Raises InvalidRequest `invalid-email`."""
     try:
         if len(text) > limits.EMAIL_LENGTH_MAX:
             raise EmailNotValidError(f"it is longer than {limits.EMAIL_LENGTH_MAX} characters")
@@ -42,16 +42,16 @@ def check_email(text: str) -> str:
 
 
 def email_key(text: str) -> str:
-    """What makes two spellings of an address one account; any text has one, so that a login never
-    fails on it."""
+    """The key of an address: equal for two spellings of one account. Any text has a key, so a login
+    never fails here."""
     with suppress(InvalidRequest):
         text = check_email(text)
     return unicodedata.normalize("NFKC", text).casefold()
 
 
 async def add(engine: AsyncEngine, email: str, password_hash: str, role: Role) -> User:
-    """The new user. Raises RuleViolation `email-taken`: of many at once with one address, one
-    wins."""
+    """Stores the new user and returns it. Raises RuleViolation `email-taken`; of concurrent calls
+    with one address, one succeeds."""
     statement = (
         insert(users)
         .values(
@@ -67,7 +67,7 @@ async def add(engine: AsyncEngine, email: str, password_hash: str, role: Role) -
     async with engine.begin() as connection:
         row = (await connection.execute(statement)).one_or_none()
     if row is None:
-        raise RuleViolation("email-taken", "There is an account with this e-mail address already.")
+        raise RuleViolation("email-taken", "There is already an account with this e-mail address.")
     return _user(row)
 
 
@@ -80,14 +80,14 @@ async def find(engine: AsyncEngine, user_id: UUID) -> User | None:
 
 
 async def replace_hash(engine: AsyncEngine, user: User, password_hash: str) -> None:
-    """The hash with today's parameters is stored, unless the password has changed meanwhile."""
+    """Stores the new hash of the password, unless the password has changed in the meantime."""
     unchanged = (users.c.id == user.id) & (users.c.password_hash == user.password_hash)
     async with engine.begin() as connection:
         await connection.execute(update(users).where(unchanged).values(password_hash=password_hash))
 
 
 async def create_user(engine: AsyncEngine, email: str, password: str, role: str) -> User:
-    """For the command line: a checked and stored user of any role. Raises InvalidRequest,
+    """Checks and stores a user of any role: for the command line. Raises InvalidRequest,
     RuleViolation."""
     if role not in ROLES:
         raise InvalidRequest("invalid-role", f"Unknown role {role}: expected {', '.join(ROLES)}.")

@@ -1,8 +1,7 @@
-"""Account routes: register, log in, refresh, revoke, and who am I.
+"""Account routes: register, log in, refresh, log out, and the caller's own account.
 
-`POST /token/` has the shape of OAuth2's password grant without being one for third parties: RFC
-9700 forbids that grant, and what this is, is a first-party login that Swagger's Authorize
-understands (http contract, section 9).
+`POST /token/` has the shape of OAuth2's password grant, which Swagger's Authorize understands, but
+is a first-party login only: RFC 9700 forbids that grant for third parties.
 """
 
 import logging
@@ -47,7 +46,7 @@ _REFRESH_REFUSED = ("token-expired", "token-invalid", "refresh-superseded")
 
 @dataclass(frozen=True)
 class Accounts:
-    """What the routes work with; made by the composition root, found as `app.state.accounts`."""
+    """What the routes need. The composition root sets it as `app.state.accounts`."""
 
     engine: AsyncEngine
     passwords: Passwords
@@ -89,7 +88,7 @@ def _checked_password(value: str) -> str:
 
 
 def _field_error(check: Callable[[str], T], value: str) -> T:
-    """A rule of the service as pydantic's error, so that the answer points at the field."""
+    """Turns the error of a rule into pydantic's, so that the response points at the field."""
     try:
         return check(value)
     except InvalidRequest as error:
@@ -104,14 +103,16 @@ class RegisterRequest(BaseModel):
 
 
 class TokenRequest(BaseModel):
-    """A login or a refresh. Other members are ignored, as RFC 6749 demands (Swagger sends client_id
+    """A login or a refresh. Ignores other members, as RFC 6749 requires (Swagger sends client_id
     and scope)."""
 
     model_config = ConfigDict(extra="ignore")
 
     grant_type: Text = "password"
     username: Email | None = Field(default=None, description="The e-mail address.")
-    email: Email | None = Field(default=None, description="The same, for clients that call it so.")
+    email: Email | None = Field(
+        default=None, description="The same, for clients that use this name."
+    )
     password: Password | None = None
     refresh_token: Password | None = None
 
@@ -129,7 +130,7 @@ class RefreshRequest(BaseModel):
 
 
 class RevokeRequest(BaseModel):
-    """`token` as in RFC 7009, or `refresh_token` as everywhere else here."""
+    """`token` as in RFC 7009, or `refresh_token` as in the other requests."""
 
     token: Password | None = None
     refresh_token: Password | None = None
@@ -142,7 +143,7 @@ class RevokeRequest(BaseModel):
 
 
 class FormOrJson(JsonBody[M]):
-    """OAuth2 clients send forms, everybody else JSON."""
+    """A form, which OAuth2 clients send, or JSON."""
 
     media_types = (FORM, "application/json")
 
@@ -182,7 +183,7 @@ async def register(
     accounts: AccountsDependency,
     body: Annotated[RegisterRequest, Depends(json_body(RegisterRequest))],
 ) -> Response:
-    """Makes an account for a customer."""
+    """Creates an account for a customer."""
     password_hash = await accounts.passwords.hash(body.password)
     user = await users.add(accounts.engine, body.email, password_hash, "customer")
     logger.info("user registered: %s", user.id)
@@ -201,7 +202,7 @@ async def register(
 async def log_in(
     accounts: AccountsDependency, body: Annotated[TokenRequest, Depends(FormOrJson(TokenRequest))]
 ) -> Response:
-    """An access token and a refresh token, for e-mail address and password or for a refresh
+    """Returns an access token and a refresh token for e-mail address and password, or for a refresh
     token."""
     if body.grant_type == "refresh_token":
         return await _refreshed(accounts, str(body.refresh_token))
@@ -228,7 +229,7 @@ async def refresh_token(
     accounts: AccountsDependency,
     body: Annotated[RefreshRequest, Depends(FormOrJson(RefreshRequest))],
 ) -> Response:
-    """New tokens for a refresh token, which is used up by this."""
+    """Returns new tokens for a refresh token, which can be used only once."""
     return await _refreshed(accounts, body.refresh_token)
 
 
@@ -242,8 +243,8 @@ async def refresh_token(
 async def revoke(
     accounts: AccountsDependency, body: Annotated[RevokeRequest, Depends(FormOrJson(RevokeRequest))]
 ) -> Response:
-    """Ends a login: no refresh token that came from it is good any more. 200 for an unknown token
-    too (RFC 7009)."""
+    """Ends a login: all its refresh tokens become invalid. Answers 200 for an unknown token too
+    (RFC 7009)."""
     await accounts.refresh_tokens.revoke(str(body.token or body.refresh_token))
     return json_answer(documents.Revoked(), headers=NO_STORE)
 
@@ -251,12 +252,12 @@ async def revoke(
 @router.get(
     "/users/me/",
     operation_id="accounts_me",
-    summary="Read one's own account",
+    summary="Read your own account",
     response_model=documents.User,
     responses=documented(),
 )
 async def me(caller: CallerDependency, accounts: AccountsDependency) -> Response:
-    """The account behind the access token."""
+    """Returns the account of the access token."""
     user = await users.find(accounts.engine, caller.user_id)
     if user is None:
         raise unauthorized("token-invalid", "The account of this token does not exist.")
@@ -264,7 +265,7 @@ async def me(caller: CallerDependency, accounts: AccountsDependency) -> Response
 
 
 async def _check_credentials(accounts: Accounts, email: str, password: str) -> User:
-    """The user. Raises Problem 401, the same after the same time for an unknown user and for a
+    """The user. Raises Problem 401: the same after the same time for an unknown user as for a
     wrong password."""
     account = users.email_key(email)
     accounts.failed_logins.attempt(account)
@@ -296,7 +297,7 @@ async def _refreshed(accounts: Accounts, token: str) -> Response:
     try:
         rotated = await accounts.refresh_tokens.rotate(token)
     except RefreshRefused as refused:
-        raise unauthorized(refused.slug, "The refresh token is not good any more.") from None
+        raise unauthorized(refused.slug, "The refresh token is no longer valid.") from None
     await failpoints.reach("refresh-rotated")
     return _tokens(accounts, rotated.user_id, rotated.role, rotated.token)
 

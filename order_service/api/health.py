@@ -1,10 +1,11 @@
-"""Whether this process is alive, and whether an order can go all the way."""
+"""Whether this process is alive, which version it runs, and whether an order can go all the way."""
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service.documents.service import HealthResponse, ReadyResponse
+from order_service import __version__
+from order_service.documents.service import HealthResponse, ReadyResponse, VersionResponse
 from order_service.web.openapi.annotations import documented
 from order_service.web.responses import NO_STORE, json_answer
 
@@ -21,6 +22,18 @@ router = APIRouter(tags=["service"])
 async def healthz() -> Response:
     """The process is alive. Says nothing about its servers: restarting it would not mend them."""
     return json_answer(HealthResponse("ok"), headers=NO_STORE)
+
+
+@router.get(
+    "/version",
+    operation_id="service_version",
+    summary="Which version is this?",
+    response_model=VersionResponse,
+    responses=documented(),
+)
+async def version() -> Response:
+    """The version of the process that answers: during an update two versions may serve at once."""
+    return json_answer(VersionResponse(__version__), headers=NO_STORE)
 
 
 @router.get(

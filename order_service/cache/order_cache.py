@@ -19,9 +19,6 @@ from itertools import islice
 from typing import Any, TypeVar
 from uuid import UUID
 
-from redis.asyncio import Redis
-from redis.exceptions import InvalidResponse, RedisError
-
 from order_service import limits
 from order_service.cache import scripts
 from order_service.cache.entries import (
@@ -38,7 +35,7 @@ from order_service.cache.stale_keys import StaleKeys
 from order_service.domain.immutable import immutable
 from order_service.errors import Unavailable
 from order_service.infra.batching import Batching
-from order_service.infra.redis import RedisAway, RedisGate
+from order_service.infra.redis import InvalidResponse, Redis, RedisAway, RedisError, RedisGate
 
 __all__ = ["CachedList", "CachedOrder", "Entry", "Lease", "OrderCache"]
 

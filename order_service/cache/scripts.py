@@ -16,10 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
-
 from order_service.cache.entries import Slot
+from order_service.infra.redis import NoScriptError, Redis
 
 _READ_ENTRY = """
 -- version of the entry (nil if absent or garbage), and its value (false if absent)

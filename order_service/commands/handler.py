@@ -289,7 +289,7 @@ async def _repeat(
     answered = order and answered_before(order, metadata, creation=creation)
     if order is None or answered is None:
         return None
-    REPLAYS.count()
+    REPLAYS.inc()
     await log.refresh([order])
     if answered.version == order.version:
         return Answer(order, replayed=True)

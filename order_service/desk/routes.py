@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from order_service.web.rate_limits import admitted
+from order_service.web.admission import admitted
 from order_service.web.responses import not_modified
 
 PAGE = "index.html"

@@ -9,6 +9,10 @@ class HealthResponse(Document):
     status: Literal["ok"]
 
 
+class VersionResponse(Document):
+    version: Annotated[str, means("As semver.org has it.")]
+
+
 class ReadyResponse(Document):
     status: Literal["ready", "degraded"]
     checks: Annotated[dict[str, str], means("By what is needed: `ok`, or the kind of error.")]

@@ -6,19 +6,19 @@ and no process is listed.
 
 import asyncio
 import os
+import resource
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 import orjson
-from redis.asyncio import Redis
 
 from order_service import limits
-from order_service.infra.redis import RedisAway, RedisGate, connect
+from order_service.infra.redis import Redis, RedisAway, RedisGate, connect
 from order_service.settings import Settings
-from order_service.telemetry.process import memory_bytes
 
 # The keys, by the time of their last heartbeat: finding them needs no scan of all of Redis.
 _INDEX = "processes"
@@ -61,7 +61,7 @@ class Heartbeat:
 
     async def _beat(self) -> None:
         now = datetime.now(UTC)
-        memory_mb = round(memory_bytes() / 1_000_000, 1)
+        memory_mb = round(_memory_bytes() / 1_000_000, 1)
         process = {**self._process, "seen_at": now, "memory_mb": memory_mb, **self._more()}
         value = orjson.dumps(process, option=orjson.OPT_UTC_Z)
         pipeline = self._redis.pipeline(transaction=False)
@@ -69,6 +69,12 @@ class Heartbeat:
         pipeline.zadd(_INDEX, {self._key: now.timestamp()})
         pipeline.zremrangebyscore(_INDEX, 0, now.timestamp() - limits.HEARTBEAT_FORGOTTEN_S)
         await pipeline.execute()
+
+
+def _memory_bytes() -> int:
+    """Resident, of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
 
 
 @asynccontextmanager

@@ -31,8 +31,7 @@ from sqlalchemy.util.queue import AsyncAdaptedQueue, Empty
 
 from order_service import limits
 from order_service.settings import Settings
-from order_service.telemetry.instruments import Labels
-from order_service.telemetry.metrics import POOL_CONNECTIONS
+from order_service.telemetry.metrics import POOL_CONNECTIONS, Labels
 
 logger = logging.getLogger(__name__)
 

@@ -35,6 +35,7 @@ EVENTS_EXCHANGE = "orders.events"
 HINT_QUEUE = "orders.projections"
 TASK_QUEUE = "orders.tasks"
 ALL_EVENTS = "order.#"
+_AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
 
 _HINTS: dict[str, Any] = {
     # Said explicitly, since a virtual host may have another default. Why not quorum queues: see
@@ -80,6 +81,17 @@ async def connect(settings: Settings, name: str) -> AbstractConnection:
         )
 
 
+async def greet(settings: Settings) -> None:
+    """RabbitMQ accepts and speaks: it answers the protocol header, which a mere open port does
+    not. Raises OSError, EOFError; may hang."""
+    reader, writer = await asyncio.open_connection(settings.RABBITMQ_HOST, settings.RABBITMQ_PORT)
+    try:
+        writer.write(_AMQP_HEADER)
+        await reader.readexactly(7)  # the frame header of Connection.Start
+    finally:
+        writer.close()
+
+
 async def open_channel(connection: AbstractConnection) -> AbstractChannel:
     """A channel on which an unroutable or refused message is an error, with all declared."""
     async with asyncio.timeout(limits.RABBITMQ_CONNECT_TIMEOUT_S):
@@ -121,7 +133,7 @@ async def keep_connected(
                 failures = 0  # it had been well
             wait_s = limits.RECONNECT_BACKOFF_S[min(failures, len(limits.RECONNECT_BACKOFF_S) - 1)]
             failures += 1
-            SESSIONS.count(name)
+            SESSIONS[name].inc()
             logger.warning("%s: %r; starting again in %.1f s", name, error, wait_s)
             logger.debug("%s: the session's end", name, exc_info=True)
             await _run_until(stop, asyncio.sleep(wait_s), grace_s=0)

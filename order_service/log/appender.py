@@ -51,6 +51,7 @@ from order_service.log.append import (
 )
 from order_service.log.fold import FoldedOrder
 from order_service.telemetry import metrics, tracing
+from order_service.telemetry.logging import reason
 
 logger = logging.getLogger(__name__)
 
@@ -203,7 +204,7 @@ class Appender:
                 batch, InvalidRequest("validation", "The database cannot store this content.")
             )
         else:
-            logger.warning("append refused: %s", type(error).__name__)
+            logger.warning("append refused: %s", reason(error))
             self._fail(
                 batch, Unavailable("dependency-unavailable", "The database cannot store now.")
             )
@@ -294,7 +295,7 @@ class Appender:
             self._finish(waiting, error)
 
     def _finish(self, waiting: _Waiting, outcome: FoldedOrder | OrderServiceError) -> None:
-        metrics.APPENDS.count("stored" if isinstance(outcome, FoldedOrder) else outcome.code)
+        metrics.APPENDS["stored" if isinstance(outcome, FoldedOrder) else outcome.code].inc()
         self._unanswered.pop(waiting, None)
         if not self._unanswered:
             self._idle.set()

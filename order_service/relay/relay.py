@@ -140,7 +140,7 @@ class Relay:
         began = time.time()
         await self._publish(window)
         RELAY_SECONDS.observe(time.time() - began)
-        RELAYED.add(len(rows))
+        RELAYED.inc(len(rows))
         if tracing.is_on():
             trace_events("publish", "PRODUCER", began, window)
         await failpoints.reach("relay-confirmed")

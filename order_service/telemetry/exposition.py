@@ -10,18 +10,19 @@ what serves the API need not be in their memory.
 import asyncio
 import errno
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
+
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, Metric, generate_latest
+from prometheus_client.registry import Collector
 
 from order_service import limits
 from order_service.settings import Settings
-from order_service.telemetry import metrics, process
-from order_service.telemetry.instruments import text
+from order_service.telemetry.metrics import PROCESS, REGISTRY
 
 logger = logging.getLogger(__name__)
 
 Look = Callable[[], Awaitable[None]]  # brings up to date what has to be asked of others
-_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @asynccontextmanager
@@ -40,7 +41,7 @@ async def expose(
 ) -> asyncio.AbstractServer | None:
     """As `exposed`, until the server is closed. None where it is off, or no port is free: no role
     ends for that."""
-    process.tell_of(role)
+    PROCESS.read = lambda: {(role,): 1}
     if not settings.METRICS_ADDRESS:
         return None
     host, _, first = settings.METRICS_ADDRESS.rpartition(":")
@@ -61,12 +62,18 @@ async def expose(
     return None
 
 
-async def exposition(look: Look | None = None) -> str:
+async def exposition(look: Look | None = None) -> bytes:
     """All that this process counts. What cannot be found out now is left out."""
-    process.look()
     if look is not None:
         await look()
-    return text((*metrics.FAMILIES, *process.FAMILIES))
+    return generate_latest(_Told())
+
+
+class _Told(Collector):
+    """Without the families of which this process has nothing to tell."""
+
+    def collect(self) -> Iterable[Metric]:
+        return [family for family in REGISTRY.collect() if family.samples]
 
 
 class _Answering:
@@ -93,14 +100,14 @@ class _Answering:
         method, _, rest = head.partition(b" ")
         path = rest.partition(b" ")[0].partition(b"?")[0]
         if (method, path) != (b"GET", b"/metrics"):
-            return _answer("404 Not Found", "Only GET /metrics is answered here.\n")
+            return _answer("404 Not Found", b"Only GET /metrics is answered here.\n")
         return _answer("200 OK", await exposition(self._look))
 
 
-def _answer(status: str, content: str) -> bytes:
-    body = content.encode()
+def _answer(status: str, body: bytes) -> bytes:
     head = (
-        f"HTTP/1.1 {status}\r\nContent-Type: {_MEDIA_TYPE}\r\nContent-Length: {len(body)}\r\n"
+        f"HTTP/1.1 {status}\r\nContent-Type: {CONTENT_TYPE_PLAIN_0_0_4}\r\n"
+        f"Content-Length: {len(body)}\r\n"
         "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
     )
     return head.encode() + body

@@ -15,6 +15,8 @@ from importlib.resources import files
 from pathlib import Path
 from uuid import UUID
 
+from order_service import limits
+
 CONFIGURATION = Path(str(files("order_service.telemetry") / "logging.json"))
 # Of whatever runs now: set where a request or a task begins, inherited by the tasks it starts.
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -26,6 +28,28 @@ def set_up() -> None:
     """What this process logs, and what Python warns of, goes to its standard error from now on."""
     logging.config.dictConfig(json.loads(CONFIGURATION.read_text()))
     logging.captureWarnings(True)
+
+
+def reason(error: BaseException) -> str:
+    """The kind of error, and what the server or library says of it: one line, of a bounded length.
+
+    What may be a client's is left out: PostgreSQL's DETAIL, SQL and parameters, the arguments of a
+    command to Redis. An error that quotes a wrong value (SQLSTATE class 22, ValueError) is named by
+    its kind only.
+    """
+    wrapped = getattr(error, "orig", None)  # by SQLAlchemy, around its own around the driver's
+    found = error if wrapped is None else wrapped.__cause__ or wrapped
+    kind = type(found).__name__
+    if isinstance(found, (ValueError, TypeError, LookupError)) or _sqlstate(found).startswith("22"):
+        return kind
+    message = getattr(found, "message", None) or (found if found.args else "")
+    said = str(message).partition(", with args")[0]
+    text = ": ".join([kind, *said.splitlines()[:1]])
+    return text[: limits.LOGGED_REASON_LENGTH_MAX]
+
+
+def _sqlstate(error: BaseException) -> str:
+    return str(getattr(error, "sqlstate", None) or "")
 
 
 class Line(logging.Formatter):

@@ -9,7 +9,6 @@ imported only where it is on; the SDK reads all else from its OTEL_* environment
 
 import logging
 import re
-import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -56,7 +55,6 @@ def start(settings: Settings, role: str) -> None:
     global _provider, _tracer  # noqa: PLW0603  # one a process, as OpenTelemetry has it
     if not settings.OTEL_EXPORTER_OTLP_ENDPOINT:
         return
-    sys.modules.pop("opentelemetry.sdk.metrics", None)  # see order_service/__init__.py
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
         OTLPSpanExporter,
     )

@@ -1,1 +1,1 @@
-"""HTTP without orders: connections, the fast path, middleware, rate limits, identity."""
+"""HTTP without orders: connections, the fast path, admission, middleware, problems."""

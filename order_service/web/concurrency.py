@@ -1,30 +1,32 @@
-"""What is being worked on in one web process, bounded: requests and the bytes of their bodies. May
-import errors, settings.
+"""Concurrency of one web process: bounds on connections, active requests and body bytes.
 
-Without a bound a process that gets more than it can do answers everybody late, so late that they
-have gone; with one, whoever comes too many is told at once, and all others are answered as fast as
-ever. Groups have bounds of their own (`limits.group_of`), so that orders that wait for the database
-keep nobody from reading what is cached. Not counted is who waits for its own client: for the rest
-of a body, or to take a stream.
+Without bounds an overloaded process answers every client late, after most have given up. With
+bounds it refuses the excess at once and answers the rest as fast as ever. Each group
+(`rate_limits.group_of`) has its own bound, so that orders that wait for the database do not keep
+clients from reading cached ones. Requests that wait for their client are not counted: those that
+wait for the rest of a body, and open streams.
 """
 
 import asyncio
+import resource
 
 from order_service import limits
 from order_service.web.problems.problem import RETRY_AFTER_S, Problem
 
 
-class Work:
-    """One a process. `body_bytes`: of all that arrive."""
+class Concurrency:
+    """One per process. `body_bytes`: of all bodies that are arriving."""
 
     def __init__(self) -> None:
-        self._groups: dict[str, InWork] = {}  # a handful, named by us
+        self._groups: dict[str, ActiveRequests] = {}  # a handful of constant names
         self.body_bytes = 0
-        self._arrived: dict[str, int] = {}  # in this turn of the event loop, and not at work yet
+        self._arrived: dict[str, int] = {}  # in this turn of the event loop, not active yet
 
     def has_room(self, group: str) -> bool:
-        """Whether a request whose head has been read may go on to be worked on. With those that
-        have come in the same turn of the event loop: none of them has begun."""
+        """Whether there is room for one more request, whose head has been read.
+
+        Counts it together with the requests that arrived in the same turn of the event loop: none
+        of them is active yet."""
         arrived = self._arrived
         if not arrived:
             asyncio.get_running_loop().call_soon(arrived.clear)
@@ -34,26 +36,26 @@ class Work:
         arrived[group] = ahead + 1
         return True
 
-    def of(self, group: str) -> "InWork":
+    def of(self, group: str) -> "ActiveRequests":
         found = self._groups.get(group)
         if found is None:
-            found = self._groups[group] = InWork()
+            found = self._groups[group] = ActiveRequests()
         return found
 
     def counts(self) -> dict[tuple[object, ...], float]:
-        """Requests at work, by group."""
-        return {(group,): in_work.count for group, in_work in self._groups.items()}
+        """Active requests by group."""
+        return {(group,): active.count for group, active in self._groups.items()}
 
-    def hold(self, size: int) -> None:
-        """So many bytes more of a body are kept. Raises Problem 503, and they are counted all the
-        same: whoever ends the request lets all of it go."""
+    def add_body_bytes(self, size: int) -> None:
+        """Counts `size` more bytes of a body. Raises Problem 503 above the bound; the bytes are
+        counted all the same, and the end of the request subtracts them."""
         self.body_bytes += size
         if self.body_bytes > limits.BODIES_BYTES_MAX:
             raise overloaded("Too many large bodies are arriving: try again.", Connection="close")
 
 
-class InWork:
-    """Requests of one group that are being worked on."""
+class ActiveRequests:
+    """The active requests of one group."""
 
     __slots__ = ("count",)
 
@@ -61,15 +63,25 @@ class InWork:
         self.count = 0
 
     def check(self) -> None:
-        """Raises Problem 503 where there is no room for one more."""
+        """Raises Problem 503 unless there is room for one more."""
         if self.count >= limits.REQUESTS_IN_WORK_MAX:
-            raise overloaded("Too many requests are at work here: try again.")
+            raise overloaded(TOO_MANY_REQUESTS)
 
     def enter(self) -> None:
         self.count += 1
 
     def leave(self) -> None:
         self.count -= 1
+
+
+def connections_max() -> int:
+    """Of clients, in one process; its other descriptors are for servers and files."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    ours = max(descriptors // 2, descriptors - limits.DESCRIPTORS_KEPT)
+    return min(limits.CONNECTIONS_MAX, ours)
+
+
+TOO_MANY_REQUESTS = "Too many requests are in progress here: try again."
 
 
 def overloaded(detail: str, **headers: str) -> Problem:

@@ -1,19 +1,18 @@
-"""One client's connection to a web process: uvicorn's, bounded in size and time.
+"""One client's connection to a web process: uvicorn's, with bounds on size and time.
 
-uvicorn takes a request's head of any size, for as long as a client likes to send it; keeps an
-answer that nobody fetches for ever; and answers what it cannot read in words of its own, in the
-midst of an earlier answer. Here a head has its limits and its deadline, an answer that is not
-fetched is dropped, and every refusal is a problem document. What a body may cost is the
-application's business (`middleware.Framing`); of what the fast lane takes it is ours. So is what
-comes beside a body: chunk sizes, chunk extensions, trailer fields, and requests behind one another.
+uvicorn takes a request head of any size for as long as the client sends, keeps a response that the
+client does not read for ever, and answers unreadable bytes with plain text in the middle of an
+earlier response. Here a head has a size limit and a deadline, an unread response is dropped, and
+every refusal is a problem document. `middleware.Framing` limits the bodies that go to the
+application. This module limits the bodies on the fast path, and everything beside a body: chunk
+sizes, chunk extensions, trailer fields, and pipelined requests.
 
-An application that has too much to do sheds requests here, before anything is made of them: or what
-it says no to would cost it a good part of what it could do. Then the connection is not listened to
-for a while, less than Retry-After, so that even those who come again at once cost little.
+A connection of an overloaded process sheds requests: it answers 503 before the application sees
+them, because a refusal by the application would cost a good part of what serving would. It then
+pauses reading for less than Retry-After, so that immediate retries cost little.
 """
 
 import asyncio
-import resource
 import socket
 import struct
 from typing import Any
@@ -25,14 +24,16 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 
 from order_service import limits
-from order_service.web import connection_problems, middleware, request_metrics
-from order_service.web.concurrency import overloaded
-from order_service.web.fast_path import FastLane, Taken
+from order_service.web import connection_problems, request_metrics
+from order_service.web.concurrency import connections_max, overloaded
+from order_service.web.fast_path import FastPath, FastRequest
 from order_service.web.problems.problem import Problem
+from order_service.web.response_headers import new_request_id, safe_lines
 
-# Seconds that a client may take for something, and a number that tells it from the next such thing.
+# What the connection waits for: the seconds that the client has, and a number that changes with
+# every progress.
 _Awaited = tuple[float, int]
-_RESET = struct.pack("ii", 1, 0)  # linger, for no second
+_RESET = struct.pack("ii", 1, 0)  # linger for zero seconds
 
 
 class Connection(HttpToolsProtocol):
@@ -40,27 +41,27 @@ class Connection(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._deaf = False  # refused: nothing that comes is read any more
-        self._problem: Problem | None = None  # why the parser was told to stop
+        self._refused = False  # everything that still arrives is dropped
+        self._problem: Problem | None = None  # why we stopped the parser
         self._messages = 0
         self._in_message = False
         self._in_head = False
         self._head_may_be_large = False
         self._trailer_fields = 0
         self._trailer_bytes = 0
-        self._piece_body_bytes = 0  # of the piece that is being read
-        # Of an unfinished message, less the piece in which it began:
-        self._overhead_bytes = 0  # all but its body
-        self._bytes_since_body = 0  # the part of them that no byte of a body has followed
+        self._piece_body_bytes = 0  # of the piece that is being parsed
+        # Of an unfinished message, without the piece in which it began:
+        self._overhead_bytes = 0  # everything except its body
+        self._bytes_since_body = 0  # the part after the last byte of the body
         self._awaited: _Awaited | None = None
         self._awaited_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._pause: asyncio.TimerHandle | None = None
-        self._at_work: RequestResponseCycle | Taken | None = None
-        self._lane: FastLane | None = getattr(self.app, "lane", None)
-        self._arriving: Taken | None = None  # its body has yet to come, or more of it
+        self._active: RequestResponseCycle | FastRequest | None = None
+        self._fast_path: FastPath | None = getattr(self.app, "fast_path", None)
+        self._arriving: FastRequest | None = None  # its body is not complete
 
-    # --- what the server calls --------------------------------------------------------------------
+    # --- called by the server ---------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn says Transport
@@ -71,43 +72,43 @@ class Connection(HttpToolsProtocol):
                 )
             )
         else:
-            self._look()
+            self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        # Of requests that came behind one another uvicorn tells the last one only; the one at work
-        # would go on writing to what is closed.
-        if self._at_work is not None:
-            self._at_work.disconnected = True
+        # Of pipelined requests uvicorn marks only the last one as disconnected; the active one
+        # would continue to write to the closed connection.
+        if self._active is not None:
+            self._active.disconnected = True
         for timer in (self._timer, self._pause):
             if timer is not None:
                 timer.cancel()
-        self._nothing_arrives()
+        self._end_arrival()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if len(data) > limits.HEAD_BYTES_MAX:
-            # The parser keeps a field until it ends: in small pieces, that is known in time.
+            # The parser keeps a field until it ends: small pieces reveal a long one in time.
             for start in range(0, len(data), limits.HEAD_BYTES_MAX):
                 self.data_received(data[start : start + limits.HEAD_BYTES_MAX])
             return
-        if self._deaf:
+        if self._refused:
             return
-        message, went_on = self._messages, self._in_head
-        self._head_may_be_large = went_on
+        message, was_in_head = self._messages, self._in_head
+        self._head_may_be_large = was_in_head
         self._piece_body_bytes = 0
         super().data_received(data)
         if message == self._messages and self._in_message:
-            self._count_overhead(len(data), went_on)
+            self._count_overhead(len(data), was_in_head)
         else:
             self._overhead_bytes = self._bytes_since_body = 0
 
     def _count_overhead(self, size: int, was_in_head: bool) -> None:
-        """Of a piece of so many bytes, in which the message neither began nor ended.
+        """Counts a piece of `size` bytes in which the message neither began nor ended.
 
-        The parser keeps a field that has not ended, and drops chunk sizes and extensions; a server
-        limits their length all the same (RFC 9112 7.1.1)."""
-        if self._arriving is not None or self._deaf:
-            return  # the body of a request that says how long it is
+        The parser keeps an unfinished field and drops chunk sizes and extensions; a server must
+        limit their length all the same (RFC 9112 7.1.1)."""
+        if self._arriving is not None or self._refused:
+            return  # a body of known length has no overhead
         body_bytes = self._piece_body_bytes
         self._overhead_bytes += size - body_bytes
         if body_bytes or was_in_head != self._in_head:
@@ -119,10 +120,10 @@ class Connection(HttpToolsProtocol):
         elif self._overhead_bytes > limits.BODY_OVERHEAD_BYTES_MAX:
             self._refuse(connection_problems.overhead_too_large())
 
-    # --- what the parser calls --------------------------------------------------------------------
+    # --- called by the parser ---------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """As uvicorn's, which would make a scope: the lane needs none."""
+        """Like uvicorn's, which would also make a scope: the fast path needs none."""
         self._messages += 1
         self._in_message = self._in_head = True
         self._trailer_fields = self._trailer_bytes = 0
@@ -131,8 +132,8 @@ class Connection(HttpToolsProtocol):
         self.headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """As uvicorn's, which takes trailer fields for headers. They are dropped: what decides
-        about a request comes before its body (RFC 9110 6.5.1)."""
+        """Like uvicorn's, which takes trailer fields for headers. Here they are dropped: what
+        decides about a request comes before its body (RFC 9110 6.5.1)."""
         if not self._in_head:
             self._drop_trailer(name, value)
             return
@@ -154,27 +155,27 @@ class Connection(HttpToolsProtocol):
             self._end_parser(problem)
         method = self.parser.get_method().decode()
         host = self.client[0] if self.client else None
-        shed = self._shed_answer(method, host)
-        taken = self._taken(method, host) if shed is None else None
+        shed = self._shed(method, host)
         if shed is not None:
             self.transport.write(shed)
             self.on_response_complete()
-            self.flow.pause_reading()
-            self._pause = self.loop.call_later(limits.SHED_PAUSE_S, self.flow.resume_reading)
-        elif taken is not None:
-            self._take(taken)
+            self._pause_reading()
+            return
+        request = self._fast_request(method, host)
+        if request is not None:
+            self._start_fast_request(request)
         else:
             self._leave_to_application()
 
     def _leave_to_application(self) -> None:
         url, fields, continues = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()  # which makes the scope, around a list of headers
+        super().on_message_begin()  # makes the scope, around a new list of headers
         self.url, self.expect_100_continue = url, continues
         self.headers += fields
         super().on_headers_complete()
 
     def _end_parser(self, problem: Problem) -> None:
-        """To be called from within: then `feed_data` raises, and uvicorn calls
+        """Stops the parser from inside a callback: `feed_data` raises, and uvicorn calls
         `send_400_response`."""
         self._problem = problem
         raise ValueError(problem.detail)
@@ -185,25 +186,25 @@ class Connection(HttpToolsProtocol):
             super().on_body(body)
             return
         try:
-            self._arriving.hold(body)
+            self._arriving.append(body)
         except Problem as problem:
             self._refuse(problem)
 
     def on_message_complete(self) -> None:
         self._in_message = False
-        taken = self._arriving
+        request = self._arriving
         super().on_message_complete()
-        if taken is not None:
-            self._nothing_arrives()
-            self._answer_in_lane(taken)
+        if request is not None:
+            self._end_arrival()
+            self._answer_fast(request)
 
     def on_response_complete(self) -> None:
-        """As uvicorn's, but for its timer, of which each request would make and end one: `_look`
-        closes connections that are idle."""
+        """Like uvicorn's, without a keep-alive timer for every request: `_watch` closes idle
+        connections."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        if self.pipeline:  # what is read now would only wait behind these
+        if self.pipeline:  # more requests would only wait behind these
             self._start_asgi_task(*self.pipeline.pop())
         else:
             self.flow.resume_reading()
@@ -212,7 +213,7 @@ class Connection(HttpToolsProtocol):
         self._refuse(self._problem or connection_problems.unreadable())
 
     def _objection(self) -> Problem | None:
-        """To the head that has been read."""
+        """The problem of the head that has been read, if it has one."""
         if len(self.headers) > limits.HEADERS_MAX:
             return connection_problems.head_too_large()
         if self._head_may_be_large:
@@ -220,99 +221,112 @@ class Connection(HttpToolsProtocol):
             if len(self.url) + fields > limits.HEAD_BYTES_MAX:
                 return connection_problems.head_too_large()
         if len(self.pipeline) >= limits.PIPELINED_MAX:
-            # A client that sends so many repeats those whose answers do not come (RFC 9112 9.3.2).
+            # A client repeats pipelined requests that get no response (RFC 9112 9.3.2).
             return overloaded(
-                "Too many requests came behind one another.", **connection_problems.CLOSE
+                "Too many requests are waiting on this connection.", **connection_problems.CLOSE
             )
         if self.parser.should_upgrade() and _announces_body(self.headers):
-            # httptools takes what follows for the other protocol, and gives the body to nobody.
+            # httptools takes the body for the other protocol and drops it.
             return connection_problems.body_with_upgrade()
         return None
 
-    def _shed_answer(self, method: str, host: str | None) -> bytes | None:
-        """None: the application is to see the request. It does see the first one of a connection,
-        behind which there is nobody yet who would take a body."""
-        if self._lane is None or self.cycle is None or not self.cycle.response_complete:
+    def _shed(self, method: str, host: str | None) -> bytes | None:
+        """The 503 response if there is no room for the request. None sends it on.
+
+        The application sees the first request of a connection in any case: before that, nothing
+        here would read a body. It also sees requests of a client that does not read its responses:
+        it waits for the client, and `PIPELINED_MAX` bounds what waits behind."""
+        previous, fast_path = self.cycle, self._fast_path
+        if fast_path is None or previous is None or not previous.response_complete:
             return None
-        if self.expect_100_continue:  # and would now be sent, or not: nobody could tell
+        if self.expect_100_continue or self.flow.write_paused:
             return None
         path = self.url.partition(b"?")[0].decode("latin-1")
-        return self._lane.shed(method, path, host, self.headers)
+        return fast_path.admission.shed(method, path, host, self.headers)
+
+    def _pause_reading(self) -> None:
+        self.flow.pause_reading()
+        if self._pause is not None:
+            self._pause.cancel()
+        self._pause = self.loop.call_later(limits.SHED_PAUSE_S, self.flow.resume_reading)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._at_work = cycle
+        self._active = cycle
         super()._start_asgi_task(cycle, app)
 
-    # --- the fast lane ----------------------------------------------------------------------------
+    # --- the fast path ----------------------------------------------------------------------------
 
-    def _taken(self, method: str, host: str | None) -> Taken | None:
-        """The request, if the lane takes it. None where it is left to the application, as is what
-        comes before the answer to the last one has been sent."""
-        lane, busy = self._lane, self.cycle is not None and not self.cycle.response_complete
-        if lane is None or busy or self.flow.write_paused or self.scheme != "http":
+    def _fast_request(self, method: str, host: str | None) -> FastRequest | None:
+        """The request, if the fast path takes it. The application gets all others, among them each
+        one that arrives before the previous response has been sent."""
+        fast_path, cycle = self._fast_path, self.cycle
+        busy = cycle is not None and not cycle.response_complete
+        if fast_path is None or busy or self.flow.write_paused or self.scheme != "http":
             return None
         if self.parser.get_http_version() != "1.1":
             return None
-        begun = lane.begin(method, self.url, host, self.headers)
-        return None if begun is None else Taken(lane, begun, self.parser.should_keep_alive())
+        head = fast_path.begin(method, self.url, host, self.headers)
+        if head is None:
+            return None
+        return FastRequest(fast_path, head, self.parser.should_keep_alive())
 
-    def _take(self, taken: Taken) -> None:
-        self.cycle = taken  # type: ignore[assignment]  # all of one that uvicorn looks at
-        if taken.begun.refusal is None and taken.begun.method != "GET":
-            self._arriving = taken
+    def _start_fast_request(self, request: FastRequest) -> None:
+        self.cycle = request  # type: ignore[assignment]  # has what uvicorn uses of a cycle
+        if request.head.refusal is None and request.head.method != "GET":
+            self._arriving = request
         else:
-            self._answer_in_lane(taken)
+            self._answer_fast(request)
 
-    def _nothing_arrives(self) -> None:
+    def _end_arrival(self) -> None:
         if self._arriving is not None:
-            self._arriving.let_go()
+            self._arriving.release_body()
             self._arriving = None
 
-    def _answer_in_lane(self, taken: Taken) -> None:
-        self._at_work = taken
-        task = taken.task = self.loop.create_task(self._answered_in_lane(taken))
+    def _answer_fast(self, request: FastRequest) -> None:
+        self._active = request
+        task = request.task = self.loop.create_task(self._respond(request))
         self.tasks.add(task)
 
-    async def _answered_in_lane(self, taken: Taken) -> None:
+    async def _respond(self, request: FastRequest) -> None:
         try:
-            status, rest = await taken.lane.answer(taken.begun, bytes(taken.body))
-        except BaseException:  # nobody may wait for an answer that does not come
+            status, rest = await request.fast_path.answer(request.head, bytes(request.body))
+        except BaseException:  # the client must not wait for a response that never comes
             self.transport.abort()
             raise
         finally:
-            self.tasks.discard(taken.task)  # set before it began
-        if taken.disconnected:
+            self.tasks.discard(request.task)  # set before this runs
+        if request.disconnected:
             return
-        taken.response_started = taken.response_complete = True
+        request.response_started = request.response_complete = True
         lines = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]
-        if not taken.keep_alive:
+        if not request.keep_alive:
             lines.append(b"connection: close\r\n")
         self.transport.write(b"".join((STATUS_LINE[status], *lines, rest)))
-        if taken.cut_short:
-            self._close_to_who_sends()
-        elif not taken.keep_alive:
+        if request.cut_short:
+            self._close_after_response()
+        elif not request.keep_alive:
             self.transport.close()
         self.on_response_complete()
 
-    # --- what is done about it --------------------------------------------------------------------
+    # --- refusals ---------------------------------------------------------------------------------
 
     def _refuse(self, problem: Problem) -> None:
-        """Nothing more is read, and this is the last answer; unless an earlier request is at work:
-        then its answer is, which nobody must take for another's."""
-        self._deaf = True
+        """Stops reading; the problem is the last response. If an earlier request is still active,
+        its response is the last one, and the client must not take the problem for it."""
+        self._refused = True
         cycle = self.cycle
-        if self._arriving is not None:  # answered in the request's own name
-            taken = self._arriving
-            self._nothing_arrives()
-            taken.begun.refusal, taken.cut_short = problem, True
-            self._answer_in_lane(taken)
+        if self._arriving is not None:  # the fast path answers, under the request's id
+            request = self._arriving
+            self._end_arrival()
+            request.head.refusal, request.cut_short = problem, True
+            self._answer_fast(request)
         elif cycle is None or (cycle.response_complete and not self._in_answered_body()):
             self._answer(problem)
         elif cycle.response_complete:
             self.transport.close()
         elif self.pipeline or cycle.response_started or not cycle.more_body:
             cycle.keep_alive = False
-        else:  # the request's own body broke off: whoever waits for it learns that it has gone
+        else:  # the body of the active request broke off: to the application a disconnect
             cycle.disconnected = True
             cycle.message_event.set()
             self._answer(problem)
@@ -322,12 +336,14 @@ class Connection(HttpToolsProtocol):
 
     def _answer(self, problem: Problem) -> None:
         request_metrics.refused("", request_metrics.UNREAD, problem)
-        self.transport.write(middleware.whole_answer(problem))
-        self._close_to_who_sends()
+        request_id = new_request_id()
+        response = connection_problems.whole_response(problem, request_id, safe_lines(request_id))
+        self.transport.write(response)
+        self._close_after_response()
 
-    def _close_to_who_sends(self) -> None:
-        """Closed at once, a client that is still sending would be told of a reset, and never of
-        what was answered."""
+    def _close_after_response(self) -> None:
+        """Closes soon: after a close at once, a client that is still sending gets a reset instead
+        of the response."""
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._unset_keepalive_if_required()
@@ -340,19 +356,19 @@ class Connection(HttpToolsProtocol):
 
     # --- deadlines --------------------------------------------------------------------------------
 
-    def _look(self) -> None:
-        """Once a second: whether the client has been waited for too long. A timer for each request
-        would cost every request."""
+    def _watch(self) -> None:
+        """Runs once a second, and gives up on a client that takes too long. A timer for every
+        request would cost every request."""
         now, awaited = self.loop.time(), self._awaited_now()
         if awaited is None or awaited != self._awaited:
             self._awaited, self._awaited_since = awaited, now
         elif now - self._awaited_since >= awaited[0]:
             self._give_up()
             return
-        self._set_timer(limits.CONNECTION_WATCH_S, self._look)
+        self._set_timer(limits.CONNECTION_WATCH_S, self._watch)
 
     def _awaited_now(self) -> _Awaited | None:
-        """None while it is the application that waits, or is waited for."""
+        """None while the client has nothing to do, or the application waits for it."""
         unsent = self.transport.get_write_buffer_size()
         if unsent:
             return limits.ANSWER_TAKE_TIMEOUT_S, unsent
@@ -364,24 +380,17 @@ class Connection(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         if self.transport.get_write_buffer_size():
-            # A close would wait until the client has taken all of it; and without the reset the
-            # system would keep for it what it holds already.
+            # A close would wait until the client has read everything. Without the reset the kernel
+            # would keep what it has buffered.
             raw = self.transport.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self.transport.abort()
         elif self._in_head:
             self._refuse(connection_problems.head_too_slow())
         elif self._arriving is not None:
-            self._refuse(middleware.too_slow())
+            self._refuse(connection_problems.body_too_slow())
         else:
             self.transport.close()
-
-
-def connections_max() -> int:
-    """In one process; the rest of its descriptors is for servers, files and what else it opens."""
-    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    ours = max(descriptors // 2, descriptors - limits.DESCRIPTORS_KEPT)
-    return min(limits.CONNECTIONS_MAX, ours)
 
 
 def _announces_body(headers: list[tuple[bytes, bytes]]) -> bool:

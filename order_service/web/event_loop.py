@@ -1,8 +1,8 @@
-"""The web process's event loop: uvloop's, that takes connections in as they come.
+"""The web process's event loop: uvloop's, which here accepts many connections in one turn.
 
-uvloop takes in one connection each time round. Under load a turn takes some ten milliseconds, so
-that of a thousand new clients the last would wait for a minute before anybody read its request, or
-told it to come again. Here whoever waits behind that one is taken in with it.
+uvloop accepts one connection per turn. A turn under load takes some ten milliseconds, so the last
+of a thousand new clients would wait for a minute until the process reads or refuses its request.
+Here a turn also accepts the connections that wait behind the first one.
 """
 
 import asyncio
@@ -20,47 +20,47 @@ Factory = Callable[[], asyncio.BaseProtocol]
 class Loop(uvloop.Loop):
     """For uvicorn: `--loop order_service.web.event_loop:Loop`."""
 
-    async def create_server(self, factory: Factory, *arguments: Any, **named: Any) -> Any:  # type: ignore[override]  # passes on whatever else there is
-        """A server as uvloop's, which takes in all that wait whenever one connection is made."""
-        others = _Others(self, factory)
+    async def create_server(self, factory: Factory, *arguments: Any, **named: Any) -> Any:  # type: ignore[override]  # passes all other arguments on
+        """Like uvloop's; whenever it accepts one connection, all that wait are accepted."""
+        waiting = _WaitingConnections(self, factory)
 
         def made() -> asyncio.BaseProtocol:
-            others.take_in_soon()
+            waiting.accept_soon()
             return factory()
 
-        others.server = await super().create_server(made, *arguments, **named)
-        return others.server
+        waiting.server = await super().create_server(made, *arguments, **named)
+        return waiting.server
 
 
-class _Others:
-    """Who waits where the server listens."""
+class _WaitingConnections:
+    """The connections that wait at the server's listening sockets."""
 
     def __init__(self, loop: Loop, factory: Factory) -> None:
         self.server: Any = None
         self._loop = loop
         self._factory = factory
-        self._soon = False
-        self._made: set[asyncio.Task[Any]] = set()
+        self._scheduled = False
+        self._tasks: set[asyncio.Task[Any]] = set()
 
-    def take_in_soon(self) -> None:
-        if not self._soon:
-            self._soon = True
-            self._loop.call_soon(self._take_in)
+    def accept_soon(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._accept)
 
-    def _take_in(self) -> None:
-        self._soon = False
-        for listener in self.server.sockets:  # none, once it is closed
+    def _accept(self) -> None:
+        self._scheduled = False
+        for listener in self.server.sockets:  # empty once the server is closed
             listening = socket.socket(fileno=listener.fileno())
             try:
                 for _ in range(limits.ACCEPTED_TOGETHER_MAX):
-                    self._take_in_one(listening.accept()[0])
+                    self._connect(listening.accept()[0])
             except OSError:
-                pass  # nobody waits, or there is no descriptor left: then uvloop tries again
+                pass  # none waits, or no descriptor is left: then uvloop tries again
             finally:
                 listening.detach()
 
-    def _take_in_one(self, connection: socket.socket) -> None:
+    def _connect(self, connection: socket.socket) -> None:
         connecting = self._loop.connect_accepted_socket(self._factory, connection)
         task = self._loop.create_task(connecting)
-        self._made.add(task)
-        task.add_done_callback(self._made.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

@@ -1,4 +1,4 @@
-"""What the fields of any body may hold: text, ids, times, codes."""
+"""Types of fields that any body may have: text, ids, times, codes."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ from order_service.web.query_parameters import Instant
 TEXT_MAX = 255
 NOTE_MAX = 2_000
 _YEARS = range(2000, 2200)
-# For the OpenAPI document; what is checked is `Characters`.
+# For the OpenAPI document; `Characters` does the checking.
 NO_CONTROL = r"[^\x00-\x1f\x7f]"
 
 
@@ -56,7 +56,7 @@ def string_schema(length: int, pattern: str, least: int = 1) -> WithJsonSchema:
 
 Id = Annotated[UUID, BeforeValidator(_id)]
 Time = Annotated[Instant, AfterValidator(_near)]
-# One line: names and references end up in lists, labels and file names. Only notes have more.
+# One line: names and references appear in lists, labels and file names. Only notes have more.
 LINE = r"[^\t\r\n]*"
 ShortText = Annotated[
     str,
@@ -80,7 +80,7 @@ class Body(BaseModel):
 
 
 class ChangeBody(Body):
-    """Of a command on an order that exists."""
+    """The body of a command on an existing order."""
 
     expected_version: Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | None = Field(
         default=None, description="Refuse with 409 unless the order is at this version."

@@ -1,5 +1,6 @@
-"""Who is calling: from the access token, without a database query; and what only some callers may
-know."""
+"""The caller: read from the access token, without a database query.
+
+Also which errors a caller may see in full."""
 
 from typing import Annotated
 from uuid import UUID
@@ -7,18 +8,15 @@ from uuid import UUID
 from fastapi import Depends
 from fastapi.security import OAuth2PasswordBearer
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import Response
 
-from order_service.accounts.tokens import AccessTokens, Role, TokenExpired, TokenInvalid
+from order_service.accounts.tokens import Role
 from order_service.domain.immutable import immutable
 from order_service.errors import OrderNotFound, UnreadableEvent
 from order_service.telemetry import logging
 from order_service.web.openapi.annotations import raises
-from order_service.web.problems.problem import Problem, answer, of_exception
-from order_service.web.rate_limits import admit_user
+from order_service.web.problems.problem import Problem
 
-# In the OpenAPI document this is what makes Swagger's Authorize ask for a password and fetch a
-# token.
+# This makes Swagger's Authorize ask for a password and fetch a token.
 bearer = OAuth2PasswordBearer(tokenUrl="/token/", refreshUrl="/token/refresh/", auto_error=False)
 
 
@@ -34,32 +32,21 @@ class Caller:
 
 @raises("authentication-required", "token-expired", "token-invalid")
 async def caller(request: Request, token: Annotated[str | None, Depends(bearer)]) -> Caller:
-    """A FastAPI dependency. Raises Problem 401, or 429 when the user's limit is used up."""
-    return admit_caller(request, authenticated(request.app.state.access_tokens, token))
-
-
-def authenticated(tokens: AccessTokens, token: str | None) -> Caller:
-    """Raises Problem 401."""
-    if token is None:
-        detail = "Send an access token: Authorization: Bearer <token>."
-        raise Problem(401, "authentication-required", detail, {"WWW-Authenticate": "Bearer"})
-    try:
-        verified = tokens.verify(token)
-    except TokenExpired:
-        raise unauthorized("token-expired", "The access token has expired: refresh it.") from None
-    except TokenInvalid:
-        raise unauthorized("token-invalid", "This is not a valid access token.") from None
-    logging.USER_ID.set(verified.user_id)
-    return Caller(verified.user_id, verified.role)
+    """A FastAPI dependency. Raises Problem 401, or 429 above the user's limit."""
+    found: Caller = request.app.state.admission.authenticate(token)
+    return admit_caller(request, found)
 
 
 CallerDependency = Annotated[Caller, Depends(caller)]
 
 
 def admit_caller(connection: HTTPConnection, caller: Caller) -> Caller:
-    """Within its limit, and known to what answers errors. Raises Problem 429."""
-    admit_user(connection, caller.user_id)
-    connection.state.caller = caller
+    """Counts the request for its user; logs and error responses then know the caller. Raises
+    Problem 429."""
+    logging.USER_ID.set(caller.user_id)
+    state = connection.state
+    state.caller = caller
+    connection.app.state.admission.count_user(state.quotas, state.group, caller)
     return caller
 
 
@@ -67,25 +54,17 @@ def unauthorized(slug: str, detail: str) -> Problem:
     return Problem(401, slug, detail, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
 
-# --- orders that cannot be read -------------------------------------------------------------------
+def redacted_for(caller: Caller | None, error: Exception) -> Exception:
+    """`error` without what the caller may not know of an unreadable order.
 
-
-def redacted_for(caller: Caller, error: Exception) -> Exception:
-    """The error without what this caller may not know of an order that cannot be read.
-
-    Staff see where it cannot be read; its owner only that it cannot; any other customer gets
-    `OrderNotFound`. If the log does not say whose order it is, every customer counts as its owner.
-    Other errors are returned unchanged.
+    Staff see where it is, its owner only that it is unreadable, a stranger not even that it exists.
+    If the owner is unknown, every customer might be the owner. Other errors stay as they are.
     """
-    if caller.is_staff or not isinstance(error, UnreadableEvent):
+    if not isinstance(error, UnreadableEvent) or (caller is not None and caller.is_staff):
         return error
-    if error.owner not in (None, caller.user_id):
+    user_id = None if caller is None else caller.user_id
+    if error.owner not in (None, user_id):
         return OrderNotFound()
-    return UnreadableEvent("order-unreadable", "An event of this order cannot be read for now.")
-
-
-async def unreadable(request: Request, error: Exception) -> Response:
-    """The one handler of UnreadableEvent, whichever route came upon it."""
-    problem = of_exception(redacted_for(request.state.caller, error))
-    assert problem is not None, "an error of the service has its problem"
-    return answer(request, problem)
+    return UnreadableEvent(
+        "order-unreadable", "An event of this order cannot be read at the moment."
+    )

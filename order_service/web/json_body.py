@@ -1,14 +1,14 @@
 """JSON bodies: read within limits, parsed without loss, validated by a model.
 
-FastAPI's own parsing takes bodies of any size and encoding, turns decimals into floats, lets the
-last of two equal keys win, and answers 500 to NaN or a lone surrogate. So a route names its body by
+FastAPI's own parser accepts any size and encoding, turns decimals into floats, keeps the last of
+two equal keys, and answers 500 to NaN or a lone surrogate. So a route declares its body with
 `json_body(Model)`:
 
     @router.post("/orders/")
     async def place(order: Annotated[PlaceOrder, Depends(json_body(PlaceOrder))]) -> Response: ...
 
-The media type is checked first of all (`media_types`, by `limits.admit`), the JSON only when the
-dependency runs: declare it after `caller`, so that nobody unknown has anything parsed.
+`admission.admit` checks the media type before anything else; the JSON is parsed when the dependency
+runs. Declare it after `caller`, so that only bodies of known callers are parsed.
 """
 
 import re
@@ -35,8 +35,8 @@ class Characters:
     UTF-8 refuses lone surrogates. Every text of every body has it, or a pattern that is narrower:
     a plain `str` takes NUL.
 
-    As core schemas, which pydantic checks without a word of Python: function validators, and
-    constraints that are put upon them, took a quarter of the time of an order's body.
+    Written as core schemas, which pydantic checks without calling Python: function validators and
+    constraints on top of them took a quarter of the time for an order's body.
     """
 
     def __init__(self, least: int = 0, most: int | None = None, pattern: str | None = None) -> None:
@@ -70,7 +70,7 @@ Text = Annotated[str, Characters()]
 
 
 class JsonBody(Generic[M]):
-    """A FastAPI dependency that gives the request's body as a `model`."""
+    """A FastAPI dependency that returns the request's body as a `model`."""
 
     media_types: tuple[str, ...] = ("application/json",)
     problems = ("request-timeout", "unsupported-media-type", "validation")
@@ -78,7 +78,7 @@ class JsonBody(Generic[M]):
     def __init__(
         self, model: type[M], media_types: tuple[str, ...] | None = None, *, optional: bool = False
     ) -> None:
-        """`optional`: no body at all is an empty object."""
+        """`optional`: a missing body is an empty object."""
         self.model = model
         self._validate: Callable[[Any], M] = model.__pydantic_validator__.validate_python
         self.media_types = media_types or type(self).media_types
@@ -113,8 +113,8 @@ def json_body(
 
 
 def parse_json(data: bytes) -> Any:
-    """Numbers with a point or exponent come as Decimal. Raises Problem 400, or 422 for a key given
-    twice."""
+    """Parsed JSON; numbers with a point or exponent are Decimal. Raises Problem 400, or 422 for a
+    duplicate key."""
     try:
         return jiter.from_json(
             data, allow_inf_nan=False, catch_duplicate_keys=True, float_mode="decimal"
@@ -129,8 +129,8 @@ def parse_json(data: bytes) -> Any:
 
 
 def check_media_type(request: Request) -> None:
-    """Raises Problem 415 unless a body comes as the route takes it: in one of its types, in UTF-8,
-    unencoded."""
+    """Raises Problem 415 unless the body, if there is one, has one of the route's media types, is
+    UTF-8 and has no content encoding."""
     headers = request.headers
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
     if request.method not in WITH_BODY or not has_body:
@@ -154,7 +154,7 @@ def accepted_types(route: object) -> tuple[str, ...]:
 
 
 def body_of(route: object) -> JsonBody[Any] | None:
-    """The body that a route declares among its dependencies."""
+    """The body that the route declares among its dependencies, if any."""
     if isinstance(route, APIRoute):
         for dependency in route.dependant.dependencies:
             if isinstance(dependency.call, JsonBody):

@@ -1,8 +1,7 @@
-"""Which order a path means.
+"""The order id in a path.
 
-A route takes the text and has `EventLog.resolve` find the order itself: look-up comes after the
-validation of all that was sent (422 before 404), and a dependency would run before FastAPI checks
-the route's own parameters.
+It stays text here: the route calls `EventLog.resolve` itself, after validating all that was sent
+(422 before 404). A dependency would run before FastAPI checks the route's own parameters.
 """
 
 from typing import Annotated

@@ -1,7 +1,7 @@
-"""Query parameters: known, given once, and written in one way.
+"""Query parameters: each is known, given once, and written in one way.
 
-A mistyped name, a second value or a time without an offset is refused: whoever is answered can rely
-on all that was asked being heeded.
+A mistyped name, a second value or a time without an offset is refused. So a response respects every
+parameter that was sent.
 """
 
 import re
@@ -40,8 +40,8 @@ def _instant(value: Any) -> datetime:
 
 
 def _in_utc(at: datetime) -> datetime:
-    """What in UTC would lie before the year 1, or after 9999, is the first or last time there is:
-    nothing happened beyond."""
+    """`at` in UTC. Before the year 1 or after 9999 it becomes the first or last possible time: no
+    event lies beyond."""
     try:
         return at.astimezone(UTC)
     except OverflowError:
@@ -76,7 +76,7 @@ Flag = Annotated[bool, BeforeValidator(_flag)]
 async def known_parameters(request: Request) -> None:
     """A FastAPI dependency: every query parameter is one of the route's, and given once.
 
-    Raises Problem 422. To be declared after the caller, so that nobody unknown learns the names.
+    Raises Problem 422. Declare it after the caller, so that only known callers learn the names.
     """
     route = request.scope["route"]
     assert isinstance(route, APIRoute)

@@ -1,8 +1,7 @@
-"""Every answer of the API is counted once, with the time until it began.
+"""Metrics of HTTP: every response is counted once, with the time until it began.
 
-By route template, never by path: what is counted is bounded by what this service has. Answers that
-no route gave have names in brackets. A request whose client went away is not answered, so not
-counted.
+The labels have the route's template, never the path, so their number is bounded. Responses without
+a route have names in brackets. A request whose client goes away gets no response and no count.
 """
 
 from contextlib import AbstractContextManager
@@ -16,12 +15,12 @@ from order_service.telemetry.metrics import HTTP_PROBLEMS, HTTP_SECONDS
 from order_service.web.problems.problem import Problem
 
 NO_ROUTE = "(none)"
-SHED = "(shed)"  # for want of room, before anything was made of it
-UNREAD = "(unread)"  # nor was it a request that could be read
+SHED = "(shed)"  # refused by its head, because the process is overloaded
+UNREAD = "(unread)"  # not a request that can be read
 
 
 def counting(scope: Scope, send: Send) -> Send:
-    """`send`, which counts the answer as it begins."""
+    """`send`, which also counts the response as it begins."""
     began = perf_counter()
 
     async def send_and_count(message: Message) -> None:
@@ -34,7 +33,7 @@ def counting(scope: Scope, send: Send) -> Send:
                 tracing.answered(span, scope["method"], template, message["status"])
             problem: Problem | None = scope.get("state", {}).get("problem")
             if problem is not None:
-                HTTP_PROBLEMS.count(scope["method"], template, problem.name)
+                HTTP_PROBLEMS[scope["method"], template, problem.name].inc()
         await send(message)
 
     return send_and_count
@@ -42,24 +41,24 @@ def counting(scope: Scope, send: Send) -> Send:
 
 def answered(method: str, route: str, status: int, began: float) -> None:
     """`began`: by `perf_counter`."""
-    HTTP_SECONDS.observe(perf_counter() - began, method, route, status)
+    HTTP_SECONDS[method, route, status].observe(perf_counter() - began)
 
 
 async def traced(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
-    """What `app` answers is a span, of the client's trace if it has one."""
+    """Runs `app` in a span, which belongs to the client's trace if the request names one."""
     headers = dict(scope["headers"])
     parent = tracing.traceparent_of(headers.get(b"traceparent", b"").decode("latin-1"))
-    with request_span(scope["method"], parent) as begun:
-        scope.setdefault("state", {})["span"] = begun
+    with request_span(scope["method"], parent) as span:
+        scope.setdefault("state", {})["span"] = span
         await app(scope, receive, send)
 
 
 def request_span(method: str, parent: str | None) -> AbstractContextManager[Any]:
-    """The block is the answering of a request, in a trace."""
+    """A span around the block that answers a request. `parent`: a traceparent."""
     return tracing.span(method, "SERVER", parent, http__request__method=method)
 
 
 def refused(method: str, route: str, problem: Problem) -> None:
-    """Before the application saw it."""
-    HTTP_SECONDS.observe(0.0, method, route, problem.status)
-    HTTP_PROBLEMS.count(method, route, problem.name)
+    """Counts a response to a request that the application did not see."""
+    HTTP_SECONDS[method, route, problem.status].observe(0.0)
+    HTTP_PROBLEMS[method, route, problem.name].inc()

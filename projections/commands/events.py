@@ -20,6 +20,7 @@ from order_service.errors import InvalidRequest
 from order_service.infra.postgres import FAILURES, WEB, create_engine, query
 from order_service.log import reading
 from order_service.settings import Settings
+from order_service.telemetry.logging import reason
 from projections.commands import orders_as_text
 from projections.commands.orders import resolve
 from projections.queries.positions import as_text, parse
@@ -130,7 +131,7 @@ async def _existing(pages: Pages, positions: dict[int, int]) -> AsyncIterator[Ev
             try:
                 page = await pages.of_partition(partition, positions[partition])
             except FAILURES as error:
-                logger.warning("The database does not answer: %s; retrying.", type(error).__name__)
+                logger.warning("The database does not answer: %s; retrying.", reason(error))
                 await asyncio.sleep(limits.STREAM_RETRY_S)
                 continue
             if len(page) < limits.STREAM_PAGE_EVENTS:

@@ -122,7 +122,7 @@ async def _apply(connection: AsyncConnection, held: Held, limit: int, singly: bo
     await failpoints.reach("advance-written")
     await checkpoints.move(connection, [(held.target, up_to)])
     await failpoints.reach("advance-moved")
-    PROJECTED.add(up_to - held.position, held.target.projection.name)
+    PROJECTED[held.target.projection.name].inc(up_to - held.position)
     return rows
 
 

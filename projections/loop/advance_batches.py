@@ -183,4 +183,4 @@ def _by_projection(done: Iterable[tuple[Span, Mapping[str, Rows]]]) -> Parts:
 def _count(spans: Iterable[Span]) -> None:
     for span in spans:
         for target in span.targets:
-            PROJECTED.add(span.up_to - span.after, target.projection.name)
+            PROJECTED[target.projection.name].inc(span.up_to - span.after)

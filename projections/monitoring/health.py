@@ -1,7 +1,7 @@
 """How the whole service is: its servers, processes, queues, lag and clocks.
 
 Every look is bounded, and what was found is remembered for a moment: however many people watch, the
-servers are asked once.
+servers are read once.
 """
 
 import asyncio
@@ -12,65 +12,46 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Generic, TypeVar
 
-from redis.asyncio import Redis
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
+from order_service.documents.operations import Check as ShownCheck
+from order_service.documents.operations import Health as Report
 from order_service.documents.operations import (
-    Check,
     HealthStatus,
     Process,
-    Progress,
-    ProjectionProgress,
-    Projections,
     QueueHealth,
     RelayHealth,
     WorkerHealth,
 )
-from order_service.documents.operations import Health as Report
 from order_service.infra import heartbeat, rabbitmq
 from order_service.infra.postgres import query
+from order_service.infra.redis import Redis
 from order_service.settings import Settings
-from projections.monitoring import progress
+from projections.monitoring import status
+from projections.monitoring.checks import lag, postgres, redis
+from projections.monitoring.checks.check import Check, found_by
+from projections.monitoring.checks.registry import HEALTH
+from projections.monitoring.checks.servers import Answer, Clock
 
 T = TypeVar("T")
-ROLES = ("web", "relay", "consumer", "worker")  # one of each at least
-_NOW = text("SELECT clock_timestamp(), current_setting('server_version')")
 
 
 @dataclass(frozen=True, slots=True)
 class Look(Generic[T]):
-    """What a server answered. `found`: None where it did not; `error` says of what kind it was."""
+    """`found`: None where the server did not answer."""
 
+    answer: Answer
     found: T | None
-    error: str
-    latency_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class Database:
-    ahead_s: float  # its clock, of ours
-    version: str
-    progress: Projections
-
-
-@dataclass(frozen=True, slots=True)
-class Cache:
-    ahead_s: float
-    processes: list[dict[str, Any]]
 
 
 class Health:
     """One a process."""
 
-    def __init__(
-        self, settings: Settings, engine: AsyncEngine, redis: Redis, rates: progress.Rates
-    ) -> None:
+    def __init__(self, settings: Settings, engine: AsyncEngine, redis: Redis) -> None:
         self._settings = settings
         self._engine = engine
         self._redis = redis
-        self._rates = rates
         self._remembered: tuple[float, Report | None] = (float("-inf"), None)
         self._lock = asyncio.Lock()
 
@@ -85,53 +66,50 @@ class Health:
 
     async def _look(self) -> Report:
         database, cache, queues = await asyncio.gather(
-            _looked(lambda: query(self._engine, self._ask_database)),
-            _looked(self._ask_cache),
-            _looked(lambda: rabbitmq.queues(self._settings)),
+            _looked("postgresql", lambda: query(self._engine, _read_database)),
+            _looked("redis", self._read_cache),
+            _looked("rabbitmq", lambda: rabbitmq.queues(self._settings)),
         )
-        checks = [
-            _server("postgresql", database, "down"),
-            _server("redis", cache),
-            _server("rabbitmq", queues),
-            _clocks(database.found, cache.found),
-            *_lags(database.found),
-            _processes(cache.found),
-        ]
-        relay = database.found.progress.relay if database.found else None
-        processes = cache.found.processes if cache.found else []
-        shown = Process.__struct_fields__
+        subjects: dict[str, Any] = {
+            f"{one.answer.server} answer": one.answer for one in (database, cache, queues)
+        }
+        subjects["clocks"] = [one.found[0] for one in (database, cache) if one.found]
+        rows = database.found[1] if database.found else []
+        processes = cache.found[1] if cache.found else []
+        if database.found:
+            subjects["checkpoints"] = rows
+        if cache.found:
+            subjects["processes"] = processes
+        checks = [await _shown(check, subjects) for check in HEALTH]
         return Report(
             status=_worst(check.status for check in checks),
             checks=checks,
-            processes=[Process(*(one[name] for name in shown)) for one in processes],
+            processes=[
+                Process(*(one[name] for name in Process.__struct_fields__)) for one in processes
+            ],
             queues=[QueueHealth(**queue) for queue in queues.found or ()],
             workers=_workers(processes),
-            relay=relay and RelayHealth(relay.lag_events, relay.lag_s),
+            relay=_relay(rows) if rows else None,
             flower_url=flower_url(self._settings),
         )
 
-    async def _ask_database(self, connection: AsyncConnection) -> Database:
-        asked_at = time.time()
-        now, version = (await connection.execute(_NOW)).one()
-        ahead_s = now.timestamp() - (asked_at + time.time()) / 2
-        return Database(ahead_s, version, await progress.read(connection, self._rates))
-
-    async def _ask_cache(self) -> Cache:
-        asked_at = time.time()
-        seconds, microseconds = await self._redis.time()
-        ahead_s = seconds + microseconds / 1_000_000 - (asked_at + time.time()) / 2
-        return Cache(ahead_s, await heartbeat.read_all(self._redis))
+    async def _read_cache(self) -> tuple[Clock, list[dict[str, Any]]]:
+        return await redis.read_clock(self._redis), await heartbeat.read_all(self._redis)
 
 
-async def _looked(look: Callable[[], Awaitable[T]]) -> Look[T]:
+async def _read_database(connection: AsyncConnection) -> tuple[Clock, status.Rows]:
+    return await postgres.read_clock(connection), await status.read(connection)
+
+
+async def _looked(server: str, look: Callable[[], Awaitable[T]]) -> Look[T]:
     began = time.monotonic()
     found, error = None, ""
     try:
         async with asyncio.timeout(limits.HEALTH_LOOK_TIMEOUT_S):
             found = await look()
-    except Exception as failure:  # of any driver: which it was is what there is to be told
+    except Exception as failure:  # of any driver: its kind is what there is to say
         error = type(failure).__name__
-    return Look(found, error, round((time.monotonic() - began) * 1000, 1))
+    return Look(Answer(server, error, round((time.monotonic() - began) * 1000, 1)), found)
 
 
 def flower_url(settings: Settings) -> str | None:
@@ -143,11 +121,19 @@ def flower_url(settings: Settings) -> str | None:
     return f"http://{host}:{settings.FLOWER_PORT}/"
 
 
-# --- checks ---------------------------------------------------------------------------------------
-
-
-def _check(name: str, status: HealthStatus, detail: str, latency_ms: float | None = None) -> Check:
-    return Check(name, status, detail, latency_ms)
+async def _shown(check: Check, subjects: Mapping[str, Any]) -> ShownCheck:
+    subject = subjects.get(check.subject)
+    found = await found_by([check], subjects)
+    state: HealthStatus = "ok"
+    if not found or any(one.state == "wrong" for one in found):
+        is_unknown = subject is None or isinstance(subject, Answer)
+        state = check.health_unknown if is_unknown else "degraded"
+    return ShownCheck(
+        name=check.health,
+        status=state,
+        detail=" ".join(one.found for one in found) or "Unknown.",
+        latency_ms=subject.latency_ms if isinstance(subject, Answer) else None,
+    )
 
 
 def _worst(statuses: Iterable[HealthStatus]) -> HealthStatus:
@@ -155,69 +141,9 @@ def _worst(statuses: Iterable[HealthStatus]) -> HealthStatus:
     return "down" if "down" in found else "degraded" if "degraded" in found else "ok"
 
 
-def _server(name: str, look: Look[Any], without: HealthStatus = "degraded") -> Check:
-    """`without`: what the service is without it. Commands need the database only."""
-    if look.found is None:
-        return _check(name, without, f"Does not answer: {look.error}.", look.latency_ms)
-    return _check(name, "ok", "Answers.", look.latency_ms)
-
-
-def _clocks(database: Database | None, cache: Cache | None) -> Check:
-    ahead = {
-        name: found.ahead_s
-        for name, found in (("PostgreSQL", database), ("Redis", cache))
-        if found is not None
-    }
-    said = ", ".join(f"{name} {seconds:+.3f} s" for name, seconds in ahead.items())
-    off = any(abs(seconds) > limits.CLOCK_DIFFERENCE_MAX_S for seconds in ahead.values())
-    return _check("clocks", "degraded" if off else "ok", f"Of this process: {said or 'unknown'}.")
-
-
-def _lags(database: Database | None) -> list[Check]:
-    if database is None:
-        return [_check(name, "down", "Unknown.") for name in ("relay", "read models")]
-    relay, models = database.progress.relay, database.progress.projections
-    return [
-        _check("relay", _lag_status([relay]), _lag(relay.lag_events, relay.lag_s)),
-        _check("read models", _models_status(models), _models(models)),
-    ]
-
-
-def _lag_status(found: Iterable[Progress]) -> HealthStatus:
-    late = any(one.lag_s > limits.HEALTH_LAG_MAX_S for one in found)
-    return "degraded" if late else "ok"
-
-
-def _lag(events: int, seconds: float) -> str:
-    return f"{events:,} events behind, the oldest for {seconds:.1f} s."
-
-
-def _models_status(models: Iterable[ProjectionProgress]) -> HealthStatus:
-    wanting = any(one.parked or one.replay_needed for one in models)
-    return "degraded" if wanting else _lag_status(models)
-
-
-def _models(models: list[ProjectionProgress]) -> str:
-    events = max(one.lag_events for one in models)
-    seconds = max(one.lag_s for one in models)
-    parked = sum(one.parked for one in models)
-    stale = [one.name for one in models if one.replay_needed]
-    return " ".join(
-        (
-            _lag(events, seconds),
-            *([f"{parked} orders parked."] if parked else ()),
-            *([f"Replay needed: {', '.join(stale)}."] if stale else ()),
-        )
-    )
-
-
-def _processes(cache: Cache | None) -> Check:
-    if cache is None:
-        return _check("processes", "degraded", "Redis is away: nobody is seen.")
-    missing = [role for role in ROLES if role not in {one["role"] for one in cache.processes}]
-    if missing:
-        return _check("processes", "degraded", f"Not seen: {', '.join(missing)}.")
-    return _check("processes", "ok", f"{len(cache.processes)} seen.")
+def _relay(rows: lag.Rows) -> RelayHealth:
+    events, seconds = lag.lag_of([row for row in rows if row["name"] == "relay"])
+    return RelayHealth(events, seconds)
 
 
 def _workers(processes: Iterable[Mapping[str, Any]]) -> list[WorkerHealth]:

@@ -10,14 +10,15 @@ Prometheus keeps what must be kept.
 import asyncio
 import logging
 import time
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import pairwise
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
@@ -25,9 +26,8 @@ from order_service.documents.operations import History as HistoryReport
 from order_service.documents.operations import HistorySeries
 from order_service.documents.shape import json_time
 from order_service.infra.postgres import FAILURES, query
-from order_service.infra.redis import RedisAway, RedisGate
-from order_service.telemetry.instruments import SECONDS
-from order_service.telemetry.metrics import APPENDS, HTTP_SECONDS, READS
+from order_service.infra.redis import Redis, RedisAway, RedisError, RedisGate
+from order_service.telemetry.metrics import APPENDS, HTTP_SECONDS, READS, SECONDS
 from projections.monitoring import status
 from projections.monitoring.progress import Rates
 
@@ -118,16 +118,24 @@ def _key(number: int) -> str:
 def counted() -> Counter[str]:
     """What this process has done since it began."""
     counts: Counter[str] = Counter()
-    for (_, _, answered), found in list(HTTP_SECONDS.values.items()):
-        requests = int(sum(found[:-1]))
+    so_far = 0  # what Prometheus counts in a bucket includes those below it
+    for one in _samples(HTTP_SECONDS.parent, "_bucket"):
+        bucket = bisect_left(SECONDS, float(one.labels["le"]))
+        requests = int(one.value) - (so_far if bucket else 0)
+        so_far = int(one.value)
+        counts[_bucket(bucket)] += requests
         counts["requests"] += requests
-        counts["errors"] += requests if int(str(answered)) >= 500 else 0
-        counts.update({_bucket(i): int(count) for i, count in enumerate(found[:-1])})
-    for (_, use), reads in list(READS.values.items()):
-        counts["reads"] += int(reads)
-        counts["hits"] += int(reads) if use == "hit" else 0
-    counts["commands"] = int(APPENDS.values.get(("stored",), 0))
+        counts["errors"] += requests if int(one.labels["status"]) >= 500 else 0
+    for one in _samples(READS.parent, "_total"):
+        counts["reads"] += int(one.value)
+        counts["hits"] += int(one.value) if one.labels["cache"] == "hit" else 0
+    for one in _samples(APPENDS.parent, "_total"):
+        counts["commands"] += int(one.value) if one.labels["outcome"] == "stored" else 0
     return counts
+
+
+def _samples(metric: Collector, suffix: str) -> list[Sample]:
+    return [one for of in metric.collect() for one in of.samples if one.name.endswith(suffix)]
 
 
 def _bucket(number: int) -> str:

@@ -6,13 +6,22 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.infra.postgres import FAILURES, query
-from order_service.telemetry.instruments import Gauge, Labels
-from order_service.telemetry.metrics import DEAD_LETTERS, LAG_EVENTS, LAG_SECONDS, LOG_EVENTS
+from order_service.telemetry.logging import reason
+from order_service.telemetry.metrics import (
+    DEAD_LETTERS,
+    LAG_EVENTS,
+    LAG_SECONDS,
+    LOG_EVENTS,
+    Labels,
+    Observable,
+)
 from projections.monitoring import status
 
 logger = logging.getLogger(__name__)
 
 _TOLD = ((LAG_EVENTS, "lag_events"), (LAG_SECONDS, "lag_s"), (DEAD_LETTERS, "parked"))
+_HEADS: dict[Labels, float] = {}  # as last seen: a counter does not go back
+LOG_EVENTS.read = lambda: _HEADS
 
 
 async def look(engine: AsyncEngine) -> None:
@@ -20,15 +29,15 @@ async def look(engine: AsyncEngine) -> None:
     try:
         rows = await query(engine, status.read)
     except (*FAILURES, TimeoutError) as error:
-        logger.warning("how far the log has come is not known: %s", type(error).__name__)
+        logger.warning("how far the log has come is not known: %s", reason(error))
         rows = []
     for gauge, column in _TOLD:
         _tell(gauge, rows, column)
     for row in rows:
-        LOG_EVENTS.values[(row["partition"],)] = row["head"]
+        _HEADS[row["partition"],] = row["head"]
 
 
-def _tell(gauge: Gauge, rows: list[dict[str, Any]], column: str) -> None:
+def _tell(gauge: Observable, rows: list[dict[str, Any]], column: str) -> None:
     values: dict[Labels, float] = {
         (row["name"], row["partition"]): row[column] or 0 for row in rows
     }

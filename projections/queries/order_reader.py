@@ -75,7 +75,7 @@ class OrderReader:
         found = await self._cache.look_up(order_id)
         if isinstance(found, CachedOrder):
             if found.version >= at_least:
-                READS.count("order", "hit")
+                READS["order", "hit"].inc()
                 return ReadOrder(found.owner, found.version, found.document), "hit"
             found = None
 
@@ -90,7 +90,7 @@ class OrderReader:
         async with asyncio.timeout(limits.LOAD_WAIT_S):  # including the load that it waits for
             order = await self._loads.load(order_id, load)
         use: CacheUse = "bypass" if found is None else "miss"
-        READS.count("order", use)
+        READS["order", use].inc()
         return order, use
 
     async def read_version(self, order_id: UUID, version: int) -> tuple[ReadOrder | None, int]:

@@ -130,7 +130,7 @@ async def list_of_user(
     found = await cache.look_up_list(user_id) if parameters == _UNFILTERED else None
     if isinstance(found, CachedList):
         if shows(found.read_at, wanted.tokens):
-            READS.count("list", "hit")
+            READS["list", "hit"].inc()
             return _list_answer(found, {"X-Cache": "hit"})
         found = None
     page, headers = await _read_list(request, user_id, parameters, wanted)
@@ -139,7 +139,7 @@ async def list_of_user(
     if isinstance(found, Lease):
         await cache.fill_list(user_id, found, page)
     use = "miss" if found else "bypass"
-    READS.count("list", use)
+    READS["list", use].inc()
     return _list_answer(page, headers | {"X-Cache": use})
 
 

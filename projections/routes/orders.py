@@ -11,7 +11,7 @@ from order_service.documents.order import Order, etag
 from order_service.errors import OrderNotFound
 from order_service.log.event_log import EventLog
 from order_service.log.reading import VERSION_MAX
-from order_service.web.fast_path import Asked
+from order_service.web.fast_path import ParsedRequest
 from order_service.web.identity import Caller, CallerDependency
 from order_service.web.openapi.annotations import documented, headers
 from order_service.web.order_path import OrderPath
@@ -81,13 +81,13 @@ async def get_order(
     return _reply(order, cache_use, ",".join(if_none_match or ())).response()
 
 
-async def get_on_fast_path(asked: Asked) -> Reply:
+async def get_on_fast_path(parsed: ParsedRequest) -> Reply:
     """`get_order` on the fast path: the order as it is now."""
-    assert asked.order_id is not None
-    reader: OrderReader = asked.app.state.order_reader
-    order, cache_use = await reader.read(asked.order_id)
-    order = _visible(order, asked.caller)
-    return _reply(order, cache_use, asked.header(b"if-none-match") or "")
+    assert parsed.order_id is not None
+    reader: OrderReader = parsed.app.state.order_reader
+    order, cache_use = await reader.read(parsed.order_id)
+    order = _visible(order, parsed.caller)
+    return _reply(order, cache_use, parsed.header(b"if-none-match") or "")
 
 
 def _visible(order: ReadOrder | None, caller: Caller) -> ReadOrder:

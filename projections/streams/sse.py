@@ -19,6 +19,7 @@ from starlette.types import Receive, Scope, Send
 from order_service import limits
 from order_service.errors import Unavailable
 from order_service.infra.postgres import FAILURES
+from order_service.telemetry.logging import reason
 from order_service.telemetry.metrics import LIMITS_HIT
 from order_service.web.problems.problem import Problem
 from order_service.web.problems.problem_type import QUOTA_EXCEEDED
@@ -64,7 +65,7 @@ class Streams:
         if self._stopped or self.count() >= limits.STREAMS_MAX:
             raise Unavailable("overloaded", "Too many streams are open: try again.")
         if self._open[user_id] >= limits.STREAMS_PER_USER_MAX:
-            LIMITS_HIT.count("streams-user")
+            LIMITS_HIT["streams-user"].inc()
             raise Problem(
                 429,
                 QUOTA_EXCEEDED,
@@ -153,7 +154,7 @@ class EventStream(Response):
         try:
             return await self._feed.read()
         except FAILURES as error:
-            logger.warning("A stream waits for the database: %s", type(error).__name__)
+            logger.warning("A stream waits for the database: %s", reason(error))
             await asyncio.sleep(limits.STREAM_RETRY_S)
             return [], True
 

@@ -11,11 +11,10 @@ from typing import TypeVar
 
 import orjson
 from pydantic import TypeAdapter
-from redis.asyncio import Redis
 
 from order_service import limits
 from order_service.errors import Unavailable
-from order_service.infra.redis import RedisAway, RedisGate
+from order_service.infra.redis import Redis, RedisAway, RedisGate
 from order_service.web.identity import Caller, unauthorized
 
 T = TypeVar("T")

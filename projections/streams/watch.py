@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from order_service import limits
 from order_service.infra.postgres import FAILURES, query
 from order_service.log import reading
+from order_service.telemetry.logging import reason
 from projections.queries.freshness import read_progress
 from projections.queries.positions import Positions
 
@@ -58,7 +59,7 @@ class Watch(ABC):
             try:
                 await self._look()
             except FAILURES as error:
-                logger.warning("Streams wait for the database: %s", type(error).__name__)
+                logger.warning("Streams wait for the database: %s", reason(error))
                 await asyncio.sleep(limits.STREAM_RETRY_S)
             except Exception:  # a bug here must not silence all streams for good
                 logger.exception("Watching the log for streams failed; retrying.")

@@ -108,7 +108,7 @@ async def _forward(arrivals: Arrivals, driver: asyncpg.Connection, sender: TaskS
             if await requests.any_waiting(driver):
                 await sender.send_serve_operators()
         if message:
-            HINTS.count()
+            HINTS.inc()
             await failpoints.reach("consumer-sent")
             await message.ack()
             # What comes meanwhile is one hint.

@@ -54,7 +54,7 @@ from order_service.settings import Settings
 from order_service.telemetry import logging as logs
 from order_service.telemetry import tracing
 from order_service.telemetry.exposition import expose
-from order_service.telemetry.metrics import TASK_SECONDS, TASKS_SENT
+from order_service.telemetry.metrics import TASK_SECONDS, TASKS_SENT, observed
 from projections.loop.advance import advance as advance_projection
 from projections.loop.advance_batches import Batches
 from projections.loop.checkpoints import behind
@@ -171,7 +171,7 @@ def _begun(task: Task) -> Iterator["WorkerProcess"]:
         outcome = "done"
     finally:
         process.active = 0
-        TASK_SECONDS.observe(perf_counter() - began, task.name, outcome)
+        TASK_SECONDS[task.name, outcome].observe(perf_counter() - began)
 
 
 def _advance_carefully(process: "WorkerProcess") -> None:
@@ -232,7 +232,7 @@ class TaskSender:
         try:
             producer = self._producer or self._open()
             for task, arguments in tasks:
-                TASKS_SENT.count(task.name)
+                TASKS_SENT[task.name].inc()
                 task.apply_async(
                     arguments,
                     producer=producer,
@@ -316,7 +316,7 @@ class WorkerProcess:
         return cache
 
     def _work_done(self) -> dict[str, int]:
-        return {"active": self.active, "processed": TASK_SECONDS.count()}
+        return {"active": self.active, "processed": observed(TASK_SECONDS.parent)}
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, from the loop; TimeoutError, and `work` cancelled, if it hangs."""

@@ -82,7 +82,7 @@ class Walk:
         found = body_of(answer)
         for name, pointer in step.keeps.items():
             self._known[name] = at(pointer, found)
-        if isinstance(found, dict) and "version" in found:
+        if isinstance(found, dict) and isinstance(found.get("version"), int):
             self._known["version"] = found["version"]
         sent = {"path": path, "query": query, "headers": headers, "body": body, "form": step.form}
         shown = {name: answer.headers[name] for name in HEADERS if name in answer.headers}

@@ -227,6 +227,7 @@ READS = (
     Step("stream_tickets_issue", "ticket"),
     Step("service_health", "alive", "nobody"),
     Step("service_ready", "ready", "nobody"),
+    Step("service_version", "version", "nobody"),
     Step("problems_explain", "stale_version", "nobody"),
 )
 

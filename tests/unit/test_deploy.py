@@ -11,14 +11,13 @@ import pytest
 import yaml
 
 from order_service.settings import Settings
-from order_service.telemetry import metrics, process
-from order_service.telemetry.instruments import Family
+from tests.support.servers.metrics import Family, families
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 ALERTS: dict[str, Any] = yaml.safe_load((DEPLOY / "alerts.yml").read_text())
 DASHBOARD: dict[str, Any] = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
 PROMETHEUS: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
-FAMILIES = {family.name: family for family in (*metrics.FAMILIES, *process.FAMILIES)}
+FAMILIES = families()
 ADDED = {"instance", "job"}  # by Prometheus
 
 RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
@@ -44,10 +43,10 @@ def test_every_query_asks_for_what_there_is(query: str) -> None:
     found = list(selectors(query))
 
     assert found
-    labels = {"le", *ADDED}.union(*(family.names for family, _, _ in found))
+    labels = {"le", *ADDED}.union(*(family.labels for family, _, _ in found))
     for family, suffix, chosen in found:
         assert (family.kind == "histogram") == bool(suffix), family.name
-        assert chosen <= {*family.names, "le"}, family.name
+        assert chosen <= {*family.labels, "le"}, family.name
     for grouping in re.findall(r"(?:by|on|group_left|without) \(([^)]*)\)", query):
         assert set(re.split(r",\s*", grouping)) <= labels, query
 

@@ -17,7 +17,7 @@ from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog
 from order_service.settings import Settings
 from order_service.telemetry import logging
-from order_service.web.fast_path import Asked
+from order_service.web.fast_path import ParsedRequest
 from order_service.web.identity import Caller, CallerDependency
 from order_service.web.openapi.annotations import raises
 from order_service.web.problems.problem import Problem
@@ -189,16 +189,16 @@ async def _change_context(
 ChangeContextDependency = Annotated[CommandContext, Depends(_change_context)]
 
 
-def fast_path_context(asked: Asked, *, on_an_order: bool) -> CommandContext:
+def fast_path_context(parsed: ParsedRequest, *, on_an_order: bool) -> CommandContext:
     """What FastAPI's dependencies make of an ordinary request; `on_an_order`: one that exists."""
-    state = asked.app.state
-    key, tags = asked.header(b"idempotency-key"), asked.header(b"if-match")
+    state = parsed.app.state
+    key, tags = parsed.header(b"idempotency-key"), parsed.header(b"if-match")
     return CommandContext(
-        asked.caller,
+        parsed.caller,
         state.log,
         state.engine,
         state.settings,
-        asked.request_id,
+        parsed.request_id,
         None if key is None else key_of(key),
         tags=tags_of(tags) if on_an_order and tags is not None else None,
     )

@@ -39,7 +39,7 @@ from order_service.domain.state import LINES_MAX
 from order_service.errors import InvalidRequest
 from order_service.ids import now, order_id_of_key, uuid7
 from order_service.log.fold import FoldedOrder
-from order_service.web.fast_path import Asked
+from order_service.web.fast_path import ParsedRequest
 from order_service.web.fields import Body, Id, ShortText
 from order_service.web.identity import redacted_for
 from order_service.web.json_body import Characters, json_body
@@ -142,10 +142,10 @@ async def post_order(
     return (await _place(context, body)).response()
 
 
-async def post_in_lane(asked: Asked) -> Reply:
+async def post_on_fast_path(parsed: ParsedRequest) -> Reply:
     """`post_order` on the fast path."""
-    context = fast_path_context(asked, on_an_order=False)
-    return await _place(context, _one_order.parse(asked.body))
+    context = fast_path_context(parsed, on_an_order=False)
+    return await _place(context, _one_order.parse(parsed.body))
 
 
 async def _place(context: CommandContext, body: PlaceOrderRequest) -> Reply:

@@ -21,7 +21,7 @@ from order_service.domain.state import Status
 from order_service.errors import InvalidRequest
 from order_service.ids import now
 from order_service.log.fold import FoldedOrder
-from order_service.web.fast_path import Asked
+from order_service.web.fast_path import ParsedRequest
 from order_service.web.fields import ChangeBody, Note, Words
 from order_service.web.json_body import json_body
 from order_service.web.order_path import OrderPath
@@ -79,10 +79,10 @@ async def change_status(
     return (await _set_status(context, order, body)).response()
 
 
-async def patch_in_lane(asked: Asked) -> Reply:
+async def patch_on_fast_path(parsed: ParsedRequest) -> Reply:
     """`change_status` on the fast path."""
-    context = fast_path_context(asked, on_an_order=True)
-    return await _set_status(context, str(asked.order_id), _status_body.parse(asked.body))
+    context = fast_path_context(parsed, on_an_order=True)
+    return await _set_status(context, str(parsed.order_id), _status_body.parse(parsed.body))
 
 
 async def _set_status(context: CommandContext, order: str, body: ChangeStatusRequest) -> Reply:

@@ -14,8 +14,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from order_service.web.admission import admitted
 from order_service.web.openapi.document import openapi
-from order_service.web.rate_limits import admitted
 
 _PAGE = """<!doctype html>
 <html lang="en">

@@ -1,7 +1,7 @@
 """Every problem type by its slug.
 
-The one table from slug to status and members: answers, the OpenAPI document and `/problems/{slug}`
-are made from it. A type is never renamed: clients go by it.
+Responses, the OpenAPI document and the pages `/problems/{slug}` all use this table of statuses,
+members and texts. A type is never renamed: clients depend on its name.
 """
 
 import re

@@ -1,8 +1,8 @@
-"""Every error as one body: RFC 9457 problem documents.
+"""Every error response has one shape: a problem document (RFC 9457).
 
-The catalogue says which status an error of the service has. What was sent is never sent back:
-neither in a message nor in the list of wrong fields (a password under a mistyped name would come
-back in clear), and that list is capped.
+The catalogue has the status of each error of the service. A response never repeats what was sent,
+neither in a message nor in the list of wrong fields: a password under a mistyped name would come
+back in clear. That list is capped.
 """
 
 import logging
@@ -28,6 +28,7 @@ from order_service import limits
 from order_service.errors import OrderServiceError
 from order_service.infra.postgres import FAILURES
 from order_service.telemetry import tracing
+from order_service.telemetry.logging import reason
 from order_service.web.problems.catalogue import CATALOGUE, title_of, type_of
 from order_service.web.responses import Reply
 
@@ -36,26 +37,23 @@ logger = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = "1"
 
-# Members of RFC 9457 itself: an error's fact of the same name goes out as order_<name>.
+# Members of RFC 9457: an error's fact with one of these names is sent as order_<name>.
 _RESERVED = {"type", "title", "status", "detail", "instance"}
-# SQLSTATE classes that say "not now": connection, transaction state (read-only, idle too long),
+# SQLSTATE classes of temporary failures: connection, transaction state (read-only, idle too long),
 # rollback (serialization, deadlock), resources, object in use (lock timeout), operator intervention
 # (statement timeout, shutdown), system error.
-_NOT_NOW = ("08", "25", "40", "53", "55", "57", "58")
-# What the driver raises when its session has gone.
+_TEMPORARY = ("08", "25", "40", "53", "55", "57", "58")
+# The driver raises these when it has lost its session.
 _LOST = (OSError, InterfaceError, InternalClientError)
-
-
-# Who is not let in, who may not do that, who asks too often; and for orders that are not there, or
-# not theirs: logged alike, so that not even the time tells which.
+# Logged: refused logins and tokens, forbidden requests, exceeded limits. Missing and foreign orders
+# are logged alike, so that the response time does not show which it is.
 _RECORDED_STATUSES, _RECORDED_SLUGS = (401, 403, 429), ("order-not-found",)
 
 
 class Problem(Exception):
-    """An answer with an error status. `slug`: a key of the catalogue, `about:blank`, or a whole
-    URI.
+    """An error response. `slug`: a key of the catalogue, `about:blank`, or a whole URI.
 
-    `members` are extension members; names that are no Python words go in through `**{...}`.
+    `members` are extension members; pass names that are not Python identifiers by `**{...}`.
     """
 
     def __init__(
@@ -75,7 +73,7 @@ class Problem(Exception):
 
     @property
     def name(self) -> str:
-        """The slug, or what a URI has for one."""
+        """The slug, or the fragment of a URI."""
         return self.slug.rpartition("#")[2]
 
 
@@ -111,7 +109,9 @@ def response(problem: Problem, state: dict[str, Any]) -> Response:
 
 
 def internal_error() -> Problem:
-    return Problem(500, "internal-error", "This is a mistake of ours; nothing more is known here.")
+    return Problem(
+        500, "internal-error", "This service has a bug; the response has no further details."
+    )
 
 
 def validation(errors: Sequence[Mapping[str, Any]], location: str = "pointer") -> Problem:
@@ -128,7 +128,7 @@ def validation(errors: Sequence[Mapping[str, Any]], location: str = "pointer") -
 
 
 def of_error(error: OrderServiceError) -> Problem:
-    """The problem of an error of the service: its code is a key of the catalogue."""
+    """The problem of an error of the service, whose code is a key of the catalogue."""
     status = CATALOGUE[error.code].status
     headers = {}
     if "Retry-After" in CATALOGUE[error.code].headers:
@@ -136,22 +136,22 @@ def of_error(error: OrderServiceError) -> Problem:
     problem = Problem(status, error.code, error.detail, headers)
     problem.members.update(error.facts)
     if error.code == "validation":
-        # Of the body as a whole: what is refused only now depends on the order, or on other fields.
+        # The whole body: this check depends on the order or on several fields.
         whole = {"detail": error.detail, "pointer": "#", "code": "refused"}
         problem.members.setdefault("errors", [whole])
     return problem
 
 
 def of_exception(error: Exception) -> Problem | None:
-    """The problem that answers it: of the database, 503 where it cannot be reached or cannot answer
-    in time. None for a mistake of ours."""
+    """The problem that answers the error; 503 if the database cannot be reached or is too slow.
+    None for a bug of this service."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, OrderServiceError):
         return of_error(error)
-    if not _not_now(error):
+    if not _is_temporary(error):
         return None
-    logger.warning("PostgreSQL does not answer: %s", type(error).__name__)
+    logger.warning("PostgreSQL does not answer: %s", reason(error))
     return Problem(
         503,
         "dependency-unavailable",
@@ -162,8 +162,7 @@ def of_exception(error: Exception) -> Problem | None:
 
 
 def install(app: FastAPI) -> None:
-    """Every exception has its handler; what has none is answered 500 by the outermost
-    middleware."""
+    """Installs a handler for each known exception; `middleware.Edge` answers 500 to any other."""
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _request_validation)
     for error in (Problem, OrderServiceError, *FAILURES):
@@ -175,19 +174,18 @@ def answer(request: Request, problem: Problem) -> Response:
 
 
 async def _known(request: Request, error: Exception) -> Response:
-    problem = of_exception(error)
-    if problem is None:
-        raise error
+    state = request.scope["state"]
+    problem: Problem = request.app.state.admission.problem_of(error, state.get("caller"))
     return answer(request, problem)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        return answer(request, Problem(404, "not-found", "There is nothing at this address."))
+        return answer(request, Problem(404, "not-found", "There is nothing at this path."))
     if error.status_code == 405:
         headers = {"Allow": ", ".join(_allowed_methods(request))}
-        detail = "This address does not take that method: see Allow."
+        detail = "This path does not support that method: see Allow."
         return answer(request, Problem(405, "about:blank", detail, headers))
     slug = "malformed-request" if error.status_code == 400 else "about:blank"
     detail = HTTPStatus(error.status_code).phrase
@@ -195,28 +193,28 @@ async def _http_exception(request: Request, error: Exception) -> Response:
 
 
 async def _request_validation(request: Request, error: Exception) -> Response:
-    """Wrong path, query or header parameters; bodies are parsed by `api/body.py`."""
+    """For wrong path, query or header parameters; `json_body` handles bodies."""
     assert isinstance(error, RequestValidationError)
     errors = error.errors()
     location = "header" if errors[0]["loc"][0] == "header" else "parameter"
     return answer(request, validation(errors, location))
 
 
-def _not_now(error: Exception) -> bool:
+def _is_temporary(error: Exception) -> bool:
     if isinstance(error, DBAPIError):
         if error.connection_invalidated:
             return True
         cause = error.orig
         state = getattr(cause, "sqlstate", None)
-        return state[:2] in _NOT_NOW if state else isinstance(cause, _LOST)
+        return state[:2] in _TEMPORARY if state else isinstance(cause, _LOST)
     if isinstance(error, PostgresError):
-        return str(error.sqlstate)[:2] in _NOT_NOW
+        return str(error.sqlstate)[:2] in _TEMPORARY
     return isinstance(error, (PoolTimeout, *_LOST))
 
 
 def _allowed_methods(request: Request) -> list[str]:
-    """The methods of all routes of this path, the most special one that fits it: the router names
-    those of the first route only, and `/orders/export/` fits an order's path as well."""
+    """The methods of all routes with the most specific template that matches this path. The router
+    names those of the first route only, and `/orders/export/` also matches an order's path."""
     methods: dict[str, set[str]] = {}
     for context in iter_route_contexts(request.app.routes):
         path = context.path or ""
@@ -229,8 +227,8 @@ _SPECIAL = re.compile(r"[~/]")
 
 
 def _pointer(location: Sequence[int | str]) -> str:
-    """A JSON pointer as a URI fragment; the names in it are bounded, for they may be the
-    client's."""
+    """A JSON pointer as a URI fragment. Names in it are cut off, because the client may have chosen
+    them."""
     parts = (
         quote(_SPECIAL.sub(lambda m: "~0" if m[0] == "~" else "~1", str(part)[:64]), safe="~")
         for part in location

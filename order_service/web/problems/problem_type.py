@@ -1,8 +1,10 @@
-"""What a problem type is, and the extension members that they share. Imports nothing."""
+"""The shape of a problem type, and the extension members of all types."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from order_service import limits
 
 ABOUT_BLANK = "about:blank"
 QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded"
@@ -10,7 +12,7 @@ QUOTA_EXCEEDED = "https://iana.org/assignments/http-problem-types#quota-exceeded
 
 @dataclass(frozen=True)
 class Member:
-    """An extension member (RFC 9457, 3.2): what it holds, as text, JSON schema and example."""
+    """An extension member (RFC 9457, 3.2): its meaning, JSON schema and an example."""
 
     meaning: str
     schema: Mapping[str, Any]
@@ -19,9 +21,9 @@ class Member:
 
 @dataclass(frozen=True)
 class ProblemType:
-    """`detail` is an example's; `members` are always there, `may_have` only where they apply.
+    """`detail` is an example. `members` are always present, `may_have` only where they apply.
 
-    `uri`: for the types that are not ours; ours are `/problems/{slug}`.
+    `uri`: of a type that another body has defined; ours are `/problems/{slug}`.
     """
 
     status: int
@@ -42,22 +44,23 @@ _TEXT_SCHEMA = {"type": "string"}
 
 MEMBERS: Mapping[str, Member] = {
     "allowed_transitions": Member(
-        "The statuses that the order can take now.",
+        "The statuses that can follow the order's status.",
         {"type": "array", "items": _STATUS_SCHEMA},
         ["PAID", "CANCELED"],
     ),
-    "amount_due": Member("What is still to be paid.", _AMOUNT_SCHEMA, "24.98"),
-    "current_etag": Member("The order's ETag now.", _TEXT_SCHEMA, '"3"'),
-    "current_version": Member("The order's version now.", _VERSION_SCHEMA, 3),
-    "dependency": Member("What does not answer.", _TEXT_SCHEMA, "database"),
+    "amount_due": Member("The amount still to be paid.", _AMOUNT_SCHEMA, "24.98"),
+    "current_etag": Member("The order's current ETag.", _TEXT_SCHEMA, '"3"'),
+    "current_version": Member("The order's current version.", _VERSION_SCHEMA, 3),
+    "dependency": Member("The server that does not answer.", _TEXT_SCHEMA, "database"),
     "error": Member("The error code of RFC 6749.", _TEXT_SCHEMA, "invalid_grant"),
     "error_description": Member(
-        "The same for a person, as RFC 6749 has it.",
+        "The same as text for a person, as in RFC 6749.",
         _TEXT_SCHEMA,
         "E-mail address and password do not match.",
     ),
     "errors": Member(
-        "The wrong fields, the first 50 at most: what is wrong (`detail`), where (`pointer` into "
+        f"The wrong fields, at most the first {limits.VALIDATION_ERRORS_MAX}: what is wrong "
+        "(`detail`), where (`pointer` into "
         "the body, `parameter` or `header`), and a stable `code`.",
         {
             "type": "array",
@@ -82,8 +85,8 @@ MEMBERS: Mapping[str, Member] = {
         ],
     ),
     "events_since": Member(
-        "What happened to the order since, oldest first: the type of each event, whether the "
-        "owner, the shop's staff or the system did it, and when.",
+        "The events since that version, oldest first: type, actor (owner, the shop's staff or the "
+        "system) and time.",
         {
             "type": "array",
             "items": {
@@ -113,21 +116,23 @@ MEMBERS: Mapping[str, Member] = {
         {"type": "string", "format": "uuid"},
         "0195f0a1-0000-7000-8000-000000000001",
     ),
-    "expected": Member("The total that the items come to.", _AMOUNT_SCHEMA, "24.98"),
-    "from_status": Member("The status that the order has.", _STATUS_SCHEMA, "PENDING"),
-    "lag_ms": Member("How long ago that was written which is not shown.", {"type": "integer"}, 371),
-    "line_id": Member("The line that it is about.", {"type": "integer"}, 1),
-    "max_bytes": Member("How many bytes are taken.", {"type": "integer"}, 262_144),
-    "max_refundable": Member("What can still be refunded.", _AMOUNT_SCHEMA, "19.98"),
-    "open": Member("What is still open of the authorization.", _AMOUNT_SCHEMA, "10.00"),
+    "expected": Member("The total of the items.", _AMOUNT_SCHEMA, "24.98"),
+    "from_status": Member("The order's current status.", _STATUS_SCHEMA, "PENDING"),
+    "lag_ms": Member(
+        "The age of the oldest event that is not shown, in milliseconds.", {"type": "integer"}, 371
+    ),
+    "line_id": Member("The line.", {"type": "integer"}, 1),
+    "max_bytes": Member("The maximum number of bytes.", {"type": "integer"}, 262_144),
+    "max_refundable": Member("The amount that can still be refunded.", _AMOUNT_SCHEMA, "19.98"),
+    "open": Member("The amount of the authorization that is still open.", _AMOUNT_SCHEMA, "10.00"),
     "order_status": Member(
         "The order's status (`status` itself is the HTTP status, as RFC 9457 has it).",
         _STATUS_SCHEMA,
         "PENDING",
     ),
-    "outstanding": Member("How many units can be meant at most.", {"type": "integer"}, 1),
-    "partition": Member("Where the event stands in the log.", {"type": "integer"}, 0),
-    "position": Member("Where it stands in its partition.", {"type": "integer"}, 912),
+    "outstanding": Member("The maximum number of units.", {"type": "integer"}, 1),
+    "partition": Member("The event's partition of the log.", {"type": "integer"}, 0),
+    "position": Member("The event's position in its partition.", {"type": "integer"}, 912),
     "required_role": Member("The role that may do this.", _TEXT_SCHEMA, "staff"),
     "return_status": Member("The return's status.", _STATUS_SCHEMA, "RECEIVED"),
     "stream_id": Member(
@@ -135,9 +140,9 @@ MEMBERS: Mapping[str, Member] = {
         {"type": "string", "format": "uuid"},
         "0195f0a1-0000-7000-8000-000000000001",
     ),
-    "to_status": Member("The status that was asked for.", _STATUS_SCHEMA, "SHIPPED"),
+    "to_status": Member("The requested status.", _STATUS_SCHEMA, "SHIPPED"),
     "violated-policies": Member(
-        "The quota policies that are used up: their names in RateLimit-Policy.",
+        "The exhausted quota policies, by their names in RateLimit-Policy.",
         {"type": "array", "items": _TEXT_SCHEMA},
         ["orders-write-user"],
     ),

@@ -1,4 +1,4 @@
-"""The problem types of requests as such: syntax, fields, callers, this service."""
+"""Problem types of any request: syntax, fields, callers, operators, this service."""
 
 from collections.abc import Mapping
 
@@ -22,8 +22,8 @@ def _blank(
     members: tuple[str, ...] = (),
     headers: tuple[str, ...] = (),
 ) -> ProblemType:
-    """What the status says whole."""
-    cause = "The HTTP status says all of it, so the type is about:blank."
+    """A type without a meaning of its own beside its HTTP status."""
+    cause = "The HTTP status says everything, so the type is about:blank."
     return ProblemType(status, meaning, cause, remedy, detail, members, (), headers, ABOUT_BLANK)
 
 
@@ -32,29 +32,31 @@ REQUEST_PROBLEMS: Mapping[str, ProblemType] = {
     "malformed-request": ProblemType(
         400,
         "The request cannot be read.",
-        "The body is not JSON (or not a form, where one is taken), or a header breaks its syntax.",
-        "Mend the request: `detail` says where it breaks. Sending it again as it is changes "
-        "nothing.",
+        "The body is not JSON (or not a form, where forms are accepted), or a header has wrong "
+        "syntax.",
+        "Correct the request: `detail` says where it is wrong. A repeat of the same request fails "
+        "again.",
         "The body is not valid JSON (line 1 column 12).",
     ),
     "invalid-cursor": ProblemType(
         400,
-        "The cursor is not one of this list.",
-        "It was changed, is of other filters or another sort order, or of an older release.",
-        "Begin again without a cursor; take each next one from the page before.",
+        "The cursor does not belong to this list.",
+        "It was altered, belongs to other filters or another sort order, or comes from an older "
+        "release.",
+        "Start again without a cursor; take each cursor from the page before.",
         "This cursor is not of this list: start again without one.",
     ),
     "idempotency-key-invalid": ProblemType(
         400,
-        "The Idempotency-Key header breaks its syntax.",
+        "The Idempotency-Key header has wrong syntax.",
         "A key is 1 to 255 printable ASCII characters, bare or as a quoted string.",
-        "Send a UUID of your own making; keep it for the repeats of the same request.",
+        "Send a UUID that you generate; use the same one to repeat the same request.",
         'Send 1 to 255 printable ASCII characters, bare or as a string such as "8e03978e".',
     ),
     "unsupported-grant-type": ProblemType(
         400,
-        "The grant_type is not one of ours.",
-        "Tokens are given for e-mail address and password, or for a refresh token.",
+        "The service does not support this grant_type.",
+        "It issues tokens for e-mail address and password, or for a refresh token.",
         "Send grant_type=password or grant_type=refresh_token.",
         "Use grant_type=password or grant_type=refresh_token.",
         ("error", "error_description"),
@@ -62,100 +64,101 @@ REQUEST_PROBLEMS: Mapping[str, ProblemType] = {
     "validation": ProblemType(
         422,
         "Some fields are wrong.",
-        "The request can be read, but a field is missing, unknown, of another type or out of its "
-        "bounds, or fields do not fit together.",
-        "Mend the fields that `errors` lists. What was sent is never sent back.",
+        "The request can be read, but a field is missing, unknown, out of bounds or of the wrong "
+        "type, or fields contradict each other.",
+        "Correct the fields that `errors` lists. The response never repeats the values sent.",
         "Wrong fields: 1; see errors.",
         ("errors",),
     ),
     "request-timeout": _blank(
         408,
         "The headers or the body did not arrive in time.",
-        "Send it again on a new connection.",
+        "Repeat the request on a new connection.",
         "The body did not arrive within 15 s.",
     ),
     "header-fields-too-large": _blank(
         431,
-        "Address and headers are too large together, or the headers too many.",
-        "Send fewer of them, or shorter ones: at most `max_bytes`.",
+        "Address and headers together are too large, or there are too many headers.",
+        "Send fewer or shorter headers: at most `max_bytes`.",
         "Address and headers may have at most 16384 bytes and 100 headers.",
         ("max_bytes",),
     ),
     "method-not-allowed": _blank(
         405,
-        "There is something at this address, but it does not take that method.",
+        "This path exists, but does not support that method.",
         "Use one of the methods in the Allow header.",
-        "This address does not take that method: see Allow.",
+        "This path does not support that method: see Allow.",
         headers=("Allow",),
     ),
     "not-acceptable": _blank(
         406,
-        "The answer exists in no media type that Accept names.",
-        "Leave Accept out, or name one that the documentation lists.",
+        "The response is not available in any media type that Accept names.",
+        "Omit Accept, or name a media type that the documentation lists.",
         "Not Acceptable",
     ),
     "content-too-large": _blank(
         413,
-        "The body, or what would be stored of it, is too large.",
-        "Send less at once: at most `max_bytes`.",
+        "The body, or the event that it would become, is too large.",
+        "Send less at a time: at most `max_bytes`.",
         "A body may have at most 262144 bytes.",
         ("max_bytes",),
     ),
     "unsupported-media-type": _blank(
         415,
-        "The body's media type, charset or encoding is not taken here.",
-        "Send what Accept-Post, Accept-Patch or Accept of the answer names, in UTF-8, unencoded.",
+        "This path does not accept the body's media type, charset or encoding.",
+        "Send a type that Accept-Post, Accept-Patch or Accept of the response names, in UTF-8, "
+        "without Content-Encoding.",
         "Send application/json in UTF-8, without Content-Encoding.",
     ),
     "quota-exceeded": ProblemType(
         429,
         "Too many requests in this window.",
-        "Requests are counted by address and by user; failed logins by account.",
-        "Wait for the seconds in Retry-After. RateLimit of each answer says what is left.",
+        "Requests are counted by address and by user, failed logins by account.",
+        "Wait the seconds in Retry-After. RateLimit in each response says how many are left.",
         "Too many requests: retry in 42 seconds.",
         ("violated-policies",),
         (),
         _LATER,
         QUOTA_EXCEEDED,
     ),
-    # --- who asks ---------------------------------------------------------------------------------
+    # --- the caller -------------------------------------------------------------------------------
     "authentication-required": ProblemType(
         401,
-        "This address is for callers who are logged in.",
+        "This path requires a login.",
         "The request has no Authorization header with a bearer token.",
-        "Get a token at POST /token/ and send `Authorization: Bearer <access_token>`.",
+        "Get a token with POST /token/ and send `Authorization: Bearer <access_token>`.",
         "Send an access token: Authorization: Bearer <token>.",
         headers=_AUTHENTICATE,
     ),
     "token-expired": ProblemType(
         401,
-        "The token's time is over.",
+        "The token has expired.",
         "Access tokens live for minutes, so that a stolen one is soon worthless.",
-        "Get a new one at POST /token/refresh/, or log in again; then repeat the request.",
+        "Get a new one with POST /token/refresh/, or log in again; then repeat the request.",
         "The access token has expired: refresh it.",
         headers=_AUTHENTICATE,
     ),
     "token-invalid": ProblemType(
         401,
-        "The token is not one of ours, or is revoked.",
-        "Its signature, kind or audience is wrong, it was used up, or its login has ended.",
-        "Log in again at POST /token/.",
+        "The token is not valid, or is revoked.",
+        "Its signature, kind or audience is wrong, it was used before, or its login has ended.",
+        "Log in again with POST /token/.",
         "This is not a valid access token.",
         headers=_AUTHENTICATE,
     ),
     "refresh-superseded": ProblemType(
         401,
-        "This refresh token was exchanged a moment ago.",
+        "This refresh token was used a moment ago.",
         "Two requests used it at about the same time, as two tabs of a browser do.",
         "Use the tokens that the other request got. Nothing is revoked.",
-        "The refresh token is not good any more.",
+        "The refresh token is no longer valid.",
         headers=_AUTHENTICATE,
     ),
     "invalid-credentials": ProblemType(
         401,
         "E-mail address and password do not match.",
-        "There is no such account, or the password is another one: which is not told.",
-        "Try again. After five failures in a minute an account's logins are slowed down.",
+        "There is no such account, or the password is wrong. The response does not say which.",
+        "Try again. After five failures in a minute the account has to wait before each login.",
         "E-mail address and password do not match.",
         ("error", "error_description"),
         headers=_AUTHENTICATE,
@@ -163,67 +166,67 @@ REQUEST_PROBLEMS: Mapping[str, ProblemType] = {
     "forbidden": ProblemType(
         403,
         "Your role does not allow this.",
-        "What you asked for is yours to see or exists for all, but only `required_role` may do it.",
-        "Ask somebody who has that role.",
+        "Only the role `required_role` may do this.",
+        "Ask a person with that role.",
         "Reports are for staff.",
         ("required_role",),
     ),
-    # --- what operators ask for -------------------------------------------------------------------
+    # --- operators --------------------------------------------------------------------------------
     "rebuild-running": ProblemType(
         409,
         "A rebuild of a read model is running.",
-        "One runs at a time, and what it builds must not change under it.",
-        "Wait until `GET /ops/projections/` says that it has ended.",
+        "One rebuild runs at a time, and its read models must not change meanwhile.",
+        "Wait until `GET /ops/projections/` shows that it has ended.",
         "A rebuild is running: wait until it ends.",
     ),
     "rollback-impossible": ProblemType(
         409,
-        "The read model cannot go back now.",
-        "No earlier generation is kept, another version of the code built it, or the log grows "
-        "faster than it can be caught up.",
+        "The read model cannot go back to its previous generation now.",
+        "There is no previous generation, another version of the code built it, or the log grows "
+        "faster than it can catch up.",
         "Read `detail`. A rebuild is always possible.",
         "order_view has no generation to go back to.",
     ),
-    # --- us ---------------------------------------------------------------------------------------
+    # --- this service -----------------------------------------------------------------------------
     "internal-error": ProblemType(
         500,
-        "A mistake of ours.",
-        "Something happened that this service was not written for; nothing more is told here.",
-        "Report it with `request_id`. A command may be repeated with the same Idempotency-Key.",
-        "This is a mistake of ours; nothing more is known here.",
+        "This service has a bug.",
+        "An unexpected error occurred. The log has its details, the response does not.",
+        "Report it with `request_id`. You can repeat a command with the same Idempotency-Key.",
+        "This service has a bug; the response has no further details.",
     ),
     "dependency-unavailable": _unavailable(
-        "Something that this needs does not answer.",
+        "A server that this request needs does not answer.",
         "A server behind this service is down, restarting or too slow. Nothing was stored.",
         "Repeat the request after Retry-After.",
         "The database does not answer in time. Retry after a moment.",
         ("dependency",),
     ),
     "projection-lagging": _unavailable(
-        "The read model has not reached the write that you asked to see.",
-        "You sent a Consistency-Token with `Prefer: handling=strict`, and it was not reached in "
-        "the time that you would wait.",
-        "Repeat the request, or leave `handling=strict` out to get what is there.",
+        "The read model does not show your write yet.",
+        "You sent a Consistency-Token with `Prefer: handling=strict`, and the read model did not "
+        "reach that write within the wait that you allowed.",
+        "Repeat the request, or omit `handling=strict` to get the current state.",
         "Your write is not shown here yet: retry after Retry-After.",
         ("lag_ms",),
     ),
     "outcome-unknown": _unavailable(
-        "Whether it was stored cannot be told now.",
-        "The connection to the database was lost while it was being stored.",
-        "Repeat the request with the same Idempotency-Key: it happens once. Without a key, read "
-        "before you repeat.",
-        "The database was lost while this was being stored.",
+        "It is unknown whether the change was stored.",
+        "The connection to the database broke while the change was being stored.",
+        "Repeat the request with the same Idempotency-Key: the change happens once. Without a key, "
+        "read the order before you repeat.",
+        "The connection to the database broke while the change was being stored.",
     ),
     "order-unreadable": _unavailable(
         "The running version of this service cannot read this order.",
-        "Its last events were written by a newer version, or are damaged.",
+        "A newer version wrote its last events, or they are damaged.",
         "Retry later; an operator has to act.",
         "An event of this order cannot be read.",
         ("partition", "position", "stream_id"),
     ),
     "overloaded": _unavailable(
-        "Too much work is waiting.",
-        "Queues have bounds, so that those who wait are still answered in time.",
+        "The service has too much work.",
+        "Its queues are bounded, so that every waiting request is answered in time.",
         "Repeat the request after Retry-After.",
         "Too many commands are waiting here: try again.",
     ),

@@ -128,6 +128,7 @@ ROUTES = {
 PUBLIC = {
     *("POST /register/", "POST /token/", "POST /token/refresh/", "POST /token/revoke/"),
     *("GET /problems/{slug}", "GET /healthz", "GET /readyz"),
+    "GET /version",
     *("GET /docs", "GET /docs/start.js", "GET /docs/{name}", "GET /openapi.json"),
     *("GET /desk", "GET /desk/{name:path}"),
 }

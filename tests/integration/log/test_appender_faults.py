@@ -98,6 +98,17 @@ async def test_an_append_on_a_session_that_was_ended_is_sent_again(
     await assert_dense(web_engine, events=2)
 
 
+async def test_a_refusal_is_logged_in_postgresqls_own_words(
+    settings: Settings, log: EventLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    await run_sql(settings, "REVOKE EXECUTE ON FUNCTION append FROM order_web", settings.DB_NAME)
+
+    assert await code_of(log.append(new_order())) == "dependency-unavailable"
+    assert [one.getMessage() for one in caplog.records if "append" in one.getMessage()] == [
+        "append refused: InsufficientPrivilegeError: permission denied for function append"
+    ]
+
+
 TERMINATE = b"X\0\0\0\4"  # a client's last word
 END_APPENDERS = (
     "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity "

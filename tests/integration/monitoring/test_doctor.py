@@ -9,8 +9,8 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 from order_service.infra import rabbitmq as broker
 from order_service.infra.redis import connect
 from order_service.settings import Settings
-from projections.monitoring.doctor import command, machine, postgres, rabbitmq, redis
-from projections.monitoring.doctor.finding import Finding
+from projections.monitoring import doctor
+from projections.monitoring.checks.check import Finding
 from projections.read_models.registry import PROJECTIONS
 from tests.conftest import run_sql
 from tests.support.log.examples import PLACED
@@ -27,17 +27,17 @@ def wrong(found: list[Finding]) -> set[str]:
 async def test_postgres_well_and_hurt(
     settings: Settings, read_side: ReadSide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    well = await postgres.check(settings)
+    well = await doctor.check_postgres(settings)
     await read_side.given(PLACED, POISON)
     await read_side.advance()
-    monkeypatch.setattr("order_service.limits.DOCTOR_LAG_S", 0.0)  # the relay does not run
+    monkeypatch.setattr("order_service.limits.LAG_MAX_S", 0.0)  # the relay does not run
     monkeypatch.setattr("order_service.limits.DOCTOR_FULL", 0.0)
     name = settings.DB_NAME
     await run_sql(settings, f"ALTER DATABASE {name} SET synchronous_commit = off")
     await run_sql(settings, "UPDATE alembic_version SET version_num = '0001'", name)
     await run_sql(settings, "UPDATE read_models SET projection_version = 99", name)
-    hurt = await postgres.check(settings)
-    nobody = await postgres.check(settings.model_copy(update={"DB_PORT": 1}))
+    hurt = await doctor.check_postgres(settings)
+    nobody = await doctor.check_postgres(settings.model_copy(update={"DB_PORT": 1}))
 
     assert wrong(well) == set()
     assert wrong(hurt) == {
@@ -56,19 +56,19 @@ async def test_redis_well_and_hurt(tmp_path: Path) -> None:
     try:
         await client.config_set("maxmemory", "64mb")
         await client.config_set("maxmemory-policy", "allkeys-lru")
-        well = await redis.check(settings)
+        well = await doctor.check_redis(settings)
         for name, value in (
             *(("maxmemory", "0"), ("maxmemory-policy", "noeviction")),
             *(("appendonly", "yes"), ("save", "60 1")),
         ):
             await client.config_set(name, value)
-        hurt = await redis.check(settings)
+        hurt = await doctor.check_redis(settings)
         await client.execute_command("ACL", "SETUSER", "default", "-config")
-        unseen = await redis.check(settings)
+        unseen = await doctor.check_redis(settings)
     finally:
         await client.aclose()
         server.kill()
-    nobody = await redis.check(settings)
+    nobody = await doctor.check_redis(settings)
 
     assert wrong(well) == set()
     assert wrong(hurt) == {
@@ -81,17 +81,17 @@ async def test_redis_well_and_hurt(tmp_path: Path) -> None:
 async def test_rabbitmq_well_and_hurt(rabbitmq_channel: AbstractChannel) -> None:
     settings = Settings()  # type: ignore[call-arg]
     heard: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
-    missing = await rabbitmq.check(settings)
+    missing = await doctor.check_rabbitmq(settings)
     hints = await broker.declare(rabbitmq_channel)
     tasks = await rabbitmq_channel.get_queue(broker.TASK_QUEUE)
-    unread = await rabbitmq.check(settings)
+    unread = await doctor.check_rabbitmq(settings)
     for queue in (hints, tasks):
         await queue.consume(heard.put)
-    well = await rabbitmq.check(settings)
+    well = await doctor.check_rabbitmq(settings)
     await rabbitmq_channel.queue_delete(broker.TASK_QUEUE)
     await rabbitmq_channel.declare_queue(broker.TASK_QUEUE, durable=False)
-    otherwise = await rabbitmq.check(settings)
-    nobody = await rabbitmq.check(settings.model_copy(update={"RABBITMQ_PORT": 1}))
+    otherwise = await doctor.check_rabbitmq(settings)
+    nobody = await doctor.check_rabbitmq(settings.model_copy(update={"RABBITMQ_PORT": 1}))
 
     hint, task = (f"queue {name}" for name in (broker.HINT_QUEUE, broker.TASK_QUEUE))
     assert wrong(missing) == {f"exchange {broker.EVENTS_EXCHANGE}", hint, task}
@@ -116,9 +116,9 @@ async def test_the_machine_is_hurt_and_the_whole_says_so(
     monkeypatch.setattr("order_service.limits.CONNECTIONS_MAX", 2**40)
     nowhere = {"DB_PORT": 1, "REDIS_PORT": 1, "RABBITMQ_PORT": 1, "FLOWER_PASSWORD": ""}
 
-    found = machine.check(settings.model_copy(update=nowhere))
+    found = await doctor.check_machine(settings.model_copy(update=nowhere))
     code = await run_word(
-        command, settings.model_copy(update=nowhere), "--url", "http://127.0.0.1:1"
+        doctor, settings.model_copy(update=nowhere), "--url", "http://127.0.0.1:1"
     )
 
     assert {f"disk of {Path.cwd()}", "FLOWER_PASSWORD"} <= wrong(found)

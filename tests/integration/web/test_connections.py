@@ -5,15 +5,29 @@ import json
 import resource
 import socket
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import Response
 from sqlalchemy.ext.asyncio import AsyncEngine
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.server import ServerState
 
-from order_service.limits import CONNECTIONS_MAX, DESCRIPTORS_KEPT, HEAD_BYTES_MAX, HEADERS_MAX
-from order_service.web.connection import connections_max
+from order_service.limits import (
+    CONNECTIONS_MAX,
+    DESCRIPTORS_KEPT,
+    HEAD_BYTES_MAX,
+    HEADERS_MAX,
+    PIPELINED_MAX,
+    REQUESTS_IN_WORK_MAX,
+)
+from order_service.main import create_app
+from order_service.settings import Settings
+from order_service.web.concurrency import connections_max
+from order_service.web.connection import Connection
 from order_service.web.event_loop import Loop
 from tests.conftest import serving
 from tests.support.http.accounts import new_account
@@ -23,6 +37,7 @@ from tests.support.waiting import eventually
 
 GET = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n"
 POST = b"POST /register/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+CANCEL = b"POST /orders/1/cancel/ HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = b"/large"
 LIMIT = "order_service.limits.{}"
 
@@ -153,7 +168,7 @@ async def test_a_connection_without_a_request_is_closed(
 async def test_a_body_has_its_deadline(
     web: httpx.AsyncClient, web_engine: AsyncEngine, hasty: None
 ) -> None:
-    """In the fast lane, and beside it: with the same headers."""
+    """On the fast path and on FastAPI's route: with the same headers."""
     headers: list[set[str]] = []
     owner = await new_account(web, web_engine)
     token = f"Authorization: {owner.headers['Authorization']}\r\n".encode()
@@ -206,6 +221,64 @@ def test_who_is_cut_off_with_requests_waiting_is_no_mistake_of_ours(
         runner.run(cut_off())
 
     assert [record.getMessage() for record in caplog.records] == []
+
+
+async def test_shed_responses_do_not_pile_up_for_a_client_that_reads_none() -> None:
+    """The process holds as many as uvicorn lets a connection write ahead, and `PIPELINED_MAX` more.
+    Without the bound each read of pipelined requests adds megabytes, for as long as they come."""
+    app = create_app(Settings())  # type: ignore[call-arg]
+    active = app.state.admission.concurrency.of("orders-write")
+    active.count = REQUESTS_IN_WORK_MAX
+    loop = asyncio.get_running_loop()
+    async with _listening(app) as (address, connections):
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            client.setblocking(False)
+            await loop.sock_connect(client, address)
+            await loop.sock_sendall(client, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await loop.sock_recv(client, 4_096)).startswith(b"HTTP/1.1 200 ")
+            [connection] = connections
+            server = connection.transport.get_extra_info("socket")
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+
+            await loop.sock_sendall(client, CANCEL * 5_000)
+            async with asyncio.timeout(10):
+                while not connection.flow.write_paused:
+                    await asyncio.sleep(0.005)
+            unread_bytes = connection.transport.get_write_buffer_size()
+            assert unread_bytes < HIGH_WATER_LIMIT + 1_000  # the response that went beyond it
+            received = await _received(client)
+
+    assert received.startswith(b"HTTP/1.1 503 ")
+    assert PIPELINED_MAX < received.count(b"HTTP/1.1 503 ") < 5 * PIPELINED_MAX
+
+
+@asynccontextmanager
+async def _listening(app: FastAPI) -> AsyncIterator[tuple[tuple[str, int], list[Connection]]]:
+    """An address of the application, and the connections to it."""
+    config = uvicorn.Config(
+        app, http=Connection, ws="none", lifespan="off", proxy_headers=False, log_config=None
+    )
+    config.load()
+    connections: list[Connection] = []
+
+    def made() -> Connection:
+        connections.append(Connection(config, ServerState(), {}))
+        return connections[-1]
+
+    server = await asyncio.get_running_loop().create_server(made, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname(), connections
+
+
+async def _received(client: socket.socket) -> bytes:
+    """Everything until the server closes the connection."""
+    loop, received = asyncio.get_running_loop(), bytearray()
+    async with asyncio.timeout(10):
+        with suppress(ConnectionError):
+            while piece := await loop.sock_recv(client, 65_536):
+                received += piece
+    return bytes(received)
 
 
 async def _until_reset(held: socket.socket) -> None:

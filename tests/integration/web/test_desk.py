@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from order_service.limits import DESK_FILES_MAX
 from order_service.main import create_app
 from order_service.settings import Settings
-from order_service.web import middleware
+from order_service.web import response_headers
 from tests.conftest import serving
 
 
@@ -34,7 +34,7 @@ async def test_every_file_is_served_with_a_strict_policy(web: httpx.AsyncClient)
         file: (answer.status_code, *(answer.headers[name] for name in names))
         for file, answer in answers.items()
     }
-    policy = middleware.DESK_CONTENT_SECURITY_POLICY.decode()
+    policy = response_headers.DESK_CONTENT_SECURITY_POLICY.decode()
     assert found == dict.fromkeys(answers, (200, policy, "nosniff", "no-cache"))
 
 

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from order_service.limits import BODY_BYTES_MAX
 from order_service.main import create_app
 from order_service.settings import Settings
-from order_service.web import middleware
+from order_service.web import response_headers
 from order_service.web.problems.catalogue import CATALOGUE
 from tests.conftest import run_sql, serving
 from tests.support.servers.proxy import proxy_to
@@ -78,14 +78,20 @@ async def test_security_headers_are_on_every_answer(web: httpx.AsyncClient, path
 
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
-    assert headers["content-security-policy"] == middleware.CONTENT_SECURITY_POLICY.decode()
+    assert headers["content-security-policy"] == response_headers.CONTENT_SECURITY_POLICY.decode()
     assert "ratelimit" in headers
     assert "server" not in headers
 
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/users/me", 401), ("/healthz", 200), ("/docs", 200), ("/problems/validation", 200)],
+    [
+        ("/users/me", 401),
+        ("/healthz", 200),
+        ("/docs", 200),
+        ("/version", 200),
+        ("/problems/validation", 200),
+    ],
 )
 async def test_paths_answer_with_and_without_trailing_slash(
     web: httpx.AsyncClient, path: str, status: int
@@ -93,6 +99,13 @@ async def test_paths_answer_with_and_without_trailing_slash(
     with_slash, without = await web.get(f"{path}/"), await web.get(path)
 
     assert (with_slash.status_code, without.status_code) == (status, status)
+
+
+async def test_the_version_is_public(web: httpx.AsyncClient) -> None:
+    answer = await web.get("/version")
+
+    assert (answer.status_code, answer.json()) == (200, {"version": "0.2.0"})
+    assert answer.headers["cache-control"] == "no-store"
 
 
 async def test_a_body_may_go_to_a_path_without_its_trailing_slash(web: httpx.AsyncClient) -> None:
@@ -296,7 +309,7 @@ async def test_a_clients_trace_is_named_by_problems_and_a_broken_one_is_not(
                 "traceparent": f"00-{sent}-b7ad6b7169203331-01",
             },
         )
-        for asked in (path, f"{path}events/")  # in the fast lane, and beside it
+        for asked in (path, f"{path}events/")  # on the fast path, and not
         for sent in (trace, "0" * 32)
     ]
 
@@ -346,6 +359,6 @@ async def test_a_database_of_another_revision_is_not_served(settings: Settings) 
     await run_sql(settings, "UPDATE alembic_version SET version_num = '0000'", settings.DB_NAME)
     app = create_app(settings)
 
-    with pytest.raises(RuntimeError, match=r"at migration 0000.*entrypoint.sh migrate"):
+    with pytest.raises(RuntimeError, match=r"schema revision is 0000.*entrypoint.sh migrate"):
         async with app.router.lifespan_context(app):
             pass

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service.limits import HASH_QUEUE_MAX, SHED_PAUSE_S
 from order_service.main import create_app
 from order_service.settings import Settings
-from order_service.web.concurrency import Work
+from order_service.web.concurrency import Concurrency
 from tests.conftest import serving
 from tests.support.http.accounts import PASSWORD, Account, new_account
 from tests.support.http.orders import ITEMS, place
@@ -26,8 +26,8 @@ from tests.support.waiting import WAIT_S, eventually
 AT_WORK = 3
 BODIES_BYTES = 100_000
 BODY = json.dumps({"items": ITEMS}).encode()
-# The fast lane takes no request with a preference.
-WAYS = pytest.mark.parametrize("way", [{}, {"Prefer": "wait=1"}], ids=["lane", "route"])
+# The fast path takes no request with a preference.
+WAYS = pytest.mark.parametrize("way", [{}, {"Prefer": "wait=1"}], ids=["fast path", "route"])
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Small:
 
     settings: Settings
     web: httpx.AsyncClient
-    work: Work
+    concurrency: Concurrency
     owner: Account
 
     async def until(self, group: str, count: int) -> None:
         """So many requests of the group are at work."""
-        await eventually(lambda: self.work.of(group).count == count)
+        await eventually(lambda: self.concurrency.of(group).count == count)
 
     async def order(self, way: dict[str, str]) -> httpx.Response:
         headers = {**self.owner.headers, **way}
@@ -91,7 +91,7 @@ async def small(
     app = create_app(settings.model_copy(update={"RATE_LIMIT": "1000000/minute"}))
     async with serving(app) as client:
         owner = await new_account(client, web_engine)
-        yield Small(settings, client, app.state.work, owner)
+        yield Small(settings, client, app.state.admission.concurrency, owner)
 
 
 @WAYS
@@ -184,7 +184,7 @@ async def test_bodies_that_arrive_have_a_bound_together(small: Small, way: dict[
     piece = b" " * (BODIES_BYTES * 2 // 3)
     async with wire(small.web) as first, wire(small.web) as second:
         first.send(small.head(way, len(piece) + 1) + piece)
-        await eventually(lambda: small.work.body_bytes == len(piece))
+        await eventually(lambda: small.concurrency.body_bytes == len(piece))
 
         second.send(small.head(way, len(piece) + 1) + piece)
         shed: Answer = await second.answer()
@@ -193,7 +193,7 @@ async def test_bodies_that_arrive_have_a_bound_together(small: Small, way: dict[
         assert await second.rest() == b""
         first.send(b"x")
         assert (await first.answer()).status == 400
-    assert small.work.body_bytes == 0
+    assert small.concurrency.body_bytes == 0
 
 
 async def test_a_storm_of_logins_is_bounded_and_orders_go_on(

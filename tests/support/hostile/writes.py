@@ -48,7 +48,7 @@ _REGISTER = [
 _LOGIN = {"username": "good@example.com", "password": CANARY}
 _TOKENS = [
     *posts(401, "/token/", _LOGIN, {**_LOGIN, "username": "' OR 1=1 --"}),
-    *posts(401, "/token/", {**_LOGIN, "password": "\x01" + CANARY, "username": "a@b.example"}),
+    *posts(422, "/token/", {**_LOGIN, "password": "\x01" + CANARY, "username": "a@b.example"}),
     *posts(422, "/token/", {**_LOGIN, "username": "a\0b"}, {**_LOGIN, "password": "x" * 1_025}),
     *posts(422, "/token/", *({**_LOGIN, "username": v} for v in (None, 1, [], {}, "x" * 255))),
     *posts(422, "/token/", *({**_LOGIN, "password": v} for v in (None, 1, [], {}, True))),
@@ -59,9 +59,11 @@ _TOKENS = [
            b"&".join(b"a%d=1" % n for n in range(99)), b"username=%ff", content=FORM),
     *posts(422, "/token/", b"=", b"username=a", b"username=%00&password=x", b"username=a&password=",
            b"username=&password=", content=FORM),
-    *posts(401, "/token/refresh/", *({"refresh_token": t} for t in (CANARY, "{OWNER}", "\x01", "A" * 43))),
+    *posts(401, "/token/refresh/", *({"refresh_token": t} for t in (CANARY, "{OWNER}", "A" * 43))),
+    *posts(422, "/token/refresh/", {"refresh_token": "\x01"}),
     *posts(422, "/token/refresh/", {}, [], *({"refresh_token": t} for t in ("", None, 1, [], "x" * 1_025))),
-    *posts(200, "/token/revoke/", *({"token": t} for t in (CANARY, "{OWNER}", "\x01", "A" * 43))),
+    *posts(200, "/token/revoke/", *({"token": t} for t in (CANARY, "{OWNER}", "A" * 43))),
+    *posts(422, "/token/revoke/", {"token": "\x01"}),
     *posts(422, "/token/revoke/", {}, [], *({"token": t} for t in (None, 1, [], "x" * 1_025))),
 ]  # fmt: skip
 

@@ -6,13 +6,43 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 import httpx
+from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from order_service.telemetry import metrics as counted
 from tests.support.servers.stack import Stack
 from tests.support.waiting import WAIT_S
 
 _LISTENING = re.compile(r"metrics at (http://\S+)")
 _ROLES = ("web", "relay", "consumer", "worker")
+
+
+@dataclass(frozen=True)
+class Family:
+    """A metric family. `labels`: the names of its labels."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+
+
+def families() -> dict[str, Family]:
+    """All families that the processes may expose, by name."""
+    labelled = [
+        one
+        for one in vars(counted).values()
+        if isinstance(one, counted.Children | counted.Observable)
+    ]
+    labels = {family.name: one.labels for one in labelled for family in one.describe()}
+    return {
+        name: Family(name, family.type, labels.get(family.name, ()))
+        for family in counted.REGISTRY.collect()
+        for name in [_name(family)]
+    }
+
+
+def _name(family: Metric) -> str:
+    return f"{family.name}_total" if family.type == "counter" else family.name
 
 
 @dataclass
@@ -30,9 +60,7 @@ class Metrics:
         self.text += text
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                self.families.add(
-                    f"{family.name}_total" if family.type == "counter" else family.name
-                )
+                self.families.add(_name(family))
                 self._values[sample.name].append((sample.labels, sample.value))
                 if sample.name == "order_service_process":
                     self.roles.append(sample.labels["role"])

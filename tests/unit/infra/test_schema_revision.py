@@ -2,7 +2,7 @@
 
 from alembic.script import ScriptDirectory
 
-from order_service.infra.readiness import SCHEMA_REVISION
+from projections.monitoring.checks.postgres import SCHEMA_REVISION
 from tests.conftest import ROOT
 
 

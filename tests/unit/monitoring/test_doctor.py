@@ -2,7 +2,8 @@
 
 import pytest
 
-from projections.monitoring.doctor.finding import clock, version_of
+from projections.monitoring.checks.check import version_of
+from projections.monitoring.checks.servers import Clock, agreement
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,6 @@ def test_a_version_is_the_numbers_that_it_begins_with(text: str, version: tuple[
 def test_what_the_question_took_is_not_held_against_a_clock(
     theirs: float, state: str, found: str
 ) -> None:
-    seen = clock("Redis", ours_before=100.0, theirs=theirs, ours_after=102.0, most_s=1.0)
+    seen = agreement(Clock("Redis", ours_before=100.0, theirs=theirs, ours_after=102.0))
 
     assert (seen.state, seen.found) == (state, found)

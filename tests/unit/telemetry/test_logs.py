@@ -5,9 +5,13 @@ import logging
 import sys
 from uuid import UUID
 
+import asyncpg
 import pytest
+from redis.exceptions import ResponseError
+from sqlalchemy.exc import DBAPIError
 
-from order_service.telemetry.logging import REQUEST_ID, TRACEPARENT, USER_ID, Line
+from order_service import limits
+from order_service.telemetry.logging import REQUEST_ID, TRACEPARENT, USER_ID, Line, reason
 
 HOSTILE = 'a\r\nINFO all is well\x1b[2J\u2028\x00\u202e"é'
 
@@ -50,3 +54,49 @@ def test_a_line_says_when_what_and_for_whom(monkeypatch: pytest.MonkeyPatch) -> 
     assert (said["request_id"], said["user_id"]) == ("r-1234567", str(UUID(int=1)))
     assert said["trace_id"] == "ab" * 16
     assert said["exception"].startswith("Traceback")
+
+
+def of_postgres(sqlstate: str, message: str, detail: str = "") -> Exception:
+    """As the driver raises it."""
+    fields = {"S": "ERROR", "C": sqlstate, "M": message, "D": detail}
+    return asyncpg.PostgresError.new(fields, query="SELECT 'a secret'")
+
+
+def in_sqlalchemy(error: Exception) -> DBAPIError:
+    """As SQLAlchemy wraps it."""
+    dialects = Exception(f"{type(error)}: {error}")
+    dialects.__cause__ = error
+    return DBAPIError("SELECT 'a secret'", {"email": "a secret"}, dialects)
+
+
+NO_LIBRARY = of_postgres("58P01", 'could not load library "plpgsql.so": no such file')
+DOUBLE = of_postgres("23505", 'duplicate key violates "users_email"', "Key (email)=(a secret)")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (NO_LIBRARY, 'UndefinedFileError: could not load library "plpgsql.so": no such file'),
+        (DOUBLE, 'UniqueViolationError: duplicate key violates "users_email"'),
+        (in_sqlalchemy(DOUBLE), 'UniqueViolationError: duplicate key violates "users_email"'),
+        (of_postgres("22P02", 'invalid uuid: "a secret"'), "InvalidTextRepresentationError"),
+        (in_sqlalchemy(ValueError("no uuid: a secret")), "ValueError"),
+        (asyncpg.DataError("invalid input for $1: a secret"), "DataError"),
+        (
+            ResponseError("unknown command 'X', with args beginning with: 'a secret'"),
+            "ResponseError: unknown command 'X'",
+        ),
+        (ConnectionRefusedError(111, "Refused"), "ConnectionRefusedError: [Errno 111] Refused"),
+        (TimeoutError(), "TimeoutError"),
+        (asyncpg.PostgresError(), "PostgresError"),
+        (OSError("first\nsecond"), "OSError: first"),
+    ],
+)
+def test_a_reason_is_what_the_server_says_without_what_is_a_clients(
+    error: Exception, said: str
+) -> None:
+    assert reason(error) == said
+
+
+def test_a_reason_has_a_bounded_length() -> None:
+    assert len(reason(OSError("x" * 10_000))) == limits.LOGGED_REASON_LENGTH_MAX

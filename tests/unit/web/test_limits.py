@@ -1,12 +1,18 @@
 """Counting: windows, buckets, addresses and failed logins, with a clock in the test's hands."""
 
 import pytest
-from starlette.requests import Request
 
 from order_service.limits import RATE_KEYS_MAX
 from order_service.settings import Settings
 from order_service.web.problems.problem import Problem
-from order_service.web.rate_limits import FailedLogins, Limits, SharedWindows, address_of, group_of
+from order_service.web.rate_limits import (
+    FailedLogins,
+    Quota,
+    RateLimits,
+    SharedWindows,
+    address_key,
+    group_of,
+)
 
 NOON = 1_800_000_000.0  # begins a minute and an hour
 
@@ -25,7 +31,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def limits(clock: Clock) -> Limits:
+def limits(clock: Clock) -> RateLimits:
     settings = Settings(
         DB_PASSWORD="x",
         RABBITMQ_USER="x",
@@ -33,33 +39,19 @@ def limits(clock: Clock) -> Limits:
         SECRET_KEY="0123456789abcdefghijklmnopqrstuvwxyzABCDEF",
         RATE_LIMIT="20/minute",
     )
-    return Limits(settings, clock)
+    return RateLimits(settings, clock)
 
 
-def request(path: str = "/orders/", method: str = "GET", client: str = "192.0.2.1") -> Request:
-    return Request(
-        {
-            "type": "http",
-            "method": method,
-            "path": path,
-            "query_string": b"",
-            "headers": [],
-            "client": (client, 50_000),
-            "state": {"quotas": []},
-        }
-    )
-
-
-def hit(limits: Limits, path: str, times: int, key: str = "192.0.2.1") -> Request:
-    last = request(path)
+def hit(limits: RateLimits, path: str, times: int, key: str = "192.0.2.1") -> Quota:
+    """So many requests of one address; the limit's state after the last."""
+    quotas: list[Quota] = []
     for _ in range(times):
-        last = request(path)
-        limits.hit(last, "address", key)
-    return last
+        limits.count(quotas, f"{group_of('GET', path)}-address", key)
+    return quotas[-1]
 
 
 def test_one_more_than_the_limit_is_refused_until_the_window_ends(
-    limits: Limits, clock: Clock
+    limits: RateLimits, clock: Clock
 ) -> None:
     clock.now = NOON + 15
     hit(limits, "/orders/", 20)
@@ -72,17 +64,17 @@ def test_one_more_than_the_limit_is_refused_until_the_window_ends(
     assert caught.value.members == {"violated-policies": ["orders-read-address"]}
 
 
-def test_the_next_window_begins_by_the_clock(limits: Limits, clock: Clock) -> None:
+def test_the_next_window_begins_by_the_clock(limits: RateLimits, clock: Clock) -> None:
     clock.now = NOON + 59.9
     hit(limits, "/orders/", 20)
 
     clock.now = NOON + 60.0
     last = hit(limits, "/orders/", 1)
 
-    assert last.state.quotas[0].remaining == 19
+    assert last.remaining == 19
 
 
-def test_every_order_is_in_the_same_bucket(limits: Limits) -> None:
+def test_every_order_is_in_the_same_bucket(limits: RateLimits) -> None:
     hit(limits, "/orders/1/", 10)
     hit(limits, "/orders/2", 10)
 
@@ -91,17 +83,17 @@ def test_every_order_is_in_the_same_bucket(limits: Limits) -> None:
 
 
 @pytest.mark.parametrize("path", ["/register/", "/token", "/token/refresh/", "/token/revoke"])
-def test_account_endpoints_get_a_tenth(limits: Limits, path: str) -> None:
+def test_account_endpoints_get_a_tenth(limits: RateLimits, path: str) -> None:
     hit(limits, path, 2)
 
     with pytest.raises(Problem):
         hit(limits, path, 1)
 
 
-def test_groups_do_not_count_against_each_other(limits: Limits) -> None:
+def test_groups_do_not_count_against_each_other(limits: RateLimits) -> None:
     hit(limits, "/token/", 2)
 
-    assert hit(limits, "/register/", 1).state.quotas[0].remaining == 1
+    assert hit(limits, "/register/", 1).remaining == 1
 
 
 @pytest.mark.parametrize(
@@ -115,7 +107,7 @@ def test_groups_do_not_count_against_each_other(limits: Limits) -> None:
     ],
 )
 def test_an_address_is_counted_as_its_owner(client: str, counted: str) -> None:
-    assert address_of(request(client=client)) == counted
+    assert address_key(client) == counted
 
 
 def test_reading_and_writing_orders_are_two_groups() -> None:

@@ -1,9 +1,11 @@
-"""What one check found. Pure; imports nothing of ours."""
+"""What a check is, and what it finds."""
 
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 State = Literal["ok", "wrong", "unseen"]
+Status = Literal["ok", "degraded", "down"]  # of the service
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,35 @@ class Finding:
     found: str
     expected: str
     remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """`run` is given its `subject`: an open connection, or what was read once for several checks.
+    Bounds and failures are the surface's, which opens and reads it.
+
+    The surfaces: `start` (web does not start where a finding is wrong); `readyz` and `health`, by
+    the name that the check has there; `doctor`.
+    """
+
+    subject: str
+    run: Callable[[Any], Awaitable[list[Finding]]]
+    start: bool = False
+    readyz: str = ""
+    readyz_says: str = "RuntimeError"  # where a finding is wrong
+    health: str = ""
+    health_unknown: Status = "degraded"  # what the service is where the subject cannot be read
+    doctor: bool = False
+
+
+async def found_by(checks: Iterable[Check], subjects: Mapping[str, Any]) -> list[Finding]:
+    """What those of the checks find whose subjects there are."""
+    return [
+        one
+        for check in checks
+        if check.subject in subjects
+        for one in await check.run(subjects[check.subject])
+    ]
 
 
 def finding(check: str, good: bool, found: object, expected: str, remedy: str) -> Finding:
@@ -43,18 +74,3 @@ def version_of(text: str) -> tuple[int, ...]:
         if digits != part:
             break
     return tuple(numbers)
-
-
-def clock(
-    server: str, ours_before: float, theirs: float, ours_after: float, most_s: float
-) -> Finding:
-    """Whether a server's clock agrees with this machine's; what the question took is not counted
-    against it. All in seconds since the epoch."""
-    difference = max(ours_before - theirs, theirs - ours_after, 0.0)
-    return finding(
-        f"{server} clock",
-        difference <= most_s,
-        f"{difference:.3f} s from this machine's",
-        f"at most {most_s:g} s",
-        "Let NTP set the clocks of both machines: expiry of tokens and tasks goes by them.",
-    )

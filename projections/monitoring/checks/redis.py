@@ -1,45 +1,30 @@
-"""Redis: reachable, new enough, a cache and nothing more."""
+"""Redis: new enough, a cache and nothing more."""
 
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError
-
-from order_service import limits
-from order_service.infra.redis import connect
-from order_service.settings import Settings
-from projections.monitoring.doctor.finding import (
-    Finding,
-    clock,
-    finding,
-    unreachable,
-    unseen,
-    version_of,
-)
+from order_service.infra.redis import Redis, ResponseError
+from projections.monitoring.checks.check import Finding, finding, unseen, version_of
+from projections.monitoring.checks.servers import Clock, agreement
 
 VERSION_MIN = (6, 0)
 _PERSISTENCE = "none: a cache that comes back with old entries shows old orders"
 
 
-async def check(settings: Settings) -> list[Finding]:
-    where = f"{settings.REDIS_HOST}:{settings.REDIS_PORT}/{settings.REDIS_DB}"
-    redis = connect(settings)
-    try:
-        return await _check(redis)
-    except (RedisError, OSError) as error:
-        remedy = "Start Redis or Valkey, and look at REDIS_HOST, REDIS_PORT and REDIS_PASSWORD."
-        return [unreachable("Redis", where, error, remedy)]
-    finally:
-        await redis.aclose()
+async def pings(redis: Redis) -> list[Finding]:
+    await redis.ping()
+    return []
 
 
-async def _check(redis: Redis) -> list[Finding]:
-    info: Mapping[str, Any] = await redis.info()
+async def read_clock(redis: Redis) -> Clock:
     before = time.time()
     seconds, micros = await redis.time()
-    after = time.time()
+    return Clock("Redis", before, seconds + micros / 1e6, time.time())
+
+
+async def server(redis: Redis) -> list[Finding]:
+    info: Mapping[str, Any] = await redis.info()
     version = str(info.get("redis_version", "?"))
     return [
         finding(
@@ -49,7 +34,7 @@ async def _check(redis: Redis) -> list[Finding]:
             f"{'.'.join(map(str, VERSION_MIN))} or newer",
             "Use a newer Redis or Valkey.",
         ),
-        clock("Redis", before, seconds + micros / 1e6, after, limits.DOCTOR_CLOCK_S),
+        agreement(await read_clock(redis)),
         _memory(info),
         finding(
             "Redis eviction",

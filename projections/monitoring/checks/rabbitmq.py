@@ -1,17 +1,15 @@
-"""RabbitMQ: reachable, new enough, with our exchange and queues as they are declared, and somebody
-who listens."""
+"""RabbitMQ: new enough, with our exchange and queues as they are declared, and a process that reads
+each queue."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aio_pika.abc import AbstractChannel, AbstractConnection, ExchangeType
-from aio_pika.exceptions import AMQPError, ChannelClosed, ChannelNotFoundEntity
+from aio_pika.exceptions import ChannelClosed, ChannelNotFoundEntity
 
-from order_service import limits
 from order_service.infra import rabbitmq
 from order_service.settings import Settings
-from projections.monitoring.doctor.finding import Finding, finding, unreachable, version_of
+from projections.monitoring.checks.check import Finding, finding, version_of
 
 VERSION_MIN = (3, 10)
 Declare = Callable[[AbstractChannel, bool], Awaitable[Any]]  # passively: it is only looked at
@@ -19,22 +17,18 @@ _MISSING = "It is declared when relay and consumer start: see that they run, and
 _OTHERWISE = "Stop relay, consumer and worker, delete it, and start them: they declare it anew."
 
 
-async def check(settings: Settings) -> list[Finding]:
-    where = f"{settings.RABBITMQ_HOST}:{settings.RABBITMQ_PORT}, {settings.RABBITMQ_VHOST}"
-    try:
-        connection = await rabbitmq.connect(settings, "doctor")
-    except (AMQPError, OSError) as error:
-        remedy = "Start RabbitMQ, and look at RABBITMQ_HOST, its port, user, password and vhost."
-        return [unreachable("RabbitMQ", where, error, remedy)]
-    async with connection, asyncio.timeout(limits.DOCTOR_TIMEOUT_S):
-        return [
-            _version(connection),
-            await _exchange(connection),
-            *await _queue(
-                connection, rabbitmq.HINT_QUEUE, rabbitmq.HINT_QUEUE_ARGUMENTS, "consumer"
-            ),
-            *await _queue(connection, rabbitmq.TASK_QUEUE, rabbitmq.TASK_QUEUE_ARGUMENTS, "worker"),
-        ]
+async def greets(settings: Settings) -> list[Finding]:
+    await rabbitmq.greet(settings)
+    return []
+
+
+async def server(connection: AbstractConnection) -> list[Finding]:
+    return [
+        _version(connection),
+        await _exchange(connection),
+        *await _queue(connection, rabbitmq.HINT_QUEUE, rabbitmq.HINT_QUEUE_ARGUMENTS, "consumer"),
+        *await _queue(connection, rabbitmq.TASK_QUEUE, rabbitmq.TASK_QUEUE_ARGUMENTS, "worker"),
+    ]
 
 
 def _version(connection: AbstractConnection) -> Finding:

@@ -1,5 +1,6 @@
 """This machine: Python, disk space, open files; and the web process behind an address."""
 
+import asyncio
 import resource
 import shutil
 import sys
@@ -11,12 +12,12 @@ from urllib.request import urlopen
 
 from order_service import limits
 from order_service.settings import Settings
-from projections.monitoring.doctor.finding import Finding, finding, unreachable
+from projections.monitoring.checks.check import Finding, finding, unreachable
 
 PYTHON_MIN = (3, 11)
 
 
-def check(settings: Settings) -> list[Finding]:
+async def machine(settings: Settings) -> list[Finding]:
     return [
         finding(
             "Python",
@@ -61,8 +62,12 @@ def _disk(path: Path) -> Finding:
     )
 
 
-def check_web(url: str) -> Finding:
+async def web(url: str) -> list[Finding]:
     """Whether the web process there says that it is ready."""
+    return [await asyncio.to_thread(_web, url)]
+
+
+def _web(url: str) -> Finding:
     where = f"{url.rstrip('/')}/readyz"
     remedy = "See that web runs, and what it logs; another address is given by --url."
     if not url.startswith(("http://", "https://")):

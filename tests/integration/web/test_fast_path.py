@@ -1,4 +1,4 @@
-"""The fast lane: what it takes, and that it answers as FastAPI's routes do."""
+"""The fast path: which requests it takes, and that it answers like FastAPI's routes."""
 
 import asyncio
 import json
@@ -16,16 +16,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.main import OrderService, create_app
 from order_service.settings import Settings
-from order_service.web.fast_path import Begun
+from order_service.web.fast_path import RequestHead
 from tests.conftest import serving
 from tests.support.http.accounts import Account, new_account
 from tests.support.http.queries import new_order, set_status
 from tests.support.http.raw_http import wire
 from tests.support.waiting import eventually
 
-# The lane knows nothing of preferences, so a request that has one goes to FastAPI.
+# The fast path knows no preferences, so a request that has one goes to FastAPI.
 UNUSUAL = {"Prefer": "respond-async"}
-# Of the moment and of the request, not of the way that it went.
+# These differ from request to request, whichever way it takes.
 VOLATILE = {"content-length", "date", "x-request-id", "ratelimit", "consistency-token", "location"}
 VOLATILE_MEMBERS = {"id", "number", "created_at", "updated_at", "instance", "request_id", "at"}
 ID = re.compile("[0-9a-f-]{36}")
@@ -34,7 +34,7 @@ LINES = {"items": [{"sku": "PEN", "quantity": 2, "unit_price": "9.99"}]}
 
 @dataclass(frozen=True)
 class Ways:
-    """A service that is asked each thing twice: in the lane, and beside it."""
+    """A service that gets each request twice: on the fast path, and on FastAPI's route."""
 
     app: OrderService
     client: httpx.AsyncClient
@@ -44,7 +44,7 @@ class Ways:
     taken: list[str] = field(default_factory=list)
 
     async def both(self, ask: "Ask") -> None:
-        """The two answers are alike; the first went through the lane, the second did not."""
+        """Both answers are equal; the first came by the fast path, the second did not."""
         answers = []
         for extra in ({}, UNUSUAL):
             self.taken.clear()
@@ -53,8 +53,8 @@ class Ways:
             answer = await self.client.request(method, path, headers=headers, **options)
             answers.append(answer)
             assert bool(self.taken) == (extra == {}), "the way that was meant"
-        lane, route = map(_constant, answers)
-        assert lane == route
+        fast, route = map(_constant, answers)
+        assert fast == route
 
 
 def _constant(answer: httpx.Response) -> tuple[int, dict[str, str], Any]:
@@ -74,15 +74,15 @@ def _without_volatile(value: Any) -> Any:
 async def ways(settings: Settings, redis: Redis, web_engine: AsyncEngine) -> AsyncIterator[Ways]:
     app = create_app(settings.model_copy(update={"RATE_LIMIT": "1000000/minute"}))
     taken: list[str] = []
-    begin = app.lane.begin
+    begin = app.fast_path.begin
 
-    def noted(method: str, url: bytes, *head: Any) -> Begun | None:
+    def noted(method: str, url: bytes, *head: Any) -> RequestHead | None:
         found = begin(method, url, *head)
         if found is not None:
             taken.append(url.decode())
         return found
 
-    app.lane.begin = noted  # type: ignore[method-assign]  # listens, and changes nothing
+    app.fast_path.begin = noted  # type: ignore[method-assign]  # records, and changes nothing
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(serving(app))
         people = [await new_account(client, web_engine) for _ in range(2)]
@@ -90,7 +90,7 @@ async def ways(settings: Settings, redis: Redis, web_engine: AsyncEngine) -> Asy
         yield Ways(app, client, *people, staff, taken)
 
 
-Asked = tuple[str, str, dict[str, Any]]
+Request = tuple[str, str, dict[str, Any]]
 Ask = Callable[[Ways], Any]
 
 
@@ -100,115 +100,115 @@ async def _placed(ways: Ways, who: Account | None = None) -> str:
     return f"/orders/{order['id']}/"
 
 
-async def _read(ways: Ways) -> Asked:
+async def _read(ways: Ways) -> Request:
     return "GET", await _placed(ways), {}
 
 
-async def _read_again(ways: Ways) -> Asked:
+async def _read_again(ways: Ways) -> Request:
     path = await _placed(ways)
     await ways.client.get(path, headers=ways.owner.headers)
     ways.taken.clear()
     return "GET", path, {}
 
 
-async def _read_unchanged(ways: Ways) -> Asked:
+async def _read_unchanged(ways: Ways) -> Request:
     return "GET", await _placed(ways), {"headers": {"If-None-Match": 'W/"1"'}}
 
 
-async def _read_changed(ways: Ways) -> Asked:
+async def _read_changed(ways: Ways) -> Request:
     return "GET", await _placed(ways), {"headers": {"If-None-Match": '"7"'}}
 
 
-async def _read_what_is_nobody_s(_: Ways) -> Asked:
+async def _read_what_is_nobody_s(_: Ways) -> Request:
     return "GET", f"/orders/{uuid4()}/", {}
 
 
-async def _read_somebody_else_s(ways: Ways) -> Asked:
+async def _read_somebody_else_s(ways: Ways) -> Request:
     return "GET", await _placed(ways, ways.other), {}
 
 
-async def _read_from_another_origin(ways: Ways) -> Asked:
+async def _read_from_another_origin(ways: Ways) -> Request:
     return "GET", await _placed(ways), {"headers": {"Origin": "http://localhost"}}
 
 
-async def _read_with_a_wrong_token(ways: Ways) -> Asked:
+async def _read_with_a_wrong_token(ways: Ways) -> Request:
     return "GET", await _placed(ways), {"headers": {"Authorization": "Bearer a.b.c"}}
 
 
-async def _place(_: Ways) -> Asked:
+async def _place(_: Ways) -> Request:
     return "POST", "/orders/", {"json": LINES, "headers": {"If-Match": "ignored"}}
 
 
-async def _place_under_a_key(_: Ways) -> Asked:
+async def _place_under_a_key(_: Ways) -> Request:
     return "POST", "/orders/", {"json": LINES, "headers": {"Idempotency-Key": f'"{uuid4()}"'}}
 
 
-async def _place_again(ways: Ways) -> Asked:
+async def _place_again(ways: Ways) -> Request:
     asked = await _place_under_a_key(ways)
     await ways.client.post("/orders/", json=LINES, headers=ways.owner.headers | asked[2]["headers"])
     ways.taken.clear()
     return asked
 
 
-async def _place_under_a_bad_key(_: Ways) -> Asked:
+async def _place_under_a_bad_key(_: Ways) -> Request:
     return "POST", "/orders/", {"json": LINES, "headers": {"Idempotency-Key": '"a'}}
 
 
-async def _place_for_another(ways: Ways) -> Asked:
+async def _place_for_another(ways: Ways) -> Request:
     return "POST", "/orders/", {"json": LINES | {"user_id": str(uuid4())}}
 
 
-async def _place_nothing(_: Ways) -> Asked:
+async def _place_nothing(_: Ways) -> Request:
     return "POST", "/orders/", {"json": {"items": [], "extra": 1}}
 
 
-async def _place_twice_the_same_member(_: Ways) -> Asked:
+async def _place_twice_the_same_member(_: Ways) -> Request:
     content = b'{"items": [], "items": []}'
     return "POST", "/orders/", {"content": content, "headers": JSON}
 
 
-async def _place_what_is_no_json(_: Ways) -> Asked:
+async def _place_what_is_no_json(_: Ways) -> Request:
     return "POST", "/orders/", {"content": b'{"items": NaN}', "headers": JSON}
 
 
-async def _cancel(ways: Ways) -> Asked:
+async def _cancel(ways: Ways) -> Request:
     return "PATCH", await _placed(ways), {"json": {"status": "CANCELED", "note": "no more"}}
 
 
-async def _set_what_it_is(ways: Ways) -> Asked:
+async def _set_what_it_is(ways: Ways) -> Request:
     return "PATCH", await _placed(ways), {"json": {"status": "PENDING"}}
 
 
-async def _pay_by_staff(ways: Ways) -> Asked:
+async def _pay_by_staff(ways: Ways) -> Request:
     return "PATCH", await _placed(ways), {"json": {"status": "PAID"}, "headers": ways.staff.headers}
 
 
-async def _pay_by_the_owner(ways: Ways) -> Asked:
+async def _pay_by_the_owner(ways: Ways) -> Request:
     return "PATCH", await _placed(ways), {"json": {"status": "PAID"}}
 
 
-async def _deliver_what_is_not_shipped(ways: Ways) -> Asked:
+async def _deliver_what_is_not_shipped(ways: Ways) -> Request:
     asked = {"json": {"status": "DELIVERED"}, "headers": ways.staff.headers}
     return "PATCH", await _placed(ways), asked
 
 
-async def _cancel_as_it_was(ways: Ways) -> Asked:
+async def _cancel_as_it_was(ways: Ways) -> Request:
     path = await _placed(ways)
     await set_status(ways.client, ways.staff, path.split("/")[2], "PAID")
     ways.taken.clear()
     return "PATCH", path, {"json": {"status": "CANCELED"}, "headers": {"If-Match": '"1"'}}
 
 
-async def _cancel_with_a_bad_tag(ways: Ways) -> Asked:
+async def _cancel_with_a_bad_tag(ways: Ways) -> Request:
     asked = {"json": {"status": "CANCELED"}, "headers": {"If-Match": "1"}}
     return "PATCH", await _placed(ways), asked
 
 
-async def _cancel_somebody_else_s(ways: Ways) -> Asked:
+async def _cancel_somebody_else_s(ways: Ways) -> Request:
     return "PATCH", await _placed(ways, ways.other), {"json": {"status": "CANCELED"}}
 
 
-async def _set_what_cannot_be_set(ways: Ways) -> Asked:
+async def _set_what_cannot_be_set(ways: Ways) -> Request:
     return "PATCH", await _placed(ways), {"json": {"status": "RETURNED"}}
 
 
@@ -224,7 +224,7 @@ ASKS: tuple[Ask, ...] = (
 
 
 @pytest.mark.parametrize("ask", ASKS)
-async def test_the_lane_answers_as_fastapi_s_routes_do(ways: Ways, ask: Ask) -> None:
+async def test_the_fast_path_answers_like_fastapi_s_routes(ways: Ways, ask: Ask) -> None:
     await ways.both(ask)
 
 
@@ -267,11 +267,11 @@ def test_what_is_not_ordinary_is_left_to_fastapi_uncounted(
     known = ((b"host", b"shop.example"), (b"authorization", b"Bearer a.b.c"))
     url = path.format(uuid4()).encode()
 
-    assert app.lane.begin(method, url, "127.0.0.1", [*known, *headers]) is None
-    assert app.state.limits.windows.counted.total == 0
+    assert app.fast_path.begin(method, url, "127.0.0.1", [*known, *headers]) is None
+    assert app.state.admission.rate_limits.windows.counted.total == 0
 
 
-async def test_a_limit_that_is_reached_in_the_lane_is_reached_beside_it(
+async def test_both_ways_share_their_limits(
     settings: Settings, redis: Redis, web_engine: AsyncEngine
 ) -> None:
     limited = create_app(settings.model_copy(update={"RATE_LIMIT": "30/minute"}))
@@ -337,7 +337,7 @@ async def test_a_body_may_come_in_pieces_and_the_connection_goes_on(ways: Ways) 
 
     assert statuses == [201, 201]
     assert ways.taken == ["/orders/", "/orders/"]
-    assert ways.app.state.work.body_bytes == 0
+    assert ways.app.state.admission.concurrency.body_bytes == 0
 
 
 async def test_who_asks_for_it_has_the_connection_closed(ways: Ways) -> None:
@@ -366,6 +366,6 @@ async def test_what_is_refused_is_told_before_the_body_comes(ways: Ways) -> None
 async def test_who_goes_away_in_the_midst_of_a_body_leaves_nothing_held(ways: Ways) -> None:
     async with wire(ways.client) as wired:
         wired.send(_request(ways, "POST", "/orders/", b"{" * 1_000).removesuffix(b"{"))
-        await eventually(lambda: ways.app.state.work.body_bytes == 999)
+        await eventually(lambda: ways.app.state.admission.concurrency.body_bytes == 999)
 
-    await eventually(lambda: ways.app.state.work.body_bytes == 0)
+    await eventually(lambda: ways.app.state.admission.concurrency.body_bytes == 0)

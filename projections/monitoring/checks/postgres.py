@@ -1,0 +1,76 @@
+"""PostgreSQL: new enough, with connections to spare, durable, migrated."""
+
+import time
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from order_service import limits
+from projections.monitoring.checks.check import Finding, finding
+from projections.monitoring.checks.servers import Clock, agreement
+
+VERSION_MIN = 15
+# The last revision in `migrations`. Not read from Alembic, whose import is a seventh of a web
+# process's start; a test holds it there.
+SCHEMA_REVISION = "0007"
+_REVISION = text("SELECT version_num FROM alembic_version")
+_NOW = text("SELECT extract(epoch FROM clock_timestamp())::float")
+_FACTS = text(
+    "SELECT current_setting('server_version') AS version, "
+    "current_setting('server_version_num')::int / 10000 AS major, "
+    "(SELECT sum(numbackends) FROM pg_stat_database) AS connections, "
+    "current_setting('max_connections')::int AS connections_max, "
+    "pg_size_pretty(pg_database_size(current_database())) AS size"
+)
+# A commit that PostgreSQL acknowledges has to be on disk: all promises rest on that.
+_DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
+
+
+async def read_clock(connection: AsyncConnection) -> Clock:
+    before = time.time()
+    theirs = (await connection.execute(_NOW)).scalar_one()
+    return Clock("PostgreSQL", before, theirs, time.time())
+
+
+async def server(connection: AsyncConnection) -> list[Finding]:
+    facts = (await connection.execute(_FACTS)).one()
+    return [
+        finding(
+            "PostgreSQL version",
+            facts.major >= VERSION_MIN,
+            facts.version,
+            f"{VERSION_MIN} or newer",
+            "Move the database to a newer server: docs/operate.md, Backup.",
+        ),
+        finding(
+            "PostgreSQL connections",
+            facts.connections < facts.connections_max * limits.DOCTOR_FULL,
+            f"{facts.connections} of {facts.connections_max}",
+            f"less than {limits.DOCTOR_FULL:.0%}",
+            "Raise max_connections, or run fewer processes: each may take "
+            f"{limits.POOL_SIZE} and its appender's.",
+        ),
+        finding("database size", True, facts.size, "-", ""),
+        agreement(await read_clock(connection)),
+    ]
+
+
+async def durable(connection: AsyncConnection) -> list[Finding]:
+    return [await _durable(connection, name) for name in _DURABLE]
+
+
+async def _durable(connection: AsyncConnection, name: str) -> Finding:
+    value = (await connection.execute(text(f"SHOW {name}"))).scalar_one()
+    remedy = f"Set {name} = on in postgresql.conf and reload: acknowledged orders could be lost."
+    expected = "not off" if name == "synchronous_commit" else "on"
+    return finding(f"PostgreSQL {name}", value != "off", value, expected, remedy)
+
+
+async def revision(connection: AsyncConnection) -> list[Finding]:
+    revision = (await connection.execute(_REVISION)).scalar_one_or_none()
+    remedy = (
+        "Run `./entrypoint.sh migrate` of this version; where the database is ahead, run the newer "
+        "code."
+    )
+    is_ours = revision == SCHEMA_REVISION
+    return [finding("schema revision", is_ours, revision, SCHEMA_REVISION, remedy)]
