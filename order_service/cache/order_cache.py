@@ -340,7 +340,7 @@ class OrderCache:
 def _batching(fetch: Callable[[list[K]], Awaitable[list[T]]]) -> Batching[K, T]:
     return Batching(
         fetch,
-        batch_max=limits.REDIS_TOGETHER_MAX,
+        batch_max=limits.REDIS_BATCH_MAX,
         waiting_max=limits.REDIS_WAITING_MAX,
         overflow=lambda: RedisAway("too many calls at once"),
     )

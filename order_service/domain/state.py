@@ -1,10 +1,10 @@
-"""One order as it is: quantities, money, and the statuses that follow from them. Pure.
+"""The state of an order: quantities, money, and the statuses derived from them. Pure.
 
-Facts are quantities and money only; every status is derived from them (the first line that fits
-wins), so no status can disagree with the facts.
+Only quantities and money are facts. Every status is derived from them (the first rule that applies
+wins), so no status can contradict the facts.
 
-Without slots: `evolve` makes one from another by its dictionary, five times as fast as field by
-field.
+The classes have no slots: `evolve` copies an object by its `__dict__`, five times as fast as field
+by field.
 """
 
 from collections.abc import Mapping
@@ -55,8 +55,8 @@ class LineState(NamedTuple):
     """Invariants: `0 <= canceled`, `shipped <= quantity - canceled`, `delivered <= shipped`,
     `returned <= delivered`.
 
-    A tuple, since every event that moves units makes one a line: a frozen dataclass takes three
-    times as long to make (0.7 us), and ten times as long to make another from.
+    A tuple, because every event that moves units makes one for each line: a frozen dataclass takes
+    three times as long to make (0.7 us), and ten times as long to copy with a change.
     """
 
     line: OrderLine
@@ -76,8 +76,8 @@ class LineState(NamedTuple):
 
 @immutable
 class Payment:
-    """`authorized_minor` is 0 for money that was captured at once; `open_minor` is what may still
-    be captured of an authorization."""
+    """`authorized_minor`: 0 for a payment that was captured without an authorization;
+    `open_minor`: what may still be captured of an authorization."""
 
     payment_id: UUID
     authorized_minor: int
@@ -115,7 +115,7 @@ class Refund:
 
 @immutable
 class Return:
-    """`received`: line to units that have come back under this return."""
+    """`received`: units that have come back under this return, by line."""
 
     return_id: UUID
     lines: tuple[LineQuantity, ...]
@@ -129,8 +129,8 @@ class Return:
 
 @immutable
 class Order:
-    """`agreed_total_minor`: set on an order whose lines have no prices. `last_line_id`: highest
-    number ever given to a line: none is used twice."""
+    """`agreed_total_minor`: set if the lines have no prices. `last_line_id`: the highest ever used,
+    since none is used twice."""
 
     user_id: UUID
     currency: str
@@ -152,12 +152,12 @@ class Order:
     cancel_reason: CancelReason | None = None
 
 
-# --- what follows from the state ------------------------------------------------------------------
+# --- derived from the state -----------------------------------------------------------------------
 
 
 @immutable
 class Sums:
-    """Of an order's lines. `active`: units ordered and not canceled; `goods_minor`: their price."""
+    """Sums over the lines. `active`: units ordered and not canceled; `goods_minor`: their price."""
 
     active: int
     shipped: int
@@ -167,7 +167,7 @@ class Sums:
 
     @property
     def is_shipped(self) -> bool:
-        """Every active unit was, and there is one; so are the next two."""
+        """There are active units, and all are shipped; `is_delivered`, `is_returned` likewise."""
         return 0 < self.active == self.shipped
 
     @property
@@ -180,7 +180,7 @@ class Sums:
 
 
 def sums(order: Order) -> Sums:
-    """In one pass: everything else that depends on the lines follows from these."""
+    """Computed in one pass: all that depends on the lines is derived from these sums."""
     active = shipped = delivered = returned = goods_minor = 0
     for line, line_canceled, line_shipped, line_delivered, line_returned in order.lines.values():
         line_active = line.quantity - line_canceled
@@ -234,8 +234,8 @@ def total_minor(order: Order) -> int:
 
 
 def _total_minor(order: Order, lines: Sums) -> int:
-    """Never below nothing: a discount may be worth more than what is left after units were
-    canceled."""
+    """Never below 0: the discount may exceed the price of the units that are left after a
+    cancellation."""
     if order.agreed_total_minor is not None:
         return order.agreed_total_minor
     return max(0, lines.goods_minor + order.shipping_fee_minor - order.discount_minor)
@@ -305,7 +305,7 @@ def _fulfillment_status(order: Order, lines: Sums) -> FulfillmentStatus:
     return "UNFULFILLED"
 
 
-# What `ChangeStatus` may lead to, from each status; the same table answers `allowed_transitions`.
+# The statuses that `ChangeStatus` may set, from each present status.
 TRANSITIONS: Mapping[Status, tuple[Status, ...]] = {
     "PENDING": ("PAID", "CANCELED"),
     "PAID": ("SHIPPED", "CANCELED"),

@@ -43,7 +43,7 @@ class EventLog:
         self._locks = StreamLocks()
         self._streams = Batching(
             self._whole_streams,
-            batch_max=limits.STREAMS_TOGETHER_MAX,
+            batch_max=limits.STREAM_BATCH_MAX,
             waiting_max=limits.APPEND_QUEUE_MAX,
             overflow=lambda: Unavailable("overloaded", "Too many orders are read here: try again."),
         )

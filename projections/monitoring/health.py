@@ -105,7 +105,7 @@ async def _looked(server: str, look: Callable[[], Awaitable[T]]) -> Look[T]:
     began = time.monotonic()
     found, error = None, ""
     try:
-        async with asyncio.timeout(limits.HEALTH_LOOK_TIMEOUT_S):
+        async with asyncio.timeout(limits.HEALTH_CHECK_TIMEOUT_S):
             found = await look()
     except Exception as failure:  # of any driver: its kind is what there is to say
         error = type(failure).__name__

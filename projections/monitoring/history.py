@@ -104,7 +104,7 @@ class History:
         for number in numbers:
             pipeline.hgetall(_key(number))
         try:
-            async with asyncio.timeout(limits.HEALTH_LOOK_TIMEOUT_S):
+            async with asyncio.timeout(limits.HEALTH_CHECK_TIMEOUT_S):
                 found = await pipeline.execute()
         except (RedisError, OSError, TimeoutError):
             return [{} for _ in numbers]

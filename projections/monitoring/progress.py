@@ -34,7 +34,7 @@ class Rates:
     """Events a second, by what the checkpoints were at the last few looks of this process."""
 
     def __init__(self) -> None:
-        self._looks: deque[tuple[float, Checkpoints]] = deque(maxlen=limits.RATE_LOOKS)
+        self._looks: deque[tuple[float, Checkpoints]] = deque(maxlen=limits.RATE_SAMPLES)
 
     def note(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """This is what they are now; to be called every few seconds."""

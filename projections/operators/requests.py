@@ -123,7 +123,7 @@ async def answered(engine: AsyncEngine, request_id: UUID) -> Answer:
 
 
 async def _look(connection: AsyncConnection, request_id: UUID) -> Row[Any]:
-    parameters = {"request_id": request_id, "patience_s": limits.OPERATOR_PATIENCE_S}
+    parameters = {"request_id": request_id, "patience_s": limits.OPERATOR_CLAIM_TIMEOUT_S}
     return (await connection.execute(_LOOK, parameters)).one()
 
 
@@ -132,13 +132,13 @@ async def _look(connection: AsyncConnection, request_id: UUID) -> Row[Any]:
 
 async def any_waiting(driver: asyncpg.Connection) -> bool:
     """Whether a task has something to do; for the consumer's tick."""
-    return bool(await driver.fetchval(_ANY_WAITING, limits.OPERATOR_PATIENCE_S))
+    return bool(await driver.fetchval(_ANY_WAITING, limits.OPERATOR_CLAIM_TIMEOUT_S))
 
 
 async def claim(engine: AsyncEngine) -> list[Asked]:
     """All that waits: the caller's to do, and nobody else's."""
     async with driver_connection(engine) as (_, driver):
-        return [Asked(*row) for row in await driver.fetch(_CLAIM, limits.OPERATOR_PATIENCE_S)]
+        return [Asked(*row) for row in await driver.fetch(_CLAIM, limits.OPERATOR_CLAIM_TIMEOUT_S)]
 
 
 async def finish(

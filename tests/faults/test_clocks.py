@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.cache.entries import Slots
-from order_service.cli import SERVING
+from order_service.cli import UVICORN_OPTIONS
 from order_service.infra.postgres import PROJECTOR, WEB, create_engine, incarnation
 from order_service.infra.redis import connect
 from order_service.settings import Settings
@@ -99,7 +99,7 @@ def running(
     settings: Settings, library: Path, clocks: Path, listener: socket.socket
 ) -> Iterator[None]:
     python = [sys.executable, "-m"]
-    uvicorn = ["uvicorn", "order_service.main:create_app", "--factory", *SERVING]
+    uvicorn = ["uvicorn", "order_service.main:create_app", "--factory", *UVICORN_OPTIONS]
     commands = {
         "web": [*python, *uvicorn, "--fd", str(listener.fileno())],
         "relay": [*python, "order_service.cli", "relay"],

@@ -50,13 +50,13 @@ async def test_read_models_are_well_unless_late_parked_or_of_another_version(
     assert (seen.state, seen.found) == (state, found)
 
 
-async def test_the_relay_is_judged_by_its_own_checkpoints() -> None:
+async def test_the_lag_of_the_relay_is_that_of_its_checkpoints() -> None:
     [seen] = await lag.relay([row("relay", lag_events=3), row("relay", lag_events=4), row("a")])
 
     assert (seen.state, seen.found) == ("ok", "7 events behind, the oldest for 0.0 s.")
 
 
-async def test_what_one_finding_says_of_read_models_doctor_says_of_each() -> None:
+async def test_doctor_has_one_finding_for_each_read_model() -> None:
     found = await lag.checkpoints([row("relay"), row("a", parked=1), row("b")])
 
     assert [one.check for one in found if one.state == "wrong"] == ["a parked streams"]

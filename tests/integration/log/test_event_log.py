@@ -328,7 +328,7 @@ async def test_repeats_under_a_key_at_the_same_time_store_one_order(
     await assert_dense(web_engine, events=1)
 
 
-async def test_another_request_under_a_used_key_is_refused(log: EventLog) -> None:
+async def test_another_request_with_a_used_key_is_refused(log: EventLog) -> None:
     order_id = order_id_of_key(USER, "key-1")
     await placed(log, order_id, placing(), BY_USER.__class__("user", USER, "key-1", "print-1"))
 

@@ -87,7 +87,7 @@ async def at_work(
     monkeypatch.setenv("FAILPOINTS_IN_TESTS", "yes")
     monkeypatch.setattr("order_service.limits.TICK_S", 0.1)  # here, in the consumer
     # Here, in the web process; the worker's are those of worker_probe.py.
-    monkeypatch.setattr("order_service.limits.OPERATOR_PATIENCE_S", PATIENCE_S)
+    monkeypatch.setattr("order_service.limits.OPERATOR_CLAIM_TIMEOUT_S", PATIENCE_S)
     monkeypatch.setattr("order_service.limits.OPERATOR_WAIT_S", PATIENCE_S)
     async with (
         working(settings),
@@ -183,7 +183,7 @@ async def _health(desk: Desk) -> None:
 async def test_what_no_worker_takes_is_not_done_later(
     desk: Desk, read_side: ReadSide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("order_service.limits.OPERATOR_PATIENCE_S", -1)
+    monkeypatch.setattr("order_service.limits.OPERATOR_CLAIM_TIMEOUT_S", -1)
     bad = await read_side.given(PLACED, POISON)
     await read_side.advance()
 

@@ -23,7 +23,7 @@ TABLE = "CREATE TABLE probes (id bigserial, name text, pid int, redelivered bool
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def be_patient(**_: object) -> None:
     """Raises the limit of waits in the worker's processes, for a busy machine."""
-    limits.OPERATOR_PATIENCE_S = PATIENCE_S
+    limits.OPERATOR_CLAIM_TIMEOUT_S = PATIENCE_S
 
 
 async def _note(name: str, redelivered: bool) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from order_service import limits
-from order_service.commands.handler import answered_before
+from order_service.commands.handler import earlier_execution
 from order_service.domain.commands import OrderCommand, PlaceOrder
 from order_service.domain.events import OrderEvent
 from order_service.domain.immutable import immutable
@@ -61,7 +61,7 @@ def _append(order_id: UUID, before: FoldedOrder | None, steps: Sequence[Step]) -
     metadata: list[Metadata] = []
     for index, step in enumerate(steps):
         assert step.metadata.key is not None, "a repeat is recognised by its key"
-        if before and answered_before(before, step.metadata, creation=index == 0):
+        if before and earlier_execution(before, step.metadata, creation=index == 0):
             continue
         if before and index == 0:
             raise VersionConflict(order_id, 0, before.version)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from order_service.cli import SERVING
+from order_service.cli import UVICORN_OPTIONS
 from order_service.stack.processes import Command, spawn, stop
 from order_service.stack.servers import LOOPBACK, free_port, listens
 from tests.support.servers.stack import ROOT
@@ -58,7 +58,7 @@ def _start(
             f"tests.tools.benchmarks.{name}:create_app",
             "--factory",
         ),
-        *("--host", LOOPBACK, "--port", str(port), "--workers", "1", *SERVING),
+        *("--host", LOOPBACK, "--port", str(port), "--workers", "1", *UVICORN_OPTIONS),
         *("--loop", "uvloop", "--http", "httptools"),
     )
     environment = {**os.environ, **settings, documents.VARIABLE: str(folder)}

@@ -29,7 +29,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     ),
     "F12": (
         f"{INTEGRATION}/relay/test_relay.py"
-        "::test_a_cut_connection_to_postgresql_costs_duplicates_at_most",
+        "::test_a_lost_connection_to_postgresql_causes_at_most_duplicates",
     ),
     "F18": (
         f"{INTEGRATION}/log/test_event_log.py::test_a_held_append_holds_its_partition_and_no_other",
@@ -38,14 +38,14 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     ),
     "F20": (
         f"{INTEGRATION}/relay/test_relay.py"
-        "::test_a_relay_killed_before_its_checkpoint_moved_has_lost_nothing",
+        "::test_a_relay_that_is_killed_before_its_checkpoint_moves_loses_no_event",
     ),
     "F21": (
-        f"{INTEGRATION}/relay/test_relay.py::test_two_relays_at_once_lose_nothing_and_keep_the_order",
+        f"{INTEGRATION}/relay/test_relay.py::test_two_relays_together_lose_no_event_and_keep_the_order",
     ),
     "F22": (
         f"{INTEGRATION}/relay/test_relay.py"
-        "::test_a_late_relay_does_not_move_a_checkpoint_that_another_has_moved",
+        "::test_a_slow_relay_does_not_move_a_checkpoint_that_another_has_moved",
     ),
     "F24": (
         f"{CACHE}/test_cache_outages.py"
@@ -70,11 +70,11 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     ),
     "F31": (f"{CACHE}/test_cache_refusals.py::test_no_free_connection_at_the_server_is_a_bypass",),
     "F33": (
-        f"{INTEGRATION}/relay/test_relay.py::test_confirms_that_never_come_move_nothing",
+        f"{INTEGRATION}/relay/test_relay.py::test_the_checkpoint_does_not_move_without_confirms",
         f"{INTEGRATION}/worker/test_task_sender.py::test_a_silent_rabbitmq_ends_a_send_in_time",
     ),
     "F34": (
-        f"{INTEGRATION}/relay/test_relay.py::test_a_cut_connection_to_rabbitmq_costs_duplicates_at_most",
+        f"{INTEGRATION}/relay/test_relay.py::test_a_lost_connection_to_rabbitmq_causes_at_most_duplicates",
         "tests/faults/test_worker_dies.py::test_a_worker_comes_back_after_its_connection_was_cut",
     ),
     "F35": (
@@ -84,9 +84,11 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     ),
     "F36": (f"{INTEGRATION}/worker/test_consumer.py::test_the_tick_finds_what_no_message_told",),
     "F37": (
-        f"{INTEGRATION}/relay/test_relay.py::test_what_is_deleted_is_declared_again_and_no_event_is_lost",
+        f"{INTEGRATION}/relay/test_relay.py::test_deleted_topology_is_declared_again_and_no_event_is_lost",
     ),
-    "F39": (f"{INTEGRATION}/relay/test_relay.py::test_confirms_that_never_come_move_nothing",),
+    "F39": (
+        f"{INTEGRATION}/relay/test_relay.py::test_the_checkpoint_does_not_move_without_confirms",
+    ),
     "F44": (
         f"{INTEGRATION}/worker/test_tasks.py::test_the_task_of_a_killed_process_is_given_to_another",
     ),
@@ -126,7 +128,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "::test_under_traffic_nothing_goes_back_and_the_result_is_exact",
     ),
     "F55": (
-        "tests/unit/accounts/test_passwords.py::test_more_than_the_queue_holds_is_refused_at_once",
+        "tests/unit/accounts/test_passwords.py::test_a_hash_beyond_the_queue_is_refused_at_once",
     ),
     "F56": (
         f"{INTEGRATION}/web/test_connections.py::test_a_head_has_its_deadline",

@@ -34,7 +34,7 @@ def test_a_fresh_seed_is_drawn_where_none_is_given() -> None:
         (["tests/unit"], "unrecognized arguments: tests/unit"),
     ],
 )
-def test_what_it_cannot_take_is_refused(
+def test_invalid_arguments_are_refused(
     wrong: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as refused:

@@ -9,7 +9,7 @@ import pytest
 from order_service.stack.progress import show_progress, size_bytes
 
 
-def test_a_long_step_says_how_far_it_is_and_what_it_came_to(tmp_path: Path) -> None:
+def test_a_long_step_shows_its_progress_and_its_result(tmp_path: Path) -> None:
     lines: list[str] = []
     reported = threading.Event()
 
@@ -26,7 +26,7 @@ def test_a_long_step_says_how_far_it_is_and_what_it_came_to(tmp_path: Path) -> N
     assert re.fullmatch(r"PostgreSQL: fetching +\d+\.\d s +1\.5 MB on disk", lines[-1])
 
 
-def test_a_step_that_fails_says_nothing_at_its_end(tmp_path: Path) -> None:
+def test_a_failed_step_prints_no_result(tmp_path: Path) -> None:
     lines: list[str] = []
 
     with pytest.raises(OSError, match="full"), show_progress("unpacking", tmp_path, lines.append):

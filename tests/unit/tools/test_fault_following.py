@@ -1,4 +1,4 @@
-"""An observer of servers under fault can be closed."""
+"""An observer that polls a server during faults can be closed."""
 
 import asyncio
 from contextlib import suppress
@@ -10,7 +10,7 @@ from tests.tools.faults import following
 from tests.tools.faults.following import Observer
 
 
-class Stubborn(Observer):
+class IgnoresFirstCancellation(Observer):
     """Its driver swallows the first cancellation."""
 
     retry_s = 0.0
@@ -29,11 +29,11 @@ class Stubborn(Observer):
             await asyncio.Event().wait()
 
 
-async def test_it_ends_though_a_driver_swallows_a_cancellation(
+async def test_closing_ends_an_observer_whose_driver_swallows_a_cancellation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(following, "CANCEL_AGAIN_S", 0.01)
-    observer = Stubborn()
+    observer = IgnoresFirstCancellation()
     observer.start()
     await observer.started.wait()
 
