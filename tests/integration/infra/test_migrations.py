@@ -22,7 +22,7 @@ from tests.support.http.queries import get
 from tests.support.log.examples import PLACED
 from tests.support.log.given_log import given_order
 from tests.support.read_side.read_side import advance_all, rows, run, verified
-from tests.support.servers.command_line import asked
+from tests.support.servers.command_line import run_word
 
 
 def alembic(settings: Settings, *arguments: str) -> str:
@@ -153,7 +153,7 @@ async def test_an_older_read_model_is_served_as_far_as_it_goes_until_a_replay(
     async with serving(create_app(unlimited)) as web:
         staff = await new_account(web, web_engine, role="staff")
         before = {path: await get(web, staff, path) for path in _paths(order_id)}
-        assert await asked(replay, settings, "order_view", "--workers", "1") == 0
+        assert await run_word(replay, settings, "order_view", "--workers", "1") == 0
         after = {path: await get(web, staff, path) for path in _paths(order_id)}
 
     order, plain, *lagging = before.values()

@@ -16,7 +16,7 @@ from tests.conftest import run_sql
 from tests.support.log.examples import PLACED
 from tests.support.log.given_log import POISON
 from tests.support.read_side.read_side import ReadSide
-from tests.support.servers.command_line import asked
+from tests.support.servers.command_line import run_word
 from tests.support.servers.private_redis import PrivateRedis
 
 
@@ -117,7 +117,9 @@ async def test_the_machine_is_hurt_and_the_whole_says_so(
     nowhere = {"DB_PORT": 1, "REDIS_PORT": 1, "RABBITMQ_PORT": 1, "FLOWER_PASSWORD": ""}
 
     found = await doctor.check_machine(settings.model_copy(update=nowhere))
-    code = await asked(doctor, settings.model_copy(update=nowhere), "--url", "http://127.0.0.1:1")
+    code = await run_word(
+        doctor, settings.model_copy(update=nowhere), "--url", "http://127.0.0.1:1"
+    )
 
     assert {f"disk of {Path.cwd()}", "FLOWER_PASSWORD"} <= wrong(found)
     assert code == 1

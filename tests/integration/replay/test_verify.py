@@ -21,7 +21,7 @@ from projections.replay.verify import verify_cache
 from tests.support.log.examples import CAPTURED, PAID, PLACED, USER
 from tests.support.log.given_log import POISON, RawEvent, given_order
 from tests.support.read_side.read_side import advance_all, rows, run, verified
-from tests.support.servers.command_line import asked
+from tests.support.servers.command_line import run_word
 from tests.support.waiting import eventually
 
 
@@ -168,7 +168,7 @@ async def test_a_wrong_cached_order_is_found(
 
 
 async def verify_command(settings: Settings, *words: str) -> int:
-    return await asked(verify, settings, *words)
+    return await run_word(verify, settings, *words)
 
 
 async def test_the_command_lists_what_differs_and_mends_it(
@@ -216,7 +216,7 @@ async def test_status_tells_how_far_everything_is(
     await advance_all(projector_engine, cache)
     await given_order(web_engine, PLACED, CAPTURED, partition=2)
 
-    assert await asked(status, settings, "--json") == 0
+    assert await run_word(status, settings, "--json") == 0
 
     found = {(row["name"], row["partition"]): row for row in json.loads(capsys.readouterr().out)}
     assert len(found) == 20
@@ -229,7 +229,7 @@ async def test_status_tells_how_far_everything_is(
     assert (behind["head"], behind["checkpoint"], behind["lag_events"]) == (6, 4, 2)
     assert behind["lag_s"] > 0
 
-    watching = asyncio.create_task(asked(status, settings, "--json", "--watch", "0.1"))
+    watching = asyncio.create_task(run_word(status, settings, "--json", "--watch", "0.1"))
     said = ""
 
     def looked_twice() -> bool:
@@ -255,7 +255,7 @@ async def test_dead_letters_by_command(
     await advance_all(projector_engine, cache)
 
     async def command(*words: str) -> int:
-        return await asked(dead_letters, settings, *words)
+        return await run_word(dead_letters, settings, *words)
 
     assert await command("list") == 0
     assert "4 parked." in capsys.readouterr().out

@@ -1,14 +1,14 @@
-"""What shows what becomes of each fault F01 to F57.
+"""The tests of each fault F01 to F57.
 
-Rows of the bench show it under load, and are found by their names (rows.py). TESTS are beside
-them: one fault at the place that it strikes; or alone, where load would add nothing. DEVIATIONS
-say where a fault is injected in another way than the matrix proposes, and why.
+Rows of the bench inject it under load; rows.py finds them by their names. TESTS are additional
+tests: they inject the fault at one exact point, or they replace a row where load adds nothing.
+DEVIATIONS explain where a fault is injected differently from the matrix.
 """
 
 from collections.abc import Mapping
 
 FAULTS = tuple(f"F{number:02}" for number in range(1, 58))
-MOUNTED = ("F14", "F15")  # where we may mount a tmpfs; elsewhere nothing fills a disk
+MOUNTED = ("F14", "F15")  # only where the bench may mount a tmpfs
 INTEGRATION = "tests/integration"
 CACHE = f"{INTEGRATION}/cache"
 
@@ -137,15 +137,15 @@ TESTS: Mapping[str, tuple[str, ...]] = {
 }
 
 DEVIATIONS: Mapping[str, str] = {
-    "F13": "Idle sessions take every place: max_connections takes effect at a restart only.",
-    "F14": "Tables on a full tmpfs, since the server's whole data cannot move while it runs.",
-    "F19": "The rows that every append rewrites; with autovacuum off, all others keep one dead "
-    "version for each update, whoever makes it.",
-    "F25": "DEBUG SLEEP is refused by Redis as it is configured here; SIGSTOP and CLIENT PAUSE.",
-    "F33": "As long as the bench holds: 34 s or more, to see heartbeats notice.",
-    "F42": "The limit is lowered to a second instead of a task that takes half an hour.",
-    "F47": "Hints have no dead-letter queue: what is no hint is thrown away, or read as one. "
-    "Events that cannot be applied are dead letters: see the tests.",
-    "F55": "That hashing has a bound, in threads and in what waits for them; how much slower "
-    "orders get meanwhile is for `bench` to say.",
+    "F13": "Idle sessions take every connection: max_connections changes only at a restart.",
+    "F14": "The tables are on a full tmpfs: the server's whole data cannot move while it runs.",
+    "F19": "It checks the rows that every append rewrites. With autovacuum off, each update of any "
+    "other row leaves a dead version.",
+    "F25": "SIGSTOP and CLIENT PAUSE: the rights of the service's Redis refuse DEBUG SLEEP.",
+    "F33": "It lasts as long as the bench holds; heartbeats need 34 s or more to notice it.",
+    "F42": "The limit is lowered to a second: otherwise a task would have to take half an hour.",
+    "F47": "Hints have no dead-letter queue: the consumer discards other messages, or reads them "
+    "as hints. Events that cannot be applied are dead letters: see the tests.",
+    "F55": "The test shows that hashing is bounded, in threads and in waiting requests; `bench` "
+    "measures how much slower orders are meanwhile.",
 }
