@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from order_service.cache.entries import Places
+from order_service.cache.entries import Slots
 from order_service.cache.order_cache import CachedOrder, Lease, OrderCache
 from order_service.infra.redis import connect
 from order_service.settings import Settings
@@ -22,7 +22,7 @@ class History:
 
     def __init__(self, cache: OrderCache, redis: Redis) -> None:
         self.cache, self.redis, self.order_id = cache, redis, uuid4()
-        self.key = Places("").order(self.order_id).entry
+        self.key = Slots("").order(self.order_id).entry
         self.committed = 1
         self.told = 0  # the highest version whose refresh has returned
         self.hands: dict[str, tuple[object, int]] = {}
