@@ -49,6 +49,7 @@ async def test_a_silent_rabbitmq_ends_a_send_in_time(
         sender.close()
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_redelivered_task_does_the_work_itself(
     settings: Settings, web_engine: AsyncEngine, rabbitmq: AbstractChannel
 ) -> None:
