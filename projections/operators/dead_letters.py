@@ -27,7 +27,7 @@ from order_service.settings import Settings
 from projections.loop.checkpoints import Held, lock_live
 from projections.loop.rows import Stream, read_skips, without
 from projections.loop.step import step_singly
-from projections.read_models.generations import REPLAY_LOCK, give_up
+from projections.read_models.generations import REPLAY_LOCK, discard_build
 from projections.read_models.projection import Projection, Rows
 from projections.read_models.registry import PROJECTIONS
 
@@ -156,7 +156,7 @@ async def skip(
         }
         await connection.execute(_SKIP, skipped)
         await connection.execute(_FORGET_PREVIOUS, {"name": projection.name})
-        await give_up(connection, projection.name)
+        await discard_build(connection, projection.name)
         rows, parked = await _apply(connection, held, stream_id)
     await _tell(cache, projection, rows)
     return not parked

@@ -205,7 +205,7 @@ async def _finish(engine: AsyncEngine, build: Build, partitions: int, check: boo
     equal, said = await _compare(engine, build, partitions)
     if check:
         async with engine.begin() as connection:
-            await generations.give_up(connection, name)
+            await generations.discard_build(connection, name)
     else:
         await generations.attach(engine, build)
         await failpoints.reach("replay-built")
