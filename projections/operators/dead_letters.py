@@ -24,7 +24,7 @@ from order_service.infra.redis import connect
 from order_service.infra.terminal import aligned
 from order_service.log.reading import heads, partition_of, read_streams
 from order_service.settings import Settings
-from projections.loop.checkpoints import Held, lock_live
+from projections.loop.checkpoints import LockedCheckpoint, lock_live
 from projections.loop.rows import Stream, read_skips, without
 from projections.loop.step import step_singly
 from projections.read_models.generations import REPLAY_LOCK, discard_build
@@ -162,12 +162,16 @@ async def skip(
     return not parked
 
 
-async def _lock(connection: AsyncConnection, projection: Projection, stream_id: UUID) -> Held:
+async def _lock(
+    connection: AsyncConnection, projection: Projection, stream_id: UUID
+) -> LockedCheckpoint:
     partition = partition_of(stream_id, len(await heads(connection)))
     return await lock_live(connection, projection, partition)
 
 
-async def _apply(connection: AsyncConnection, held: Held, stream_id: UUID) -> tuple[Rows, bool]:
+async def _apply(
+    connection: AsyncConnection, held: LockedCheckpoint, stream_id: UUID
+) -> tuple[Rows, bool]:
     """Unparked and applied up to the checkpoint, or parked again: the last row, and whether."""
     key = held.target.identity | {"stream_id": stream_id}
     letter = (await connection.execute(_UNPARK, key)).one_or_none()
@@ -180,7 +184,7 @@ async def _apply(connection: AsyncConnection, held: Held, stream_id: UUID) -> tu
 
 
 async def _read(
-    connection: AsyncConnection, held: Held, stream_id: UUID, last_version: int
+    connection: AsyncConnection, held: LockedCheckpoint, stream_id: UUID, last_version: int
 ) -> Stream:
     """The stream up to the checkpoint, less what is skipped; its rows are as of `last_version`."""
     target = held.target

@@ -95,7 +95,7 @@ async def test_a_flood_of_parkings_stops_the_partition(
     for _ in range(4):
         await given_order(web_engine, PLACED, POISON)
 
-    with pytest.raises(TooManyParkings, match="Cannot go on with order_view in partition 0"):
+    with pytest.raises(TooManyParkings, match="Cannot project order_view in partition 0"):
         await advance(projector_engine, cache, "order_view", 0)
 
     assert await rows(web_engine, POSITIONS) == [(0,), (0,), (0,), (0,)]
