@@ -109,7 +109,7 @@ async def step_singly(connection: AsyncConnection, target: Target, stream: Strea
 async def park(
     connection: AsyncConnection, target: Target, event: StoredEvent, last_version: int, error: str
 ) -> None:
-    """The stream is parked at `event`; its rows are as of `last_version`. Raises TooManyParkings."""
+    """The stream is parked at `event`, its rows as of `last_version`. Raises TooManyParkings."""
     parameters = target.identity | {
         "stream_id": event.stream_id,
         "version": event.version,

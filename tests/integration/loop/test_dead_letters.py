@@ -273,5 +273,5 @@ async def test_a_skipped_event_is_left_out_and_the_stream_goes_on(
 async def test_only_a_parked_stream_can_be_retried(
     projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
-    with pytest.raises(dead_letters.NotParked, match="order_view has not parked stream"):
+    with pytest.raises(dead_letters.NotParked, match="is not parked in order_view"):
         await dead_letters.retry(projector_engine, cache, PROJECTIONS["order_view"], order_id_in(0))

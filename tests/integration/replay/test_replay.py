@@ -207,7 +207,7 @@ async def test_a_rollback_is_refused_where_the_code_has_moved_on(
     assert await replayed(settings, "--rollback", "sales_by_day") == 2
     said = capsys.readouterr().err
     assert "was built by version 7 of its code, this is version 3" in said
-    assert "sales_by_day has no generation to go back to." in said
+    assert "Cannot roll back sales_by_day: it has no previous generation." in said
 
 
 async def test_two_at_once_one_says_so_and_stops(
@@ -270,7 +270,7 @@ async def test_no_event_is_skipped_while_a_replay_runs(read_side: ReadSide) -> N
 
     async with read_side.projector_engine.connect() as connection:
         await connection.execute(text(f"SELECT pg_advisory_lock({replay.REPLAY_LOCK})"))
-        with pytest.raises(dead_letters.ReplayRuns, match="wait until it has ended"):
+        with pytest.raises(dead_letters.ReplayRunning, match="wait until it has ended"):
             await skipped(read_side, "order_view", bad)
 
 

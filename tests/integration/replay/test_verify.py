@@ -271,7 +271,7 @@ async def test_dead_letters_by_command(
     assert await command("retry", "order_view", str(bad)) == 1
     assert await command("skip", "order_view", str(bad), "--reason", "never meant") == 0
     assert await command("retry", "order_view", str(bad)) == 1
-    assert f"order_view has not parked stream {bad}." in capsys.readouterr().out
+    assert f"Stream {bad} is not parked in order_view." in capsys.readouterr().out
 
 
 async def test_every_parked_stream_is_retried_after_the_code_was_mended(
@@ -290,10 +290,10 @@ async def test_every_parked_stream_is_retried_after_the_code_was_mended(
     arguments = argparse.Namespace(action="retry-all")
 
     assert await dead_letters.run(arguments, settings) == 1
-    assert "0 of 8 parked streams go on." in capsys.readouterr().out
+    assert "Applied 0 of 8 parked streams." in capsys.readouterr().out
     monkeypatch.setitem(UPCASTERS, ("OrderDelivered", 1), lambda data: data)
     assert await dead_letters.run(arguments, settings) == 0
-    assert "8 of 8 parked streams go on." in capsys.readouterr().out
+    assert "Applied 8 of 8 parked streams." in capsys.readouterr().out
 
     found = await verified(projector_engine)
     assert (found.wrong, found.parked) == (0, [])
