@@ -1,4 +1,4 @@
-"""How far the relay and every read model have come, and how fast."""
+"""The progress and speed of the relay and of every read model."""
 
 import time
 from collections import deque
@@ -31,20 +31,21 @@ Checkpoints = Mapping[tuple[str, int, int], int]  # by name, generation and part
 
 
 class Rates:
-    """Events a second, by what the checkpoints were at the last few looks of this process."""
+    """Events a second, from the checkpoints that this process has read recently."""
 
     def __init__(self) -> None:
-        self._looks: deque[tuple[float, Checkpoints]] = deque(maxlen=limits.RATE_SAMPLES)
+        self._readings: deque[tuple[float, Checkpoints]] = deque(maxlen=limits.RATE_SAMPLES)
 
-    def note(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """This is what they are now; to be called every few seconds."""
-        self._looks.append((time.monotonic(), _checkpoints(rows)))
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """`rows` are the current checkpoints; to be called every few seconds."""
+        self._readings.append((time.monotonic(), _checkpoints(rows)))
 
     def of(self, rows: Iterable[Mapping[str, Any]]) -> float | None:
-        """Since the oldest look that is kept; None if there is none of these."""
-        if not self._looks:
+        """The rate of these checkpoints since the oldest reading; None if that reading lacks
+        them."""
+        if not self._readings:
             return None
-        at, before = self._looks[0]
+        at, before = self._readings[0]
         now = _checkpoints(rows)
         if not now.keys() <= before.keys():  # another generation
             return None
@@ -57,7 +58,7 @@ def _checkpoints(rows: Iterable[Mapping[str, Any]]) -> Checkpoints:
 
 
 async def read(connection: AsyncConnection, rates: Rates) -> Projections:
-    """For `GET /ops/projections/`."""
+    """The response of `GET /ops/projections/`."""
     rows = await status.read(connection)
     generations = (await connection.execute(_GENERATIONS)).all()
     rebuilds = await state.read(connection)

@@ -124,5 +124,5 @@ async def test_the_machine_is_hurt_and_the_whole_says_so(
     assert {f"disk of {Path.cwd()}", "FLOWER_PASSWORD"} <= wrong(found)
     assert code == 1
     said = capsys.readouterr().out
-    assert "web: See that web runs" in said
+    assert "web: Check that web runs" in said
     assert "wrong  FLOWER_PASSWORD" in said

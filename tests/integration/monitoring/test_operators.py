@@ -197,7 +197,7 @@ async def test_health_says_what_is_missing(desk: Desk, rabbitmq: AbstractChannel
     health = await desk.get("/ops/health/")
 
     checks = {one["name"]: one for one in health["checks"]}
-    assert checks["processes"]["detail"] == "Not seen: relay, consumer, worker."
+    assert checks["processes"]["detail"] == "No heartbeat from relay, consumer, worker."
     assert checks["rabbitmq"]["status"] == "degraded"  # nobody has declared its queues
     assert health["status"] == "degraded"
 
@@ -209,12 +209,12 @@ async def test_the_history_adds_up_what_all_web_processes_did(
     processes = [History(web_engine, redis, Rates()) for _ in range(2)]
     await desk.get(PROJECTED)
     for process in processes:
-        await process.note(step - 1)
+        await process.record(step - 1)
     await read_side.given(PLACED, CAPTURED)
     for _ in range(3):
         await desk.get(PROJECTED)
     for process in processes:
-        await process.note(step)
+        await process.record(step)
 
     found = await desk.get("/ops/history/?minutes=1")
 
@@ -232,7 +232,7 @@ async def test_without_redis_the_history_is_empty_and_nobody_fails(
     away = connect(settings.model_copy(update={"REDIS_PORT": 1}))
     history = History(web_engine, away, Rates())
 
-    await history.note(1)
+    await history.record(1)
 
     assert set((await history.read(1)).series.requests) == {None}
     await away.aclose()

@@ -206,7 +206,7 @@ async def test_a_rollback_is_refused_where_the_code_has_moved_on(
     assert await replayed(settings, "--rollback", "order_view") == 2
     assert await replayed(settings, "--rollback", "sales_by_day") == 2
     said = capsys.readouterr().err
-    assert "was built by version 7 of its code, this is version 3" in said
+    assert "was built by version 7 of its code, found version 3" in said
     assert "Cannot roll back sales_by_day: it has no previous generation." in said
 
 

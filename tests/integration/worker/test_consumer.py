@@ -141,12 +141,12 @@ def test_the_tick_leaves_alone_what_moves_and_a_message_what_a_worker_holds() ->
     still, moved = Behind("order_view", 1, 7, free=True), Behind("order_view", 1, 8, free=True)
     held = Behind("order_view", 1, 7, free=False)
 
-    assert consumer.needs_task({still}, {still}, told=False)
-    assert not consumer.needs_task({moved}, {still}, told=False)
-    assert not consumer.needs_task(set(), {still}, told=False)
-    assert consumer.needs_task({moved}, {still}, told=True)
-    assert not consumer.needs_task({held}, {still}, told=True)
-    assert consumer.needs_task({held}, {still}, told=False)  # by whoever has stopped there
+    assert consumer.needs_task({still}, {still}, hinted=False)
+    assert not consumer.needs_task({moved}, {still}, hinted=False)
+    assert not consumer.needs_task(set(), {still}, hinted=False)
+    assert consumer.needs_task({moved}, {still}, hinted=True)
+    assert not consumer.needs_task({held}, {still}, hinted=True)
+    assert consumer.needs_task({held}, {still}, hinted=False)  # by whoever has stopped there
 
 
 @pytest.mark.usefixtures("no_tick")
