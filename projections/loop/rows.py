@@ -91,7 +91,7 @@ def project(
 ) -> dict[str, Projected]:
     """By projection, the rows that the new events of these streams make.
 
-    `targets`: of one partition, one each projection. `singly`: every stream counts as failing,
+    `targets`: of one partition, one for each projection. `singly`: every stream counts as failing,
     because writing its rows together with others' has failed.
     """
     partitions = targets[0].partitions

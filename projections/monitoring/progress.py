@@ -65,9 +65,9 @@ async def read(connection: AsyncConnection, rates: Rates) -> Projections:
     by_name = {name: list(of) for name, of in groupby(rows, itemgetter("name"))}
     return Projections(
         [
-            _projection(by_name[kept.name], rates, kept, rebuilds[kept.name])
-            for kept in generations
-            if kept.name in PROJECTIONS
+            _projection(by_name[read_model.name], rates, read_model, rebuilds[read_model.name])
+            for read_model in generations
+            if read_model.name in PROJECTIONS
         ],
         relay=Progress(**_progress(by_name["relay"], rates)),
     )
@@ -87,15 +87,17 @@ def _progress(rows: list[dict[str, Any]], rates: Rates) -> dict[str, Any]:
 
 
 def _projection(
-    rows: list[dict[str, Any]], rates: Rates, kept: Row[Any], rebuild: Rebuild | None
+    rows: list[dict[str, Any]], rates: Rates, read_model: Row[Any], rebuild: Rebuild | None
 ) -> ProjectionProgress:
-    all_kept = {kept.live_generation, kept.previous_generation, kept.building} - {None}
+    numbers = {read_model.live_generation, read_model.previous_generation, read_model.building} - {
+        None
+    }
     return ProjectionProgress(
         **_progress(rows, rates),
-        version=kept.projection_version,
-        generation=kept.live_generation,
-        generations=sorted(all_kept),
-        previous_generation=kept.previous_generation,
-        replay_needed=PROJECTIONS[kept.name].version != kept.projection_version,
+        version=read_model.projection_version,
+        generation=read_model.live_generation,
+        generations=sorted(numbers),
+        previous_generation=read_model.previous_generation,
+        replay_needed=PROJECTIONS[read_model.name].version != read_model.projection_version,
         rebuild=rebuild,
     )

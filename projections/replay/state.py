@@ -1,5 +1,4 @@
-"""The state of each read model's last replay: written by the replay, read by `GET
-/ops/projections/`.
+"""The state of each read model's last replay: written by the replay, read by web for operators.
 
 A killed replay cannot update its row. So a replay counts as running only while its session holds
 the lock of replays: if the row says running and the session has ended, the replay has failed.

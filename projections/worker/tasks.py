@@ -1,5 +1,4 @@
-"""Celery: the app, its tasks, and how they are sent. The one place where sync code meets async
-code.
+"""The Celery app, its tasks and their sender. Only here does sync code call async code.
 
 A task is a hint: "check what is behind". It may be lost, doubled or late, since the checkpoint
 defines the work, and the consumer's tick finds what no task announced. Hence the queue is bounded,
@@ -104,8 +103,7 @@ def _configuration() -> dict[str, Any]:
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,  # else a killed worker's task counts as done
         "task_acks_on_timeout": False,
-        "task_time_limit": 2
-        * limits.TASK_TIMEOUT_S,  # if our own limit (`WorkerProcess.run`) fails
+        "task_time_limit": 2 * limits.TASK_TIMEOUT_S,  # if the limit of WorkerProcess.run fails
         "worker_consumer": "projections.worker.task_consumer:Consumer",
         "worker_prefetch_multiplier": 1,
         "worker_max_memory_per_child": limits.WORKER_MEMORY_KB_MAX,

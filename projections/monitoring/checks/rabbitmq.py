@@ -66,11 +66,11 @@ async def _queue(
         return queue.declaration_result
 
     found, declaration = await _declared(connection, declare)
-    kept = _as_declared(f"queue {name}", found, "classic, durable, bounded, drops its oldest")
+    declared = _as_declared(f"queue {name}", found, "classic, durable, bounded, drops its oldest")
     if declaration is None:
-        return [kept]
+        return [declared]
     return [
-        kept,
+        declared,
         finding(
             f"queue {name} is read",
             declaration.consumer_count > 0,
