@@ -218,7 +218,7 @@ async def _start_background_tasks(
     settings, engine, log = app.state.settings, app.state.engine, app.state.log
     admission: Admission = app.state.admission
     tasks = [
-        app.state.history.note_for_ever(),
+        app.state.history.record_for_ever(),
         watch_incarnation(engine, log_now),
         admission.rate_limits.share_for_ever(app.state.redis),
     ]

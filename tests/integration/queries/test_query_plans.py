@@ -252,7 +252,7 @@ SMALL: dict[str, Read] = {
     "heads": reading.heads,
     "progress": lambda c: freshness.read_progress(c, "order_view"),
     "tick": tick,
-    "turn": lambda c: checkpoints.take_live(c, order_view.PROJECTION, 0),
+    "turn": lambda c: checkpoints.try_lock_live(c, order_view.PROJECTION, 0),
     "customer": lambda c: customer_summary.summary(c, OWNER),
     "sales": lambda c: sales_by_day.report(c, date(2026, 1, 1), date(2026, 12, 31)),
     "sales by the hour": lambda c: sales_by_hour.series(c, *YEAR, "hour"),

@@ -80,9 +80,11 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "F35": (
         f"{INTEGRATION}/worker/test_consumer.py"
         "::test_a_deleted_queue_of_hints_is_declared_and_consumed_again",
-        f"{INTEGRATION}/worker/test_tasks.py::test_a_worker_comes_back_to_a_deleted_queue",
+        f"{INTEGRATION}/worker/test_tasks.py::test_a_worker_consumes_again_after_its_queue_was_deleted",
     ),
-    "F36": (f"{INTEGRATION}/worker/test_consumer.py::test_the_tick_finds_what_no_message_told",),
+    "F36": (
+        f"{INTEGRATION}/worker/test_consumer.py::test_the_tick_finds_events_without_a_message",
+    ),
     "F37": (
         f"{INTEGRATION}/relay/test_relay.py::test_deleted_topology_is_declared_again_and_no_event_is_lost",
     ),
@@ -90,7 +92,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         f"{INTEGRATION}/relay/test_relay.py::test_the_checkpoint_does_not_move_without_confirms",
     ),
     "F44": (
-        f"{INTEGRATION}/worker/test_tasks.py::test_the_task_of_a_killed_process_is_given_to_another",
+        f"{INTEGRATION}/worker/test_tasks.py::test_the_task_of_a_killed_process_is_redelivered_to_another",
     ),
     "F45": (
         "tests/faults/test_worker_dies.py"
@@ -101,10 +103,10 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "::test_an_event_that_kills_its_worker_is_parked_after_three_tries",
     ),
     "F47": (
-        f"{INTEGRATION}/worker/test_tasks.py::test_what_is_no_task_is_thrown_away_and_the_worker_goes_on",
+        f"{INTEGRATION}/worker/test_tasks.py::test_a_message_that_is_no_task_is_discarded_and_the_worker_continues",
         f"{INTEGRATION}/loop/test_dead_letters.py::test_an_unknown_event_parks_its_stream_and_no_other",
     ),
-    "F48": (f"{INTEGRATION}/loop/test_advance.py::test_a_hint_that_comes_twice_has_one_effect",),
+    "F48": (f"{INTEGRATION}/loop/test_advance.py::test_a_doubled_hint_has_one_effect",),
     "F49": (
         "tests/faults/test_clocks.py::test_orders_go_all_the_way_whatever_the_clocks_say",
         "tests/faults/test_clocks.py::test_a_token_is_good_within_the_leeway_of_two_clocks_only",
@@ -121,11 +123,11 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "F53": (
         "tests/faults/test_pressure.py"
         "::test_neither_flower_nor_a_flood_of_control_messages_holds_tasks_up",
-        f"{INTEGRATION}/worker/test_flower.py::test_it_changes_nothing",
+        f"{INTEGRATION}/worker/test_flower.py::test_flower_is_read_only",
     ),
     "F54": (
         f"{INTEGRATION}/replay/test_replay.py"
-        "::test_under_traffic_nothing_goes_back_and_the_result_is_exact",
+        "::test_a_replay_under_traffic_is_exact_and_no_read_goes_back",
     ),
     "F55": (
         "tests/unit/accounts/test_passwords.py::test_a_hash_beyond_the_queue_is_refused_at_once",
