@@ -54,7 +54,7 @@ from order_service.settings import Settings
 from order_service.telemetry import logging as logs
 from order_service.telemetry import tracing
 from order_service.telemetry.exposition import expose
-from order_service.telemetry.metrics import TASK_SECONDS, TASKS_SENT, observed
+from order_service.telemetry.metrics import TASK_SECONDS, TASKS_SENT, observation_count
 from projections.loop.advance import advance as advance_projection
 from projections.loop.advance_batches import Batches
 from projections.loop.checkpoints import behind
@@ -324,7 +324,7 @@ class WorkerProcess:
         return cache
 
     def _work_done(self) -> dict[str, int]:
-        return {"active": self.active, "processed": observed(TASK_SECONDS.parent)}
+        return {"active": self.active, "processed": observation_count(TASK_SECONDS.parent)}
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """The result of `work`, run on the loop. Raises TimeoutError after TASK_TIMEOUT_S and

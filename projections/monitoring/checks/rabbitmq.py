@@ -21,7 +21,7 @@ _DIFFERENT = "Stop relay, consumer and worker, delete it, and start them: they d
 
 
 async def greets(settings: Settings) -> list[Finding]:
-    await rabbitmq.greet(settings)
+    await rabbitmq.handshake(settings)
     return []
 
 

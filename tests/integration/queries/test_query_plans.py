@@ -195,7 +195,7 @@ LOG: dict[str, Read] = {
     "a part of the log": lambda c: reading.read_partition(c, 0, POSITION, 256),
     "first events": lambda c: reading.read_first_events(c, 0, [ORDER, uuid4()]),
     "events with text": lambda c: reading.read_events_with_text(c, ORDER, 0, 0, 50),
-    "who moved": lambda c: reading.moved_streams(c, 0, POSITION, POSITION + 100),
+    "who moved": lambda c: reading.changed_streams(c, 0, POSITION, POSITION + 100),
     "by number": lambda c: reading.find_stream(c, 0, POSITION),
     "streams": lambda c: reading.read_streams(c, 0, [ORDER, UUID(int=ORDER.int + 4)], HEAD),
     "a range of streams": lambda c: reading.read_stream_range(c, 0, ORDER, HEAD, 1000),

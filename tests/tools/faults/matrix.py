@@ -32,9 +32,9 @@ TESTS: Mapping[str, tuple[str, ...]] = {
         "::test_a_lost_connection_to_postgresql_causes_at_most_duplicates",
     ),
     "F18": (
-        f"{INTEGRATION}/log/test_event_log.py::test_a_held_append_holds_its_partition_and_no_other",
+        f"{INTEGRATION}/log/test_event_log.py::test_a_blocked_append_blocks_its_partition_and_no_other",
         f"{INTEGRATION}/log/test_event_log.py"
-        "::test_a_writer_stopped_in_the_middle_is_waited_for_within_a_bound",
+        "::test_the_wait_for_a_writer_that_holds_the_partition_is_bounded",
     ),
     "F20": (
         f"{INTEGRATION}/relay/test_relay.py"
@@ -49,7 +49,7 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     ),
     "F24": (
         f"{CACHE}/test_cache_outages.py"
-        "::test_a_dead_redis_is_a_bypass_and_is_used_again_when_it_is_back",
+        "::test_a_dead_redis_is_bypassed_and_used_again_after_a_restart",
     ),
     "F25": (
         f"{CACHE}/test_cache_outages.py::test_a_hung_redis_costs_one_timeout_and_then_nothing",
@@ -58,17 +58,19 @@ TESTS: Mapping[str, tuple[str, ...]] = {
     "F26": (f"{CACHE}/test_cache_histories.py::test_no_order_of_steps_makes_the_cache_go_back",),
     "F27": (
         f"{CACHE}/test_cache_refusals.py"
-        "::test_a_full_redis_is_a_bypass_that_still_gives_hits_and_drops_old_contents",
+        "::test_a_full_redis_still_serves_hits_and_deletes_old_contents",
     ),
     "F28": (f"{CACHE}/test_cache_garbage.py::test_garbage_is_a_miss_and_is_overwritten",),
-    "F29": (f"{CACHE}/test_cache_garbage.py::test_every_script_survives_the_loss_of_all_scripts",),
+    "F29": (
+        f"{CACHE}/test_cache_garbage.py::test_every_script_is_loaded_again_after_a_script_flush",
+    ),
     "F30": (
         f"{CACHE}/test_cache_bad_lines.py"
-        "::test_a_line_cut_in_mid_reply_never_delivers_what_is_for_another_key",
+        "::test_a_connection_cut_in_mid_reply_never_returns_the_value_of_another_key",
         f"{CACHE}/test_cache_cancellation.py"
-        "::test_cancelled_look_ups_never_deliver_a_reply_for_another_key",
+        "::test_a_cancelled_look_up_never_causes_a_reply_for_another_key",
     ),
-    "F31": (f"{CACHE}/test_cache_refusals.py::test_no_free_connection_at_the_server_is_a_bypass",),
+    "F31": (f"{CACHE}/test_cache_refusals.py::test_a_server_without_free_connections_is_bypassed",),
     "F33": (
         f"{INTEGRATION}/relay/test_relay.py::test_the_checkpoint_does_not_move_without_confirms",
         f"{INTEGRATION}/worker/test_task_sender.py::test_a_silent_rabbitmq_ends_a_send_in_time",
