@@ -13,7 +13,7 @@ from order_service.telemetry import metrics as counted
 from tests.support.servers.stack import Stack
 from tests.support.waiting import WAIT_S
 
-_LISTENING = re.compile(r"metrics at (http://\S+)")
+_LISTENING = re.compile(r"Serving metrics at (http://\S+)")
 _ROLES = ("web", "relay", "consumer", "worker")
 
 
