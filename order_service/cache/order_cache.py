@@ -35,7 +35,13 @@ from order_service.cache.stale_keys import StaleKeys
 from order_service.domain.immutable import immutable
 from order_service.errors import Unavailable
 from order_service.infra.batching import Batching
-from order_service.infra.redis import InvalidResponse, Redis, RedisAway, RedisError, RedisGate
+from order_service.infra.redis import (
+    InvalidResponse,
+    Redis,
+    RedisError,
+    RedisGate,
+    RedisUnavailable,
+)
 
 __all__ = ["CachedList", "CachedOrder", "Entry", "Lease", "OrderCache"]
 
@@ -89,7 +95,7 @@ class OrderCache:
             await asyncio.wait((self._retrying,))
         for batching in (self._reads, self._leases, self._fills):
             await batching.close()
-        with suppress(RedisAway, TimeoutError):
+        with suppress(RedisUnavailable, TimeoutError):
             async with asyncio.timeout(limits.CACHE_CLOSE_TIMEOUT_S):
                 await self.retry_stale()
         if self._stale.found.is_set():
@@ -126,7 +132,7 @@ class OrderCache:
             slot = self._slots.order(entry.order_id)
             cached = CachedOrder(entry.owner, entry.version, entry.document)
             changes.append((slot, entry.version, encode_order(slot, cached)))
-        with suppress(RedisAway):
+        with suppress(RedisUnavailable):
             await self._supersede(changes)
 
     # --- the first page of a user's list ---
@@ -142,7 +148,7 @@ class OrderCache:
 
     async def drop_lists(self, user_ids: Iterable[UUID]) -> None:
         """Deletes the pages, so that no look-up returns one read before now. Like `refresh`."""
-        with suppress(RedisAway):
+        with suppress(RedisUnavailable):
             await self._supersede(
                 [(self._slots.list_of(user_id), None, None) for user_id in user_ids]
             )
@@ -176,7 +182,7 @@ class OrderCache:
     # --- retries of failed updates ---
 
     async def retry_stale(self) -> None:
-        """Brings Redis up to date. Raises RedisAway."""
+        """Brings Redis up to date. Raises RedisUnavailable."""
         while overflows := self._stale.overflows_to_flush:
             await self._flush()
             self._stale.flushed(overflows)
@@ -190,7 +196,7 @@ class OrderCache:
             await self._stale.found.wait()
             try:
                 await self.retry_stale()
-            except RedisAway:
+            except RedisUnavailable:
                 await asyncio.sleep(limits.STALE_RETRY_S)
             except Exception:
                 # If this task ended, old contents would be served until their TTL expires.
@@ -237,19 +243,19 @@ class OrderCache:
                     return decode(slot, value)
             found: T | Lease | None = await self._batched(self._leases, self._lease, (slot, decode))
             return found
-        except RedisAway:
+        except RedisUnavailable:
             return None
 
     async def _keep(self, slot: Slot, lease: Lease, version: int, ttl_s: int, value: bytes) -> None:
         call = (slot, (slot.prefix, lease.token, version, ttl_s, value))
-        with suppress(RedisAway):
+        with suppress(RedisUnavailable):
             await self._batched(self._fills, self._fill, call)
 
     async def _batched(
         self, batching: Batching[K, T], fetch: Callable[[list[K]], Awaitable[list[T]]], key: K
     ) -> T:
         """The result for `key`, in a batch while Redis answers. During an outage one call at a time
-        tries Redis, and the others raise RedisAway."""
+        tries Redis, and the others raise RedisUnavailable."""
         if self._gate.is_open:
             return await batching.get(key)
         (result,) = await fetch([key])
@@ -317,7 +323,7 @@ class OrderCache:
             raise InvalidResponse(str(error)) from error
 
     async def _supersede(self, changes: Sequence[Change], *, insist: bool = False) -> None:
-        """Updates the slots. Raises RedisAway if some fail, which are then kept as stale."""
+        """Updates the slots. Raises RedisUnavailable if some fail, which are then kept as stale."""
         if not changes:
             return
         calls = [
@@ -333,7 +339,7 @@ class OrderCache:
             for (slot, version, _), done in zip(changes, updated, strict=True):
                 (self._stale.discard if done else self._stale.add)(slot, version)
         if not all(updated):
-            raise RedisAway("Redis refused an update")
+            raise RedisUnavailable("Redis refused an update")
 
     def _superseding(self, slot: Slot, version: int | None, value: bytes | None) -> Sequence[Any]:
         arguments = (slot.prefix, "" if version is None else version)
@@ -345,7 +351,7 @@ def _batching(fetch: Callable[[list[K]], Awaitable[list[T]]]) -> Batching[K, T]:
         fetch,
         batch_max=limits.REDIS_BATCH_MAX,
         waiting_max=limits.REDIS_WAITING_MAX,
-        overflow=lambda: RedisAway("too many calls at once"),
+        overflow=lambda: RedisUnavailable("too many calls at once"),
     )
 
 

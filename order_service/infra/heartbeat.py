@@ -17,7 +17,7 @@ from typing import Any, cast
 import orjson
 
 from order_service import limits
-from order_service.infra.redis import Redis, RedisAway, RedisGate, connect
+from order_service.infra.redis import Redis, RedisGate, RedisUnavailable, connect
 from order_service.settings import Settings
 
 # A sorted set of the keys, scored by last heartbeat: listing them needs no scan of all of Redis.
@@ -50,13 +50,13 @@ class Heartbeat:
     async def beat_for_ever(self) -> None:
         """The background task; it ends only when cancelled."""
         while True:
-            with suppress(RedisAway):
+            with suppress(RedisUnavailable):
                 await self._gate.run(self._beat)
             await asyncio.sleep(limits.HEARTBEAT_INTERVAL_S)
 
     async def withdraw(self) -> None:
         """Deletes the key when the process ends, so that it is no longer listed."""
-        with suppress(RedisAway):
+        with suppress(RedisUnavailable):
             await self._gate.run(lambda: self._redis.unlink(self._key))
 
     async def _beat(self) -> None:

@@ -79,7 +79,7 @@ def connect(settings: Settings, timeout_s: float = limits.REDIS_SOCKET_TIMEOUT_S
     return Redis.from_pool(pool)
 
 
-class RedisAway(Exception):
+class RedisUnavailable(Exception):
     """Redis was bypassed, did not answer in time, or refused: continue without it."""
 
 
@@ -110,7 +110,7 @@ class RedisGate:
         queue_s: float = limits.REDIS_TIMEOUT_S,
         insist: bool = False,
     ) -> T:
-        """The command's result; raises RedisAway.
+        """The command's result; raises RedisUnavailable.
 
         `queue_s`: how long to wait behind other calls before the command's own time begins.
         `insist`: call Redis even while other calls bypass it.
@@ -119,11 +119,11 @@ class RedisGate:
             async with asyncio.timeout(queue_s if self._slots.locked() else None):
                 await self._slots.acquire()
         except TimeoutError as error:
-            raise RedisAway("too many calls at once") from error
+            raise RedisUnavailable("too many calls at once") from error
         try:
             # Checked after the wait: calls that queued behind a failed one must not each time out.
             if not (insist or self._may_try()):
-                raise RedisAway("bypassed after a failure")
+                raise RedisUnavailable("bypassed after a failure")
             return await self._try(command)
         finally:
             self._slots.release()
@@ -135,10 +135,10 @@ class RedisGate:
                     result = await cancellable(command)
         except ResponseError as error:  # Redis answers, but refuses (full, read-only, no rights)
             self._refused(error)
-            raise RedisAway(str(error)) from error
+            raise RedisUnavailable(str(error)) from error
         except (RedisError, OSError, TimeoutError) as error:
             await self._failed(error)
-            raise RedisAway(repr(error)) from error
+            raise RedisUnavailable(repr(error)) from error
         self._answered()
         return result
 

@@ -26,7 +26,7 @@ from order_service.documents.operations import History as HistoryReport
 from order_service.documents.operations import HistorySeries
 from order_service.documents.shape import json_time
 from order_service.infra.postgres import FAILURES, query
-from order_service.infra.redis import Redis, RedisAway, RedisError, RedisGate
+from order_service.infra.redis import Redis, RedisError, RedisGate, RedisUnavailable
 from order_service.telemetry.metrics import APPENDS, HTTP_SECONDS, READS, SECONDS
 from projections.monitoring import status
 from projections.monitoring.progress import Rates
@@ -62,7 +62,7 @@ class History:
         now, before = totals(), self._last_totals
         self._last_totals = now
         positions = await self._read_positions()
-        with suppress(RedisAway):
+        with suppress(RedisUnavailable):
             await self._gate.run(lambda: self._write(number, now - before, positions))
 
     async def _write(self, number: int, counts: Step, positions: Step) -> None:
