@@ -5,9 +5,12 @@ waits for a quiet stack, since events of the test before may still be in progres
 """
 
 import asyncio
+import os
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import asyncpg
 import httpx
@@ -100,3 +103,8 @@ async def _unready(stack: Stack) -> str:
     async with stack.client() as client:
         answer = await client.get("/readyz")
     return "" if answer.status_code == 200 else f"not ready: {answer.text}"
+
+
+if __name__ == "__main__":
+    folder, port = sys.argv[1:]
+    asyncio.run(quiet(Stack(Path(folder), int(port), os.environ)))
