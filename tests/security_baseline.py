@@ -38,8 +38,7 @@ BASELINE: dict[str, tuple[str, ...]] = {
         f"{_WHO}::test_every_route_is_in_the_table_or_public",
         f"{_WHO}::test_everybody_is_answered_as_the_table_says",
         f"{_ACCOUNTS}::test_the_web_role_changes_nobodys_role",
-        f"{_I}infra/test_exposition.py"
-        "::test_it_is_told_on_loopback_only_unless_the_operator_says_otherwise",
+        f"{_I}infra/test_exposition.py::test_metrics_are_served_on_loopback_only_by_default",
         f"{_CONTAINERS}::test_only_the_api_is_published_beyond_loopback",
     ),
     "step order": (
@@ -101,15 +100,15 @@ BASELINE: dict[str, tuple[str, ...]] = {
         f"{_SETTINGS}::test_no_secret_is_in_the_text_of_the_settings",
         f"{_CONTAINERS}::test_the_compose_file_contains_no_secret",
         f"{_SERVERS}::test_passwords_are_in_no_argument_list",
-        f"{_FLOWER}::test_the_password_does_not_stand_in_the_command_line",
+        f"{_FLOWER}::test_the_password_is_not_in_the_command_line",
     ),
     "service accounts": (
         f"{_ROLES}::test_a_role_has_these_rights_and_no_others",
-        f"{_ROLES}::test_only_the_web_role_may_append_and_only_passwords_and_logins_change",
-        f"{_ROLES}::test_a_process_may_have_a_login_that_can_be_its_own_role_only",
+        f"{_ROLES}::test_only_the_web_role_may_append_and_it_updates_only_passwords_and_logins",
+        f"{_ROLES}::test_a_login_of_one_role_cannot_switch_to_another",
         "tests/end_to_end/test_one_order.py"
         "::test_each_process_enters_the_database_by_a_login_of_its_own",
-        f"{_I}log/test_event_log.py::test_events_refuse_every_change",
+        f"{_I}log/test_event_log.py::test_recorded_events_cannot_be_changed",
         f"{_SERVERS}::test_rabbitmq_knows_no_guest_and_gives_our_user_only_what_is_ours",
         f"{_SERVERS}::test_redis_asks_for_the_password_and_keeps_nothing",
         f"{_SERVERS}::test_all_of_them_listen_on_loopback_only",
@@ -155,7 +154,7 @@ BASELINE: dict[str, tuple[str, ...]] = {
     ),
     "deserialisation": (
         f"{_U}test_security_baseline.py::test_celery_takes_json_only",
-        f"{_I}worker/test_tasks.py::test_what_is_no_task_is_thrown_away_and_the_worker_goes_on",
+        f"{_I}worker/test_tasks.py::test_a_message_that_is_no_task_is_discarded_and_the_worker_continues",
     ),
     "supply chain": (
         f"{_CONTAINERS}::test_the_image_installs_the_first_section_of_the_lock_by_hash",
@@ -167,17 +166,17 @@ BASELINE: dict[str, tuple[str, ...]] = {
         f"{_WHO}::test_every_route_is_in_the_table_or_public",
     ),
     "Flower": (
-        f"{_FLOWER}::test_every_page_asks_for_the_password",
-        f"{_FLOWER}::test_it_changes_nothing",
-        f"{_FLOWER}::test_it_is_not_started_with_a_login_that_does_not_hold",
+        f"{_FLOWER}::test_every_page_requires_the_password",
+        f"{_FLOWER}::test_flower_is_read_only",
+        f"{_FLOWER}::test_flower_does_not_start_with_an_unsafe_login",
         f"{_CONTAINERS}::test_only_the_api_is_published_beyond_loopback",
     ),
     # A replay builds beside what is live and proves it before the swap, so it asks nothing.
     "replay": (
-        f"{_ROLES}::test_only_the_web_role_may_append_and_only_passwords_and_logins_change",
-        f"{_I}replay/test_replay.py::test_a_check_swaps_nothing_and_says_by_its_exit_code_what_it_found",
-        f"{_ROLES}::test_web_asks_for_what_operators_want_and_the_projector_answers",
-        f"{_I}monitoring/test_operators.py::test_operators_see_and_mend_what_is_stuck",
+        f"{_ROLES}::test_only_the_web_role_may_append_and_it_updates_only_passwords_and_logins",
+        f"{_I}replay/test_replay.py::test_check_swaps_nothing_and_its_exit_code_shows_differences",
+        f"{_ROLES}::test_web_inserts_operator_requests_and_the_projector_completes_them",
+        f"{_I}monitoring/test_operators.py::test_operators_resolve_dead_letters_and_rebuild_read_models",
     ),
     "race safety": (
         f"{_RACES}::test_what_all_ask_for_happens_once",

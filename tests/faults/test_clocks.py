@@ -32,7 +32,7 @@ from tests.conftest import ROOT, own_database, run_sql, serving_with
 from tests.support.http.accounts import PASSWORD, Account, new_account
 from tests.support.http.orders import change, place
 from tests.support.read_side.read_side import rows, verified
-from tests.support.servers.command_line import asked
+from tests.support.servers.command_line import run_word
 from tests.support.waiting import WAIT_S, eventually
 from tests.tools.faults import forked
 from tests.tools.faults.house import empty
@@ -227,7 +227,7 @@ async def test_the_log_goes_on_where_the_servers_clock_was_set_back(
             f"/orders/user/{customer.user_id}/",
             headers={**customer.headers, "Consistency-Token": token, "Prefer": "wait=0"},
         )
-    assert await asked(status, settings, "--json") == 0
+    assert await run_word(status, settings, "--json") == 0
 
     assert order.json()["created_at"] == canceled.json()["updated_at"] > str(datetime.now(UTC))
     assert int(listed.headers["projection-lag-ms"]) >= 0

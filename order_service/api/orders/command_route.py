@@ -88,7 +88,10 @@ def route_options(summary: str, *problems: str) -> dict[str, Any]:
     """How the OpenAPI document describes a route. `problems`: those beyond every change's."""
     headers = ("ETag", consistency_token.HEADER, "Idempotent-Replayed")
     responses = documented(
-        *problems, "order-full", says="The order; in a dry run its preview.", may_send=headers
+        *problems,
+        "order-full",
+        description="The order; in a dry run its preview.",
+        may_send=headers,
     )
     return {"summary": summary, "response_model": Order | DryRun, "responses": responses}
 

@@ -1,4 +1,4 @@
-"""The yardsticks' processes: served as the web role is, on ports of their own."""
+"""The processes of the yardsticks, served like the web role, on separate ports."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ class Yardstick:
 
 @contextmanager
 def running(settings: Mapping[str, str], folder: Path) -> Iterator[list[Yardstick]]:
-    """Inside the block they answer with the documents in `folder`; outside they do not run."""
+    """Inside the block the yardsticks run and answer with the documents in `folder`."""
     started: dict[str, tuple[subprocess.Popen[bytes], int]] = {}
     try:
         for name in NAMES:
@@ -71,7 +71,7 @@ def _wait_until_it_listens(
     deadline = time.monotonic() + START_LIMIT_S
     while not listens(port):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"{name} does not run:\n{_log(folder, name).read_text()}")
+            raise RuntimeError(f"Cannot start {name}:\n{_log(folder, name).read_text()}")
         time.sleep(START_POLL_S)
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from redis.asyncio import BlockingConnectionPool, Redis
 
-from order_service.infra.redis import RedisAway, RedisGate, cancellable
+from order_service.infra.redis import RedisGate, RedisUnavailable, cancellable
 
 
 class UnclosablePool(BlockingConnectionPool):
@@ -38,6 +38,6 @@ async def test_a_redis_whose_connections_cannot_be_closed_counts_as_away() -> No
     async def failing() -> None:
         raise ConnectionResetError
 
-    with pytest.raises(RedisAway):
+    with pytest.raises(RedisUnavailable):
         await gate.run(failing)
     assert not gate.is_open

@@ -118,7 +118,7 @@ def test_the_keys_of_creations_and_of_commands_are_separate() -> None:
 def test_an_event_that_does_not_fit_the_earlier_events_is_unreadable(
     rows: list[StoredEvent],
 ) -> None:
-    with pytest.raises(UnreadableEvent, match="does not fit the order before it"):
+    with pytest.raises(UnreadableEvent, match="cannot be applied to the order before it"):
         fold_stored(rows, 4)
 
 

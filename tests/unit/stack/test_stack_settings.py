@@ -11,8 +11,8 @@ from order_service.stack.settings import (
     SETTINGS,
     as_exports,
     command_settings,
-    own_servers,
     role_settings,
+    servers_to_start,
     stack_settings,
 )
 
@@ -36,7 +36,7 @@ def test_the_stack_has_every_setting_by_name() -> None:
 
 
 def test_the_stack_waits_for_the_queues_that_the_broker_names() -> None:
-    assert set(up.FED_QUEUES) == {rabbitmq.HINT_QUEUE, rabbitmq.TASK_QUEUE}
+    assert set(up.CONSUMED_QUEUES) == {rabbitmq.HINT_QUEUE, rabbitmq.TASK_QUEUE}
 
 
 def test_without_a_host_the_stack_starts_its_own_server_whatever_port_is_set() -> None:
@@ -51,7 +51,7 @@ def test_a_server_in_the_environment_is_used_with_its_own_settings() -> None:
 
     settings = stack_settings(KEPT, given)
 
-    assert own_servers(given) == {"DB_HOST", "RABBITMQ_HOST"}
+    assert servers_to_start(given) == {"DB_HOST", "RABBITMQ_HOST"}
     assert (settings["REDIS_HOST"], settings["REDIS_PORT"]) == ("cache", "6380")
     assert "REDIS_PASSWORD" not in settings
 

@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
 from order_service.telemetry.exposition import exposition
-from order_service.telemetry.metrics import Children, Observable, observed
+from order_service.telemetry.metrics import Children, Observable, observation_count
 from tests.support.servers.metrics import families
 
 FAMILIES = families()
@@ -61,7 +61,7 @@ async def test_a_histogram_has_cumulative_buckets_a_sum_and_a_count() -> None:
         ("took_seconds_sum", ("a",)): 5.5,
         ("took_seconds_count", ("a",)): 4,
     }
-    assert observed(histogram.parent) == 5
+    assert observation_count(histogram.parent) == 5
 
 
 async def test_a_gauge_shows_the_value_of_its_function_and_is_absent_without_one() -> None:
