@@ -1,6 +1,6 @@
 FROM python:3.12-slim AS packages
 COPY requirements.lock /tmp/
-# The lock's first section is all that the service needs to run; pip refuses any file whose hash is not listed.
+# The service needs only the lock's first section; pip refuses every file whose hash is not listed.
 RUN python -m venv /opt/venv \
     && sed '/^# section: servers$/,$d' /tmp/requirements.lock > /tmp/run.txt \
     && /opt/venv/bin/pip install --no-cache-dir --require-hashes -r /tmp/run.txt
@@ -12,7 +12,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     ORDER_SERVICE_IN_CONTAINER=1
-# Here lie pyproject.toml and with it Alembic's settings: `docker compose exec web alembic upgrade head`.
+# pyproject.toml, here, holds Alembic's settings: `docker compose exec web alembic upgrade head` works.
 WORKDIR /app
 COPY --from=packages /opt/venv /opt/venv
 COPY pyproject.toml entrypoint.sh ./

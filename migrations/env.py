@@ -1,8 +1,8 @@
 """Alembic's environment: runs migrations over asyncpg, one process at a time.
 
-Alembic itself takes no lock, so replicas that start together would race each other half-way through
-a revision (pitfall 15). A session-level advisory lock on a connection of its own lets one of them
-work; the others wait, then find nothing to do.
+Alembic takes no lock, so replicas that start at once would run the same revision at once (pitfall
+15). A session-level advisory lock, on a separate connection, lets one of them migrate; the others
+wait, then find nothing to do.
 """
 
 import asyncio
@@ -23,13 +23,14 @@ STATEMENT_TIMEOUT_MS = 600_000
 
 
 async def take_lock(connection: AsyncConnection) -> None:
+    """Returns with the lock held; raises TimeoutError after LOCK_WAIT_S."""
     deadline = asyncio.get_running_loop().time() + LOCK_WAIT_S
     take = text("SELECT pg_try_advisory_lock(:lock)")
     while not (await connection.execute(take, {"lock": MIGRATION_LOCK})).scalar_one():
         if asyncio.get_running_loop().time() > deadline:
             raise TimeoutError(
-                f"Another migration has held the lock for {LOCK_WAIT_S} s: "
-                "look for its process, then run this again."
+                f"Cannot migrate: another migration has held the lock for {LOCK_WAIT_S} s. "
+                "Find its process and wait for its end, or end it; then migrate again."
             )
         await asyncio.sleep(LOCK_POLL_S)
 
@@ -61,12 +62,12 @@ async def main() -> None:
 
 
 def print_sql() -> None:
-    """`alembic upgrade head --sql`: what would be run on an empty database."""
+    """`alembic upgrade head --sql`: prints the SQL that migrates an empty database."""
     settings = Settings()  # type: ignore[call-arg]
     context.config.attributes["partitions"] = settings.LOG_PARTITIONS
     context.configure(
         dialect_name="postgresql",
-        dialect_opts={"paramstyle": "named"},  # else each % would be doubled
+        dialect_opts={"paramstyle": "named"},  # otherwise each % is doubled
         transaction_per_migration=True,
     )
     with context.begin_transaction():

@@ -1,9 +1,9 @@
-"""The command line: every role and command but those of the private stack; shell completion of all.
+"""The command line: all roles and commands except those of the private stack; shell completion.
 
-`./entrypoint.sh WORD ...` ends here, in the container and outside. Roles that are programs of their
-own (uvicorn, Celery, Flower, Alembic) take this process over; the others run until SIGTERM.
+`./entrypoint.sh WORD ...` calls this, in a container and outside. Roles that are other programs
+(uvicorn, Celery, Flower, Alembic) replace this process; the other roles run until SIGTERM.
 
-Each word imports what it needs when it is asked for: with all imports at the top every word waited
+Each word imports its modules only when it is run: with all imports at the top every word waited
 for Celery, and the relay kept it in memory.
 """
 
@@ -28,13 +28,14 @@ from order_service.telemetry import logging
 
 Run = Callable[[argparse.Namespace, Settings], int]
 RoleRun = Callable[[Settings, asyncio.Event], Awaitable[None]]
-Complete = Callable[[argparse.ArgumentParser], Run]  # adds the word's options, gives what runs
-# How uvicorn serves us; the benchmarks' yardsticks are served so too, but for loop and protocol.
-OWN = (
+AddOptions = Callable[[argparse.ArgumentParser], Run]  # returns the function that runs the word
+# The event loop and protocol classes of this service, for uvicorn.
+UVICORN_CLASSES = (
     *("--loop", "order_service.web.event_loop:Loop"),
     *("--http", "order_service.web.connection:Connection"),
 )
-SERVING = (
+# Options of uvicorn that the benchmarks' yardsticks use as well.
+UVICORN_OPTIONS = (
     *("--ws", "none"),
     *("--no-server-header", "--no-proxy-headers", "--no-access-log"),
     *("--timeout-graceful-shutdown", str(limits.SHUTDOWN_GRACE_S)),
@@ -53,9 +54,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         settings = Settings()
     except ValidationError as error:
-        for wrong in error.errors():
-            print(f"{wrong['loc'][0]}: {wrong['msg']}", file=sys.stderr)
-        print("Set these in the environment; .env.example lists all settings.", file=sys.stderr)
+        for setting in error.errors():
+            print(f"{setting['loc'][0]}: {setting['msg']}", file=sys.stderr)
+        print(
+            "Set these in the process environment; .env.example lists all settings.",
+            file=sys.stderr,
+        )
         return 2
     collect_rarely()
     try:
@@ -63,35 +67,35 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OrderServiceError as error:
         print(error.detail, file=sys.stderr)
         return 1
-    except BrokenPipeError:  # whoever read us has seen enough, as `| head` does
+    except BrokenPipeError:  # the reader of the output has ended, as in `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code
 
 
 def _prepare_replay() -> None:
-    """What its processes need is imported beside us, before we import as much ourselves."""
+    """Starts the process that imports modules for replay processes, in parallel with this one."""
     from projections.replay import processes
 
     processes.prepare()
 
 
-def _parser(*asked: str) -> argparse.ArgumentParser:
-    """Knows every word by name, and the options of those that are asked for."""
+def _parser(*words_to_run: str) -> argparse.ArgumentParser:
+    """A parser of all words, with options only for `words_to_run`."""
     parser = argparse.ArgumentParser(prog="entrypoint.sh")
     words = parser.add_subparsers(dest="word", required=True, metavar="WORD")
-    for name, (summary, complete) in WORDS.items():
+    for name, (summary, add_options) in WORDS.items():
         added = words.add_parser(name, help=summary, description=summary)
-        if name in asked:
-            added.set_defaults(run=complete(added))
+        if name in words_to_run:
+            added.set_defaults(run=add_options(added))
     return parser
 
 
 class _CompletedWord(argparse.ArgumentParser):
-    """A word of ours, or one below it, as `entrypoint.sh` takes it: with `--state`."""
+    """The parser of a word for shell completion: with `--state`, an option of `entrypoint.sh`."""
 
-    def __init__(self, *, with_state: bool = True, **given: Any) -> None:
-        super().__init__(**given)
+    def __init__(self, *, with_state: bool = True, **options: Any) -> None:
+        super().__init__(**options)
         if with_state:
             _offer_files(self.add_argument("--state", metavar="DIR"), folders_only=True)
 
@@ -104,13 +108,13 @@ def _offer_files(argument: argparse.Action, *, folders_only: bool = False) -> No
 
 
 def _completed_parser() -> argparse.ArgumentParser:
-    """Knows every word of `entrypoint.sh` with all its options: everything is imported."""
+    """A parser of all words of `entrypoint.sh` with all options, which imports every module."""
     from order_service.stack import __main__ as stack
 
     parser = argparse.ArgumentParser(prog="entrypoint.sh")
     words = parser.add_subparsers(metavar="WORD", parser_class=_CompletedWord)
-    for name, (summary, complete) in WORDS.items():
-        complete(words.add_parser(name, help=summary))
+    for name, (summary, add_options) in WORDS.items():
+        add_options(words.add_parser(name, help=summary))
     for name in stack.WORDS:
         added = words.add_parser(name, help="see ./entrypoint.sh help", with_state=False)
         stack.add_arguments(name, added)
@@ -127,12 +131,13 @@ def _print_completion(shell: str) -> int:
 
 
 def _become(*argv: str, **environment: str) -> NoReturn:
+    """Replaces this process by `python -m ARGV`."""
     sys.stdout.flush()
     command = [sys.executable, "-m", *argv]
-    os.execve(sys.executable, command, {**os.environ, **environment})  # noqa: S606  # ours
+    os.execve(sys.executable, command, {**os.environ, **environment})  # noqa: S606  # our own arguments
 
 
-# --- the words: each adds its options, and gives what is to be run --------------------------------
+# --- words: each adds its options and returns the function that runs it ---------------------------
 
 
 def _web(parser: argparse.ArgumentParser) -> Run:
@@ -143,7 +148,7 @@ def _web(parser: argparse.ArgumentParser) -> Run:
         _become(
             *("uvicorn", "order_service.main:create_app", "--factory"),
             *("--host", arguments.host, "--port", str(arguments.port)),
-            *("--workers", str(settings.WEB_WORKERS), *SERVING, *OWN),
+            *("--workers", str(settings.WEB_WORKERS), *UVICORN_OPTIONS, *UVICORN_CLASSES),
         )
 
     return run
@@ -170,7 +175,7 @@ def _worker(_: argparse.ArgumentParser) -> Run:
 def _flower(parser: argparse.ArgumentParser) -> Run:
     from projections.worker import flower
 
-    parser.add_argument("--host", help="where it listens; else at FLOWER_ADDRESS")
+    parser.add_argument("--host", help="the address to listen on; default: FLOWER_ADDRESS")
 
     def run(arguments: argparse.Namespace, settings: Settings) -> int:
         _become(*flower.argv(settings, arguments.host), **flower.environment(settings))
@@ -182,73 +187,79 @@ def _migrate(_: argparse.ArgumentParser) -> Run:
     return lambda _, __: _become("alembic", "upgrade", "head")
 
 
-def _command(module: str) -> Complete:
-    """A word of its own module, which has `add_arguments(parser)` and `run(arguments, settings)`:
-    as a coroutine, or plain where it waits for no more than one thing at a time."""
+def _command(module: str) -> AddOptions:
+    """A word that `module` defines by `add_arguments(parser)` and `run(arguments, settings)`, which
+    may be a coroutine function."""
 
-    def complete(parser: argparse.ArgumentParser) -> Run:
-        found = import_module(module)
-        found.add_arguments(parser)
-        if not iscoroutinefunction(found.run):
-            return cast(Run, found.run)
+    def add_options(parser: argparse.ArgumentParser) -> Run:
+        word = import_module(module)
+        word.add_arguments(parser)
+        if not iscoroutinefunction(word.run):
+            return cast(Run, word.run)
 
         async def main(arguments: argparse.Namespace, settings: Settings) -> int:
             try:
-                code: int = await found.run(arguments, settings)
+                code: int = await word.run(arguments, settings)
             except BrokenPipeError:
                 raise
             except OSError as error:
-                detail = f"No answer: {error}. `./entrypoint.sh doctor` tells from whom."
+                detail = f"Cannot reach a server: {error}. `./entrypoint.sh doctor` checks each."
                 raise Unavailable("dependency-unavailable", detail) from error
             return code
 
         return lambda arguments, settings: uvloop.run(main(arguments, settings))
 
-    return complete
+    return add_options
 
 
-WORDS: dict[str, tuple[str, Complete]] = {
-    "web": ("the HTTP API", _web),
+WORDS: dict[str, tuple[str, AddOptions]] = {
+    "web": ("serve the HTTP API", _web),
     "relay": ("publish the log to RabbitMQ", _relay),
-    "consumer": ("turn messages into tasks", _consumer),
+    "consumer": ("turn messages of RabbitMQ into tasks", _consumer),
     "worker": ("run tasks: bring read models up to date", _worker),
-    "flower": ("watch the workers", _flower),
-    "migrate": ("bring the database up to this code", _migrate),
+    "flower": ("serve Flower, which shows workers and tasks", _flower),
+    "migrate": ("migrate the database to the schema of this code", _migrate),
     "create-user": (
-        "add an account of any role; prints its password",
+        "add an account of any role, and print its password",
         _command("order_service.accounts.command"),
     ),
     "demo": (
-        "fill the running service with orders that live",
+        "place orders in the running service and carry them through their lives",
         _command("order_service.demo.command"),
     ),
     "doctor": (
-        "what is wrong here, and what to do",
+        "find what is wrong in this installation, and say what to do",
         _command("projections.monitoring.doctor"),
     ),
     "orders": (
-        "list, show, compare orders; as of any moment",
+        "list, show and compare orders, now or as of an earlier time",
         _command("projections.commands.orders"),
     ),
-    "events": ("follow the log as it grows", _command("projections.commands.events")),
+    "events": (
+        "show new events of the log as they are appended",
+        _command("projections.commands.events"),
+    ),
     "replay": (
-        "rebuild read models from the log, under traffic",
+        "rebuild read models from the log while the service runs",
         _command("projections.replay.replay"),
     ),
     "verify": ("compare read models and cache with the log", _command("projections.replay.verify")),
-    "status": ("how far relay and projections are", _command("projections.monitoring.status")),
+    "status": (
+        "show how far relay and projections are behind the log",
+        _command("projections.monitoring.status"),
+    ),
     "dead-letters": (
-        "events that a projection could not apply",
+        "list, retry or skip events that a projection could not apply",
         _command("projections.operators.dead_letters"),
     ),
 }
 
 
-# --- how they run ---------------------------------------------------------------------------------
+# --- running a role -------------------------------------------------------------------------------
 
 
 def _role(run: RoleRun) -> Run:
-    """A role of our own: it runs until SIGTERM or Ctrl-C, then finishes what it holds."""
+    """A role that runs in this process until SIGTERM or Ctrl-C, then finishes its work in hand."""
 
     async def until_stopped(settings: Settings) -> None:
         stop = asyncio.Event()
@@ -266,5 +277,5 @@ def _role(run: RoleRun) -> Run:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except KeyboardInterrupt:  # how some words are ended
+    except KeyboardInterrupt:  # ends a word that runs until Ctrl-C
         sys.exit(130)

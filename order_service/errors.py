@@ -1,16 +1,16 @@
-"""The errors of the service, one small hierarchy.
+"""The errors of the service, in one small hierarchy.
 
     OrderServiceError                code, facts
     ├── InvalidRequest               the request is wrong in itself (422, or 400 by its code)
     ├── RuleViolation                the order's state forbids it (409)
-    ├── NotFound                     there is no such part of the order (404)
-    │   └── OrderNotFound            absent, or not visible to the caller
-    ├── VersionConflict              decided on another version (409; 412 when the client sent it)
-    ├── Unavailable                  a dependency, a queue or a deadline (503)
+    ├── NotFound                     the order has no such part (404)
+    │   └── OrderNotFound            no such order, or not visible to the caller
+    ├── VersionConflict              the order has another version (409; 412 if by If-Match)
+    ├── Unavailable                  a dependency failed, a queue is full, a deadline passed (503)
     └── UnreadableEvent              today's code cannot read a stored event
 
-Every error has a stable `code` (the slug of its problem document) and its facts as attributes; the
-text is built from them. No HTTP here: the catalogue in `api/` maps codes to statuses.
+Every error has a stable `code`, the slug of its problem document. No HTTP here: the catalogue in
+`web/problems/` maps codes to statuses.
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ from uuid import UUID
 
 
 class OrderServiceError(Exception):
-    """`code`: stable slug; `detail`: one sentence for a person; `facts`: the numbers behind it."""
+    """`code`: stable slug; `detail`: the text for people; `facts`: the values behind it."""
 
     def __init__(self, code: str, detail: str, **facts: Any) -> None:
         super().__init__(detail)
@@ -32,16 +32,16 @@ class InvalidRequest(OrderServiceError):
 
 
 class RuleViolation(OrderServiceError):
-    """What the order's present state forbids."""
+    """The order's present state forbids the command."""
 
 
 class NotFound(OrderServiceError):
-    """A line, payment, shipment, refund or return that the order does not have."""
+    """The order has no such line, payment, shipment, refund or return."""
 
 
 class OrderNotFound(NotFound):
-    """In the same words whether it is absent or somebody else's, whatever was asked for: the id
-    behind a foreign number is not told, nor that there is one."""
+    """No such order, or the order of another user. The text is the same for both, and never names
+    the id behind a number, so it does not reveal that the order exists."""
 
     def __init__(self) -> None:
         super().__init__("order-not-found", "No order with this id or number that you may see.")
@@ -62,14 +62,14 @@ class VersionConflict(OrderServiceError):
 
 
 class Unavailable(OrderServiceError):
-    """Something the command or query needs did not answer in time; nothing is known to be wrong
-    with the request."""
+    """A server, a queue or a lock did not serve the request in time. The request itself may be
+    valid."""
 
 
 class UnreadableEvent(OrderServiceError):
-    """A stored event that today's code cannot decode or fold. Detail and facts are for operators.
+    """Today's code cannot decode or fold a stored event. Detail and facts are for operators.
 
-    `owner`: whose order it is; None: nothing that can be read says it.
+    `owner`: the user who owns the order; None if the readable events do not contain it.
     """
 
     owner: UUID | None = None

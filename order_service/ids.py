@@ -13,7 +13,7 @@ _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[
 
 
 def now() -> datetime:
-    """The clock, for the fields of commands; the domain itself has none."""
+    """The present time, for the fields of commands: the domain has no clock."""
     return datetime.now(UTC)
 
 
@@ -29,23 +29,23 @@ _UNKNOWN = SafeUUID.unknown
 
 
 def _with_version(value: int, version: int) -> UUID:
-    """RFC 9562: four version bits and the two variant bits, the rest as given.
+    """A UUID of `value` with the version and variant bits of RFC 9562.
 
-    Without UUID's constructor, which looks at six ways to be called: 0.4 us instead of 0.7.
+    UUID's constructor checks for six forms of arguments, so it is bypassed: 0.4 us instead of 0.7.
     """
-    made = UUID.__new__(UUID)
-    object.__setattr__(made, "int", value & _MASK | _VERSIONS[version])
-    object.__setattr__(made, "is_safe", _UNKNOWN)
-    return made
+    uuid = UUID.__new__(UUID)
+    object.__setattr__(uuid, "int", value & _MASK | _VERSIONS[version])
+    object.__setattr__(uuid, "is_safe", _UNKNOWN)
+    return uuid
 
 
 def uuid4() -> UUID:
-    """Random."""
+    """A random UUID."""
     return _with_version(int.from_bytes(os.urandom(16)), 4)
 
 
 def uuid7() -> UUID:
-    """Time-ordered (milliseconds), so that new orders stand together in every index."""
+    """A UUID ordered by time (milliseconds), so that new orders are adjacent in every index."""
     millis = time.time_ns() // 1_000_000
     return _with_version(millis << 80 | int.from_bytes(os.urandom(10)), 7)
 
@@ -57,19 +57,19 @@ def order_id_of_key(principal: UUID, key: str) -> UUID:
 
 
 def parse_uuid(text: str) -> UUID | None:
-    """The id in its canonical form, in either case; None for whatever else a UUID may look like."""
+    """The UUID of its canonical text, in upper or lower case; None for every other text."""
     return UUID(text) if _CANONICAL_UUID.fullmatch(text.lower()) else None
 
 
 def order_number(position: int, partition: int, partitions: int) -> str:
-    """What people read out: unique because positions are, with a check digit (Luhn)."""
+    """The order number for people: unique because positions are, with a check digit (Luhn)."""
     number = str(partitions * position + partition)
     return f"A-{number}-{_luhn(number)}"
 
 
 def parse_order_number(text: str, partitions: int) -> tuple[int, int] | None:
-    """Partition and position of the order's first event; None for what `order_number` never
-    writes."""
+    """Partition and position of the order's first event; None for a text that `order_number` never
+    returns."""
     match = _NUMBER.fullmatch(text)
     if match is None or int(match[2]) != _luhn(match[1]):
         return None
@@ -77,13 +77,13 @@ def parse_order_number(text: str, partitions: int) -> tuple[int, int] | None:
     return (partition, position) if 1 <= position <= _POSITION_MAX else None
 
 
-# The digits of a digit doubled, summed: 0 to 9 as bytes, for bytes.translate.
+# For bytes.translate: each digit to the sum of the digits of its double, and to itself.
 _DOUBLED = bytes.maketrans(b"0123456789", bytes([0, 2, 4, 6, 8, 1, 3, 5, 7, 9]))
 _SINGLE = bytes.maketrans(b"0123456789", bytes(range(10)))
 
 
 def _luhn(digits: str) -> int:
-    """Every second digit from the last one on counts double."""
-    backwards = digits[::-1].encode()
-    doubled = sum(backwards[::2].translate(_DOUBLED))
-    return -(doubled + sum(backwards[1::2].translate(_SINGLE))) % 10
+    """The check digit of `digits`: every second digit, from the last one on, counts double."""
+    from_last = digits[::-1].encode()
+    doubled = sum(from_last[::2].translate(_DOUBLED))
+    return -(doubled + sum(from_last[1::2].translate(_SINGLE))) % 10

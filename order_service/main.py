@@ -27,7 +27,7 @@ from order_service.documents.order import document
 from order_service.domain import money
 from order_service.errors import InvalidRequest
 from order_service.infra.gc_tuning import collect_rarely
-from order_service.infra.heartbeat import Heartbeat, beating
+from order_service.infra.heartbeat import Heartbeat, beat
 from order_service.infra.postgres import (
     WEB,
     Incarnation,
@@ -207,8 +207,8 @@ async def _start_monitoring(app: FastAPI, stack: AsyncExitStack) -> None:
     app.state.readiness = Readiness(settings, engine, redis)
     metrics.STREAMS_OPEN.reads(app.state.streams.count)
     metrics.STALE_KEYS.reads(app.state.cache.stale_count)
-    metrics.HTTP_IN_WORK.read = admission.concurrency.counts
-    await stack.enter_async_context(beating(Heartbeat(redis, "web")))
+    metrics.HTTP_IN_PROGRESS.read = admission.concurrency.counts
+    await stack.enter_async_context(beat(Heartbeat(redis, "web")))
     await stack.enter_async_context(exposed(settings, "web"))
 
 
@@ -218,7 +218,7 @@ async def _start_background_tasks(
     settings, engine, log = app.state.settings, app.state.engine, app.state.log
     admission: Admission = app.state.admission
     tasks = [
-        app.state.history.note_for_ever(),
+        app.state.history.record_for_ever(),
         watch_incarnation(engine, log_now),
         admission.rate_limits.share_for_ever(app.state.redis),
     ]

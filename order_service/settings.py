@@ -1,5 +1,5 @@
-"""Settings, read by name from the process environment (never from a `.env` file: that one belongs
-to compose). Bounds that the design fixes are in `limits.py`."""
+"""Settings, read by name from the process environment, never from a `.env` file: that belongs to
+compose. Bounds that the design fixes are in `limits.py`."""
 
 import re
 from datetime import timedelta
@@ -38,7 +38,7 @@ Duration = Annotated[
 ]
 
 
-Secret = Annotated[str, Field(repr=False)]  # so that settings can be shown
+Secret = Annotated[str, Field(repr=False)]  # so that `repr` of the settings shows no secret
 
 
 class Settings(BaseSettings):
@@ -53,12 +53,11 @@ class Settings(BaseSettings):
     DB_NAME: str = "order_db"
     DB_USER: str = "order_user"
     DB_PASSWORD: Secret
-    # Of logins that `migrate` makes (`logins.py`).
+    # Passwords of the logins that `migrate` makes (`infra/postgres_logins.py`).
     DB_WEB_PASSWORD: Secret = ""
     DB_PROJECTOR_PASSWORD: Secret = ""
-    LOG_PARTITIONS: int = Field(
-        default=4, ge=1, le=LOG_PARTITIONS_MAX
-    )  # read once, by the first `migrate`
+    # Read once, by the first `migrate`.
+    LOG_PARTITIONS: int = Field(default=4, ge=1, le=LOG_PARTITIONS_MAX)
 
     REDIS_HOST: str = "localhost"
     REDIS_PORT: int = 6379
@@ -83,21 +82,22 @@ class Settings(BaseSettings):
     DEFAULT_CURRENCY: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
     REQUIRE_IF_MATCH: bool = False
     ALLOW_SHIP_UNPAID: bool = False
-    CUSTOMER_CANCEL_WINDOW: Duration = timedelta(hours=24)  # from the order's creation on
-    RETURN_WINDOW: Duration = timedelta(days=30)  # from a unit's delivery on
+    CUSTOMER_CANCEL_WINDOW: Duration = timedelta(hours=24)  # since the order's creation
+    RETURN_WINDOW: Duration = timedelta(days=30)  # since the unit's delivery
     PENDING_TTL: Annotated[Duration | None, BeforeValidator(lambda v: v or None)] = None
     DOCS_ENABLED: bool = True
 
     WEB_WORKERS: int = Field(default=1, ge=1, le=64)
     WORKER_PROCESSES: int = Field(default=1, ge=1, le=64)
-    FLOWER_ADDRESS: str = "127.0.0.1"  # in a container: all of its addresses
+    FLOWER_ADDRESS: str = "127.0.0.1"  # in a container: all its addresses
     FLOWER_PORT: int = 5555
     FLOWER_USER: str = "operator"
     FLOWER_PASSWORD: Secret = ""
-    # Of the first process; each further one of this machine takes the next free port. Empty: none.
+    # The first process listens here; each further one on this machine takes the next free port.
+    # Empty: no process listens.
     METRICS_ADDRESS: str = Field(default="127.0.0.1:9464", pattern=r"^(\S+:[0-9]{1,5})?$")
 
-    # Traces go there by OTLP over HTTP, such as http://localhost:4318. Empty: none are made.
+    # Where to send traces (OTLP over HTTP), such as http://localhost:4318. Empty: no traces.
     OTEL_EXPORTER_OTLP_ENDPOINT: str = ""
 
     split_transitions = field_validator("SELF_SERVICE_TRANSITIONS", mode="before")(_comma_separated)
@@ -105,10 +105,10 @@ class Settings(BaseSettings):
     @field_validator("SECRET_KEY")
     @classmethod
     def _strong(cls, value: str) -> str:
-        own = _EXAMPLE_SECRETS.sub("", value)
-        if len(value.encode()) < 32 or len(own) < 16 or len(set(value)) < 8:
+        without_examples = _EXAMPLE_SECRETS.sub("", value)
+        if len(value.encode()) < 32 or len(without_examples) < 16 or len(set(value)) < 8:
             raise ValueError(
-                "missing, short or an example: set at least 32 random characters, as made by "
+                "missing, too short or an example: set at least 32 random characters, such as from "
                 "`python3 -c 'import secrets; print(secrets.token_urlsafe(48))'`"
             )
         return value
@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     def _exact_origins(cls, value: str) -> str:
         if "*" in value:
             raise ValueError(
-                "list exact origins; `*` would let any site act with a user's credentials"
+                "list exact origins: `*` would let any site act with a user's credentials"
             )
         return value
 

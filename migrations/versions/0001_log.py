@@ -1,4 +1,4 @@
-"""The log: events, the partitions' counters, the append function, checkpoints, and the roles that may use them."""
+"""The log: events, the partitions' counters, the append function, checkpoints, and the database roles that use them."""
 
 from alembic import op
 
@@ -7,7 +7,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# Roles belong to the whole server, so they may be there already, made by another database's migration.
+# Roles belong to the whole server, so another database's migration may have made them already.
 ROLES = """
 DO $$ BEGIN CREATE ROLE order_web NOLOGIN;
 EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$;
@@ -18,8 +18,8 @@ GRANT USAGE ON SCHEMA public TO order_web, order_projector;
 """
 
 TABLES = """
--- One row a partition: the last position given out. Appends lock it, so positions are dense and commit in order.
--- Half-empty pages let every update stay on its page (HOT): the row is rewritten at each append.
+-- One row a partition: the last assigned position. Appends lock it, so positions are dense and commit in order.
+-- Every append rewrites the row: mostly empty pages let each new version stay on its page (HOT).
 CREATE TABLE partitions (
     partition   smallint PRIMARY KEY,
     position    bigint NOT NULL DEFAULT 0 CHECK (position >= 0),
@@ -32,18 +32,18 @@ CREATE TABLE events (
     stream_id      uuid NOT NULL,
     event_id       uuid NOT NULL,
     version        integer NOT NULL CHECK (version > 0),
-    partition      smallint NOT NULL,  -- no foreign key: append checks it once a batch, not once a row
+    partition      smallint NOT NULL,  -- no foreign key: append checks it once a batch instead of once a row
     schema_version smallint NOT NULL CHECK (schema_version > 0),
     type           text NOT NULL,
-    -- json, not jsonb: no statement looks for what is inside, and the text as it was given is read in a third of the
-    -- time (2 instead of 7 us an event), stored in less, and given out as it came. jsonb stays the judge of U+0000, which
-    -- json takes and no function can read.
+    -- json, not jsonb: no statement looks inside. PostgreSQL reads the stored text in a third of the time (2 instead of
+    -- 7 us an event), stores it in less space and returns it unchanged. The check casts to jsonb because json accepts
+    -- U+0000, which no function can read.
     data           json NOT NULL CHECK (strpos(data::text, '\\u0000') = 0 OR data::jsonb IS NOT NULL),
-    metadata       json NOT NULL,  -- an array: every event has one, and names would be half of it
+    metadata       json NOT NULL,  -- an array: every event has one, and member names would be half of its size
     PRIMARY KEY (partition, stream_id, version),
     UNIQUE (partition, position)
 ) WITH (
-    -- Vacuumed in small steps, and frozen by the first visit: a row is never changed, so never looked at again.
+    -- Vacuum works in small steps and freezes a row at its first visit; rows never change, so it visits each once.
     autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_freeze_min_age = 0
 );
 
@@ -55,7 +55,7 @@ END $$;
 CREATE TRIGGER events_never_change BEFORE UPDATE OR DELETE OR TRUNCATE ON events
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
--- Free text of customers and staff: events only point here, so that it can be erased.
+-- Free text of customers and staff. Events only refer to it, so that it can be erased.
 CREATE TABLE order_texts (
     text_id     uuid PRIMARY KEY,
     order_id    uuid NOT NULL,
@@ -71,7 +71,7 @@ CREATE TABLE external_references (
     PRIMARY KEY (user_id, reference)
 );
 
--- How far the relay and every generation of every projection have come.
+-- The last position that the relay, and every generation of every projection, has finished in a partition.
 CREATE TABLE checkpoints (
     name             text NOT NULL,
     generation       integer NOT NULL,
@@ -86,13 +86,12 @@ CREATE TABLE checkpoints (
 ) WITH (fillfactor = 20, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0);
 """
 
-# One call is one batch of commands: c_* has one element a command, e_* one an event, r_* one a reference that a new
-# order claims, t_* one a free text; e_command, r_command and t_command point into c_* (from 1). The counters are locked
-# first and in order, so that two batches never wait for each other in a ring; each statement after that takes a
-# snapshot younger than the lock (VOLATILE, READ COMMITTED), so what it reads of these partitions is final. Joins are
-# avoided on purpose: subscripts into arrays keep the time under the lock linear in the batch. Where every command finds
-# its stream as it expects, as nearly all do, nothing else is asked: judging them all in one statement took a quarter of
-# an append of 28.
+# One call appends one batch of commands. c_* has one element a command, e_* one an event, r_* one a reference that a
+# new order claims, t_* one a free text; e_command, r_command and t_command are indexes into c_* (from 1). The counters
+# are locked first and in order, so two batches never deadlock. Each later statement takes a snapshot younger than the
+# lock (VOLATILE, READ COMMITTED), so what it reads of these partitions is final. There are no joins on purpose: array
+# subscripts keep the time under the lock linear in the batch. If every command finds the version that it expects, as
+# nearly all do, the statement that judges them is left out: it took a quarter of an append of 28 commands.
 APPEND = """
 CREATE FUNCTION append(
     c_partition smallint[], c_stream uuid[], c_expected integer[], c_events integer[],
@@ -232,7 +231,7 @@ def downgrade() -> None:
 
 
 def _statements(script: str) -> list[str]:
-    """asyncpg prepares what it runs, and only single statements can be prepared: split outside of $$ bodies."""
+    """The script's statements, split outside of $$ bodies: asyncpg can only prepare one statement at a time."""
     statements, body, quoted = [], "", False
     for piece in script.replace("$$", "\0$$\0").split("\0"):
         if piece == "$$":

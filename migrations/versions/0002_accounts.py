@@ -1,4 +1,4 @@
-"""Accounts: users and their refresh tokens, kept by the web role."""
+"""Accounts: users and their refresh tokens, which the web role writes."""
 
 from alembic import op
 
@@ -12,14 +12,14 @@ STATEMENTS = (
     CREATE TABLE users (
         id            uuid PRIMARY KEY,
         email         text NOT NULL,
-        email_key     text NOT NULL UNIQUE,  -- normalised and case-folded: who writes Ann@ and ann@ is one person
+        email_key     text NOT NULL UNIQUE,  -- normalised and case-folded: Ann@ and ann@ are one user
         password_hash text NOT NULL,
         role          text NOT NULL CHECK (role IN ('customer', 'staff', 'admin')),
         created_at    timestamptz NOT NULL DEFAULT clock_timestamp()
     )
     """,
-    # A login begins a family; every refresh uses up one token and adds the next one, until the family expires. A family
-    # counts as revoked as soon as one of its rows is: a token that a racing refresh adds meanwhile is dead as well.
+    # A login starts a family; every refresh uses one token and adds the next one, until the family expires. A family is
+    # revoked as soon as one of its rows is, so a token that a concurrent refresh adds is revoked as well.
     """
     CREATE TABLE refresh_tokens (
         token_sha256 bytea PRIMARY KEY CHECK (octet_length(token_sha256) = 32),
@@ -35,7 +35,7 @@ STATEMENTS = (
     "CREATE INDEX refresh_tokens_user ON refresh_tokens (user_id, expires_at)",
     "GRANT SELECT, INSERT, UPDATE (password_hash) ON users TO order_web",
     "GRANT SELECT, INSERT, UPDATE (used_at, revoked_at), DELETE ON refresh_tokens TO order_web",
-    # The web refuses to serve a database whose migrations are not its own.
+    # The web role serves only a database whose revision is its own.
     "GRANT SELECT ON alembic_version TO order_web",
 )
 

@@ -1,4 +1,4 @@
-"""Read models: the tables, which generation of each is live, and what a rebuild leaves half done."""
+"""Read models: the tables, the live generation of each, and the state of unfinished rebuilds."""
 
 from alembic import op
 
@@ -7,21 +7,21 @@ down_revision = "0002"
 branch_labels = None
 depends_on = None
 
-# State of the loop that writes read models; the read models themselves live in a schema of their own, below.
+# The state of the loop that writes read models. The read models are in a separate schema, below.
 STATE = """
--- One row a projection: the generation that queries read, by which version of the projection's code it was built, and
--- the generation that a rollback would go back to.
+-- One row a projection: the generation that queries read, the version of the projection's code that built it, and the
+-- generation that a rollback would restore.
 CREATE TABLE read_models (
     name                text PRIMARY KEY,
     live_generation     integer NOT NULL,
     projection_version  integer NOT NULL,
     previous_generation integer,
     previous_version    integer,
-    last_generation     integer NOT NULL  -- highest number ever given out: none is used twice
+    last_generation     integer NOT NULL  -- the highest number ever used: none is used twice
 );
 
--- A stream that a projection could not go on with: it points at the event, so that a retry reads it through today's
--- upcasters. last_version is the last one that the stream's rows show.
+-- A stream with an event that a projection could not apply. The row refers to the event, so a retry reads it through
+-- the current upcasters. last_version: the version that the stream's rows show.
 CREATE TABLE dead_letters (
     name         text NOT NULL,
     generation   integer NOT NULL,
@@ -35,7 +35,7 @@ CREATE TABLE dead_letters (
     PRIMARY KEY (name, generation, partition, stream_id)
 );
 
--- An event that a projection leaves out, in every generation.
+-- An event that a projection skips, in every generation.
 CREATE TABLE skips (
     name       text NOT NULL,
     partition  smallint NOT NULL REFERENCES partitions,
@@ -46,8 +46,8 @@ CREATE TABLE skips (
     PRIMARY KEY (name, partition, stream_id, version)
 );
 
--- A generation being built. Its marks say how far: streams up to after_stream are in the table with what the log held
--- of them at up_to, a position fixed at the start.
+-- A generation that is being built. Its marks are its progress: streams up to after_stream are in the table as the log
+-- held them at up_to, a position fixed at the start.
 CREATE TABLE rebuilds (
     name               text PRIMARY KEY REFERENCES read_models,
     generation         integer NOT NULL,
@@ -65,7 +65,7 @@ CREATE TABLE rebuild_marks (
 );
 """
 
-# One child a generation. The projector owns them: a replay makes, attaches and drops generations.
+# Each generation is a child table. The projector owns the tables: a replay makes, attaches and drops generations.
 READ_MODELS = """
 CREATE TABLE read_models.order_view (
     generation         integer NOT NULL,
@@ -83,8 +83,8 @@ CREATE TABLE read_models.order_view (
     document           bytea NOT NULL,
     PRIMARY KEY (generation, partition, order_id)
 ) PARTITION BY LIST (generation);
--- A user's list, newest first (read backwards). The few orders of one moment, a batch of appends, are sorted as they
--- are read: the order's id would make the index a third larger.
+-- For a user's list, newest first (read backwards). The few orders with one time, a batch of appends, are sorted when
+-- they are read: with the order's id the index would be a third larger.
 CREATE INDEX order_view_of_user ON read_models.order_view (user_id, created_at);
 
 CREATE TABLE read_models.customer_summary (
@@ -93,7 +93,7 @@ CREATE TABLE read_models.customer_summary (
     currency      text NOT NULL,
     partition     smallint NOT NULL,
     orders        bigint NOT NULL,
-    spent_minor   numeric NOT NULL, -- a sum of amounts, which may pass any bigint
+    spent_minor   numeric NOT NULL, -- a sum of amounts, which may exceed bigint
     last_order_at timestamptz NOT NULL,
     last_order_id uuid NOT NULL,
     PRIMARY KEY (generation, user_id, currency, partition)
@@ -106,7 +106,7 @@ CREATE TABLE read_models.sales_by_day (
     status        text NOT NULL,
     partition     smallint NOT NULL,
     orders        bigint NOT NULL,
-    revenue_minor numeric NOT NULL, -- a sum of amounts, which may pass any bigint
+    revenue_minor numeric NOT NULL, -- a sum of amounts, which may exceed bigint
     units         bigint NOT NULL,
     PRIMARY KEY (generation, day, currency, status, partition)
 ) PARTITION BY LIST (generation);
@@ -117,8 +117,8 @@ GRANT SELECT ON read_models, dead_letters, skips, rebuilds, rebuild_marks TO ord
 GRANT SELECT, INSERT, UPDATE, DELETE ON read_models, dead_letters, skips, rebuilds, rebuild_marks TO order_projector;
 """
 
-# With their fill factors: updates of the aggregates change no index and stay on their page, given room there; those of
-# orders always change one.
+# By name: the fill factor. Updates of the aggregates change no index, so they stay on their page if it has room;
+# updates of order_view always change an index.
 PROJECTIONS = {"order_view": 100, "customer_summary": 80, "sales_by_day": 80}
 
 
@@ -154,5 +154,5 @@ def downgrade() -> None:
 
 
 def _statements(script: str) -> list[str]:
-    """asyncpg prepares what it runs, and only single statements can be prepared."""
+    """The script's statements: asyncpg can only prepare one statement at a time."""
     return [statement for statement in script.split(";\n") if statement.strip()]

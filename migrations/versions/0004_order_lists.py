@@ -1,4 +1,4 @@
-"""What lists of orders filter, sort and search by: more columns of order_view, and their indexes."""
+"""Filters, sorting and search of lists of orders: more columns of order_view, and their indexes."""
 
 from alembic import op
 from sqlalchemy import text
@@ -8,8 +8,8 @@ down_revision = "0003"
 branch_labels = None
 depends_on = None
 
-# Without values in a generation that was built before: workers of the older code, which know nothing of these columns,
-# go on writing it until a replay by the newer code swaps in one that has them.
+# Null in a generation that was built before: workers of the older code, which lack these columns, continue to write it
+# until a replay by the newer code swaps in a generation that has them.
 COLUMNS = {
     "number": "text",
     "external_reference": "text",
@@ -19,9 +19,10 @@ COLUMNS = {
     "units": "integer",
     "terms": "text[]",  # in lower case: SKUs, tracking numbers, the external reference
 }
-# Each is written at each event of an order. Times are of one moment for a batch of appends only, so that a list sorts
-# them as it reads; a total may be that of all orders. What every order passes through is left out of the last three:
-# lists of the other statuses would have to look for them from the newest order to the oldest.
+# Each event of an order writes each index. Only the orders of one batch of appends share a time, so a list sorts those
+# when it reads them; all orders may share a total, so that index has the order's id. The last three leave out the value
+# that every order comes to (PAID, DELIVERED, no credit). A list by another value needs them: otherwise it would read
+# from the newest order to the oldest.
 INDEXES = {
     "order_view_created": "(created_at)",
     "order_view_updated": "(updated_at)",
@@ -33,8 +34,8 @@ INDEXES = {
     "order_view_fulfillment": "(fulfillment_status, created_at) WHERE fulfillment_status <> 'DELIVERED'",
     "order_view_credit": "(created_at) WHERE credit_due_minor > 0",
 }
-# Nobody is at work on a generation whose checkpoints are locked; one that has taken in nothing yet is as good as built
-# by any version of the code.
+# No worker writes a generation while its checkpoints are locked. A generation with no events yet is as valid as one
+# that the newer code built.
 CHECKPOINTS = """
 SELECT c.position FROM checkpoints c JOIN read_models m ON m.name = c.name AND m.live_generation = c.generation
 WHERE c.name = 'order_view' ORDER BY c.partition FOR UPDATE OF c
@@ -48,8 +49,8 @@ def upgrade() -> None:
     op.execute("SET ROLE order_projector")
     op.execute(f"ALTER TABLE read_models.order_view {columns}")
     for name, of in INDEXES.items():
-        # ONLY: a full generation is not indexed, which would lock readers out. Each that is built from now on is.
-        # An empty one is indexed in no time.
+        # ONLY: indexing a full generation would lock readers out. Each generation that is built from now on has it.
+        # An empty generation is indexed at once.
         op.execute(
             "-- squawk-ignore require-concurrent-index-creation\n"
             f"CREATE INDEX {name} ON {'' if empty else 'ONLY '}read_models.order_view {of}"

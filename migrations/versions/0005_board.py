@@ -1,4 +1,4 @@
-"""What the board shows of an order and picks orders by: two more columns of order_view, and an index."""
+"""The board's columns of order_view, two more, and the index that selects its orders."""
 
 from alembic import op
 from sqlalchemy import text
@@ -8,17 +8,17 @@ down_revision = "0004"
 branch_labels = None
 depends_on = None
 
-# Without values in a generation that was built before, as those of 0004.
+# Null in a generation that was built before, like those of 0004.
 COLUMNS = {"return_open": "boolean", "refund_failed": "boolean"}
-# Of the orders that somebody has work with, however long they lie there: few beside those that are done. What was
-# changed of late is found by order_view_updated.
+# The orders that staff still has work with, however old: few compared with those that are done. The index
+# order_view_updated finds the orders that changed recently.
 INDEX = """
 CREATE INDEX order_view_board ON {}read_models.order_view (updated_at)
 WHERE status IN ('PENDING', 'PAID', 'PARTIALLY_SHIPPED', 'SHIPPED') OR credit_due_minor > 0 OR return_open
 OR refund_failed
 """
-# Nobody is at work on a generation whose checkpoints are locked; one that has taken in nothing yet is as good as built
-# by any version of the code.
+# No worker writes a generation while its checkpoints are locked. A generation with no events yet is as valid as one
+# that the newer code built.
 CHECKPOINTS = """
 SELECT c.position FROM checkpoints c JOIN read_models m ON m.name = c.name AND m.live_generation = c.generation
 WHERE c.name = 'order_view' ORDER BY c.partition FOR UPDATE OF c
@@ -31,8 +31,8 @@ def upgrade() -> None:
     columns = ", ".join(f"ADD COLUMN {name} {kind}" for name, kind in COLUMNS.items())
     op.execute("SET ROLE order_projector")
     op.execute(f"ALTER TABLE read_models.order_view {columns}")
-    # ONLY: a full generation is not indexed, which would lock readers out. Each that is built from now on is.
-    # An empty one is indexed in no time.
+    # ONLY: indexing a full generation would lock readers out. Each generation that is built from now on has it.
+    # An empty generation is indexed at once.
     index = INDEX.format("" if empty else "ONLY ")
     op.execute(f"-- squawk-ignore require-concurrent-index-creation{index}")
     op.execute("RESET ROLE")

@@ -1,4 +1,4 @@
-"""sales_by_hour: the read model of what happened to the orders of each hour."""
+"""sales_by_hour: the read model of counts, sums and times of the orders placed in each hour."""
 
 from alembic import op
 from sqlalchemy import text
@@ -17,7 +17,7 @@ CREATE TABLE read_models.sales_by_hour (
     detail       text NOT NULL,
     partition    smallint NOT NULL,
     orders       bigint NOT NULL,
-    amount_minor numeric NOT NULL, -- a sum of amounts, which may pass any bigint
+    amount_minor numeric NOT NULL, -- a sum of amounts, which may exceed bigint
     PRIMARY KEY (generation, hour, currency, fact, detail, partition)
 ) PARTITION BY LIST (generation)
 """
@@ -28,8 +28,8 @@ WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05)
 CHECKPOINTS = """
 INSERT INTO checkpoints (name, generation, partition) SELECT 'sales_by_hour', 1, partition FROM partitions
 """
-# Version 0 is no code's: where there is a log already, workers leave the read model alone until a replay has built it.
-# To read the whole log in their turns would keep the others from what is new.
+# No code has version 0: if the log has events already, workers do not write the read model until a replay has built it.
+# Otherwise they would read the whole log for it and delay new events of the other read models.
 LIVE = """
 INSERT INTO read_models
 SELECT 'sales_by_hour', 1, CASE WHEN max(position) = 0 THEN 1 ELSE 0 END, NULL, NULL, 1 FROM partitions

@@ -1,4 +1,4 @@
-"""What operators ask of the read side and what became of it, how replays go, how often parked streams were tried."""
+"""Operators' requests to the read side and their outcomes; progress of replays; attempts on parked streams."""
 
 from alembic import op
 
@@ -7,7 +7,8 @@ down_revision = "0006"
 branch_labels = None
 depends_on = None
 
-# Web asks, a worker does it: web may not write what read models are made of. Kept for good: who did what, and why.
+# The web role inserts requests and a worker executes them, since web may not write read models. Rows are kept forever:
+# they record which user did what, and why.
 REQUESTS = """
 CREATE TABLE operator_requests (
     request_id   uuid PRIMARY KEY,
@@ -26,8 +27,8 @@ CREATE INDEX operator_requests_waiting ON operator_requests (requested_at) WHERE
 CREATE INDEX operator_requests_of ON operator_requests (projection, kind, requested_at)
 """
 
-# One row a read model: its last replay, from the terminal too. It goes on for as long as the session `pid` holds the
-# lock that keeps replays apart; so one that was killed is known by that, whatever its row says.
+# One row a read model: its last replay, from the web or the command line. A replay runs as long as the session `pid`
+# holds the lock that excludes other replays of it: without that lock it was killed, whatever its row's state.
 REPLAYS = """
 CREATE TABLE replays (
     name        text PRIMARY KEY REFERENCES read_models,

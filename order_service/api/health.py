@@ -1,4 +1,4 @@
-"""Whether this process is alive, which version it runs, and whether an order can go all the way."""
+"""Liveness, version and readiness of this process."""
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -20,7 +20,8 @@ router = APIRouter(tags=["service"])
     responses=documented(),
 )
 async def healthz() -> Response:
-    """The process is alive. Says nothing about its servers: restarting it would not mend them."""
+    """200 while the process runs. Does not check the servers that it needs: restarting the process
+    would not repair them."""
     return json_answer(HealthResponse("ok"), headers=NO_STORE)
 
 
@@ -32,21 +33,22 @@ async def healthz() -> Response:
     responses=documented(),
 )
 async def version() -> Response:
-    """The version of the process that answers: during an update two versions may serve at once."""
+    """The version of the process that responds: during an update two versions may run at once."""
     return json_answer(VersionResponse(__version__), headers=NO_STORE)
 
 
 @router.get(
     "/readyz",
     operation_id="service_ready",
-    summary="Can an order go all the way?",
+    summary="Can the service process an order end to end?",
     response_model=ReadyResponse,
     responses=documented()
-    | {503: {"model": ReadyResponse, "description": "Something is missing."}},
+    | {503: {"model": ReadyResponse, "description": "A dependency is missing or late."}},
 )
 async def readyz(request: Request) -> Response:
-    """200 when an order can go all the way now; 503 with what is missing, or `Lagging` where relay
-    or read models do not come along. Commands need the database only."""
+    """200 if the service can process an order end to end. Otherwise 503: `checks` shows the failed
+    dependencies, and `Lagging` if the relay or a read model is too far behind. Commands need only
+    the database."""
     report = await request.app.state.readiness.report()
     ready = all(outcome == "ok" for outcome in report.values())
     content = ReadyResponse("ready" if ready else "degraded", report)

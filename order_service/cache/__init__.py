@@ -1,1 +1,1 @@
-"""The cache in Redis, which never serves an older version than one that was acknowledged."""
+"""The cache in Redis. It never serves an older version than one that was acknowledged."""

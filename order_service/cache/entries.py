@@ -1,14 +1,14 @@
-"""What is cached, under which keys, and as which bytes.
+"""The cache's entries: their keys and their encoding.
 
 A value is one string: an ASCII header `format:id:version:...`, a newline, then the bytes to serve.
-The id repeats the one in the key, so that a reply that belongs to another key is detected.
+The id repeats the one in the key, so that a reply for another key is detected.
 """
 
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-ENTRY_FORMAT = 1  # raise it when the header or the order's document changes its shape
+ENTRY_FORMAT = 1  # increase it when the header or the order's document changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +20,15 @@ class CachedOrder:
 
 @dataclass(frozen=True, slots=True)
 class CachedList:
-    """`read_at`: the generation and checkpoints of the read model when the page was read."""
+    """`read_at`: the read model's generation and checkpoints at the time of the read."""
 
     read_at: bytes
-    link: str  # the Link header's value, or empty
+    link: str  # the Link header's value; may be empty
     page: bytes
 
 
 class Slot(NamedTuple):
-    """Where a document is cached: its key, its lease's key, and the beginning of its value."""
+    """Where a document is cached: its key, its lease's key, and the prefix of its value."""
 
     entry: str
     lease: str
@@ -38,19 +38,19 @@ class Slot(NamedTuple):
 class Slots:
     """The slots of one incarnation of the log.
 
-    A restored log may continue an order differently from the same version on. It is another
-    incarnation and has other keys, so entries of the one are never served for the other.
+    After a restore, an order may get other events for versions that are already cached. A restored
+    log is another incarnation with other keys, so entries of the old log are never served for it.
     """
 
     def __init__(self, incarnation: str) -> None:
         # Braces: in a Redis cluster, entry and lease are on the same node.
         self._orders, self._lists = f"order:{incarnation}{{", f"orders-of:{incarnation}{{"
-        self.beginnings = (self._orders.encode(), self._lists.encode())
+        self.key_prefixes = (self._orders.encode(), self._lists.encode())
 
     @property
     def of_orders(self) -> bytes:
-        """The beginning of every order's key."""
-        return self.beginnings[0]
+        """The prefix of all orders' keys."""
+        return self.key_prefixes[0]
 
     def order(self, order_id: UUID) -> Slot:
         return _slot(self._orders, order_id)
@@ -59,7 +59,7 @@ class Slots:
         return _slot(self._lists, user_id)
 
     def order_id_of(self, key: bytes) -> UUID | None:
-        """None if the key is not that of an order's entry."""
+        """The id of the order whose entry has this key; None for any other key."""
         try:
             order_id = UUID(key[len(self.of_orders) : -1].decode())
         except ValueError:
@@ -67,9 +67,9 @@ class Slots:
         return order_id if self.order(order_id).entry.encode() == key else None
 
 
-def _slot(beginning: str, named: UUID) -> Slot:
-    entry = f"{beginning}{named}}}"
-    return Slot(entry, f"{entry}:lease", f"{ENTRY_FORMAT}:{named.hex}:")
+def _slot(key_prefix: str, document_id: UUID) -> Slot:
+    entry = f"{key_prefix}{document_id}}}"
+    return Slot(entry, f"{entry}:lease", f"{ENTRY_FORMAT}:{document_id.hex}:")
 
 
 def encode_order(slot: Slot, cached: CachedOrder) -> bytes:
@@ -104,5 +104,5 @@ def _split(slot: Slot, value: bytes) -> tuple[list[str], bytes]:
     header, _, body = value.partition(b"\n")
     text = header.decode("ascii")
     if not text.startswith(slot.prefix):
-        raise ValueError(f"not written for {slot.entry}")
+        raise ValueError(f"the value was not written for {slot.entry}")
     return text.removeprefix(slot.prefix).split(":"), body

@@ -1,12 +1,12 @@
 """The cache: Redis behind a version gate and leases.
 
 The promise: once `refresh` of a version has returned, no look-up in any process returns an older
-one, whatever was read, filled, refreshed, flushed, evicted or restarted in between. The exception:
-while Redis does not answer, and up to a second longer, other processes may serve the older version;
-this process bypasses the cache for these keys until Redis is up to date.
+version, even after concurrent reads, fills and refreshes, or a flush, eviction or restart of Redis.
+The exception: while Redis does not answer, and up to a second longer, other processes may serve the
+older version; this process bypasses the cache for these keys until Redis is up to date.
 
 A miss, a damaged value and a full, hung or dead Redis are never errors. `entries` and `delete`,
-which only `verify` uses, do raise: a comparison must not pass because it had nothing to compare.
+which only `verify` uses, do raise: a comparison must not pass because it found nothing.
 """
 
 import asyncio
@@ -35,21 +35,27 @@ from order_service.cache.stale_keys import StaleKeys
 from order_service.domain.immutable import immutable
 from order_service.errors import Unavailable
 from order_service.infra.batching import Batching
-from order_service.infra.redis import InvalidResponse, Redis, RedisAway, RedisError, RedisGate
+from order_service.infra.redis import (
+    InvalidResponse,
+    Redis,
+    RedisError,
+    RedisGate,
+    RedisUnavailable,
+)
 
 __all__ = ["CachedList", "CachedOrder", "Entry", "Lease", "OrderCache"]
 
 logger = logging.getLogger(__name__)
 K = TypeVar("K")
 T = TypeVar("T")
-# A slot, the version that it must have at least (None: newer than any), its new value if known.
+# A slot, its required minimum version (None: newer than any), and its new value, if known.
 Change = tuple[Slot, int | None, bytes | None]
 _LookUp = tuple[Slot, Callable[[Slot, bytes], Any]]  # a slot and the decoder of its value
 
 
 @immutable
 class Lease:
-    """A miss, and the right to fill the slot with what is read from PostgreSQL from now on."""
+    """A miss, and the right to fill the slot with a value read from PostgreSQL after this call."""
 
     token: bytes
 
@@ -70,8 +76,8 @@ class OrderCache:
         self._redis = redis
         self._slots = Slots(incarnation)
         self._gate = RedisGate(redis)
-        # A call of redis-py costs 120 us of CPU, one more key in an MGET 2 us; a miss takes three
-        # calls. With 64 concurrent requests, batching makes the look-up cheaper than the route.
+        # A call of redis-py takes 120 us of CPU, one more key in an MGET 2 us; a miss takes three
+        # calls. With 64 concurrent requests a batched look-up costs less than the route.
         self._reads: Batching[str, bytes | None] = _batching(self._read)
         self._leases: Batching[_LookUp, Any] = _batching(self._lease)
         self._fills: Batching[scripts.Call, Any] = _batching(self._fill)
@@ -89,11 +95,13 @@ class OrderCache:
             await asyncio.wait((self._retrying,))
         for batching in (self._reads, self._leases, self._fills):
             await batching.close()
-        with suppress(RedisAway, TimeoutError):
+        with suppress(RedisUnavailable, TimeoutError):
             async with asyncio.timeout(limits.CACHE_CLOSE_TIMEOUT_S):
                 await self.retry_stale()
         if self._stale.found.is_set():
-            logger.warning("Stopped with %d changed keys not updated in Redis.", len(self._stale))
+            logger.warning(
+                "Stopping with %d changed keys that are not updated in Redis.", len(self._stale)
+            )
 
     def stale_count(self) -> int:
         """How many changed keys are not yet updated in Redis."""
@@ -102,29 +110,29 @@ class OrderCache:
     # --- orders ---
 
     async def look_up(self, order_id: UUID) -> CachedOrder | Lease | None:
-        """A hit, or a miss with its lease, or None: read without the cache (bypass)."""
+        """A hit, or a miss with its lease, or None: bypass the cache."""
         return await self._look_up(self._slots.order(order_id), decode_order)
 
     async def fill(
         self, order_id: UUID, lease: Lease, version: int, owner: UUID, document: bytes
     ) -> None:
-        """Caches what was read after `lease` was given, unless the order has changed since."""
+        """Caches a document that was read after `lease` began, unless the order has changed."""
         slot = self._slots.order(order_id)
         value = encode_order(slot, CachedOrder(owner, version, document))
         await self._keep(slot, lease, version, self._ttl_s, value)
 
     async def refresh(self, entries: Sequence[Entry]) -> None:
-        """No look-up returns an older version any more. Replaces, never fills, never raises.
+        """Replaces older entries, so that no look-up returns them. Never fills, never raises.
 
         Await it after the commit and before the response that shows the version. If Redis does not
-        answer within REDIS_TIMEOUT_S, a background task retries; it keeps no documents in memory.
+        answer within REDIS_TIMEOUT_S, a background task retries without the documents.
         """
         changes: list[Change] = []
         for entry in entries:
             slot = self._slots.order(entry.order_id)
             cached = CachedOrder(entry.owner, entry.version, entry.document)
             changes.append((slot, entry.version, encode_order(slot, cached)))
-        with suppress(RedisAway):
+        with suppress(RedisUnavailable):
             await self._supersede(changes)
 
     # --- the first page of a user's list ---
@@ -139,8 +147,8 @@ class OrderCache:
         await self._keep(slot, lease, 0, limits.LIST_CACHE_TTL_S, encode_list(slot, cached))
 
     async def drop_lists(self, user_ids: Iterable[UUID]) -> None:
-        """No look-up returns a page that was read before now. Like `refresh`."""
-        with suppress(RedisAway):
+        """Deletes the pages, so that no look-up returns one read before now. Like `refresh`."""
+        with suppress(RedisUnavailable):
             await self._supersede(
                 [(self._slots.list_of(user_id), None, None) for user_id in user_ids]
             )
@@ -148,7 +156,7 @@ class OrderCache:
     # --- for verify ---
 
     async def entries(self) -> AsyncIterator[tuple[UUID, CachedOrder]]:
-        """Every order that stays cached during the scan, some twice. Raises Unavailable."""
+        """Every order that is cached during the whole scan, some twice. Raises Unavailable."""
         async for keys in self._pages(_or_unavailable, self._slots.of_orders):
             order_ids = [
                 order_id for key in keys if (order_id := self._slots.order_id_of(key)) is not None
@@ -164,7 +172,8 @@ class OrderCache:
                         yield order_id, decode_order(slot, value)
 
     async def delete(self, order_ids: Iterable[UUID]) -> None:
-        """The orders are not cached, and no earlier read can fill them. Raises Unavailable."""
+        """Deletes the orders' entries and leases, so that no earlier read can fill them. Raises
+        Unavailable."""
         slots = (self._slots.order(order_id) for order_id in order_ids)
         while batch := list(islice(slots, limits.STALE_RETRY_BATCH)):
             names = [name for slot in batch for name in (slot.entry, slot.lease)]
@@ -173,13 +182,13 @@ class OrderCache:
     # --- retries of failed updates ---
 
     async def retry_stale(self) -> None:
-        """Redis is up to date. Raises RedisAway."""
+        """Brings Redis up to date. Raises RedisUnavailable."""
         while overflows := self._stale.overflows_to_flush:
             await self._flush()
             self._stale.flushed(overflows)
         while batch := self._stale.next_batch():
-            # No values: an outage must not keep documents in memory. The next reader fills the
-            # entries that this deletes.
+            # Without values, so that an outage keeps no documents in memory. This deletes entries;
+            # the next reader fills them.
             await self._supersede([(slot, version, None) for slot, version in batch], insist=True)
 
     async def _retry_for_ever(self) -> None:
@@ -187,11 +196,11 @@ class OrderCache:
             await self._stale.found.wait()
             try:
                 await self.retry_stale()
-            except RedisAway:
+            except RedisUnavailable:
                 await asyncio.sleep(limits.STALE_RETRY_S)
             except Exception:
-                # Without this task old contents would be served until their TTL ends.
-                logger.exception("Retrying failed cache updates raised an error; trying again.")
+                # If this task ended, old contents would be served until their TTL expires.
+                logger.exception("Retrying failed cache updates raised an error; retrying.")
                 await asyncio.sleep(limits.STALE_RETRY_S)
 
     async def _flush(self) -> None:
@@ -202,18 +211,18 @@ class OrderCache:
         """
         insist = partial(self._gate.run, insist=True)
         for _ in range(2):
-            for beginning in self._slots.beginnings:
-                async for keys in self._pages(insist, beginning):
+            for key_prefix in self._slots.key_prefixes:
+                async for keys in self._pages(insist, key_prefix):
                     await self._gate.run(partial(self._redis.unlink, *keys), insist=True)
 
     async def _pages(
-        self, run: Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]], beginning: bytes
+        self, run: Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]], key_prefix: bytes
     ) -> AsyncIterator[list[bytes]]:
-        """The keys with this beginning, in pages that are never empty; `run` runs each command."""
+        """The keys with this prefix, in pages that are never empty; `run` runs each command."""
         cursor = 0
         while True:
             scan = partial(
-                self._redis.scan, cursor, match=beginning + b"*", count=limits.CACHE_SCAN_PAGE
+                self._redis.scan, cursor, match=key_prefix + b"*", count=limits.CACHE_SCAN_PAGE
             )
             cursor, keys = await run(scan)
             if keys:
@@ -230,29 +239,30 @@ class OrderCache:
         try:
             value = await self._batched(self._reads, self._read, slot.entry)
             if value is not None:
-                with suppress(ValueError):  # garbage: the script deletes it
+                with suppress(ValueError):  # garbage: LOOK_UP deletes it
                     return decode(slot, value)
             found: T | Lease | None = await self._batched(self._leases, self._lease, (slot, decode))
             return found
-        except RedisAway:
+        except RedisUnavailable:
             return None
 
     async def _keep(self, slot: Slot, lease: Lease, version: int, ttl_s: int, value: bytes) -> None:
         call = (slot, (slot.prefix, lease.token, version, ttl_s, value))
-        with suppress(RedisAway):
+        with suppress(RedisUnavailable):
             await self._batched(self._fills, self._fill, call)
 
     async def _batched(
         self, batching: Batching[K, T], fetch: Callable[[list[K]], Awaitable[list[T]]], key: K
     ) -> T:
-        """While Redis does not answer, one call at a time tries it; the others raise RedisAway."""
+        """The result for `key`, in a batch while Redis answers. During an outage one call at a time
+        tries Redis, and the others raise RedisUnavailable."""
         if self._gate.is_open:
             return await batching.get(key)
-        (answer,) = await fetch([key])
-        return answer
+        (result,) = await fetch([key])
+        return result
 
-    # A burst waits for a Redis that answers rather than go to PostgreSQL; if Redis does not answer,
-    # all waiting look-ups give up within one time-out.
+    # In a burst, look-ups wait for Redis (`queue_s`) instead of going to PostgreSQL. If Redis does
+    # not answer, all waiting look-ups fail within one time-out.
 
     async def _read(self, keys: list[str]) -> list[bytes | None]:
         return await self._gate.run(partial(self._strings, keys), queue_s=limits.REDIS_QUEUE_S)
@@ -266,11 +276,11 @@ class OrderCache:
     async def _strings(self, keys: list[str]) -> list[bytes | None]:
         values: Any = await self._redis.mget(keys)
         if not isinstance(values, list) or len(values) != len(keys):
-            raise InvalidResponse("the reply to another command")  # this closes the connection
+            raise InvalidResponse("the reply to another command")  # closes the connection
         return values
 
     async def _leased(self, look_ups: list[_LookUp]) -> list[Any]:
-        """Looks again, atomically for each slot, and gives a lease on a miss."""
+        """Looks up each slot again, atomically, and returns a lease on a miss."""
         calls: list[scripts.Call] = [
             (slot, (slot.prefix, os.urandom(8), limits.CACHE_LEASE_MS)) for slot, _ in look_ups
         ]
@@ -286,8 +296,7 @@ class OrderCache:
         return found
 
     async def _replies(self, script: scripts.Script, calls: Sequence[scripts.Call]) -> list[Any]:
-        """One reply per call. An error of one call is raised for all: Redis refuses such a script
-        for one key as for another."""
+        """One reply per call. Raises the first error: Redis refuses a script for all keys alike."""
         replies = await scripts.run_many(self._redis, script, calls)
         for reply in replies:
             if isinstance(reply, RedisError):
@@ -302,19 +311,19 @@ class OrderCache:
         if isinstance(reply, list):
             token, discarded = reply
             if discarded:
-                logger.warning("Deleted the value of %s: it is not a cache entry.", slot.entry)
+                logger.warning("Deleted the value of %s: it was not a cache entry.", slot.entry)
             return Lease(token)
         try:
             return decode(slot, reply)
         except ValueError as error:
-            # Damaged, or the reply to another command: this entry and this connection are not
-            # trustworthy.
-            logger.error("Wrong value for %s: %s.", slot.entry, error)
+            # The value is damaged or the reply to another command: neither the entry nor the
+            # connection can be trusted.
+            logger.error("Cannot use the cached value of %s: %s.", slot.entry, error)
             self._stale.add(slot, None)
             raise InvalidResponse(str(error)) from error
 
     async def _supersede(self, changes: Sequence[Change], *, insist: bool = False) -> None:
-        """Raises RedisAway if some slots could not be updated; those are then kept as stale."""
+        """Updates the slots. Raises RedisUnavailable if some fail, which are then kept as stale."""
         if not changes:
             return
         calls = [
@@ -330,7 +339,7 @@ class OrderCache:
             for (slot, version, _), done in zip(changes, updated, strict=True):
                 (self._stale.discard if done else self._stale.add)(slot, version)
         if not all(updated):
-            raise RedisAway("refused")
+            raise RedisUnavailable("Redis refused an update")
 
     def _superseding(self, slot: Slot, version: int | None, value: bytes | None) -> Sequence[Any]:
         arguments = (slot.prefix, "" if version is None else version)
@@ -340,9 +349,9 @@ class OrderCache:
 def _batching(fetch: Callable[[list[K]], Awaitable[list[T]]]) -> Batching[K, T]:
     return Batching(
         fetch,
-        batch_max=limits.REDIS_TOGETHER_MAX,
+        batch_max=limits.REDIS_BATCH_MAX,
         waiting_max=limits.REDIS_WAITING_MAX,
-        overflow=lambda: RedisAway("too many calls at once"),
+        overflow=lambda: RedisUnavailable("too many calls at once"),
     )
 
 

@@ -1,14 +1,14 @@
 """The cache's Lua scripts: the steps that must be atomic in Redis.
 
 Every script takes two keys, an entry and its lease, which share a hash tag. An entry is one Redis
-string: `prefix` (format number and the id it belongs to), its version in digits, then the rest.
-Anything else under the key, of any type, is garbage: it counts as a miss and is deleted.
+string: `prefix` (format number and the document's id), its version in digits, then the rest. Any
+other value under the key, of any type, is garbage: it counts as a miss and is deleted.
 
-Why a lease makes a fill safe: a reader creates the lease (or finds one) before it reads PostgreSQL,
-and a writer deletes the lease after its commit. A commit that the reader did not see has therefore
-either deleted the lease, so that the fill is refused, or is about to replace the entry. The token
-is random, so a deleted lease never returns; readers that find a lease share it. A lost lease
-(expiry, eviction, FLUSHALL) costs one fill and nothing else.
+A lease makes a fill safe. A reader creates the lease (or finds one) before it reads PostgreSQL, and
+a writer deletes the lease after its commit. So a commit that the reader did not see has either
+deleted the lease, and the fill is refused, or will soon replace the entry. The token is random, so
+a deleted lease is never valid again; readers that find a lease share it. A lost lease (expiry,
+eviction, FLUSHALL) costs one fill and nothing else.
 """
 
 import hashlib
@@ -94,7 +94,7 @@ async def run_many(redis: Redis, script: Script, calls: Sequence[Call]) -> list[
     replies = await _pipelined(redis, script, calls)
     if any(isinstance(reply, NoScriptError) for reply in replies):
         await redis.script_load(script.source)
-        replies = await _pipelined(redis, script, calls)  # all of them: repeating one is harmless
+        replies = await _pipelined(redis, script, calls)  # all calls: repeating one is harmless
     return replies
 
 

@@ -1,4 +1,4 @@
-"""Changed keys that this process could not update in Redis, to be retried."""
+"""Stale keys: changed keys that this process could not update in Redis and retries later."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from order_service.cache.entries import Slot
 class StaleKeys:
     """Slots that may hold an older version than this process has acknowledged.
 
-    At most STALE_KEYS_MAX are kept one by one. One more is an overflow: the set is cleared and
-    every slot counts as stale, until a flush that began after the last overflow is done.
+    At most STALE_KEYS_MAX are kept. One more is an overflow: the set is cleared, and every slot
+    counts as stale until a flush that began after the last overflow has completed.
     """
 
     def __init__(self) -> None:
-        # The version that Redis must have at least; None: any entry is stale.
+        # The minimum version that Redis must have; None: any entry is stale.
         self._versions: dict[Slot, int | None] = {}
         self._overflows = 0
-        self._flushed = 0  # how many of the overflows a flush has settled
+        self._flushed = 0  # how many of the overflows were followed by a flush
         self.found = asyncio.Event()  # set while there are stale slots
 
     def __contains__(self, slot: Slot) -> bool:
@@ -30,13 +30,13 @@ class StaleKeys:
 
     @property
     def overflows_to_flush(self) -> int:
-        """What to pass to `flushed` when a flush that begins now is done; 0: none is needed."""
+        """The argument for `flushed` after a flush that begins now; 0 if no flush is needed."""
         return self._overflows if self._overflows > self._flushed else 0
 
     def add(self, slot: Slot, version: int | None) -> None:
         if slot in self._versions:
-            known = self._versions[slot]
-            if version is None or (known is not None and known < version):
+            required = self._versions[slot]
+            if version is None or (required is not None and required < version):
                 self._versions[slot] = version
         elif len(self._versions) < limits.STALE_KEYS_MAX:
             self._versions[slot] = version
@@ -46,11 +46,11 @@ class StaleKeys:
         self.found.set()
 
     def discard(self, slot: Slot, version: int | None) -> None:
-        """In Redis the slot is absent or at `version` or later: it is stale no longer, unless a
-        later version is required."""
+        """Removes the slot, which is absent in Redis or has at least `version`, unless a later
+        version is required."""
         if slot in self._versions:
-            known = self._versions[slot]
-            if version is None or (known is not None and known <= version):
+            required = self._versions[slot]
+            if version is None or (required is not None and required <= version):
                 del self._versions[slot]
                 self._settle()
 

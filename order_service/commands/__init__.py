@@ -1,1 +1,1 @@
-"""From a command to appended events."""
+"""Executes commands: from a command to appended events."""

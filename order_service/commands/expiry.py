@@ -1,8 +1,8 @@
-"""Unpaid orders that are too old are canceled, by a timer in every web process.
+"""A timer in every web process cancels unpaid orders that are too old.
 
-The read model only names candidates; each is decided on its own stream, and the append proves that
-the stream has not moved, so of several processes one cancels an order, once. A lock keeps them from
-doing the same work side by side; nothing depends on it.
+The read model only proposes candidates. Each is decided on its own stream, and the append proves
+that the stream has not changed, so an order is canceled once, however many processes try. An
+advisory lock saves them from doing the same work at the same time; correctness does not need it.
 """
 
 import asyncio
@@ -28,23 +28,25 @@ EXPIRY_LOCK = 0x657870697279  # "expiry"; advisory locks are per database
 _LOCK = {"lock": EXPIRY_LOCK}
 _TRY_LOCK = text("SELECT pg_try_advisory_lock(:lock)")
 _UNLOCK = text("SELECT pg_advisory_unlock(:lock)")
-Created = tuple[datetime, UUID]  # an order's place in the order of creation: time, id
-BEGINNING: Created = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
-# The oldest unpaid orders after a place that were created before a time, at most EXPIRY_BATCH,
-# ascending. Given by the composition root, since a read model answers it.
-FindUnpaid = Callable[[AsyncConnection, datetime, Created], Awaitable[list[Created]]]
+Cursor = tuple[datetime, UUID]  # creation time and id of an order; sorts by creation
+BEGINNING: Cursor = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
+# Finds the oldest unpaid orders after a cursor that were created before a time: at most
+# EXPIRY_BATCH, ascending. The composition root passes it in, because it reads a read model.
+FindUnpaid = Callable[[AsyncConnection, datetime, Cursor], Awaitable[list[Cursor]]]
 
 
 async def expire_for_ever(
     engine: AsyncEngine, log: EventLog, find: FindUnpaid, ttl: timedelta
 ) -> None:
-    """The background task; ends by cancellation only."""
+    """The background task: expires orders until it is cancelled."""
     after = BEGINNING
     while True:
         try:
             after = await expire_some(engine, log, find, now() - ttl, after)
-        except Exception:  # a database that is away, or a mistake here, must not end it for good
-            logger.exception("expiring orders failed")
+        except Exception:  # neither an outage nor a bug may end the task for good
+            logger.exception(
+                "cannot expire unpaid orders; retrying in %s s", limits.EXPIRY_INTERVAL_S
+            )
             after = BEGINNING
         if after == BEGINNING:
             await asyncio.sleep(limits.EXPIRY_INTERVAL_S)
@@ -55,40 +57,40 @@ async def expire_some(
     log: EventLog,
     find: FindUnpaid,
     placed_before: datetime,
-    after: Created,
-) -> Created:
-    """The next unpaid orders after `after` are canceled, a bounded number of them. Answers where to
-    go on: the beginning, where those were the last or another process is at it."""
+    after: Cursor,
+) -> Cursor:
+    """Cancels the next unpaid orders after `after`, at most EXPIRY_BATCH. Returns the next call's
+    `after`: BEGINNING after the last order, or if another process holds the lock."""
     async with engine.connect() as pooled:
-        # No transaction stays open while orders are canceled on other connections.
+        # Autocommit: no transaction stays open while other connections cancel the orders.
         connection = await pooled.execution_options(isolation_level="AUTOCOMMIT")
         if not (await connection.execute(_TRY_LOCK, _LOCK)).scalar_one():
             return BEGINNING
         try:
-            found = await find(connection, placed_before, after)
-            await _expire(log, [order_id for _, order_id in found])
+            unpaid = await find(connection, placed_before, after)
+            await _expire(log, [order_id for _, order_id in unpaid])
         finally:
-            await connection.execute(_UNLOCK, _LOCK)  # the pool keeps the session, and its locks
-    return found[-1] if len(found) == limits.EXPIRY_BATCH else BEGINNING
+            await connection.execute(_UNLOCK, _LOCK)  # else the pooled session would keep the lock
+    return unpaid[-1] if len(unpaid) == limits.EXPIRY_BATCH else BEGINNING
 
 
 async def _expire(log: EventLog, order_ids: list[UUID]) -> None:
-    turns = asyncio.Semaphore(limits.EXPIRY_CONCURRENCY)
+    slots = asyncio.Semaphore(limits.EXPIRY_CONCURRENCY)
 
     async def expire(order_id: UUID) -> None:
         change = Change(
             command=lambda _: ExpireOrder(),
             metadata=Metadata("system"),
-            visible=lambda _: None,
+            check_visible=lambda _: None,
             authorize=lambda: None,
         )
-        async with turns:
+        async with slots:
             try:
                 await change_order(log, order_id, change)
             except OrderServiceError as error:
-                logger.warning("order %s was not expired: %s", order_id, error.code)
-            except Exception:  # one order must not hold up the others
-                logger.exception("order %s was not expired", order_id)
+                logger.warning("cannot expire order %s: %s", order_id, error.code)
+            except Exception:  # one order must not stop the others
+                logger.exception("cannot expire order %s", order_id)
 
     async with asyncio.TaskGroup() as group:
         for order_id in order_ids:

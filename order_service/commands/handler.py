@@ -1,8 +1,9 @@
-"""Commands, from the question to the answer.
+"""Executes commands: reads the order, decides, appends, answers.
 
 A command is decided on the order as this process remembers it, and the append proves by its
-expected version that nobody moved the order on. Whatever appends nothing (a refusal, a repeat, a
-no-op, a stale precondition, a preview) is decided on a freshly read stream: memory may be behind.
+expected version that the order has not changed since. An outcome that appends nothing (a refusal,
+a repeat, a no-op, a stale precondition, a preview) has no such proof, so it is decided on a freshly
+read stream.
 """
 
 import re
@@ -38,12 +39,12 @@ _VERSION = re.compile(r'(?:W/)?"([1-9][0-9]{0,9})"', re.ASCII)
 
 
 class StaleVersion(OrderServiceError):
-    """If-Match named other versions than the order has."""
+    """If-Match does not name the order's version."""
 
     def __init__(self, order: FoldedOrder) -> None:
         super().__init__(
             "stale-version",
-            f"If-Match does not name version {order.version}, at which order {order.id} is now. "
+            f"If-Match does not name version {order.version}, the present one of order {order.id}. "
             "Read the order again and retry.",
             current_version=order.version,
             current_etag=etag(order.version),
@@ -51,24 +52,24 @@ class StaleVersion(OrderServiceError):
 
 
 class PreconditionRequired(OrderServiceError):
-    """Neither If-Match nor expected_version was sent, and one of them has to be."""
+    """The service requires If-Match or expected_version, and neither was sent."""
 
     def __init__(self, order: FoldedOrder) -> None:
         super().__init__(
             "precondition-required",
-            "Send If-Match with the ETag of the order that you have read, so that nobody's change "
-            "is undone unseen.",
+            "Send If-Match with the ETag of the order that you have read, so that you do not "
+            "overwrite a change that you have not seen.",
             current_etag=etag(order.version),
         )
 
 
 @immutable
 class Precondition:
-    """The versions that a client insists on.
+    """The versions that a client requires.
 
-    `tags`: ETags, one of which the order must have; `*`: any; None: If-Match was not sent. An
-    order's own ETag is strong, so a weak one is none of them (RFC 9110 13.1.1): it only says what
-    its sender has read.
+    `tags`: the ETags of If-Match, one of which the order must have; `*`: any; None: not sent.
+    An order's ETag is strong, so a weak tag never matches it (RFC 9110 13.1.1); it only shows which
+    version the client has read. `required`: one of the two must be sent.
     """
 
     tags: frozenset[str] | Literal["*"] | None = None
@@ -85,25 +86,26 @@ class Precondition:
             raise VersionConflict(order.id, self.expected_version or 0, order.version)
 
     def known_version(self, order: FoldedOrder) -> int:
-        """The newest version that If-Match names of those that the order has left behind; else that
-        of the order."""
+        """The newest version in If-Match that is older than the order's; without one, the order's
+        version."""
         named = (int(m[1]) for tag in self.tags or () if (m := _VERSION.fullmatch(tag)))
         return max((version for version in named if version < order.version), default=order.version)
 
 
 @immutable
 class Change:
-    """A command on an order, and what has to hold before its rules are asked.
+    """A command on an existing order, and the checks before its rules.
 
-    `visible` raises if the caller may not see the order, `authorize` if it may not do this to one;
-    `command` may depend on the order, and refuse as its rules do. They are asked in the HTTP
-    contract's order: visibility, repeat, role, precondition, rules. What they raise is an
-    `OrderServiceError`: anything else would end the command on an order that may be out of date.
+    `check_visible` raises if the caller may not see the order, `authorize` if the caller's role may
+    not give such a command. `command` builds the command from the order, and may refuse. The order
+    of checks is the HTTP contract's: visibility, repeat, role, precondition, rules. All of them
+    raise `OrderServiceError` only: another exception would end the command although the remembered
+    order may be out of date.
     """
 
     command: Callable[[FoldedOrder], OrderCommand]
     metadata: Metadata
-    visible: Callable[[FoldedOrder], None]
+    check_visible: Callable[[FoldedOrder], None]
     authorize: Callable[[], None]
     precondition: Precondition = Precondition()
     texts: tuple[OrderText, ...] = ()
@@ -112,23 +114,23 @@ class Change:
         self.authorize()
         self.precondition.check(order)
         try:
-            self._check_room(order)
+            self._check_not_full(order)
             return decide(self.command(order), order.order)
         except RuleViolation as error:
             error.facts["current_version"] = order.version
             raise
 
-    def _check_room(self, order: FoldedOrder) -> None:
+    def _check_not_full(self, order: FoldedOrder) -> None:
         is_owner = self.metadata.actor_type == "user"
         events_max = limits.ORDER_EVENTS_OWNER_MAX if is_owner else limits.ORDER_EVENTS_MAX
         if order.version >= events_max:
-            detail = f"The order has {order.version} events: it takes no more than {events_max}."
+            detail = f"The order has {order.version} events: the maximum is {events_max}."
             raise violation(order.order, "order-full", detail)
 
 
 @immutable
 class Creation:
-    """An order to be placed. `command` raises what refuses it: only then is a repeat looked up."""
+    """A new order. `command` builds the command, or raises: only then is a repeat looked up."""
 
     order_id: UUID
     command: Callable[[], Awaitable[PlaceOrder]]
@@ -145,7 +147,7 @@ class Creation:
 
 @immutable
 class Answer:
-    """`order` as of the command's last version; `replayed`: a repeat, nothing was appended."""
+    """`order`: at the command's last version; `replayed`: a repeat, so nothing was appended."""
 
     order: FoldedOrder
     replayed: bool = False
@@ -153,7 +155,7 @@ class Answer:
 
 @immutable
 class Preview:
-    """What a command would make of an order; nothing of it is stored."""
+    """The order after a command, and its events; nothing is stored."""
 
     order: FoldedOrder
     events: Sequence[RecordedEvent]
@@ -163,23 +165,23 @@ class Preview:
 
 
 async def place_order(log: EventLog, creation: Creation) -> Answer:
-    """The order is in the log, once; or it was already, under the same key."""
-    if creation.metadata.key is None:  # nobody else knows the id, so nobody waits for anybody
+    """The order is in the log, once; a repeat under the same key gets the first answer."""
+    if creation.metadata.key is None:  # no other request has this id: no stream lock needed
         return Answer(await log.append(await creation.append()))
     async with log.stream_lock(creation.order_id):
         try:
             return Answer(await log.append(await creation.append()))
         except (VersionConflict, InvalidRequest, RuleViolation):
-            # Looked up only now: the id follows from the key, so a repeat cannot be appended twice.
+            # A repeat is looked up only now: its id is derived from the key, so its append fails.
             stored = await log.read(creation.order_id)
-            earlier = await _repeat(log, stored, creation.metadata, creation=True)
-            if not earlier:
+            first_answer = await _first_answer(log, stored, creation.metadata, creation=True)
+            if not first_answer:
                 raise
-            return earlier
+            return first_answer
 
 
 async def preview_order(log: EventLog, creation: Creation, at: datetime) -> Preview:
-    """Raises what placing it would raise."""
+    """The order as `place_order` would place it. Raises what that would raise."""
     append = await creation.append()
     existing = append.reference and await log.order_of_reference(*append.reference)
     if existing:
@@ -191,7 +193,7 @@ async def preview_order(log: EventLog, creation: Creation, at: datetime) -> Prev
 
 
 async def change_order(log: EventLog, order_id: UUID, change: Change) -> Answer:
-    """The order has changed as the command asks, once, or stands so already."""
+    """The order is changed as the command demands, once, or was so already."""
     async with log.stream_lock(order_id):
         remembered = log.remembered(order_id)
         for _ in range(limits.DECIDE_ATTEMPTS_MAX):
@@ -201,17 +203,17 @@ async def change_order(log: EventLog, order_id: UUID, change: Change) -> Answer:
             try:
                 if order is None:
                     raise OrderNotFound
-                change.visible(order)
+                change.check_visible(order)
                 if _is_repeat(order, change.metadata) and not fresh:
                     continue
-                earlier = await _repeat(log, order, change.metadata, creation=False)
-                if earlier:
-                    return earlier
+                first_answer = await _first_answer(log, order, change.metadata, creation=False)
+                if first_answer:
+                    return first_answer
                 events = change.decide(order)
             except OrderServiceError as error:
                 if not fresh:
                     continue
-                await _explain(log, order, change, error)
+                await _add_events_since(log, order, change, error)
                 raise
             if not events:
                 if not fresh:
@@ -222,40 +224,41 @@ async def change_order(log: EventLog, order_id: UUID, change: Change) -> Answer:
             try:
                 return Answer(await log.append(append))
             except VersionConflict as conflict:
-                lost = conflict
-        raise lost
+                last_conflict = conflict
+        raise last_conflict
 
 
 async def preview_change(log: EventLog, order_id: UUID, change: Change, at: datetime) -> Preview:
-    """Raises what the change would raise; a repeat is a question of its own."""
+    """The order as `change_order` would change it. Raises what that would raise; a dry run has no
+    key, so no repeats."""
     order = await log.read(order_id)
     if order is None:
         raise OrderNotFound
-    change.visible(order)
+    change.check_visible(order)
     try:
         events = change.decide(order)
     except OrderServiceError as error:
-        await _explain(log, order, change, error)
+        await _add_events_since(log, order, change, error)
         raise
     if not events:
         return Preview(order, ())
     return Preview(*log.preview(Append(order_id, order, events, change.metadata), at))
 
 
-async def _explain(
+async def _add_events_since(
     log: EventLog, order: FoldedOrder | None, change: Change, error: OrderServiceError
 ) -> None:
-    """A stale precondition says what has happened since, as the order's timeline shows it."""
+    """Adds to a StaleVersion the events since the client's version, as the timeline shows them."""
     if order is None or not isinstance(error, StaleVersion):
         return
-    known = change.precondition.known_version(order)
-    after = max(known, order.version - limits.EVENTS_SINCE_MAX)
+    client_version = change.precondition.known_version(order)
+    after = max(client_version, order.version - limits.EVENTS_SINCE_MAX)
     viewer: Literal["owner", "staff"] = "owner" if change.metadata.actor_type == "user" else "staff"
     since: list[dict[str, Any]] = []
     for stored in await log.events(order.id, after, order.version):
-        shown = event_for(viewer, stored, order.order.currency)
-        if shown is not None:
-            since.append({"type": shown.type, "actor": shown.actor, "at": shown.at})
+        event = event_for(viewer, stored, order.order.currency)
+        if event is not None:
+            since.append({"type": event.type, "actor": event.actor, "at": event.at})
     error.facts["events_since"] = to_builtins(since)
 
 
@@ -266,11 +269,11 @@ def _is_repeat(order: FoldedOrder, metadata: Metadata) -> bool:
     return (metadata.actor_id, metadata.key, False) in order.commands
 
 
-def answered_before(
+def earlier_execution(
     order: FoldedOrder, metadata: Metadata, *, creation: bool
 ) -> AnsweredCommand | None:
-    """What this stream proves of the same command. Raises InvalidRequest for another one under its
-    key."""
+    """The earlier execution of the same command in this stream. Raises InvalidRequest if the key
+    was used for another request."""
     if metadata.key is None or metadata.actor_id is None:
         return None
     answered = order.commands.get((metadata.actor_id, metadata.key, creation))
@@ -282,17 +285,17 @@ def answered_before(
     return answered
 
 
-async def _repeat(
+async def _first_answer(
     log: EventLog, order: FoldedOrder | None, metadata: Metadata, *, creation: bool
 ) -> Answer | None:
-    """The first answer again, if this stream proves that the command was carried out before."""
-    answered = order and answered_before(order, metadata, creation=creation)
+    """The first answer to the command, if this stream proves that it was executed before."""
+    answered = order and earlier_execution(order, metadata, creation=creation)
     if order is None or answered is None:
         return None
     REPLAYS.inc()
     await log.refresh([order])
     if answered.version == order.version:
         return Answer(order, replayed=True)
-    then = await log.read(order.id, up_to_version=answered.version)
-    assert then is not None
-    return Answer(then, replayed=True)
+    answered_order = await log.read(order.id, up_to_version=answered.version)
+    assert answered_order is not None
+    return Answer(answered_order, replayed=True)

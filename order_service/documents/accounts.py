@@ -1,4 +1,4 @@
-"""A user and the tokens of a login."""
+"""A user, the tokens of a login, and tickets for event streams."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -18,13 +18,13 @@ class Tokens(Document):
     access_token: str
     refresh_token: str
     token_type: Literal["bearer"]
-    expires_in: Annotated[int, means("Seconds for which the access token is good.")]
+    expires_in: Annotated[int, means("How many seconds the access token is valid.")]
 
 
 class Revoked(Document):
-    """Empty: that there is nothing to say about the token is on purpose (RFC 7009)."""
+    """Empty on purpose: the response does not show whether the token existed (RFC 7009)."""
 
 
 class StreamTicket(Document):
     ticket: str
-    expires_in: Annotated[int, means("Seconds for which it is good, once.")]
+    expires_in: Annotated[int, means("How many seconds the ticket is valid. It can be used once.")]

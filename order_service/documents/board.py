@@ -25,8 +25,8 @@ class Card(Document):
     flags: Annotated[
         list[Flag],
         means(
-            "What needs work: money due back to the customer, a return to decide on or "
-            "to receive, a last refund that failed."
+            "What needs an operator: credit due to the customer, a return to approve or "
+            "receive, or a failed last refund."
         ),
     ]
 
@@ -40,17 +40,20 @@ class BoardColumn(Document):
     status: Status
     count: int
     totals: list[ColumnTotal]
-    oldest_at: Annotated[Instant | None, means("When its oldest order was placed.")]
+    oldest_at: Annotated[
+        Instant | None,
+        means("When the column's oldest order was placed; null if the column is empty."),
+    ]
 
 
 class Board(Document):
-    token: Annotated[str, means("`since` of `/ops/board/stream`.")]
-    columns: Annotated[list[BoardColumn], means("One a status, empty ones too.")]
-    more: Annotated[bool, means("There are more orders than cards.")]
+    token: Annotated[str, means("The value for `since` of `/ops/board/stream`.")]
+    columns: Annotated[list[BoardColumn], means("One column per status, including empty ones.")]
+    more: Annotated[bool, means("true if there are more orders than cards.")]
     cards: list[Card]
 
 
 class ChangedCards(Document):
-    """A message of the board's stream."""
+    """One message of the board's stream: the cards of changed orders."""
 
     cards: list[Card]

@@ -1,7 +1,7 @@
-"""Consistency tokens: what a write answers with, so that a read can ask for nothing older.
+"""Consistency tokens: a write returns one, and a read that sends it gets nothing older.
 
-A token names the last event of the write. It is opaque to clients but not sealed: a forged one
-makes a read go round the cache and wait for a bounded time, no more.
+A token identifies the last event of the write. It is opaque to clients but not signed: a forged
+token only makes a read bypass the cache and wait for a bounded time.
 """
 
 import base64
@@ -17,7 +17,7 @@ from order_service.log.reading import VERSION_MAX, partition_of
 
 HEADER = "Consistency-Token"
 _ID_BYTES, _VERSION_BYTES, _POSITION_BYTES = 16, 4, 7
-# 27 bytes are 36 letters with no bits left over, so each token has exactly one text.
+# 27 bytes are exactly 36 characters of base64, so each token has exactly one text.
 _TOKEN = re.compile("[A-Za-z0-9_-]{36}")
 
 
@@ -30,15 +30,15 @@ class Token:
 
 
 def token_of(order: FoldedOrder) -> str:
-    """The token of the write that left the order as it is here."""
+    """The token of the write after which the order has this version."""
     version = order.version.to_bytes(_VERSION_BYTES)
     position = order.position.to_bytes(_POSITION_BYTES)
     return base64.urlsafe_b64encode(order.id.bytes + version + position).decode()
 
 
 def tokens_of(orders: Iterable[FoldedOrder]) -> str:
-    """The tokens of many writes: of the last one in each partition, since a read waits for all that
-    stands before it. Empty if there are none."""
+    """The tokens of many writes, comma separated: only the last one in each partition, since a read
+    waits for all events before it too. Empty without orders."""
     last: dict[int, FoldedOrder] = {}
     for order in orders:
         if order.partition not in last or order.position > last[order.partition].position:
@@ -69,6 +69,6 @@ def _token(text: str, partitions: int) -> Token:
 def _malformed() -> InvalidRequest:
     return InvalidRequest(
         "malformed-request",
-        f"{HEADER} takes 1 to {limits.CONSISTENCY_TOKENS_MAX} tokens as answers to writes gave "
-        "them, comma separated.",
+        f"{HEADER} takes 1 to {limits.CONSISTENCY_TOKENS_MAX} tokens from responses to writes, "
+        "comma separated.",
     )

@@ -1,7 +1,7 @@
-"""Recorded events as JSON: timelines, streams and dry runs show them alike.
+"""Recorded events as JSON, in the same form in timelines, streams and dry runs.
 
-Amounts are texts in the order's currency, as in the order's document, and never floats. An owner is
-shown everything but internal notes and who of the staff acted.
+Amounts are strings in the order's currency, as in the order's document, never floats. An owner sees
+all events except internal notes, and no ids of staff.
 """
 
 from collections.abc import Mapping
@@ -23,13 +23,15 @@ _MINOR = "_minor"
 
 EventData = Annotated[
     Mapping[str, Any],
-    means("The event's own members; amounts are texts in the order's currency."),
+    means("The event's payload; amounts are strings in the order's currency."),
 ]
 
 
 class Actor(Document):
     type: Annotated[str, means("`user`, `staff` or `system`.")]
-    id: Sometimes[Annotated[UUID, means("Not shown to owners where it was not a user.")]] = UNSET
+    id: Sometimes[Annotated[UUID, means("The actor's id; owners see only the ids of users.")]] = (
+        UNSET
+    )
 
 
 class Event(Document, kw_only=True):
@@ -38,27 +40,34 @@ class Event(Document, kw_only=True):
     at: Instant
     event_id: UUID
     actor: Sometimes[Actor] = UNSET
-    correlation_id: Sometimes[Annotated[str, means("The id of the request behind it.")]] = UNSET
+    correlation_id: Sometimes[
+        Annotated[str, means("The id of the request that caused the event.")]
+    ] = UNSET
     data: EventData | None
     unreadable: Sometimes[
-        Annotated[bool, means("true: the running version cannot read it, `data` is null.")]
+        Annotated[
+            bool, means("true if the running version cannot read the event; `data` is then null.")
+        ]
     ] = UNSET
 
 
 class EventOfOrder(Event):
-    """Of the stream of all orders."""
+    """An event in the stream of all orders."""
 
     order_id: UUID
 
 
 class Events(Document):
     events: list[Event]
-    next_after_version: Annotated[int | None, means("`after_version` of the next page.")]
+    next_after_version: Annotated[
+        int | None,
+        means("The value for `after_version` that returns the next page; null on the last page."),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What an order's first event says for all that follow."""
+    """The data of an order's first event that all later events need."""
 
     owner: UUID
     currency: str
@@ -79,23 +88,23 @@ def origin_of(first: StoredEvent) -> Origin:
 
 
 def event_data(event: OrderEvent, currency: str) -> dict[str, Any]:
-    """The event's payload: `<name>_minor` is an amount text under `<name>`, at any depth.
+    """The event's payload. At any depth a field `<name>_minor` becomes an amount string `<name>`.
 
-    By the event's own fields: the keys of a line's attributes are a client's, whatever they end in.
+    Only the event's fields are converted, not the keys of a line's attributes: clients choose them.
     """
     return _fields(event, currency)
 
 
 def event_for(viewer: Viewer, stored: StoredEvent, currency: str | None) -> Event | None:
-    """The event as this viewer may see it; None: not at all.
+    """The event as this viewer may see it; None if the viewer may not see it.
 
-    An event that today's code cannot read, or whose order has no currency that it can read
-    (`currency` None), is shown without its payload: `"data": null, "unreadable": true`.
+    An event that the code cannot read, or whose order's currency it cannot read (`currency` None),
+    is shown without its payload: `"data": null, "unreadable": true`.
     """
     try:
         recorded = decode(stored)
     except UnreadableEvent:
-        # What cannot be read cannot be known to be public.
+        # An unreadable note may be internal.
         hidden = viewer == "owner" and stored.type == OrderNoteAdded.__name__
         return None if hidden else _event(stored, data=None, unreadable=True)
     if viewer == "owner" and _is_internal_note(recorded.event):
@@ -103,7 +112,7 @@ def event_for(viewer: Viewer, stored: StoredEvent, currency: str | None) -> Even
     if currency is None:
         return _event(stored, data=None, unreadable=True)
     metadata = recorded.metadata
-    known = metadata.correlation_id is not None and not _anonymous(metadata, viewer)
+    known = metadata.correlation_id is not None and not _hides_actor(metadata, viewer)
     return _event(
         stored,
         actor=actor_for(viewer, metadata),
@@ -123,8 +132,8 @@ def _event(stored: StoredEvent, **content: Any) -> Event:
 
 
 def visibility(recorded: RecordedEvent) -> NoteVisibility:
-    """Of the text that an event points at: a note says it itself; what else users write is public,
-    and what staff write is internal."""
+    """The visibility of the event's free text: a note has its own; other texts are public if a user
+    wrote them and internal if staff did."""
     if isinstance(recorded.event, OrderNoteAdded):
         return recorded.event.visibility
     return "public" if recorded.metadata.actor_type == "user" else "internal"
@@ -135,13 +144,13 @@ def _is_internal_note(event: OrderEvent) -> bool:
 
 
 def actor_for(viewer: Viewer, metadata: Metadata) -> Actor:
-    """Who acted; for an owner without the id of staff."""
-    if metadata.actor_id is None or _anonymous(metadata, viewer):
+    """The event's actor; without the id if the viewer is an owner and the actor is no user."""
+    if metadata.actor_id is None or _hides_actor(metadata, viewer):
         return Actor(metadata.actor_type)
     return Actor(metadata.actor_type, metadata.actor_id)
 
 
-def _anonymous(metadata: Metadata, viewer: Viewer) -> bool:
+def _hides_actor(metadata: Metadata, viewer: Viewer) -> bool:
     return viewer == "owner" and metadata.actor_type != "user"
 
 
@@ -163,6 +172,6 @@ def _value(value: Any, currency: str) -> Any:
     if isinstance(value, tuple):
         return [_value(element, currency) for element in value]
     if isinstance(value, Mapping):
-        # sorted: the log keeps JSON objects without the order of their keys
+        # sorted: the log does not keep the order of an object's keys
         return {key: _value(value[key], currency) for key in sorted(value)}
     return json_time(value) if isinstance(value, datetime) else value

@@ -1,4 +1,4 @@
-"""What is read of an order's past beside its events: differences, notes, the shipping address."""
+"""An order's differences between versions, its notes, and its shipping address."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -24,9 +24,11 @@ class Diff(Document):
 
 class Note(Document):
     id: UUID
-    kind: Annotated[str | None, means("What it was written with; null once it is erased.")]
+    kind: Annotated[
+        str | None, means("The kind of command that wrote the text; null once the text is erased.")
+    ]
     visibility: NoteVisibility
-    text: Annotated[str | None, means("null once it is erased.")]
+    text: Annotated[str | None, means("null once the text is erased.")]
     at: Instant
     version: int
     actor: Actor

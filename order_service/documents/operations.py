@@ -1,4 +1,4 @@
-"""What operators read and change: the read models' progress, dead letters, health, history."""
+"""Documents for operators: the read models' progress, dead letters, health, history."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -11,22 +11,22 @@ from order_service.documents.shape import Document, Instant, Sometimes, means
 
 class PartitionProgress(Document):
     partition: int
-    head: Annotated[int, means("The log's last position.")]
-    checkpoint: Annotated[int, means("The last position that is done.")]
+    head: Annotated[int, means("The last position of the log in this partition.")]
+    checkpoint: Annotated[int, means("The last position that has been processed.")]
     lag_events: int
-    lag_s: Annotated[float, means("Age of the oldest event that is not done.")]
-    parked: Annotated[int, means("Streams that wait behind a dead letter.")]
+    lag_s: Annotated[float, means("Age in seconds of the oldest event that is not processed yet.")]
+    parked: Annotated[int, means("Streams that are blocked by a dead letter.")]
 
 
 class Progress(Document):
-    """Of the relay: no read model."""
+    """The progress of the relay, which is no read model."""
 
     name: str
     partitions: list[PartitionProgress]
-    lag_events: Annotated[int, means("Of all partitions.")]
-    lag_s: Annotated[float, means("Of the partition that lags most.")]
+    lag_events: Annotated[int, means("The sum over all partitions.")]
+    lag_s: Annotated[float, means("The maximum over all partitions.")]
     events_per_s: Annotated[
-        float | None, means("Of the last seconds; null while too little is known.")
+        float | None, means("The rate over the last seconds; null until it has been measured.")
     ]
     parked: int
 
@@ -36,20 +36,22 @@ RebuildState = Literal["queued", "building", "comparing", "done", "failed"]
 
 class Rebuild(Document):
     state: RebuildState
-    done: Annotated[int, means("Events.")]
-    total: int
+    done: Annotated[int, means("Processed events.")]
+    total: Annotated[int, means("Events to process.")]
     started_at: Instant | None
     finished_at: Instant | None
     message: str | None
 
 
 class ProjectionProgress(Progress):
-    version: Annotated[int, means("Of the code that built the live generation.")]
-    generation: Annotated[int, means("The live one.")]
-    generations: Annotated[list[int], means("All that are kept or built.")]
-    previous_generation: Annotated[int | None, means("What a rollback goes back to.")]
-    replay_needed: Annotated[bool, means("The running code is of another version.")]
-    rebuild: Annotated[Rebuild | None, means("The last one; null: there was none.")]
+    version: Annotated[int, means("The version of the code that built the live generation.")]
+    generation: Annotated[int, means("The live generation.")]
+    generations: Annotated[list[int], means("All generations that are kept or being built.")]
+    previous_generation: Annotated[int | None, means("The generation that a rollback restores.")]
+    replay_needed: Annotated[
+        bool, means("true if the running code has another version than the live generation.")
+    ]
+    rebuild: Annotated[Rebuild | None, means("The last rebuild; null if there was none.")]
 
 
 class Projections(Document):
@@ -69,21 +71,25 @@ class DeadLetter(Document):
     order_id: UUID
     number: str
     event_type: str
-    version: Annotated[int, means("Of the event that could not be applied.")]
+    version: Annotated[int, means("The version of the event that could not be applied.")]
     error: str
     attempts: int
     parked_at: Instant
-    events_waiting: Annotated[int, means("That event and all after it.")]
+    events_waiting: Annotated[
+        int, means("How many events of the stream are not applied: that event and all later ones.")
+    ]
 
 
 class DeadLetters(Document):
     items: list[DeadLetter]
-    more: Annotated[bool, means("There are more than are listed: the oldest are.")]
+    more: Annotated[bool, means("true if there are more dead letters; the oldest are listed.")]
 
 
 class Mended(Document):
-    applied: Annotated[bool, means("The stream goes on; else it is parked still.")]
-    error: Sometimes[Annotated[str, means("Why it is parked still.")]] = UNSET
+    applied: Annotated[
+        bool, means("true if the stream's events are applied again; false if it is still parked.")
+    ]
+    error: Sometimes[Annotated[str, means("Why the stream is still parked.")]] = UNSET
 
 
 # --- health ---------------------------------------------------------------------------------------
@@ -115,8 +121,8 @@ class QueueHealth(Document):
 
 class WorkerHealth(Document):
     name: str
-    active: Annotated[int, means("Tasks at work.")]
-    processed: Annotated[int, means("Tasks done since its processes began.")]
+    active: Annotated[int, means("Running tasks.")]
+    processed: Annotated[int, means("Completed tasks since the worker's processes started.")]
 
 
 class RelayHealth(Document):
@@ -130,7 +136,7 @@ class Health(Document):
     processes: list[Process]
     queues: list[QueueHealth]
     workers: list[WorkerHealth]
-    relay: Annotated[RelayHealth | None, means("null: PostgreSQL does not answer.")]
+    relay: Annotated[RelayHealth | None, means("null if PostgreSQL does not answer.")]
     flower_url: str | None
 
 
@@ -141,13 +147,13 @@ Series = Sequence[float | None]
 
 class HistorySeries(Document):
     requests: Series
-    errors: Annotated[Series, means("Answers 5xx.")]
+    errors: Annotated[Series, means("Responses with a status of 500 or more.")]
     p50_ms: Series
     p99_ms: Series
-    commands: Annotated[Series, means("Commands that were stored.")]
+    commands: Annotated[Series, means("Stored commands.")]
     cache_hit_ratio: Series
-    lag_s: Annotated[Series, means("Of the read model that lags most.")]
-    events: Annotated[Series, means("Events appended.")]
+    lag_s: Annotated[Series, means("The lag of the read model that lags most.")]
+    events: Annotated[Series, means("Appended events.")]
 
 
 class History(Document):

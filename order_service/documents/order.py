@@ -1,7 +1,8 @@
-"""An order as every endpoint and the cache serve it: bytes, written once, here.
+"""The JSON document of an order, as every endpoint and the cache serve it.
 
-The document is a pure function of the stream up to its version: the same for every caller, setting
-and clock, so that ETag, cache, repeats and rebuilt read models agree byte for byte.
+The document is a pure function of the stream up to its version. It does not depend on the caller,
+the settings or the clock, so ETag, cache, repeated responses and rebuilt read models agree byte for
+byte.
 """
 
 from collections.abc import Mapping
@@ -25,23 +26,23 @@ from order_service.log.fold import FoldedOrder
 
 
 class OrderLine(Document):
-    line_id: Annotated[int, means("Given to a line once, and never to another one.")]
+    line_id: Annotated[int, means("Unique within the order; never used for another line.")]
     sku: str
     name: str | None
-    quantity: Annotated[int, means("As ordered; `canceled` of them do not count any more.")]
-    unit_price: Annotated[Amount | None, means("null in an order with an agreed total.")]
+    quantity: Annotated[int, means("The ordered units, including the canceled ones.")]
+    unit_price: Annotated[Amount | None, means("null if the order has an agreed total.")]
     canceled: int
     shipped: int
     delivered: int
     returned: int
-    attributes: Annotated[Mapping[str, str], means("The item's other keys, as they were sent.")]
+    attributes: Annotated[Mapping[str, str], means("The item's other members, as sent.")]
 
 
 class Payment(Document):
     id: UUID
     kind: Annotated[str, means("`authorization` or `capture`.")]
     authorized: Amount
-    open: Annotated[Amount, means("What can still be captured of an authorization.")]
+    open: Annotated[Amount, means("The amount of the authorization that can still be captured.")]
     captured: Amount
     source: Annotated[str | None, means("`manual` or `provider`.")]
     method: str | None
@@ -90,13 +91,18 @@ class Order(Document):
     id: UUID
     number: Annotated[
         str,
-        Field(description="For people; every {order_id} takes it too.", examples=["A-100042-1"]),
+        Field(
+            description="The order number, for people; accepted wherever an {order_id} is.",
+            examples=["A-100042-1"],
+        ),
     ]
-    user_id: Annotated[UUID, means("Whose order it is.")]
+    user_id: Annotated[UUID, means("The order's owner.")]
     status: Status
     payment_status: PaymentStatus
     fulfillment_status: FulfillmentStatus
-    allowed_transitions: Annotated[tuple[Status, ...], means("By state alone, whoever asks.")]
+    allowed_transitions: Annotated[
+        tuple[Status, ...], means("Allowed by the order's state, whatever the caller's role.")
+    ]
     currency: Annotated[str, Field(description="ISO 4217.", examples=["USD"])]
     total_price: Amount
     shipping_fee: Amount
@@ -104,12 +110,12 @@ class Order(Document):
         Amount,
         means("As given at first. Units that are canceled or removed take their part of it along."),
     ]
-    authorized: Annotated[Amount, means("Promised by payments, and not captured yet.")]
+    authorized: Annotated[Amount, means("Authorized and not captured yet.")]
     captured: Amount
     refunded: Amount
     refund_pending: Amount
     amount_due: Amount
-    credit_due: Annotated[Amount, means("Owed to the customer.")]
+    credit_due: Annotated[Amount, means("The amount owed to the customer.")]
     items: list[OrderLine]
     payments: list[Payment]
     shipments: list[Shipment]
@@ -117,13 +123,13 @@ class Order(Document):
     returns: list[Return]
     external_reference: str | None
     cancel_reason: CancelReason | None
-    version: Annotated[int, means("How many events the order has; the ETag.")]
+    version: Annotated[int, means("The number of the order's events; also the ETag.")]
     created_at: Instant
     updated_at: Instant
 
 
 def document(folded: FoldedOrder) -> bytes:
-    """Written once and kept with the order: a command's answer and its cache refresh share it."""
+    """The order's JSON, encoded once: a command's response and its cache refresh share it."""
     if folded.rendered is None:
         rendered = to_json(order_document(folded))
         object.__setattr__(folded, "rendered", rendered)
@@ -132,12 +138,13 @@ def document(folded: FoldedOrder) -> bytes:
 
 
 def etag(version: int) -> str:
-    """The strong tag of the document of this version."""
+    """The strong entity tag of the document of this version."""
     return f'"{version}"'
 
 
 def order_document(folded: FoldedOrder) -> Order:
-    """By place, here and below: a rebuild makes six of these objects an order."""
+    """The order's document. Arguments are positional, here and below, for speed: a rebuild creates
+    six of these objects per order."""
     order, summary = folded.order, folded.summary
     currency = order.currency
     return Order(
@@ -184,7 +191,7 @@ def _items(order: state.Order) -> list[OrderLine]:
             shipped,
             delivered,
             returned,
-            # sorted: the log keeps JSON objects without the order of their keys
+            # sorted: the log does not keep the order of an object's keys
             dict(sorted(line.attributes.items())) if line.attributes else line.attributes,
         )
         for line, canceled, shipped, delivered, returned, _ in order.lines.values()

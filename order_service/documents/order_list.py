@@ -1,4 +1,4 @@
-"""A page of orders, as flat summaries."""
+"""A page of order summaries."""
 
 from typing import Annotated, Literal
 from uuid import UUID
@@ -30,7 +30,9 @@ class OrderSummary(Document):
 
 class Total(Document):
     count: int
-    relation: Annotated[Literal["eq", "gte"], means("`gte`: counting stopped there.")]
+    relation: Annotated[
+        Literal["eq", "gte"], means("`eq`: the count is exact; `gte`: counting stopped at `count`.")
+    ]
 
 
 class OrderPage(Document):
@@ -38,4 +40,4 @@ class OrderPage(Document):
     next_cursor: str | None
     prev_cursor: str | None
     has_more: bool
-    total: Sometimes[Annotated[Total, means("With include=total.")]] = UNSET
+    total: Sometimes[Annotated[Total, means("Present with `include=total`.")]] = UNSET

@@ -1,4 +1,4 @@
-"""What a dry run would do, and the results of many orders."""
+"""The preview of a dry run, and the results of a bulk request."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -16,7 +16,7 @@ _PROBLEM = WithJsonSchema(
 
 
 class PreviewedOrder(Order):
-    # The log gives them to an order that is placed.
+    # null in the preview of a new order: the log assigns them when the order is placed.
     id: UUID | None  # type: ignore[assignment]
     number: str | None  # type: ignore[assignment]
 
@@ -28,24 +28,24 @@ class PreviewedEvent(Document):
 
 
 class DryRun(Document):
-    """What a dry run would have made: nothing of it is stored."""
+    """The order and the events that the request would produce; nothing is stored."""
 
     order: PreviewedOrder
     events: list[PreviewedEvent]
 
 
 class BulkResult(Document):
-    """`status` is the HTTP status that this order alone would have got: 201 with its id, number and
-    version; 200 with its preview, in a dry run; or that of its problem."""
+    """The result of one order. `status` is the HTTP status of a request for this order alone: 201
+    with its id, number and version; 200 with its preview in a dry run; or that of its `problem`."""
 
-    index: Annotated[int, means("The order's place in the request, from 0.")]
+    index: Annotated[int, means("The order's index in the request, from 0.")]
     status: int
     id: Sometimes[UUID] = UNSET
     number: Sometimes[str] = UNSET
     version: Sometimes[int] = UNSET
     order: Sometimes[PreviewedOrder] = UNSET
     events: Sometimes[list[PreviewedEvent]] = UNSET
-    # Raw: its bytes are there already.
+    # Raw JSON: the problem is already encoded.
     problem: Sometimes[Annotated[Any, _PROBLEM]] = UNSET
 
 

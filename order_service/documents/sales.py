@@ -1,4 +1,4 @@
-"""What was sold: a user's summary, the report by day, the operators' overview."""
+"""Sales: a user's summary, the report by day, the operators' overview."""
 
 from datetime import date
 from typing import Annotated, Literal
@@ -12,14 +12,14 @@ from order_service.domain.events import CancelReason
 from order_service.domain.state import Status
 
 Day = Annotated[
-    date, WithJsonSchema({"type": "string", "format": "date", "description": "In UTC."})
+    date, WithJsonSchema({"type": "string", "format": "date", "description": "A day in UTC."})
 ]
 
 
 class CurrencySummary(Document):
     currency: str
     orders: int
-    spent: Annotated[Amount, means("Captured, less what is or will be refunded.")]
+    spent: Annotated[Amount, means("The captured amount minus completed and pending refunds.")]
     last_order_at: Instant
     last_order_id: UUID
 
@@ -47,13 +47,13 @@ class SalesReport(Document):
 class SalesPoint(Document):
     at: Instant
     orders: int
-    revenue: Annotated[Amount, means("Captured, less what is or will be refunded.")]
+    revenue: Annotated[Amount, means("The captured amount minus completed and pending refunds.")]
 
 
 class Funnel(Document):
     placed: int
     paid: int
-    shipped: Annotated[int, means("At least in part.")]
+    shipped: Annotated[int, means("Orders that shipped at least in part.")]
     delivered: int
     canceled: int
 
@@ -70,7 +70,7 @@ class CancelReasonCount(Document):
 
 class SalesOfCurrency(Document):
     currency: str
-    series: Annotated[list[SalesPoint], means("Without hours or days that have no orders.")]
+    series: Annotated[list[SalesPoint], means("Hours or days without orders are left out.")]
     funnel: Funnel
     place_to_pay_s: Percentiles
     pay_to_ship_s: Percentiles

@@ -1,4 +1,4 @@
-"""Whether a process is alive, and whether an order can go all the way."""
+"""Health, version and readiness of the service."""
 
 from typing import Annotated, Literal
 
@@ -10,9 +10,11 @@ class HealthResponse(Document):
 
 
 class VersionResponse(Document):
-    version: Annotated[str, means("As semver.org has it.")]
+    version: Annotated[str, means("A semantic version (semver.org).")]
 
 
 class ReadyResponse(Document):
     status: Literal["ready", "degraded"]
-    checks: Annotated[dict[str, str], means("By what is needed: `ok`, or the kind of error.")]
+    checks: Annotated[
+        dict[str, str], means("Each dependency's result: `ok`, or the kind of error.")
+    ]

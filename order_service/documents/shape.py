@@ -1,4 +1,4 @@
-"""What all documents are made of: one definition writes the bytes and gives the JSON schema."""
+"""The base of all documents: one definition encodes the JSON and provides its schema."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias, TypeVar, get_args, overload
@@ -11,49 +11,49 @@ from pydantic_core import CoreSchema, core_schema
 from order_service.ids import time_text
 
 T = TypeVar("T")
-# A member that is left out where it does not apply.
+# The type of an optional member: UNSET leaves it out of the JSON.
 Sometimes: TypeAlias = T | UnsetType
 
-# Not orjson, which refuses integers beyond 64 bits, as a stored event may have them.
+# Not orjson: it refuses integers beyond 64 bits, which a stored event may have.
 to_json = Encoder().encode
 
 Amount = Annotated[
     str,
     Field(
         pattern=r"^[0-9]+(\.[0-9]+)?$",
-        description="In the order's currency, with all of its decimals.",
+        description="An amount in the order's currency, with all of the currency's decimals.",
         examples=["24.98"],
     ),
 ]
 
 
 def means(description: str) -> Any:
-    """Of a member, for the OpenAPI document."""
+    """The description of a member in the OpenAPI document."""
     return Field(description=description)
 
 
 def instant(description: str) -> WithJsonSchema:
-    """Of a member that is an instant: `means` gives way to its schema."""
+    """Like `means`, for a member that is an instant, whose JSON schema would replace `means`."""
     return WithJsonSchema({"type": "string", "format": "date-time", "description": description})
 
 
-# Made by `json_time`.
+# A value from `json_time`.
 Instant = Annotated[datetime | str, instant("RFC 3339, in UTC, with microseconds.")]
 
 
 class Document(Struct):
-    """A JSON object. Each member is always there, except for `Sometimes`; later releases may add
-    members.
+    """A JSON object. Members are always present, except those of type `Sometimes`; later releases
+    may add members.
 
-    A Struct of msgspec is made and written faster than a dictionary, and mypy checks each one
-    against its definition, which is also what the OpenAPI document shows.
+    A msgspec Struct is created and encoded faster than a dictionary, and mypy checks each one
+    against its definition, which the OpenAPI document shows too.
     """
 
     @classmethod
     def __get_pydantic_core_schema__(
         cls, source: type["Document"], handler: GetCoreSchemaHandler
     ) -> CoreSchema:
-        """For FastAPI, which takes a response's JSON schema from pydantic."""
+        """The schema for FastAPI, which gets a response's JSON schema from pydantic."""
         members = {
             member.encode_name: core_schema.typed_dict_field(
                 handler.generate_schema(_when_set(member.type)), required=member.required
@@ -65,7 +65,7 @@ class Document(Struct):
 
 
 def _when_set(kind: Any) -> Any:
-    """The T of a `Sometimes[T]`; any other type itself."""
+    """T for a `Sometimes[T]`, otherwise `kind`."""
     kinds = get_args(kind)
     if UnsetType not in kinds:
         return kind
@@ -78,8 +78,8 @@ def json_time(at: datetime) -> datetime | str: ...
 @overload
 def json_time(at: datetime | None) -> datetime | str | None: ...
 def json_time(at: datetime | None) -> datetime | str | None:
-    """What is written as `time_text`, in a tenth of its time: msgspec only leaves out a fraction of
-    zero."""
+    """A value that msgspec encodes like `time_text`, in a tenth of the time. Only zero microseconds
+    need the text: msgspec leaves them out."""
     if at is None or (at.microsecond and at.tzinfo is UTC):
         return at
     return time_text(at)

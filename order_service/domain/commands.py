@@ -1,8 +1,8 @@
-"""What can be asked of an order, in the imperative.
+"""The commands that an order accepts, named in the imperative.
 
-Ids and the time `at` arrive as fields: the decider makes up nothing. Fields that may turn out not
-to be needed (`refund_id` of a cancellation without money) are given all the same. Amounts are minor
-units of the order's currency.
+Ids and the time `at` arrive as fields, because the decider generates neither. An id is always
+given, even if the decision may not need it (`refund_id` of a cancellation without a refund).
+Amounts are minor units of the order's currency.
 """
 
 from collections.abc import Mapping
@@ -81,7 +81,7 @@ class AddNote:
 
 @immutable
 class AuthorizePayment:
-    """`amount_minor` None: whatever is due."""
+    """`amount_minor` None: the amount due."""
 
     payment_id: UUID
     amount_minor: int | None
@@ -92,7 +92,7 @@ class AuthorizePayment:
 
 @immutable
 class RecordPayment:
-    """`amount_minor` None: whatever is due, or was authorized under the reference."""
+    """`amount_minor` None: all of the authorization with this reference, else the amount due."""
 
     payment_id: UUID
     refund_id: UUID
@@ -103,7 +103,7 @@ class RecordPayment:
 
 @immutable
 class CapturePayment:
-    """`amount_minor` None: whatever is open of the authorization."""
+    """`amount_minor` None: the open amount of the authorization."""
 
     payment_id: UUID
     amount_minor: int | None
@@ -127,7 +127,7 @@ class RecordPaymentFailure:
 
 @immutable
 class Ship:
-    """`lines` None: everything outstanding. `allow_unpaid`: the shop ships before it is paid."""
+    """`lines` None: all outstanding units. `allow_unpaid`: the shop ships before payment."""
 
     shipment_id: UUID
     lines: tuple[LineQuantity, ...] | None
@@ -139,7 +139,7 @@ class Ship:
 
 @immutable
 class UpdateTracking:
-    """None leaves what is known."""
+    """None keeps the present value."""
 
     shipment_id: UUID
     carrier: str | None = None
@@ -155,7 +155,7 @@ class VoidShipment:
 
 @immutable
 class ConfirmDelivery:
-    """`shipment_id` None: every shipment on its way. `delivered_at` None: now."""
+    """`shipment_id` None: every shipment in transit. `delivered_at` None: now."""
 
     shipment_id: UUID | None
     delivered_at: datetime | None
@@ -183,12 +183,12 @@ class CancelOrder:
 
 @immutable
 class ExpireOrder:
-    """Asked by a timer; by the time it is decided, somebody may have paid."""
+    """Sent by a timer. No events follow if the order has been paid or canceled since."""
 
 
 @immutable
 class RequestRefund:
-    """`amount_minor` None: whatever can be given back."""
+    """`amount_minor` None: the refundable amount."""
 
     refund_id: UUID
     amount_minor: int | None
@@ -213,8 +213,7 @@ class FailRefund:
 
 @immutable
 class RequestReturn:
-    """`window`: how long after its delivery a unit may be sent back; None for staff, who may always
-    take it."""
+    """`window`: how long after its delivery a unit may be returned; None: without limit (staff)."""
 
     return_id: UUID
     lines: tuple[LineQuantity, ...]
@@ -242,7 +241,7 @@ class CancelReturn:
 
 @immutable
 class ReceiveReturn:
-    """`lines` None: everything approved and not yet here, sellable."""
+    """`lines` None: all approved units that are not yet received, as sellable."""
 
     return_id: UUID
     lines: tuple[ReceivedQuantity, ...] | None
@@ -254,11 +253,11 @@ class ReceiveReturn:
 
 @immutable
 class ChangeStatus:
-    """The shorthand of `PATCH /orders/{id}/`: the one command that leads from the present status to
-    `to`.
+    """The shorthand of `PATCH /orders/{id}/`: it stands for the one command that leads from the
+    present status to `to`.
 
-    `new_id` becomes the payment's, shipment's or refund's. The text is a cancellation's own, else a
-    note beside what happens.
+    `new_id` becomes the id of the payment, shipment or refund. `text_ref` is the cancellation's
+    text if `to` is CANCELED, else a note on the order.
     """
 
     to: TargetStatus

@@ -1,6 +1,6 @@
-"""What can happen to an order: facts, in the past tense.
+"""The events of an order: facts, named in the past tense.
 
-A class is one stored type; its name and `SCHEMA_VERSION` are data in the log and never change
+Each class is one stored type. Its name and `SCHEMA_VERSION` are data in the log and never change
 meaning. To give a type a new shape, raise its version and add an upcaster (`log/upcasters.py`).
 Amounts are minor units of the order's currency.
 """
@@ -24,7 +24,7 @@ CancelReason = Literal[
     "OTHER",
 ]
 ReturnReason = Literal["DAMAGED", "WRONG_ITEM", "NOT_AS_DESCRIBED", "NO_LONGER_NEEDED", "OTHER"]
-# Of a refund that staff ask for; one that follows from a cancellation or a return has its reason.
+# For refunds that staff request. A cancellation or a return passes its own reason to its refund.
 RefundReason = Literal[
     "CUSTOMER_REQUEST",
     "DAMAGED",
@@ -141,7 +141,7 @@ class PaymentAuthorized:
 
 @immutable
 class PaymentAuthorizationVoided:
-    """What was still open of the authorization is given up."""
+    """The open amount of the authorization can no longer be captured."""
 
     SCHEMA_VERSION: ClassVar[int] = 1
     payment_id: UUID
@@ -150,7 +150,7 @@ class PaymentAuthorizationVoided:
 
 @immutable
 class PaymentCaptured:
-    """`payment_id`: a new payment, or the authorization of which this is a part."""
+    """`payment_id`: a new payment, or the authorization of which this captures a part or all."""
 
     SCHEMA_VERSION: ClassVar[int] = 1
     payment_id: UUID
@@ -161,7 +161,7 @@ class PaymentCaptured:
 
 @immutable
 class PaymentFailed:
-    """`code`: the provider's, for machines."""
+    """`code`: the provider's error code."""
 
     SCHEMA_VERSION: ClassVar[int] = 1
     payment_id: UUID
@@ -198,7 +198,7 @@ class ShipmentTrackingUpdated:
 
 @immutable
 class ShipmentVoided:
-    """It never left, or will not arrive: its units are outstanding again."""
+    """The shipment never left, or will not arrive: its units are outstanding again."""
 
     SCHEMA_VERSION: ClassVar[int] = 1
     shipment_id: UUID
@@ -247,7 +247,7 @@ class OrderCanceled:
 
 @immutable
 class RefundRequested:
-    """`payment_id`: the payment to give back, where only one can be meant."""
+    """`payment_id`: the order's only captured payment; None if there are several."""
 
     SCHEMA_VERSION: ClassVar[int] = 1
     refund_id: UUID
@@ -268,7 +268,7 @@ class RefundCompleted:
 
 @immutable
 class RefundFailed:
-    """`code`: the provider's, for machines."""
+    """`code`: the provider's error code."""
 
     SCHEMA_VERSION: ClassVar[int] = 1
     refund_id: UUID

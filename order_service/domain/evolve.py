@@ -1,6 +1,6 @@
-"""What each event makes of an order. Pure.
+"""How each event changes an order. Pure.
 
-What is recorded has happened, so nothing is refused here.
+A recorded event has happened, so no event is refused here.
 """
 
 from collections.abc import Iterable, Mapping
@@ -44,15 +44,14 @@ from order_service.domain.state import LineState, Order, Payment, Refund, Return
 
 initial: Order | None = None
 
-
 T = TypeVar("T", Order, Payment, Shipment, Refund, Return)
-Fields = Mapping[str, Any]  # of an order, those that change
+Fields = Mapping[str, Any]  # the changed fields of an order, by name
 Lines = Mapping[int, LineState]
 
 
-def _but(whole: T, **fields: Any) -> T:
-    """As `dataclasses.replace`, in a fifth of its time (0.4 us an order instead of 1.9): what does
-    not change is copied at once, not field by field."""
+def _copy_with(whole: T, **fields: Any) -> T:
+    """Like `dataclasses.replace`, in a fifth of the time (0.4 us an order instead of 1.9): it
+    copies all fields at once, not one by one."""
     changed = object.__new__(type(whole))
     changed.__dict__ = vars(whole).copy()
     _change(changed, fields)
@@ -63,21 +62,21 @@ def _change(whole: object, fields: Fields) -> None:
     attributes = vars(whole)
     count = len(attributes)
     attributes.update(fields)
-    assert len(attributes) == count, "no field is new"
+    assert len(attributes) == count, "every changed field exists"
 
 
 def evolve(order: Order | None, event: OrderEvent) -> Order:
-    """The order after `event`. Never refuses: what is recorded has happened."""
+    """The order after `event`."""
     return evolve_in_place(order and copy(order), event)
 
 
 def copy(order: Order) -> Order:
     """An equal order, for `evolve_in_place` to change."""
-    return _but(order)
+    return _copy_with(order)
 
 
 def evolve_in_place(order: Order | None, event: OrderEvent) -> Order:
-    """As `evolve`, but changes `order` itself, so nothing else may hold it: a fold needs no
+    """Like `evolve`, but changes `order` itself, so nothing else may refer to it. A fold needs no
     intermediate orders, and each takes 0.4 us to make."""
     if isinstance(event, OrderPlaced):
         assert order is None, "an order is placed once, as the first event of its stream"
@@ -88,8 +87,8 @@ def evolve_in_place(order: Order | None, event: OrderEvent) -> Order:
 
 
 def _changes(order: Order, event: OrderEvent) -> Fields:
-    """What the event makes of the order's fields."""
-    match event:  # what happens to every order stands first: a rebuild comes here for each event
+    """The fields that the event changes, with their new values."""
+    match event:  # the commonest events first: a rebuild calls this for each event
         case PaymentCaptured():
             return _captured(order, event)
         case OrderPaid():
@@ -97,7 +96,7 @@ def _changes(order: Order, event: OrderEvent) -> Fields:
         case ShipmentDispatched():
             return _dispatched(order, event)
         case OrderShipped() | OrderDelivered() | OrderReturned() | OrderNoteAdded():
-            return {}  # milestones only tell what quantities say; notes are beside the order
+            return {}  # the quantities imply the milestones; notes are not in the state
         case ShipmentDelivered():
             return _delivered(order, event)
         case OrderCanceled():
@@ -118,10 +117,10 @@ def _changes(order: Order, event: OrderEvent) -> Fields:
             return _with_payment(order, _authorized(event))
         case PaymentAuthorizationVoided():
             payment = order.payments[event.payment_id]
-            return _with_payment(order, _but(payment, open_minor=0))
+            return _with_payment(order, _copy_with(payment, open_minor=0))
         case PaymentFailed():
             payment = order.payments[event.payment_id]
-            return _with_payment(order, _but(payment, failure_code=event.code))
+            return _with_payment(order, _copy_with(payment, failure_code=event.code))
         case ShipmentTrackingUpdated():
             return _tracking_updated(order, event)
         case ShipmentVoided():
@@ -137,11 +136,17 @@ def _changes(order: Order, event: OrderEvent) -> Fields:
         case ReturnRequested():
             return _with_return(order, Return(event.return_id, event.lines, event.reason))
         case ReturnApproved():
-            return _with_return(order, _but(order.returns[event.return_id], status="APPROVED"))
+            return _with_return(
+                order, _copy_with(order.returns[event.return_id], status="APPROVED")
+            )
         case ReturnRejected():
-            return _with_return(order, _but(order.returns[event.return_id], status="REJECTED"))
+            return _with_return(
+                order, _copy_with(order.returns[event.return_id], status="REJECTED")
+            )
         case ReturnCanceled():
-            return _with_return(order, _but(order.returns[event.return_id], status="CANCELED"))
+            return _with_return(
+                order, _copy_with(order.returns[event.return_id], status="CANCELED")
+            )
         case ReturnReceived():
             return _return_received(order, event)
         case OrderPlaced():
@@ -218,7 +223,7 @@ def _lines_with(
     delivered: Literal[0, 1] = 0,
     returned: Literal[0, 1] = 0,
 ) -> dict[int, LineState]:
-    """The lines with these units counted in a column more (1), or no longer (-1)."""
+    """The lines after these units were added to a count (1) or taken from it (-1)."""
     lines = dict(order.lines)
     for part in parts:
         line_id, quantity = part.line_id, part.quantity
@@ -259,7 +264,7 @@ def _captured(order: Order, event: PaymentCaptured) -> Fields:
         reference = event.provider_reference
         payment = Payment(event.payment_id, 0, 0, event.amount_minor, reference, event.source)
     else:
-        payment = _but(
+        payment = _copy_with(
             payment,
             open_minor=max(0, payment.open_minor - event.amount_minor),
             captured_minor=payment.captured_minor + event.amount_minor,
@@ -289,13 +294,13 @@ def _refund_requested(order: Order, event: RefundRequested) -> Fields:
 def _refund_completed(order: Order, event: RefundCompleted) -> Fields:
     refund = order.refunds[event.refund_id]
     reference = event.provider_reference
-    completed = _but(refund, status="COMPLETED", provider_reference=reference)
+    completed = _copy_with(refund, status="COMPLETED", provider_reference=reference)
     return _with_refund(order, completed, -refund.amount_minor, refund.amount_minor)
 
 
 def _refund_failed(order: Order, event: RefundFailed) -> Fields:
     refund = order.refunds[event.refund_id]
-    failed = _but(refund, status="FAILED", failure_code=event.code)
+    failed = _copy_with(refund, status="FAILED", failure_code=event.code)
     return _with_refund(order, failed, -refund.amount_minor)
 
 
@@ -316,19 +321,19 @@ def _dispatched(order: Order, event: ShipmentDispatched) -> Fields:
 def _tracking_updated(order: Order, event: ShipmentTrackingUpdated) -> Fields:
     shipment = order.shipments[event.shipment_id]
     carrier, number = event.carrier, event.tracking_number
-    return _with_shipment(order, _but(shipment, carrier=carrier, tracking_number=number))
+    return _with_shipment(order, _copy_with(shipment, carrier=carrier, tracking_number=number))
 
 
 def _shipment_voided(order: Order, event: ShipmentVoided) -> Fields:
     shipment = order.shipments[event.shipment_id]
     lines = _lines_with(order, shipment.lines, shipped=-1)
-    return _with_shipment(order, _but(shipment, voided=True), lines=lines)
+    return _with_shipment(order, _copy_with(shipment, voided=True), lines=lines)
 
 
 def _delivered(order: Order, event: ShipmentDelivered) -> Fields:
     shipment = order.shipments[event.shipment_id]
     lines = _lines_with(order, shipment.lines, delivered=1)
-    return _with_shipment(order, _but(shipment, delivered_at=event.delivered_at), lines=lines)
+    return _with_shipment(order, _copy_with(shipment, delivered_at=event.delivered_at), lines=lines)
 
 
 def _with_return(order: Order, returned: Return, **fields: Any) -> Fields:
@@ -340,9 +345,9 @@ def _return_received(order: Order, event: ReturnReceived) -> Fields:
     received = dict(before.received)
     for part in event.lines:
         received[part.line_id] = received.get(part.line_id, 0) + part.quantity
-    after = _but(before, received=received)
+    after = _copy_with(before, received=received)
     if all(after.outstanding(line) <= 0 for line in after.lines):
-        after = _but(after, status="RECEIVED")
+        after = _copy_with(after, status="RECEIVED")
     lines = _lines_with(order, event.lines, returned=1)
     value = event.value_minor
     if value is None:

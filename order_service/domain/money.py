@@ -2,7 +2,7 @@
 
 The codes and digits are those of ISO 4217 (List One, 2026-01-01), without funds, metals and units
 of account: https://www.six-group.com/en/products-services/financial-information/data-standards.html
-A withdrawn currency keeps its digits, since stored orders have it, but takes no new order.
+A withdrawn currency keeps its digits for stored orders, but new orders cannot use it.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from functools import lru_cache
 
 from order_service.errors import InvalidRequest
 
-# every amount, sums included: far inside BIGINT and exact in any JSON reader
+# for every amount, sums included: far inside BIGINT and exact in any JSON reader
 AMOUNT_MINOR_MAX = 10**15
-# More digits than any amount that comes here has: the default of 28 would round 9.99...9 up.
+# More digits than any amount here has: the default of 28 would round 9.99...9 up.
 _EXACT = Context(prec=100)
 
 _TWO_DIGITS = """
@@ -31,13 +31,13 @@ EXPONENTS: dict[str, int] = (
     | dict.fromkeys(_NO_DIGITS.split(), 0)
     | dict.fromkeys(_THREE_DIGITS.split(), 3)
 )
-# Orders of version 0.1.0 may have them; XCG and EUR replaced them in 2025 and 2026.
+# Orders placed with version 0.1.0 may use these; XCG and EUR replaced them in 2025 and 2026.
 WITHDRAWN = frozenset({"ANG", "BGN"})
 
 
 def exponent(currency: str) -> int:
-    """Digits after the decimal point; `InvalidRequest` for a code that is not, and never was, in
-    ISO 4217's list."""
+    """Digits after the decimal point. Raises `InvalidRequest` for a code that is neither current
+    nor in `WITHDRAWN`."""
     digits = EXPONENTS.get(currency)
     if digits is None:
         raise InvalidRequest(
@@ -48,18 +48,18 @@ def exponent(currency: str) -> int:
 
 
 def check_current(currency: str) -> None:
-    """`InvalidRequest` for a currency in which no new order can be placed."""
+    """Raises `InvalidRequest` for a currency that new orders cannot use."""
     exponent(currency)
     if currency in WITHDRAWN:
         raise InvalidRequest(
             "unknown-currency",
-            f"Currency {currency} is withdrawn from ISO 4217: expected the one that replaced it.",
+            f"Currency {currency} is withdrawn from ISO 4217: use the currency that replaced it.",
         )
 
 
 def to_minor(amount: Decimal, currency: str) -> int:
-    """Exact minor units of `amount`; `InvalidRequest` if it has more digits than the currency or is
-    too large. Zeros at the end of a decimal are no digits."""
+    """`amount` in minor units, exactly. Raises `InvalidRequest` if `amount` has more digits than
+    the currency, zeros at its end not counted, or is negative or too large."""
     digits = exponent(currency)
     minor = amount.scaleb(digits, _EXACT)
     if not minor.is_finite() or minor != minor.to_integral_value(context=_EXACT):
@@ -77,9 +77,9 @@ def within_bounds(minor: int) -> int:
     return minor
 
 
-@lru_cache(maxsize=4_096)  # prices and noughts come again and again: 0.1 us instead of 0.5
+@lru_cache(maxsize=4_096)  # prices and zeros repeat often: 0.1 us instead of 0.5
 def to_text(minor: int, currency: str) -> str:
-    """`12999, "USD"` becomes `"129.99"`: always with the currency's digits."""
+    """`12999, "USD"` becomes `"129.99"`: always with all digits of the currency."""
     digits = EXPONENTS[currency]
     if digits == 0:
         return str(minor)
@@ -95,11 +95,14 @@ def part(minor: int, units: int, of_units: int) -> int:
 
 
 def allocate(minor: int, weights: Sequence[int]) -> list[int]:
-    """`minor` in parts that go by `weights` and sum to it: by largest remainder, the first
-    of equals first. `minor`: 0 where all weights are."""
+    """`minor` split in proportion to `weights`, so that the parts sum to `minor`.
+
+    Minor units that integer division leaves over go to the parts with the largest remainders, of
+    equal ones to the first (largest remainder method). `minor` must be 0 if all weights are.
+    """
     whole = sum(weights)
     if whole == 0:
-        assert minor == 0, "there is nothing to give an amount to"
+        assert minor == 0, "weights of 0 share nothing"
         return [0] * len(weights)
     parts = [minor * weight // whole for weight in weights]
     by_remainder = sorted(

@@ -1,7 +1,6 @@
 """One order as a decider: `initial`, `evolve`, `decide`. Pure.
 
-What is recorded has happened, so `evolve` refuses nothing; `decide` alone says what may happen
-next.
+Only `decide` refuses: `evolve` accepts every recorded event, because it has happened.
 """
 
 from typing import assert_never
@@ -81,14 +80,14 @@ __all__ = ["copy", "decide", "evolve", "evolve_in_place", "initial"]
 
 
 def decide(command: OrderCommand, order: Order | None) -> tuple[OrderEvent, ...]:
-    """What happens now: events in the order they are to be recorded; none where the wanted state is
-    reached already.
+    """The events that the command causes, in the order to record them; none if the order is already
+    in the wanted state.
 
-    Raises `RuleViolation` for what the state forbids, `InvalidRequest` for what could never be
-    applied as given, `NotFound` for a part that the order does not have.
+    Raises `RuleViolation` if the order's state forbids the command, `InvalidRequest` if its values
+    cannot be applied, `NotFound` for a part that the order does not have.
     """
     if isinstance(command, PlaceOrder):
-        assert order is None, "the caller looks an existing order up before it places one"
+        assert order is None, "an order is placed on a new stream"
         return place(command)
     assert order is not None, "the caller answers 404 for an order that does not exist"
     match command:
@@ -149,18 +148,18 @@ def decide(command: OrderCommand, order: Order | None) -> tuple[OrderEvent, ...]
 
 
 def change_status(command: ChangeStatus, order: Order) -> tuple[OrderEvent, ...]:
-    """What leads there; and its note, where the events have no place for it."""
-    events = _lead(command, order)
+    """The events that lead to the status, and a note with the text (a cancellation has its own)."""
+    events = _transition(command, order)
     if not events or command.text_ref is None or command.to == "CANCELED":
         return events
     return (*events, OrderNoteAdded(command.text_ref, command.note_visibility, command.text_ref))
 
 
-def _lead(command: ChangeStatus, order: Order) -> tuple[OrderEvent, ...]:
-    """The shorthand's table: from the present status to `command.to`."""
+def _transition(command: ChangeStatus, order: Order) -> tuple[OrderEvent, ...]:
+    """The shorthand's table: how the order gets from its present status to `command.to`."""
     new_id = command.new_id
     match (status(order), command.to):
-        case (present, wanted) if present == wanted:
+        case (present, target) if present == target:
             return ()
         case ("PENDING", "PAID"):
             return record_payment(RecordPayment(new_id, new_id, None, "manual"), order)
@@ -171,12 +170,12 @@ def _lead(command: ChangeStatus, order: Order) -> tuple[OrderEvent, ...]:
             return confirm_delivery(ConfirmDelivery(None, None, command.at), order)
         case ("PENDING" | "PAID" | "PARTIALLY_SHIPPED" | "SHIPPED" | "DELIVERED", "CANCELED"):
             return cancel(CancelOrder(command.reason, new_id, command.text_ref), order)
-        case (present, wanted):
+        case (present, target):
             allowed = ", ".join(allowed_transitions(order)) or "none"
             raise violation(
                 order,
                 "invalid-transition",
-                f"Cannot go from {present} to {wanted}: allowed from here: {allowed}.",
+                f"Cannot go from {present} to {target}. Allowed now: {allowed}.",
                 from_status=present,
-                to_status=wanted,
+                to_status=target,
             )

@@ -19,7 +19,7 @@ from order_service.domain.events import (
 )
 from order_service.domain.evolve import evolve
 from order_service.domain.refusals import (
-    found,
+    or_not_found,
     paid_milestone,
     refuse_canceled,
     violation,
@@ -29,9 +29,9 @@ from order_service.errors import InvalidRequest
 
 
 def authorize_payment(command: AuthorizePayment, order: Order) -> tuple[OrderEvent, ...]:
-    known = _with_reference(order, command.provider_reference)
-    if known is not None:
-        if known.authorized_minor and command.amount_minor in (None, known.authorized_minor):
+    existing = _payment_with_reference(order, command.provider_reference)
+    if existing is not None:
+        if existing.authorized_minor and command.amount_minor in (None, existing.authorized_minor):
             return ()
         raise _reference_conflict(order)
     refuse_canceled(order, "authorize a payment")
@@ -51,15 +51,16 @@ def authorize_payment(command: AuthorizePayment, order: Order) -> tuple[OrderEve
 
 
 def record_payment(command: RecordPayment, order: Order) -> tuple[OrderEvent, ...]:
-    """A provider's payment is a fact: it is taken whatever the order looks like, and goes back
-    where that is canceled. Under an authorization's reference it is what was captured of that."""
-    known = _with_reference(order, command.provider_reference)
-    if known is not None and _is_recorded(command, known, order):
+    """A provider's payment is a fact: it is recorded whatever the order's state, and a refund of it
+    is requested if the order is canceled. With the `provider_reference` of an authorization it is
+    a capture of that authorization."""
+    existing = _payment_with_reference(order, command.provider_reference)
+    if existing is not None and _is_recorded(command, existing, order):
         return ()
-    payment_id, whole = command.payment_id, rules.amount_due_minor(order)
-    if known is not None:
-        payment_id, whole = known.payment_id, known.authorized_minor
-    amount = whole if command.amount_minor is None else command.amount_minor
+    payment_id, default_amount = command.payment_id, rules.amount_due_minor(order)
+    if existing is not None:
+        payment_id, default_amount = existing.payment_id, existing.authorized_minor
+    amount = default_amount if command.amount_minor is None else command.amount_minor
     if command.source == "manual":
         refuse_canceled(order, "record a payment")
         _check_due(amount, order)
@@ -73,22 +74,25 @@ def record_payment(command: RecordPayment, order: Order) -> tuple[OrderEvent, ..
     )
 
 
-def _is_recorded(command: RecordPayment, known: Payment, order: Order) -> bool:
-    """False: an authorization of which nothing is captured yet. Staff capture it by its id: under
-    its reference they would record the same money twice."""
-    if command.source == "manual" and known.authorized_minor:
+def _is_recorded(command: RecordPayment, existing: Payment, order: Order) -> bool:
+    """True for a repeat; False if `existing` is an authorization that is not captured yet.
+
+    Raises RuleViolation for another amount; and for a manual payment with an authorization's
+    reference, which would record the same money twice: staff capture an authorization by its id.
+    """
+    if command.source == "manual" and existing.authorized_minor:
         raise _reference_conflict(order)
-    if known.captured_minor and command.amount_minor not in (None, known.captured_minor):
+    if existing.captured_minor and command.amount_minor not in (None, existing.captured_minor):
         raise _reference_conflict(order)
-    return known.captured_minor > 0
+    return existing.captured_minor > 0
 
 
 def capture_payment(command: CapturePayment, order: Order) -> tuple[OrderEvent, ...]:
-    payment = found(order.payments.get(command.payment_id), "payment")
+    payment = or_not_found(order.payments.get(command.payment_id), "payment")
     refuse_canceled(order, "capture a payment")
     expired = payment.expires_at is not None and payment.expires_at <= command.at
     if payment.open_minor == 0 or expired:
-        why = "it has expired" if expired else "nothing is open of it"
+        why = "it has expired" if expired else "it has no open amount"
         raise violation(order, "payment-not-capturable", f"Cannot capture the payment: {why}.")
     amount = payment.open_minor if command.amount_minor is None else command.amount_minor
     if amount > payment.open_minor:
@@ -99,28 +103,28 @@ def capture_payment(command: CapturePayment, order: Order) -> tuple[OrderEvent, 
             open=open_text,
         )
     _check_amount(amount, order)
-    # A manual act of staff on what the provider holds: it refers to the provider's authorization.
+    # Staff capture by hand what the provider holds, so the event keeps the provider's reference.
     captured = PaymentCaptured(payment.payment_id, amount, "manual", payment.provider_reference)
     return (captured, *paid_milestone(evolve(order, captured)))
 
 
 def void_authorization(command: VoidAuthorization, order: Order) -> tuple[OrderEvent, ...]:
-    payment = found(order.payments.get(command.payment_id), "payment")
+    payment = or_not_found(order.payments.get(command.payment_id), "payment")
     if payment.open_minor == 0:
         raise violation(
-            order, "payment-not-voidable", "Cannot void the payment: nothing is open of it."
+            order, "payment-not-voidable", "Cannot void the payment: it has no open amount."
         )
     return (PaymentAuthorizationVoided(payment.payment_id, command.reason),)
 
 
 def record_payment_failure(command: RecordPaymentFailure, order: Order) -> tuple[OrderEvent, ...]:
-    payment = found(order.payments.get(command.payment_id), "payment")
+    payment = or_not_found(order.payments.get(command.payment_id), "payment")
     if payment.failure_code == command.code:
         return ()
     return (PaymentFailed(payment.payment_id, command.code),)
 
 
-def _with_reference(order: Order, reference: str | None) -> Payment | None:
+def _payment_with_reference(order: Order, reference: str | None) -> Payment | None:
     if reference is None:
         return None
     payments = order.payments.values()
@@ -131,8 +135,8 @@ def _reference_conflict(order: Order) -> Exception:
     return violation(
         order,
         "payment-reference-conflict",
-        "A payment of this order has this provider_reference, with another amount or of another "
-        "kind: read the order's payments.",
+        "The order has a payment with this provider_reference, of another amount or kind: read the "
+        "order's payments, and correct the reference or the amount.",
     )
 
 
@@ -149,5 +153,5 @@ def _check_due(amount_minor: int, order: Order) -> None:
 
 def _check_amount(amount_minor: int, order: Order) -> None:
     if amount_minor < 1:
-        raise InvalidRequest("validation", "The amount of a payment is more than nothing.")
+        raise InvalidRequest("validation", "The amount of a payment must be more than zero.")
     money.within_bounds(order.captured_minor + amount_minor)

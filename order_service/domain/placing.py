@@ -56,8 +56,8 @@ def _total_to_place(command: PlaceOrder) -> int:
         expected = money.to_text(total, command.currency)
         raise InvalidRequest(
             "total-mismatch",
-            f"total_price differs from the sum of the items, with shipping_fee and discount: "
-            f"{expected} {command.currency}. Leave total_price out, or send that sum.",
+            f"total_price must be {expected} {command.currency}, the sum of the items with "
+            "shipping_fee and discount: send that, or leave total_price out.",
             expected=expected,
         )
     return total
@@ -68,14 +68,17 @@ def _agreed_total(command: PlaceOrder) -> int:
         raise InvalidRequest("validation", "Give every item a price, or the order a total_price.")
     if command.shipping_fee_minor or command.discount_minor:
         raise InvalidRequest(
-            "validation", "An agreed total_price has shipping_fee and discount in it: leave them."
+            "validation",
+            "An agreed total_price includes shipping_fee and discount: leave them out.",
         )
     return money.within_bounds(command.total_price_minor)
 
 
 def _checked_total(total_minor: int) -> int:
     if total_minor < 0:
-        raise InvalidRequest("validation", "The discount is worth more than the order.")
+        raise InvalidRequest(
+            "validation", "The discount must not exceed the items and the shipping_fee."
+        )
     return money.within_bounds(total_minor)
 
 
@@ -97,23 +100,24 @@ def add_line(command: AddLine, order: Order) -> tuple[OrderEvent, ...]:
         command.attributes,
     )
     total = money.within_bounds(order.total_minor + command.unit_price_minor * line.quantity)
-    return _edited(order, OrderLineAdded(line, total))
+    return _with_paid_milestone(order, OrderLineAdded(line, total))
 
 
 def change_line_quantity(command: ChangeLineQuantity, order: Order) -> tuple[OrderEvent, ...]:
     _refuse_uneditable(order)
-    state = line_of(order, command.line_id)
-    present = state.line.quantity
+    line = line_of(order, command.line_id)
+    present = line.line.quantity
     if command.quantity == present:
         return ()
-    if _checked_quantity(command.quantity) <= state.canceled:
+    if _checked_quantity(command.quantity) <= line.canceled:
         raise InvalidRequest(
-            "validation", f"{state.canceled} units of the line are canceled: order more than that."
+            "validation",
+            f"The quantity must exceed the {line.canceled} units of the line that are canceled.",
         )
-    changed = state.ordered(command.quantity)
-    more = changed.worth(changed.active) - state.worth(state.active)
+    changed = line.ordered(command.quantity)
+    more = changed.worth(changed.active) - line.worth(line.active)
     total = money.within_bounds(order.total_minor + more)
-    return _edited(
+    return _with_paid_milestone(
         order, OrderLineQuantityChanged(command.line_id, present, command.quantity, total)
     )
 
@@ -126,31 +130,31 @@ def remove_line(command: RemoveLine, order: Order) -> tuple[OrderEvent, ...]:
             order, "last-line", "Cannot remove the last line of an order: cancel the order instead."
         )
     total = order.total_minor - state.worth(state.active)
-    return _edited(order, OrderLineRemoved(command.line_id, total))
+    return _with_paid_milestone(order, OrderLineRemoved(command.line_id, total))
 
 
-def _edited(order: Order, event: OrderEvent) -> tuple[OrderEvent, ...]:
+def _with_paid_milestone(order: Order, event: OrderEvent) -> tuple[OrderEvent, ...]:
     return (event, *paid_milestone(evolve(order, event)))
 
 
 def _refuse_uneditable(order: Order) -> None:
-    touched = order.captured_minor or rules.authorized_minor(order)
-    if order.agreed or touched or rules.status(order) != "PENDING":
+    has_payments = order.captured_minor or rules.authorized_minor(order)
+    if order.agreed or has_payments or rules.status(order) != "PENDING":
         raise violation(
             order,
             "order-not-editable",
-            "Cannot edit the lines: that takes an order that is PENDING, without payments or open "
+            "Cannot edit the lines: the order must be PENDING, without payments or open "
             "authorizations, and with a price on every line.",
         )
 
 
 def _checked_quantity(quantity: int) -> int:
     if not 1 <= quantity <= QUANTITY_MAX:
-        raise InvalidRequest("validation", f"A quantity lies between 1 and {QUANTITY_MAX}.")
+        raise InvalidRequest("validation", f"A quantity must lie between 1 and {QUANTITY_MAX}.")
     return quantity
 
 
-# --- beside the lines -----------------------------------------------------------------------------
+# --- address and notes ----------------------------------------------------------------------------
 
 
 def change_shipping_address(command: ChangeShippingAddress, order: Order) -> tuple[OrderEvent, ...]:
@@ -158,8 +162,7 @@ def change_shipping_address(command: ChangeShippingAddress, order: Order) -> tup
         raise violation(
             order,
             "order-not-editable",
-            "Cannot change the address of an order that is CANCELED or of which units are on "
-            "their way.",
+            "Cannot change the address: units have shipped, or the order is canceled.",
         )
     return (ShippingAddressChanged(command.address_ref),)
 

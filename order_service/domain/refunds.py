@@ -1,4 +1,4 @@
-"""Decisions on cancellations, of units or the whole, and on refunds. Pure."""
+"""Decisions on cancellations, of units or of an order, and on refunds. Pure."""
 
 from uuid import UUID
 
@@ -23,10 +23,10 @@ from order_service.domain.events import (
 )
 from order_service.domain.evolve import evolve
 from order_service.domain.refusals import (
-    found,
     line_of,
     milestones,
     only_payment,
+    or_not_found,
     paid_milestone,
     refuse_canceled,
     violation,
@@ -42,14 +42,14 @@ def cancel(command: CancelOrder, order: Order) -> tuple[OrderEvent, ...]:
         raise violation(
             order,
             "already-shipped",
-            "Cannot cancel an order of which units have been shipped: cancel the units that "
-            "are still here, or take the others back as a return.",
+            "Cannot cancel the order: units have shipped. Cancel the units that have not shipped; "
+            "take the others back as a return.",
         )
     canceled = OrderCanceled(command.reason, rules.status(order), command.text_ref)
     after = evolve(order, canceled)
     return (
         canceled,
-        *_voids(order),
+        *_void_authorizations(order),
         *_refund_of_credit(command.refund_id, command.reason, after),
     )
 
@@ -61,7 +61,7 @@ def cancel_units(command: CancelUnits, order: Order) -> tuple[OrderEvent, ...]:
         raise violation(
             order,
             "order-not-editable",
-            "Cannot cancel units of an order with an agreed total: a unit of it has no price.",
+            "Cannot cancel units of an order with an agreed total: its units have no price.",
         )
     if not 1 <= command.quantity <= line.outstanding:
         raise InvalidRequest(
@@ -81,38 +81,39 @@ def cancel_units(command: CancelUnits, order: Order) -> tuple[OrderEvent, ...]:
     )
     after = evolve(order, canceled)
     if rules.units(after) == 0:
-        return (canceled, *_nothing_left(command, order, after))
+        return (canceled, *_cancel_without_units(command, order, after))
     paid = paid_milestone(after)
     refund = _refund(command.refund_id, command.reason, _owed_for_units(order, after), after)
     return (canceled, *paid, *refund, *milestones(order, after))
 
 
 def _owed_for_units(before: Order, after: Order) -> int:
-    """What was paid for the units, as far as it can be given back.
+    """What was paid for the canceled units, at most what can be refunded.
 
-    Not the credit: what was overpaid before stays one, and a refund that was given before, for a
-    return or as a favour, has lowered what was paid on balance, but not what these units were
-    bought for.
+    Not the credit: an earlier overpayment stays one, and an earlier refund, for a return or as
+    goodwill, has lowered the net payment, but not the price that was paid for these units.
     """
     worth = before.total_minor - before.returned_minor - after.total_minor + after.returned_minor
     unpaid = max(0, before.total_minor - before.captured_minor)
     return max(0, min(worth - unpaid, rules.refundable_minor(after)))
 
 
-def _nothing_left(command: CancelUnits, before: Order, after: Order) -> tuple[OrderEvent, ...]:
-    whole = OrderCanceled(command.reason, rules.status(before), command.text_ref)
-    refund = _refund_of_credit(command.refund_id, command.reason, evolve(after, whole))
-    return (*refund, whole, *_voids(after))
+def _cancel_without_units(
+    command: CancelUnits, before: Order, after: Order
+) -> tuple[OrderEvent, ...]:
+    canceled = OrderCanceled(command.reason, rules.status(before), command.text_ref)
+    refund = _refund_of_credit(command.refund_id, command.reason, evolve(after, canceled))
+    return (*refund, canceled, *_void_authorizations(after))
 
 
 def expire(order: Order) -> tuple[OrderEvent, ...]:
-    """Nothing, where somebody has paid or canceled meanwhile."""
+    """No events if the order has been paid or canceled meanwhile."""
     if rules.status(order) != "PENDING" or order.captured_minor:
         return ()
-    return (OrderCanceled("EXPIRED", "PENDING"), *_voids(order))
+    return (OrderCanceled("EXPIRED", "PENDING"), *_void_authorizations(order))
 
 
-def _voids(order: Order) -> tuple[OrderEvent, ...]:
+def _void_authorizations(order: Order) -> tuple[OrderEvent, ...]:
     return tuple(
         PaymentAuthorizationVoided(payment.payment_id, "ORDER_CANCELED")
         for payment in order.payments.values()
@@ -123,7 +124,7 @@ def _voids(order: Order) -> tuple[OrderEvent, ...]:
 def _refund_of_credit(
     refund_id: UUID, reason: CancelReason, after: Order
 ) -> tuple[OrderEvent, ...]:
-    """What was paid and is owed no more goes back."""
+    """A refund of the credit due, if there is any."""
     return _refund(refund_id, reason, rules.credit_due_minor(after), after)
 
 
@@ -145,8 +146,8 @@ def request_refund(command: RequestRefund, order: Order) -> tuple[OrderEvent, ..
         text = money.to_text(refundable, order.currency)
         raise InvalidRequest(
             "refund-exceeds-captured",
-            f"A refund is more than nothing and at most the {text} {order.currency} that were "
-            "captured and neither refunded nor requested.",
+            f"A refund must be more than zero and at most {text} {order.currency}: what was "
+            "captured, less the refunds that are completed or pending.",
             max_refundable=text,
         )
     payment = only_payment(order)
@@ -158,21 +159,21 @@ def request_refund(command: RequestRefund, order: Order) -> tuple[OrderEvent, ..
 
 
 def settle_refund(command: SettleRefund, order: Order) -> tuple[OrderEvent, ...]:
-    refund = found(order.refunds.get(command.refund_id), "refund")
+    refund = or_not_found(order.refunds.get(command.refund_id), "refund")
     reference = command.provider_reference
     if refund.status == "COMPLETED" and refund.provider_reference == reference:
         return ()
-    _refuse_settled(order, refund)
+    _refuse_unless_pending(order, refund)
     return (RefundCompleted(refund.refund_id, refund.amount_minor, reference),)
 
 
 def fail_refund(command: FailRefund, order: Order) -> tuple[OrderEvent, ...]:
-    refund = found(order.refunds.get(command.refund_id), "refund")
-    _refuse_settled(order, refund)
+    refund = or_not_found(order.refunds.get(command.refund_id), "refund")
+    _refuse_unless_pending(order, refund)
     return (RefundFailed(refund.refund_id, refund.amount_minor, command.code),)
 
 
-def _refuse_settled(order: Order, refund: Refund) -> None:
+def _refuse_unless_pending(order: Order, refund: Refund) -> None:
     if refund.status != "PENDING":
         raise violation(
             order, "refund-not-pending", f"The refund is {refund.status}: nothing is pending."

@@ -1,4 +1,4 @@
-"""How commands are refused, and what the decisions about all kinds of them share. Pure."""
+"""What all decisions share: refusals, look-ups of parts, and milestone events. Pure."""
 
 from typing import TypeVar
 from uuid import UUID
@@ -32,10 +32,12 @@ def refuse_canceled(order: Order, what: str) -> None:
         raise violation(order, "invalid-transition", f"Cannot {what}: the order is CANCELED.")
 
 
-def found(part: T | None, what: str) -> T:
-    """`part`; NotFound where the order has none such."""
+def or_not_found(part: T | None, what: str) -> T:
+    """`part`. Raises NotFound if it is None."""
     if part is None:
-        raise NotFound("not-found", f"The order has no such {what}: read it and take an id of it.")
+        raise NotFound(
+            "not-found", f"The order has no such {what}: read the order and take the id from it."
+        )
     return part
 
 
@@ -50,13 +52,13 @@ def line_of(order: Order, line_id: int) -> LineState:
 
 
 def only_payment(order: Order) -> UUID | None:
-    """The payment that a refund gives back, where only one can be meant."""
+    """The order's only captured payment, for a refund to name; None if there are several."""
     captured = [p.payment_id for p in order.payments.values() if p.captured_minor]
     return captured[0] if len(captured) == 1 else None
 
 
 def paid_milestone(order: Order) -> tuple[OrderEvent, ...]:
-    """OrderPaid, once, by whatever first brings the net payments up to the total."""
+    """OrderPaid when the net payments first reach the total; no event before and after."""
     total = order.total_minor
     if order.was_paid or order.cancel_reason or rules.net_minor(order) < total:
         return ()
@@ -64,8 +66,8 @@ def paid_milestone(order: Order) -> tuple[OrderEvent, ...]:
 
 
 def milestones(before: Order, after: Order) -> tuple[OrderEvent, ...]:
-    """What `after` is for the first time, or again after a correction: shipped, delivered, returned
-    as a whole."""
+    """An event for each milestone that `after` has reached and `before` had not: the whole order is
+    shipped, delivered, returned. A correction can undo a milestone, which is then reached again."""
     events: list[OrderEvent] = []
     was, now = rules.sums(before), rules.sums(after)
     if now.is_shipped and not was.is_shipped:

@@ -22,7 +22,7 @@ from order_service.domain.events import (
     ReturnRequested,
 )
 from order_service.domain.evolve import evolve
-from order_service.domain.refusals import found, milestones, only_payment, violation
+from order_service.domain.refusals import milestones, only_payment, or_not_found, violation
 from order_service.domain.shipments import check_quantities
 from order_service.domain.state import Order, Return
 from order_service.errors import InvalidRequest
@@ -35,17 +35,17 @@ def request_return(command: RequestReturn, order: Order) -> tuple[OrderEvent, ..
 
 
 def _returnable(order: Order) -> dict[int, int]:
-    """Delivered units that have neither come back nor are asked for by an open return."""
+    """By line: the delivered units that are neither returned nor part of an open return."""
     left = {i: line.delivered - line.returned for i, line in order.lines.items()}
-    for returned in order.returns.values():
-        if returned.status in ("REQUESTED", "APPROVED"):
-            for line in returned.lines:
-                left[line.line_id] -= returned.outstanding(line)
+    for earlier in order.returns.values():
+        if earlier.status in ("REQUESTED", "APPROVED"):
+            for line in earlier.lines:
+                left[line.line_id] -= earlier.outstanding(line)
     return left
 
 
 def _refuse_late(command: RequestReturn, order: Order) -> None:
-    """Counted from the last delivery that had units of the line: the customer's favour."""
+    """The window begins at the last delivery of the line's units, in the customer's favour."""
     if command.window is None:
         return
     for line in command.lines:
@@ -64,38 +64,38 @@ def _refuse_late(command: RequestReturn, order: Order) -> None:
 
 
 def approve_return(command: ApproveReturn, order: Order) -> tuple[OrderEvent, ...]:
-    _requested(order, command.return_id)
+    _refuse_unless_requested(order, command.return_id)
     return (ReturnApproved(command.return_id),)
 
 
 def reject_return(command: RejectReturn, order: Order) -> tuple[OrderEvent, ...]:
-    _requested(order, command.return_id)
+    _refuse_unless_requested(order, command.return_id)
     return (ReturnRejected(command.return_id, command.text_ref),)
 
 
 def cancel_return(command: CancelReturn, order: Order) -> tuple[OrderEvent, ...]:
-    _requested(order, command.return_id)
+    _refuse_unless_requested(order, command.return_id)
     return (ReturnCanceled(command.return_id),)
 
 
-def _requested(order: Order, return_id: UUID) -> None:
-    found_return = found(order.returns.get(return_id), "return")
-    if found_return.status != "REQUESTED":
-        raise _not_pending(order, found_return, "REQUESTED")
+def _refuse_unless_requested(order: Order, return_id: UUID) -> None:
+    existing = or_not_found(order.returns.get(return_id), "return")
+    if existing.status != "REQUESTED":
+        raise _not_pending(order, existing, "REQUESTED")
 
 
-def _not_pending(order: Order, found_return: Return, expected: str) -> Exception:
+def _not_pending(order: Order, existing: Return, expected: str) -> Exception:
     return violation(
         order,
         "return-not-pending",
-        f"The return is {found_return.status}: expected {expected}.",
-        return_status=found_return.status,
+        f"The return is {existing.status}: expected {expected}.",
+        return_status=existing.status,
     )
 
 
 def receive_return(command: ReceiveReturn, order: Order) -> tuple[OrderEvent, ...]:
-    """Units are back; what was paid for them is to be given back."""
-    approved = found(order.returns.get(command.return_id), "return")
+    """The units are back, and a refund of what was paid for them is requested."""
+    approved = or_not_found(order.returns.get(command.return_id), "return")
     if approved.status != "APPROVED":
         raise _not_pending(order, approved, "APPROVED")
     expected = {line.line_id: approved.outstanding(line) for line in approved.lines}
@@ -117,15 +117,15 @@ def receive_return(command: ReceiveReturn, order: Order) -> tuple[OrderEvent, ..
 def _check_received(
     lines: tuple[ReceivedQuantity, ...], expected: dict[int, int], order: Order
 ) -> None:
-    """One line may come in two conditions."""
+    """A line may come back in two conditions, each with its own quantity."""
     if len({(line.line_id, line.condition) for line in lines}) < len(lines):
         raise InvalidRequest("validation", "Name each line once for each condition.")
     if any(line.quantity < 1 for line in lines):
-        raise InvalidRequest("validation", "The quantity of a line is at least one unit.")
-    together: dict[int, int] = {}
+        raise InvalidRequest("validation", "The quantity of a line must be at least 1.")
+    by_line: dict[int, int] = {}
     for line in lines:
-        together[line.line_id] = together.get(line.line_id, 0) + line.quantity
-    quantities = tuple(LineQuantity(i, q) for i, q in together.items())
+        by_line[line.line_id] = by_line.get(line.line_id, 0) + line.quantity
+    quantities = tuple(LineQuantity(i, q) for i, q in by_line.items())
     check_quantities(quantities, expected, order, "receive")
 
 

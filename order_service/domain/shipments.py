@@ -16,9 +16,9 @@ from order_service.domain.events import (
 )
 from order_service.domain.evolve import evolve
 from order_service.domain.refusals import (
-    found,
     line_of,
     milestones,
+    or_not_found,
     refuse_canceled,
     violation,
 )
@@ -37,7 +37,9 @@ def ship(command: Ship, order: Order) -> tuple[OrderEvent, ...]:
     outstanding = {i: line.outstanding for i, line in order.lines.items() if line.outstanding}
     if not outstanding:
         raise violation(
-            order, "nothing-to-ship", f"Cannot ship: nothing is left, {rules.status(order)}."
+            order,
+            "nothing-to-ship",
+            f"Cannot ship: no units are outstanding; the order is {rules.status(order)}.",
         )
     lines = command.lines
     if lines is None:
@@ -52,12 +54,12 @@ def ship(command: Ship, order: Order) -> tuple[OrderEvent, ...]:
 def check_quantities(
     lines: tuple[LineQuantity, ...], outstanding: Mapping[int, int], order: Order, what: str
 ) -> None:
-    """Each line is there, is named once, and has that many units left."""
+    """Each line exists, is named once, and has that many units outstanding. Raises if not."""
     if not lines or len({line.line_id for line in lines}) < len(lines):
-        raise InvalidRequest("validation", "Name at least one line, and each of them once.")
+        raise InvalidRequest("validation", "Name at least one line, and each line once.")
     for line in lines:
         if line.quantity < 1:
-            raise InvalidRequest("validation", "The quantity of a line is at least one unit.")
+            raise InvalidRequest("validation", "The quantity of a line must be at least 1.")
         line_of(order, line.line_id)
         left = outstanding.get(line.line_id, 0)
         if line.quantity > left:
@@ -93,15 +95,15 @@ def void_shipment(command: VoidShipment, order: Order) -> tuple[OrderEvent, ...]
 
 
 def confirm_delivery(command: ConfirmDelivery, order: Order) -> tuple[OrderEvent, ...]:
-    """The shipment named, or every one on its way, has arrived."""
+    """The named shipment, or every shipment in transit, is delivered."""
     shipments = list(order.shipments.values())
     if command.shipment_id is not None:
         shipments = [_shipment(order, command.shipment_id)]
         _refuse_voided(order, shipments[0], "deliver")
-    on_their_way = [s for s in shipments if not s.voided and s.delivered_at is None]
+    in_transit = [s for s in shipments if not s.voided and s.delivered_at is None]
     events: list[OrderEvent] = [
         ShipmentDelivered(shipment.shipment_id, _delivered_at(command, shipment))
-        for shipment in on_their_way
+        for shipment in in_transit
     ]
     after = order
     for event in events:
@@ -110,18 +112,18 @@ def confirm_delivery(command: ConfirmDelivery, order: Order) -> tuple[OrderEvent
 
 
 def _delivered_at(command: ConfirmDelivery, shipment: Shipment) -> datetime:
-    # Where nobody says when: now, but not before the dispatch, which another clock has timed.
+    # The default is now, but not before the dispatch: another machine's clock may have timed that.
     if command.delivered_at is None:
         return max(command.at, shipment.dispatched_at)
     if not shipment.dispatched_at <= command.delivered_at <= command.at:
         raise InvalidRequest(
-            "validation", "delivered_at lies between the dispatch of the shipment and now."
+            "validation", "delivered_at must lie between the dispatch of the shipment and now."
         )
     return command.delivered_at
 
 
 def _shipment(order: Order, shipment_id: UUID) -> Shipment:
-    return found(order.shipments.get(shipment_id), "shipment")
+    return or_not_found(order.shipments.get(shipment_id), "shipment")
 
 
 def _refuse_voided(order: Order, shipment: Shipment, what: str) -> None:

@@ -1,10 +1,10 @@
-"""One order as it is: quantities, money, and the statuses that follow from them. Pure.
+"""The state of an order: quantities, money, and the statuses derived from them. Pure.
 
-Facts are quantities and money only; every status is derived from them (the first line that fits
-wins), so no status can disagree with the facts.
+Only quantities and money are facts. Every status is derived from them (the first rule that applies
+wins), so no status can contradict the facts.
 
-Without slots: `evolve` makes one from another by its dictionary, five times as fast as field by
-field.
+The classes have no slots: `evolve` copies an object by its `__dict__`, five times as fast as field
+by field.
 """
 
 from collections.abc import Mapping
@@ -57,8 +57,8 @@ class LineState(NamedTuple):
     `returned <= delivered`. `share_minor` is the part of the order's discount that was given for
     all `quantity` units: it goes with them when they are canceled, removed or returned.
 
-    A tuple, since every event that moves units makes one a line: a frozen dataclass takes three
-    times as long to make (0.7 us), and ten times as long to make another from.
+    A tuple, because every event that moves units makes one for each line: a frozen dataclass takes
+    three times as long to make (0.7 us), and ten times as long to copy with a change.
     """
 
     line: OrderLine
@@ -107,8 +107,8 @@ class LineState(NamedTuple):
 
 @immutable
 class Payment:
-    """`authorized_minor` is 0 for money that was captured at once; `open_minor` is what may still
-    be captured of an authorization."""
+    """`authorized_minor`: 0 for a payment that was captured without an authorization;
+    `open_minor`: what may still be captured of an authorization."""
 
     payment_id: UUID
     authorized_minor: int
@@ -146,7 +146,7 @@ class Refund:
 
 @immutable
 class Return:
-    """`received`: line to units that have come back under this return."""
+    """`received`: units that have come back under this return, by line."""
 
     return_id: UUID
     lines: tuple[LineQuantity, ...]
@@ -186,12 +186,12 @@ class Order:
     cancel_reason: CancelReason | None = None
 
 
-# --- what follows from the state ------------------------------------------------------------------
+# --- derived from the state -----------------------------------------------------------------------
 
 
 @immutable
 class Sums:
-    """Of an order's lines. `active`: units ordered and not canceled."""
+    """Sums over the lines. `active`: units ordered and not canceled."""
 
     active: int
     shipped: int
@@ -200,7 +200,7 @@ class Sums:
 
     @property
     def is_shipped(self) -> bool:
-        """Every active unit was, and there is one; so are the next two."""
+        """There are active units, and all are shipped; `is_delivered`, `is_returned` likewise."""
         return 0 < self.active == self.shipped
 
     @property
@@ -213,7 +213,7 @@ class Sums:
 
 
 def sums(order: Order) -> Sums:
-    """In one pass: everything else that depends on the lines follows from these."""
+    """Computed in one pass: all that depends on the lines is derived from these sums."""
     active = shipped = delivered = returned = 0
     for line, line_canceled, line_shipped, line_delivered, line_returned, _ in order.lines.values():
         active += line.quantity - line_canceled
@@ -328,7 +328,7 @@ def _fulfillment_status(order: Order, lines: Sums) -> FulfillmentStatus:
     return "UNFULFILLED"
 
 
-# What `ChangeStatus` may lead to, from each status; the same table answers `allowed_transitions`.
+# The statuses that `ChangeStatus` may set, from each present status.
 TRANSITIONS: Mapping[Status, tuple[Status, ...]] = {
     "PENDING": ("PAID", "CANCELED"),
     "PAID": ("SHIPPED", "CANCELED"),

@@ -1,2 +1,2 @@
-"""Connections to PostgreSQL, Redis and RabbitMQ, and what batches and watches them;
-nothing of orders."""
+"""Connections to PostgreSQL, Redis and RabbitMQ, with batching, single flight and heartbeats.
+Nothing here depends on orders."""

@@ -1,8 +1,8 @@
-"""Look-ups that arrive at the same time, fetched in one batch.
+"""Concurrent look-ups are fetched in one batch.
 
 Group commit for reads: while one fetch runs, new look-ups collect for the next. There is no timer,
 so no look-up is delayed to fill a batch. A fetch begins after the calls that it serves, so it sees
-every write that their callers know of.
+every write that completed before them.
 """
 
 import asyncio
@@ -24,8 +24,8 @@ class Batching(Generic[K, V]):
         waiting_max: int,
         overflow: Callable[[], Exception],
     ) -> None:
-        """`fetch`: returns one value per key, in the order of the keys. `overflow`: makes the
-        exception to raise where `waiting_max` look-ups already wait."""
+        """`fetch` returns one value per key, in the order of the keys. `overflow` makes the
+        exception that is raised when `waiting_max` look-ups already wait."""
         self._fetch = fetch
         self._batch_max = batch_max
         self._waiting_max = waiting_max
@@ -37,14 +37,14 @@ class Batching(Generic[K, V]):
         """The key's value. Raises what `fetch` raises for its batch, or `overflow()`."""
         if len(self._waiting) >= self._waiting_max:
             raise self._overflow()
-        found: asyncio.Future[V] = asyncio.get_running_loop().create_future()
-        self._waiting.append((key, found))
+        future: asyncio.Future[V] = asyncio.get_running_loop().create_future()
+        self._waiting.append((key, future))
         if self._fetching is None:
             self._fetching = asyncio.create_task(self._fetch_all())
-        return await found
+        return await future
 
     async def close(self) -> None:
-        """Returns when no look-up waits any more."""
+        """Returns when no look-up is waiting."""
         if self._fetching is not None:
             await asyncio.wait((self._fetching,))
 
@@ -60,16 +60,16 @@ class Batching(Generic[K, V]):
     async def _fetch_batch(self, batch: list[tuple[K, "asyncio.Future[V]"]]) -> None:
         try:
             values = await self._fetch([key for key, _ in batch])
-            answers = list(zip(batch, values, strict=True))
+            results = list(zip(batch, values, strict=True))
         except Exception as error:
-            for _, found in batch:
-                if not found.done():
-                    found.set_exception(error)
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
             return
-        except BaseException:  # the process ends
-            for _, found in batch + self._waiting:
-                found.cancel()
+        except BaseException:  # the process is shutting down
+            for _, future in batch + self._waiting:
+                future.cancel()
             raise
-        for (_, found), value in answers:
-            if not found.done():  # its caller may have been cancelled
-                found.set_result(value)
+        for (_, future), value in results:
+            if not future.done():  # its caller may have been cancelled
+                future.set_result(value)

@@ -1,4 +1,4 @@
-"""Garbage collection, as little as is needed."""
+"""Python's garbage collector is set to run rarely."""
 
 import gc
 
@@ -6,12 +6,12 @@ from order_service import limits
 
 
 def collect_rarely() -> None:
-    """From now on, when all that lives as long as the process has been made.
+    """Excludes all present objects from collection and collects later ones rarely.
 
-    That need not be looked at again; and what requests and batches make has hardly any cycles.
-    Collecting after every 700 objects, as Python does, took 17 to 31 us of a POST, in pauses of up
-    to 6.5 ms, and 30 of a worker's 112 us an event. A command ends 90 ms sooner, too: at its end
-    Python looks at everything once more.
+    Call it after start-up, when every object that lives as long as the process exists. Requests and
+    batches create hardly any reference cycles. Python's default, a collection after every 700
+    objects, took 17 to 31 us of a POST, in pauses of up to 6.5 ms, and 30 of a worker's 112 us an
+    event. A command line program also ends 90 ms sooner: Python collects once more at exit.
     """
     gc.freeze()
     gc.set_threshold(*limits.GC_THRESHOLDS)

@@ -1,7 +1,7 @@
-"""Which processes run: each writes a heartbeat to Redis every few seconds; its key expires.
+"""Heartbeats: each process writes one to Redis every few seconds, under a key that expires.
 
-For operators to look at; nothing else depends on it. Without Redis nothing waits and nothing fails,
-and no process is listed.
+They show operators which processes run; nothing else depends on them. Without Redis no process
+waits or fails, and none is listed.
 """
 
 import asyncio
@@ -17,14 +17,14 @@ from typing import Any, cast
 import orjson
 
 from order_service import limits
-from order_service.infra.redis import Redis, RedisAway, RedisGate, connect
+from order_service.infra.redis import Redis, RedisGate, RedisUnavailable, connect
 from order_service.settings import Settings
 
-# The keys, by the time of their last heartbeat: finding them needs no scan of all of Redis.
+# A sorted set of the keys, scored by last heartbeat: listing them needs no scan of all of Redis.
 _INDEX = "processes"
 
 
-def _nothing() -> dict[str, Any]:
+def _no_members() -> dict[str, Any]:
     return {}
 
 
@@ -32,9 +32,9 @@ class Heartbeat:
     """One per process."""
 
     def __init__(
-        self, redis: Redis, role: str, more: Callable[[], Mapping[str, Any]] = _nothing
+        self, redis: Redis, role: str, more: Callable[[], Mapping[str, Any]] = _no_members
     ) -> None:
-        """`more`: called at each heartbeat, for further members of its JSON."""
+        """`more` is called at each heartbeat and returns further members of its JSON."""
         self._redis = redis
         self._gate = RedisGate(redis)
         self._more = more
@@ -48,15 +48,15 @@ class Heartbeat:
         self._key = f"process:{self._process['host']}:{os.getpid()}:{role}"
 
     async def beat_for_ever(self) -> None:
-        """The background task; ends by cancellation only."""
+        """The background task; it ends only when cancelled."""
         while True:
-            with suppress(RedisAway):
+            with suppress(RedisUnavailable):
                 await self._gate.run(self._beat)
             await asyncio.sleep(limits.HEARTBEAT_INTERVAL_S)
 
     async def withdraw(self) -> None:
-        """The process ends: its key goes at once instead of when it expires."""
-        with suppress(RedisAway):
+        """Deletes the key when the process ends, so that it is no longer listed."""
+        with suppress(RedisUnavailable):
             await self._gate.run(lambda: self._redis.unlink(self._key))
 
     async def _beat(self) -> None:
@@ -72,25 +72,25 @@ class Heartbeat:
 
 
 def _memory_bytes() -> int:
-    """Resident, of this process."""
+    """The resident memory of this process."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize()
 
 
 @asynccontextmanager
 async def heartbeat(settings: Settings, role: str) -> AsyncIterator[None]:
-    """Inside the block this process writes heartbeats, over a Redis connection of its own."""
+    """Inside the block this process writes heartbeats, on its own Redis connection."""
     redis = connect(settings)
     try:
-        async with beating(Heartbeat(redis, role)):
+        async with beat(Heartbeat(redis, role)):
             yield
     finally:
         await redis.aclose()
 
 
 @asynccontextmanager
-async def beating(heartbeat: Heartbeat) -> AsyncIterator[None]:
-    """Inside the block this process writes heartbeats."""
+async def beat(heartbeat: Heartbeat) -> AsyncIterator[None]:
+    """Inside the block `heartbeat` is written."""
     task = asyncio.create_task(heartbeat.beat_for_ever())
     try:
         yield
@@ -101,8 +101,9 @@ async def beating(heartbeat: Heartbeat) -> AsyncIterator[None]:
 
 
 async def read_all(redis: Redis) -> list[dict[str, Any]]:
-    """The last heartbeat of each process, sorted by role. Raises RedisError, OSError."""
+    """The last heartbeat of each process, sorted by role, host and pid. Raises RedisError,
+    OSError."""
     newest = await redis.zrevrange(_INDEX, 0, limits.HEARTBEAT_SHOWN_MAX - 1)
     values = await redis.mget(cast(list[bytes], newest)) if newest else ()
-    found = [orjson.loads(value) for value in values if value is not None]
-    return sorted(found, key=lambda one: (one["role"], one["host"], one["pid"]))
+    heartbeats = [orjson.loads(value) for value in values if value is not None]
+    return sorted(heartbeats, key=lambda one: (one["role"], one["host"], one["pid"]))

@@ -1,7 +1,7 @@
-"""How far the relay and the read models are behind the log, in SQL."""
+"""SQL for how far the relay and the read models are behind the log."""
 
-# A row a checkpoint in use: the relay's and those of the live generations. `waiting_since`: when
-# the oldest event after the checkpoint was recorded; NULL: there is none.
+# One row per checkpoint in use: the relay's and those of the live generations. `waiting_since`:
+# when the oldest event after the checkpoint was recorded; NULL if there is none.
 CHECKPOINTS_IN_USE = (
     "SELECT c.name, c.generation, c.partition, p.position AS head, c.position AS checkpoint, "
     "(SELECT e.recorded_at FROM events e WHERE e.partition = c.partition "

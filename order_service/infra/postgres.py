@@ -1,12 +1,12 @@
-"""PostgreSQL: engines, one a process and role.
+"""PostgreSQL: one engine per process and role.
 
-A process enters the database by DB_USER and drops to one of the roles that `migrate` made, by the
-start-up parameter `role`; nothing that it runs can then do more than that role may. DB_USER may be
-another login for each process: any that is a member of the role it needs will do.
+A process logs in as DB_USER and switches to one of the roles that `migrate` creates, by the
+start-up parameter `role`; its statements have the rights of that role only. Each process may have
+its own DB_USER: any login that is a member of the role.
 
-All connections of a process lead to one incarnation of the log. A database that was restored from a
-backup, or a standby that took over, may lack events that this process remembers; so a process that
-meets another incarnation ends, and whoever keeps it running starts it with an empty memory.
+All connections of a process lead to one incarnation of the log. A database restored from a backup,
+or a promoted standby, may lack events that this process has in memory. So a process that connects
+to another incarnation ends, and its supervisor restarts it with an empty memory.
 """
 
 import asyncio
@@ -42,14 +42,14 @@ WEB: Role = (
 PROJECTOR: Role = (
     "order_projector"  # reads events, owns checkpoints and read models; relay, workers, replay
 )
-# Whatever a query may raise: SQLAlchemy does not wrap all that the driver raises while it connects.
-# The driver's internal error: the server ended a session in the middle of something.
+# The errors that a query may raise. SQLAlchemy does not wrap every error that the driver raises
+# while connecting. InternalClientError: the server ended the session during an operation.
 FAILURES = (SQLAlchemyError, PostgresError, InterfaceError, InternalClientError, OSError)
 LOCK_NOT_AVAILABLE = "55P03"  # SQLSTATE: lock_timeout has passed
 T = TypeVar("T")
 
-# A restored database has other numbers for its tables or is on another server; one that went back
-# in time, or lost its last commits as a standby took over, is on another timeline.
+# A restored database has other table OIDs or is on another server. A database that was recovered to
+# an earlier time, or lost its last commits when a standby was promoted, is on another timeline.
 _INCARNATION = """
     SELECT left(md5(concat_ws('.', s.system_identifier, d.oid, to_regclass('events')::oid)), 12),
            left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)
@@ -58,8 +58,8 @@ _INCARNATION = """
 
 
 class Incarnation(NamedTuple):
-    """Which log this is. `copy`: another one after every restore of a backup; `timeline`: another
-    one whenever its end may have been lost."""
+    """Identifies the log. `copy` changes with every restore of a backup; `timeline` whenever the
+    last events may have been lost."""
 
     copy: str
     timeline: str
@@ -69,11 +69,11 @@ class Incarnation(NamedTuple):
 
 
 class FairQueue(AsyncAdaptedQueue[ConnectionPoolEntry]):
-    """A pool's free connections: whoever has waited longest is served first.
+    """A pool's free connections: the caller that has waited longest gets the next one.
 
-    asyncio.Queue gives what a waiter was woken for to anybody who asks before he runs, and he
-    begins anew behind all others: where 64 readers share 10 connections, some waited until their
-    time was up and were answered 503.
+    asyncio.Queue wakes the first waiter, but a caller that arrives before that waiter runs takes
+    the item, and the waiter rejoins the queue at its end. With 64 readers on 10 connections some
+    readers timed out and got a 503.
     """
 
     def __init__(self, maxsize: int = 0, use_lifo: bool = False) -> None:
@@ -83,32 +83,32 @@ class FairQueue(AsyncAdaptedQueue[ConnectionPoolEntry]):
     def get(self, block: bool = True, timeout: float | None = None) -> ConnectionPoolEntry:
         if not block or not (self._waiting or self.empty()):
             return self.get_nowait()
-        return await_only(self._in_turn(timeout))
+        return await_only(self._wait(timeout))
 
     def put_nowait(self, item: ConnectionPoolEntry) -> None:
         while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(item)
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(item)
                 return
         super().put_nowait(item)
 
-    async def _in_turn(self, timeout_s: float | None) -> ConnectionPoolEntry:
-        turn: asyncio.Future[ConnectionPoolEntry] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
+    async def _wait(self, timeout_s: float | None) -> ConnectionPoolEntry:
+        waiter: asyncio.Future[ConnectionPoolEntry] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
         try:
             async with asyncio.timeout(timeout_s):
-                return await turn
+                return await waiter
         except BaseException as error:
-            if turn.done() and not turn.cancelled():
-                self.put_nowait(turn.result())  # given in the very moment that it gave up
+            if waiter.done() and not waiter.cancelled():
+                self.put_nowait(waiter.result())  # it arrived as the wait ended
             if isinstance(error, TimeoutError):
                 raise Empty from error
             raise
 
 
 class _Pool(AsyncAdaptedQueuePool):
-    __module__ = AsyncAdaptedQueuePool.__module__  # and its logger: no news of each pool
+    __module__ = AsyncAdaptedQueuePool.__module__  # and its logger, which logs no new pools
     _queue_class = FairQueue
 
 
@@ -132,18 +132,18 @@ def create_engine(
     statement_timeout_ms: int = limits.STATEMENT_TIMEOUT_MS,
     derived: bool = False,
 ) -> AsyncEngine:
-    """An engine whose every session runs as `role` (None: DB_USER itself, for migrations).
+    """An engine whose sessions all run as `role` (None: as DB_USER, for migrations).
 
-    `derived`: all that it writes follows from the log, rows and checkpoints in one transaction. A
-    crash of PostgreSQL may take its last commits, whole: they are made again. So it waits for no
-    disk; the appends need it.
+    `derived`: all that the engine writes is derived from the log, rows and checkpoints in one
+    transaction. If a crash of PostgreSQL loses its last commits, the same transactions run again.
+    So its commits do not wait for the disk; those of appends must.
     """
     server_settings = {
         "application_name": application_name,
         "timezone": "UTC",
-        "jit": "off",  # compiling costs more than any statement of ours takes
+        "jit": "off",  # compiling takes longer than any of our statements
         "statement_timeout": str(statement_timeout_ms),
-        # Well before the statement's own, so that a wait for a lock ends as one.
+        # Half the statement's time-out at most, so that a long wait for a lock fails as one.
         "lock_timeout": str(min(limits.LOCK_TIMEOUT_MS, statement_timeout_ms // 2)),
         "idle_in_transaction_session_timeout": str(limits.IDLE_IN_TRANSACTION_TIMEOUT_MS),
     }
@@ -153,8 +153,7 @@ def create_engine(
         server_settings["synchronous_commit"] = "off"
     connect_args: dict[str, Any] = {
         "timeout": limits.CONNECT_TIMEOUT_S,
-        # Longer than the server's own limit, so that a slow statement ends with the server's word
-        # on it.
+        # Longer than the server's time-out, so that a slow statement ends with the server's error.
         "command_timeout": max(limits.DRIVER_TIMEOUT_S, statement_timeout_ms / 1000 + 2),
         "server_settings": server_settings,
     }
@@ -169,16 +168,16 @@ def create_engine(
         connect_args=connect_args,
     )
     if role is not None:
-        _keep_to_one_incarnation(engine)
+        _require_one_incarnation(engine)
     _ENGINES[application_name] = engine.sync_engine
     return engine
 
 
-# Of this process, by what PostgreSQL knows them as.
+# The engines of this process by application name.
 _ENGINES: WeakValueDictionary[str, Engine] = WeakValueDictionary()
 
 
-def _pools() -> dict[Labels, float]:
+def _pool_connections() -> dict[Labels, float]:
     found: dict[Labels, float] = {}
     for name, engine in _ENGINES.items():
         assert isinstance(engine.pool, QueuePool)
@@ -187,10 +186,10 @@ def _pools() -> dict[Labels, float]:
     return found
 
 
-POOL_CONNECTIONS.read = _pools
+POOL_CONNECTIONS.read = _pool_connections
 
 
-def _keep_to_one_incarnation(engine: AsyncEngine) -> None:
+def _require_one_incarnation(engine: AsyncEngine) -> None:
     known: Incarnation | None = None
 
     @event.listens_for(engine.sync_engine, "connect")
@@ -199,12 +198,12 @@ def _keep_to_one_incarnation(engine: AsyncEngine) -> None:
         found: Incarnation = connection.run_async(read_incarnation)
         known = known or found
         if found != known:
-            _start_anew()
+            _end_process()
             raise InterfaceError("another incarnation of the log")
 
 
-def _start_anew() -> None:
-    logger.critical("The database is not the one that it was (restored?): starting anew.")
+def _end_process() -> None:
+    logger.critical("The database was restored or replaced by a standby: ending this process.")
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -213,30 +212,31 @@ async def read_incarnation(driver: asyncpg.Connection) -> Incarnation:
 
 
 async def incarnation(engine: AsyncEngine) -> Incarnation:
-    """Of the log that the engine leads to, for as long as this process lives."""
+    """The incarnation of the engine's log, which stays the same while this process runs."""
     async with driver_connection(engine) as (_, driver):
         return await read_incarnation(driver)
 
 
 async def watch_incarnation(engine: AsyncEngine, known: Incarnation) -> None:
-    """The background task of a process that may answer from memory or cache for long without a new
-    connection; ends by cancellation only."""
+    """The background task of a process that may serve from memory or cache for a long time without
+    a new connection; it ends only when cancelled."""
     while True:
         await asyncio.sleep(limits.INCARNATION_WATCH_S)
-        with suppress(*FAILURES):  # away: whoever needs it says so
+        with suppress(*FAILURES):  # its callers report that the database does not answer
             if await incarnation(engine) != known:
-                _start_anew()
+                _end_process()
 
 
 @asynccontextmanager
 async def driver_connection(
     engine: AsyncEngine,
 ) -> AsyncIterator[tuple[AsyncConnection, asyncpg.Connection]]:
-    """A connection of the pool in AUTOCOMMIT, and the same as the driver knows it: for statements
-    that run so often that SQLAlchemy's share of their cost was measured to matter. The driver has
-    $1, $2 for placeholders, errors of its own, and `transaction()`, which holds for both.
+    """A connection of the pool in AUTOCOMMIT, and the driver's connection below it: for statements
+    so frequent that SQLAlchemy's measured overhead matters. The driver takes $1, $2 as
+    placeholders and raises its own errors; its `transaction()` covers both objects.
 
-    After any error the connection is closed: the pool cannot see which of the driver's end it.
+    After any error the connection is closed: the pool cannot tell which of the driver's errors
+    break a connection.
     """
     async with engine.connect() as connection:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
@@ -249,31 +249,30 @@ async def driver_connection(
 
 
 async def driver_of(connection: AsyncConnection) -> asyncpg.Connection:
-    """The same connection as the driver knows it."""
+    """The driver's connection below `connection`."""
     driver = (await connection.get_raw_connection()).driver_connection
     assert driver is not None
     return driver
 
 
 def sqlstate(error: BaseException) -> str:
-    """The SQLSTATE of an error of the driver or of SQLAlchemy; empty if the server did not send
-    one."""
+    """The SQLSTATE of an error of the driver or of SQLAlchemy; empty if the server sent none."""
     return getattr(getattr(error, "orig", error), "sqlstate", None) or ""
 
 
 def is_data_error(error: BaseException) -> bool:
-    """Nothing was stored, and the same data would fail again: SQLSTATE class 22 or 23, or the
-    driver cannot encode it."""
+    """Whether nothing was stored and the same data would fail again: SQLSTATE class 22 or 23, or
+    the driver cannot encode the data."""
     return sqlstate(error)[:2] in ("22", "23") or isinstance(error, ValueError)
 
 
 async def query(engine: AsyncEngine, read: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-    """What `read` answers on a connection of the pool. Each of its statements stands alone: BEGIN
-    and ROLLBACK around them, two round trips, cost 135 us of the 540 of an order, and would give no
-    common snapshot.
+    """The result of `read` on a connection of the pool. Each statement is its own transaction:
+    BEGIN and ROLLBACK around them are two round trips, took 135 of the 540 us of reading an order,
+    and would give no common snapshot.
 
-    A pooled connection may have died while it lay there (server restarted, link cut): SQLAlchemy
-    then drops the whole pool, and a read is repeated, once, on a new connection.
+    A pooled connection may have died while idle (server restarted, network cut). SQLAlchemy then
+    drops the whole pool, and `read` runs once more on a new connection.
     """
     reading = _autocommitting(engine)
     try:
@@ -288,7 +287,7 @@ async def query(engine: AsyncEngine, read: Callable[[AsyncConnection], Awaitable
 
 @asynccontextmanager
 async def one_snapshot(connection: AsyncConnection) -> AsyncIterator[None]:
-    """What is read inside, on a connection of `query`, is all of one moment."""
+    """Inside the block all reads on `connection`, one of `query`, see the same snapshot."""
     driver = await driver_of(connection)
     async with driver.transaction(isolation="repeatable_read", readonly=True):
         yield
@@ -298,7 +297,7 @@ _AUTOCOMMITTING: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary
 
 
 def _autocommitting(engine: AsyncEngine) -> AsyncEngine:
-    """The same engine, of the same pool; made once."""
+    """The engine in AUTOCOMMIT, on the same pool; created once."""
     found = _AUTOCOMMITTING.get(engine)
     if found is None:
         found = engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -307,7 +306,7 @@ def _autocommitting(engine: AsyncEngine) -> AsyncEngine:
 
 
 async def check_role(engine: AsyncEngine, role: Role) -> None:
-    """Raises unless sessions really run as `role`: an engine that did not drop its rights must not
+    """Raises RuntimeError unless sessions run as `role`: an engine with more rights must not
     serve."""
     async with engine.connect() as connection:
         found = (await connection.execute(text("SELECT current_user"))).scalar_one()

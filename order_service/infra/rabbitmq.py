@@ -1,15 +1,16 @@
-"""RabbitMQ: what exists there, and a connection that comes back.
+"""RabbitMQ: the exchange, the queues, and sessions that reconnect.
 
-The only place that names exchanges and queues. Everything is declared idempotently, by every
-process, on every new channel, so that whatever was deleted comes back.
+This is the only module that names exchanges and queues. Every process declares all of them,
+idempotently, on every new channel, so that a deleted one is created again.
 
-- `orders.events`, a durable topic exchange: every event of the log, routed by `order.<event>`.
-  Other consumers bind queues of their own to it; such a queue must not use `reject-publish`, since
-  the relay goes on only when every queue has taken a message.
-- `orders.projections`, bound to all of them, and `orders.tasks`, Celery's, hold hints: the log and
-  the checkpoints know better, and the consumer's tick finds what no hint told. So they are bounded
-  and drop their oldest, with no dead-letter exchange. (Celery adds a direct exchange of its queue's
-  name, which nothing uses, and queues for remote control, which Flower uses.)
+- `orders.events`, a durable topic exchange, receives every event of the log with the routing key
+  `order.<event>`. Other consumers may bind their own queues to it. Such a queue must not use
+  `reject-publish`: the relay continues only when every queue has accepted a message.
+- `orders.projections`, bound to all events, and `orders.tasks`, Celery's queue, hold hints. The log
+  and the checkpoints are the source of truth, and the consumer's tick finds events without a hint.
+  So both queues are bounded and drop their oldest message, with no dead-letter exchange. (Celery
+  adds a direct exchange with its queue's name, which is unused, and queues for remote control,
+  which Flower uses.)
 """
 
 import asyncio
@@ -37,27 +38,27 @@ TASK_QUEUE = "orders.tasks"
 ALL_EVENTS = "order.#"
 _AMQP_HEADER = b"AMQP\x00\x00\x09\x01"
 
-_HINTS: dict[str, Any] = {
-    # Said explicitly, since a virtual host may have another default. Why not quorum queues: see
-    # projections/worker/tasks.py.
+_HINT_ARGUMENTS: dict[str, Any] = {
+    # Explicit, since a virtual host may have another default. projections/worker/tasks.py explains
+    # why these are no quorum queues.
     "x-queue-type": "classic",
     "x-overflow": "drop-head",
 }
 HINT_QUEUE_ARGUMENTS: dict[str, Any] = {
-    **_HINTS,
-    "x-max-length": 1,  # the newest says what all before it said: look
+    **_HINT_ARGUMENTS,
+    "x-max-length": 1,  # one hint is enough: it causes a look at the whole log
 }
 TASK_QUEUE_ARGUMENTS: dict[str, Any] = {
-    **_HINTS,
+    **_HINT_ARGUMENTS,
     "x-max-length": limits.TASK_QUEUE_LENGTH_MAX,
-    # The queue lets tasks expire, by the broker's clock alone; Celery's `expires` would compare the
+    # The queue expires tasks, by the broker's clock alone; Celery's `expires` would compare the
     # clocks of two machines.
     "x-message-ttl": limits.TASK_EXPIRES_S * 1000,
 }
 
 
 def broker_url(settings: Settings) -> str:
-    """For Celery; every part is quoted, so that no character of a password can be mistaken."""
+    """The broker's URL, for Celery; every part is quoted, so a password may have any character."""
     user, password = quote(settings.RABBITMQ_USER, ""), quote(settings.RABBITMQ_PASSWORD, "")
     host = (
         f"[{settings.RABBITMQ_HOST}]" if ":" in settings.RABBITMQ_HOST else settings.RABBITMQ_HOST
@@ -67,8 +68,8 @@ def broker_url(settings: Settings) -> str:
 
 
 async def connect(settings: Settings, name: str) -> AbstractConnection:
-    """A plain connection, not aio-pika's robust one: that restores itself in the background while
-    publishes fail, and whoever publishes must know that what was in flight is unknown."""
+    """Opens a plain connection, not aio-pika's robust one, which restores itself in the background:
+    the publisher must learn that the outcome of its unconfirmed messages is unknown."""
     async with asyncio.timeout(limits.RABBITMQ_CONNECT_TIMEOUT_S):
         return await aio_pika.connect(
             host=settings.RABBITMQ_HOST,
@@ -76,14 +77,14 @@ async def connect(settings: Settings, name: str) -> AbstractConnection:
             login=settings.RABBITMQ_USER,
             password=settings.RABBITMQ_PASSWORD,
             virtualhost=settings.RABBITMQ_VHOST,
-            heartbeat=limits.RABBITMQ_HEARTBEAT_S,  # a hung broker is given up after 33 s
+            heartbeat=limits.RABBITMQ_HEARTBEAT_S,  # a hung broker is detected in 33 s
             name=f"order-service {name}",
         )
 
 
-async def greet(settings: Settings) -> None:
-    """RabbitMQ accepts and speaks: it answers the protocol header, which a mere open port does
-    not. Raises OSError, EOFError; may hang."""
+async def handshake(settings: Settings) -> None:
+    """Returns when RabbitMQ has answered the protocol header: an open port alone proves nothing.
+    Raises OSError, EOFError; may hang."""
     reader, writer = await asyncio.open_connection(settings.RABBITMQ_HOST, settings.RABBITMQ_PORT)
     try:
         writer.write(_AMQP_HEADER)
@@ -93,7 +94,7 @@ async def greet(settings: Settings) -> None:
 
 
 async def open_channel(connection: AbstractConnection) -> AbstractChannel:
-    """A channel on which an unroutable or refused message is an error, with all declared."""
+    """A channel with all queues declared, on which an unroutable or refused message is an error."""
     async with asyncio.timeout(limits.RABBITMQ_CONNECT_TIMEOUT_S):
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
         await declare(channel)
@@ -101,8 +102,8 @@ async def open_channel(connection: AbstractConnection) -> AbstractChannel:
 
 
 async def declare(channel: AbstractChannel) -> AbstractQueue:
-    """Everything exists; returns the queue of hints. What exists with other arguments closes the
-    channel (406)."""
+    """Declares everything and returns the queue of hints. A queue or exchange that exists with
+    other arguments closes the channel (406)."""
     exchange = await channel.declare_exchange(EVENTS_EXCHANGE, ExchangeType.TOPIC, durable=True)
     hints = await channel.declare_queue(HINT_QUEUE, durable=True, arguments=HINT_QUEUE_ARGUMENTS)
     await hints.bind(exchange, ALL_EVENTS)
@@ -116,26 +117,27 @@ async def keep_connected(
     session: Session,
     stop: asyncio.Event,
 ) -> None:
-    """Runs `session` on a new connection again and again, with back-off, until `stop` is set.
+    """Runs `session` on a new connection, again after each failure, until `stop` is set.
 
-    There is one answer to every failure of RabbitMQ or PostgreSQL: end the session, close the
-    connection, start anew from what is stored. A session keeps nothing that outlives it.
+    Every failure of RabbitMQ or PostgreSQL is handled alike: the session ends, its connection is
+    closed, and after a back-off a new session starts from what is stored. A session leaves no
+    state in memory.
     """
     failures = 0
     while not stop.is_set():
         started = time.monotonic()
         try:
             await _run_until(stop, _connected(settings, name, session))
-        # Deliberately everything: drivers raise their own errors, OSError, TimeoutError, even
-        # RuntimeError, and a process that must never lose its place has nowhere better to go.
+        # Every error on purpose: drivers raise their own errors, OSError, TimeoutError, even
+        # RuntimeError, and the process must go on after each of them.
         except Exception as error:
             if time.monotonic() - started > limits.RECONNECT_BACKOFF_S[-1]:
-                failures = 0  # it had been well
+                failures = 0  # the session had worked
             wait_s = limits.RECONNECT_BACKOFF_S[min(failures, len(limits.RECONNECT_BACKOFF_S) - 1)]
             failures += 1
             SESSIONS[name].inc()
-            logger.warning("%s: %r; starting again in %.1f s", name, error, wait_s)
-            logger.debug("%s: the session's end", name, exc_info=True)
+            logger.warning("%s: %r; reconnecting in %.1f s", name, error, wait_s)
+            logger.debug("%s: the session failed", name, exc_info=True)
             await _run_until(stop, asyncio.sleep(wait_s), grace_s=0)
 
 
@@ -144,9 +146,9 @@ async def _connected(settings: Settings, name: str, session: Session) -> None:
         await until_first(session(connection), _raise_when(lost))
 
 
-async def until_first(*works: Awaitable[object]) -> None:
-    """Runs all until one of them ends; the others are cancelled, and its error is raised."""
-    tasks = [asyncio.ensure_future(work) for work in works]
+async def until_first(*awaitables: Awaitable[object]) -> None:
+    """Runs all of them until one ends, cancels the others, and raises that one's error."""
+    tasks = [asyncio.ensure_future(work) for work in awaitables]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -155,16 +157,16 @@ async def until_first(*works: Awaitable[object]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
     for task in done:
         if task.cancelled():
-            # Not by us: aiormq cancels what waits on a channel that it closes. Passed on, that
-            # would end the process as if somebody had asked for it.
-            raise ConnectionError("cancelled by the connection that it waited for")
+            # aiormq cancels the calls that wait on a channel when it closes it. Raised as a
+            # cancellation, that would look like a request to stop the process.
+            raise ConnectionError("the connection cancelled a call that waited on it")
         task.result()
 
 
 async def _run_until(
     stop: asyncio.Event, work: Awaitable[object], grace_s: float = limits.STOP_GRACE_S
 ) -> None:
-    """`work`, which is left `grace_s` to end by itself once `stop` is set, then cancelled."""
+    """Runs `work`; once `stop` is set, `work` has `grace_s` to end before it is cancelled."""
 
     async def stopped() -> None:
         await stop.wait()
@@ -179,17 +181,17 @@ async def _raise_when(lost: asyncio.Event) -> None:
 
 
 async def queues(settings: Settings) -> list[dict[str, Any]]:
-    """Name, messages and consumers of each queue of ours, by a connection of its own. Nothing is
-    declared: a queue that is gone is an error."""
+    """The name, messages and consumers of each of our queues, on a new connection. A missing queue
+    is an error, since nothing is declared."""
     async with _connection(settings, "health") as (connection, _):
         channel = await connection.channel()
-        found = [
+        results = [
             (await channel.declare_queue(name, passive=True)).declaration_result
             for name in (HINT_QUEUE, TASK_QUEUE)
         ]
     return [
         {"name": one.queue, "messages": one.message_count, "consumers": one.consumer_count}
-        for one in found
+        for one in results
     ]
 
 
@@ -203,9 +205,9 @@ async def _connection(
     try:
         yield connection, lost
     finally:
-        # A hung or alarmed broker never answers a close; its heartbeats will end what is left.
+        # A hung or alarmed broker never answers a close; missed heartbeats end the connection.
         try:
             async with asyncio.timeout(limits.RABBITMQ_CLOSE_TIMEOUT_S):
                 await connection.close()
         except Exception as error:
-            logger.debug("%s: closing the connection: %r", name, error)
+            logger.debug("%s: cannot close the connection: %r", name, error)

@@ -1,5 +1,5 @@
-"""Redis: a process's client, and a gate that keeps a dead Redis cheap. All others import redis-py's
-names from here."""
+"""Redis: the client, and a gate (circuit breaker) that makes an outage cheap. All other modules
+import redis-py's names from here."""
 
 import asyncio
 import logging
@@ -15,20 +15,20 @@ from order_service.settings import Settings
 
 @contextmanager
 def _without(module: str) -> Iterator[None]:
-    """Inside the block, importing that module fails as if it were not installed."""
+    """Inside the block, importing `module` fails as if it were not installed."""
     if module in sys.modules:
         yield
         return
-    sys.modules[module] = None  # type: ignore[assignment]  # the documented way to say so
+    sys.modules[module] = None  # type: ignore[assignment]  # documented: makes an import fail
     try:
         yield
     finally:
         del sys.modules[module]
 
 
-# redis-py imports OpenTelemetry's SDK wherever it is installed, before anybody switches its metrics
-# on: 60 ms and 3 MB of each process. It has no setting against that (redis 8.1,
-# redis/observability/providers.py), but does without what it cannot import.
+# redis-py imports OpenTelemetry's SDK if it is installed, even with its metrics off: 60 ms and 3 MB
+# of each process. No setting prevents that (redis 8.1, redis/observability/providers.py), but
+# redis-py also works without the module.
 with _without("opentelemetry.sdk.metrics"):
     from redis.asyncio import BlockingConnectionPool, Connection, Redis
     from redis.asyncio.retry import Retry
@@ -43,8 +43,8 @@ T = TypeVar("T")
 
 
 class _Connection(Connection):
-    """redis-py's own, for uvloop: a transport of that one which the other side has reset answers
-    RuntimeError, and redis-py lets that through like a mistake of its caller's."""
+    """redis-py's connection, for uvloop: a uvloop transport that Redis has reset raises
+    RuntimeError, which redis-py does not handle as a connection error."""
 
     async def send_packed_command(
         self, command: bytes | str | Iterable[bytes], check_health: bool = True
@@ -58,9 +58,8 @@ class _Connection(Connection):
 def connect(settings: Settings, timeout_s: float = limits.REDIS_SOCKET_TIMEOUT_S) -> Redis:
     """A client with a bounded pool; connects on first use, in the event loop that uses it.
 
-    Nothing is left to redis-py's defaults: they retry ten times and wait a minute on a hung server.
-    A command that fails is not sent again here: whoever asks for it knows whether it is worth the
-    time.
+    redis-py's defaults retry ten times and wait a minute for a hung server; they are all replaced.
+    A failed command is not retried here: the caller decides whether a retry is worth the time.
     """
     pool = BlockingConnectionPool(
         connection_class=_Connection,
@@ -80,29 +79,28 @@ def connect(settings: Settings, timeout_s: float = limits.REDIS_SOCKET_TIMEOUT_S
     return Redis.from_pool(pool)
 
 
-class RedisAway(Exception):
-    """Redis was left alone, did not answer in time, or refused: go on without it."""
+class RedisUnavailable(Exception):
+    """Redis was bypassed, did not answer in time, or refused: continue without it."""
 
 
 class RedisGate:
-    """The one way to Redis for whoever can do without it.
+    """A circuit breaker for all callers that can do without Redis.
 
-    A call lasts at most REDIS_TIMEOUT_S, connecting included. After a failure Redis is left alone
-    for REDIS_BREAKER_S, so that an outage costs a request nothing; then one call tries it and, if
-    it is answered, opens the way for all.
+    A call lasts at most REDIS_TIMEOUT_S, connecting included. After a failure all calls bypass
+    Redis for REDIS_BREAKER_S, so that an outage does not delay requests. Then one call tries Redis;
+    if Redis answers, all calls use it again.
     """
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
         self._retry_at: float | None = None  # monotonic; None: Redis answers
         self._last_refusal = ""
-        # Waiting here and not in the pool tells "we are busy", which is no sign of a dead Redis,
-        # from "it is silent".
+        # Calls wait here and not in the pool: a busy process must not look like a dead Redis.
         self._slots = asyncio.Semaphore(limits.REDIS_POOL_SIZE)
 
     @property
     def is_open(self) -> bool:
-        """Whether Redis answered the last time."""
+        """Whether Redis answered the last call."""
         return self._retry_at is None
 
     async def run(
@@ -112,21 +110,20 @@ class RedisGate:
         queue_s: float = limits.REDIS_TIMEOUT_S,
         insist: bool = False,
     ) -> T:
-        """The command's result; raises RedisAway.
+        """The command's result; raises RedisUnavailable.
 
         `queue_s`: how long to wait behind other calls before the command's own time begins.
-        `insist`: even while Redis is left alone.
+        `insist`: call Redis even while other calls bypass it.
         """
         try:
             async with asyncio.timeout(queue_s if self._slots.locked() else None):
                 await self._slots.acquire()
         except TimeoutError as error:
-            raise RedisAway("too many calls at once") from error
+            raise RedisUnavailable("too many calls at once") from error
         try:
-            # Looked at after the wait: those who queued behind calls that failed must not fail one
-            # by one.
+            # Checked after the wait: calls that queued behind a failed one must not each time out.
             if not (insist or self._may_try()):
-                raise RedisAway("left alone after a failure")
+                raise RedisUnavailable("bypassed after a failure")
             return await self._try(command)
         finally:
             self._slots.release()
@@ -136,14 +133,12 @@ class RedisGate:
             async with asyncio.timeout(None) as timeout:
                 with _Deadline(timeout):
                     result = await cancellable(command)
-        except (
-            ResponseError
-        ) as error:  # it answers, though with a refusal (full, read-only, no rights)
+        except ResponseError as error:  # Redis answers, but refuses (full, read-only, no rights)
             self._refused(error)
-            raise RedisAway(str(error)) from error
+            raise RedisUnavailable(str(error)) from error
         except (RedisError, OSError, TimeoutError) as error:
             await self._failed(error)
-            raise RedisAway(repr(error)) from error
+            raise RedisUnavailable(repr(error)) from error
         self._answered()
         return result
 
@@ -153,9 +148,7 @@ class RedisGate:
         now = time.monotonic()
         if now < self._retry_at:
             return False
-        self._retry_at = (
-            now + limits.REDIS_BREAKER_S
-        )  # this call tries; the others wait for its outcome
+        self._retry_at = now + limits.REDIS_BREAKER_S  # only this call tries; the others bypass
         return True
 
     def _answered(self) -> None:
@@ -165,7 +158,7 @@ class RedisGate:
 
     def _refused(self, error: ResponseError) -> None:
         self._answered()
-        if str(error) != self._last_refusal:  # once, not a line a request
+        if str(error) != self._last_refusal:  # logged once, not for each request
             self._last_refusal = str(error)
             logger.warning("Redis refused a command: %s", error)
 
@@ -173,50 +166,51 @@ class RedisGate:
         first = self._retry_at is None
         self._retry_at = time.monotonic() + limits.REDIS_BREAKER_S
         if first:
-            logger.warning("Redis does not answer (%r): going on without it.", error)
-            # Idle connections may be cut without a word, as the failed one was. Kept, each of them
-            # would cost one more time-out and one more second without Redis after it has come back.
-            # On a busy machine even closing one may take too long: it is closed all the same.
+            logger.warning("Redis does not answer (%r): continuing without it.", error)
+            # Idle connections may be dead too, without a sign. Each one kept would cost one more
+            # time-out, and one more second without Redis, after the outage has ended. If closing
+            # one times out, on a busy machine, it is closed all the same.
             with suppress(RedisError, OSError):
                 await self.redis.connection_pool.disconnect(inuse_connections=False)
 
 
 class _Deadline:
-    """REDIS_TIMEOUT_S for Redis to answer in, not counting what this process is late by itself.
+    """Cancels a call after REDIS_TIMEOUT_S, not counting delays of this process itself.
 
-    In a busy process the answer may lie in the socket while everybody else is served first. Taken
-    for silence, that would send all reads to PostgreSQL, and make the process busier still.
+    In a busy process the reply may wait in the socket while other tasks run. If that counted as no
+    answer, all reads would go to PostgreSQL and make the process even busier. So where the timer
+    itself is late, the deadline starts again, at most REDIS_LATE_MAX times.
     """
 
     def __init__(self, timeout: asyncio.Timeout) -> None:
         self._timeout = timeout
-        self._left = limits.REDIS_LATE_MAX
+        self._restarts_left = limits.REDIS_LATE_MAX
 
     def __enter__(self) -> None:
-        self._begin()
+        self._start_timer()
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
 
-    def _begin(self) -> None:
+    def _start_timer(self) -> None:
         self._due = time.monotonic() + limits.REDIS_TIMEOUT_S
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_later(limits.REDIS_TIMEOUT_S, self._passed)
+        self._timer = loop.call_later(limits.REDIS_TIMEOUT_S, self._on_time)
 
-    def _passed(self) -> None:
-        if self._left and time.monotonic() - self._due > limits.REDIS_LATE_S:
-            self._left -= 1
-            self._begin()
+    def _on_time(self) -> None:
+        if self._restarts_left and time.monotonic() - self._due > limits.REDIS_LATE_S:
+            self._restarts_left -= 1
+            self._start_timer()
         else:
             self._timeout.reschedule(asyncio.get_running_loop().time())
 
 
 async def cancellable(command: Callable[[], Awaitable[T]]) -> T:
-    """The command's result, unless the task was cancelled meanwhile.
+    """The command's result. Raises CancelledError if the task was cancelled meanwhile.
 
-    redis-py sends by `asyncio.wait_for`, which in Python 3.11 swallows a cancellation that comes as
-    the sending ends (https://github.com/python/cpython/issues/86296). Whoever ends a task that uses
-    Redis would wait for it for ever.
+    redis-py sends with `asyncio.wait_for`, which in Python 3.11 swallows a cancellation that
+    arrives as the sending ends (https://github.com/python/cpython/issues/86296). Waiting for a
+    cancelled task that uses Redis could then last for ever.
     """
     task = asyncio.current_task()
     assert task is not None

@@ -1,4 +1,4 @@
-"""Concurrent loads of one key, done once."""
+"""Single flight: concurrent loads of one key share one read."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable
@@ -11,21 +11,21 @@ V = TypeVar("V")
 class SingleFlight(Generic[K, V]):
     """A caller shares only a load that begins after its own call.
 
-    A load that already runs may have read what was there before the caller's own last write. So
-    one load per key runs at a time, and all callers that arrive meanwhile share the next one: a
-    burst of any size costs two loads.
+    A running load may have read the value from before the caller's last write. So one load per key
+    runs at a time, and all callers that arrive meanwhile share the next one: a burst of any size
+    costs at most two loads.
     """
 
     def __init__(self) -> None:
         self._running: dict[K, asyncio.Task[V]] = {}
-        self._next: dict[K, asyncio.Task[V]] = {}  # not begun yet: new callers share it
+        self._next: dict[K, asyncio.Task[V]] = {}  # not started yet: new callers share it
 
     def __len__(self) -> int:
-        """How many loads run or wait."""
+        """The number of loads that run or wait."""
         return len(self._running) + len(self._next)
 
     async def load(self, key: K, read: Callable[[], Awaitable[V]]) -> V:
-        """What `read`, or the `read` of another waiting caller, returns or raises.
+        """Returns or raises the result of `read`, or of the `read` of another waiting caller.
 
         Cancelling one caller does not cancel the load for the others.
         """

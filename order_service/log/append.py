@@ -1,5 +1,5 @@
-"""One command's outcome on its way into the log: as the SQL function `append` takes it, and as the
-events that are recorded then."""
+"""An append: the events of a command, as arguments of the SQL function `append` and as recorded
+events."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from order_service.log.fold import FoldedOrder, fold_recorded
 
 @immutable
 class OrderText:
-    """Free text beside the events, which only point at it."""
+    """Free text, stored beside the events; an event has its `text_id` only."""
 
     text_id: UUID
     kind: str
@@ -29,9 +29,10 @@ class OrderText:
 
 @immutable
 class Append:
-    """One command's outcome, or that of many, to be recorded if the order still stands at `before`.
+    """Events of one or more commands, recorded if the order's version is still that of `before`.
 
-    `metadata`: of all events, or one for each. `after`: the state after them, if known already.
+    `metadata`: one for all events, or one for each. `after`: the state after the events, if it is
+    already computed.
     """
 
     stream_id: UUID
@@ -48,15 +49,15 @@ class Append:
 
     @property
     def metadata_of_each(self) -> Sequence[Metadata]:
-        found = self.metadata
-        return [found] * len(self.events) if isinstance(found, Metadata) else found
+        metadata = self.metadata
+        return [metadata] * len(self.events) if isinstance(metadata, Metadata) else metadata
 
 
 @dataclass(slots=True)
 class Encoded:
-    """An append, encoded once; its event ids hold through every attempt.
+    """An append, encoded once: every attempt has the same event ids.
 
-    `size`: bytes of its events.
+    `size`: the events' bytes, metadata included.
     """
 
     append: Append
@@ -68,7 +69,7 @@ class Encoded:
 
 
 def encode(append: Append, partitions: int) -> Encoded:
-    """Raises InvalidRequest where an event, or all of them, are larger than the log takes."""
+    """Raises InvalidRequest if one event, or all of them together, exceed the log's limits."""
     assert append.events, "a command that changes nothing is not appended"
     payloads = [codec.encode(event) for event in append.events]
     metadata = _encode_metadata(append)
@@ -90,7 +91,7 @@ def _check(size: int, size_max: int) -> None:
     if size > size_max:
         raise InvalidRequest(
             "content-too-large",
-            f"The order's items come to more than {size_max} bytes.",
+            f"The order's items take more than {size_max} bytes: send fewer or smaller items.",
             max_bytes=size_max,
         )
 
@@ -101,14 +102,15 @@ def _encode_metadata(append: Append) -> list[str]:
     assert len(append.metadata) == len(append.events)
     encoded: list[str] = []
     before = None
-    for metadata in append.metadata:  # the events of one command share theirs
+    for metadata in append.metadata:  # the events of one command share one object
         encoded.append(encoded[-1] if metadata is before else codec.encode_metadata(metadata))
         before = metadata
     return encoded
 
 
 def arguments(batch: Sequence[Encoded]) -> list[Sequence[Any]]:
-    """The eighteen arrays of the SQL function `append`: of commands, events, references, texts."""
+    """The eighteen arrays for the SQL function `append`: the columns of the commands, events,
+    references and texts."""
     commands: list[tuple[Any, ...]] = []
     events: list[tuple[Any, ...]] = []
     references: list[tuple[Any, ...]] = []
@@ -126,8 +128,8 @@ def arguments(batch: Sequence[Encoded]) -> list[Sequence[Any]]:
             events.append((number, version, event_id, kind, schema, payload, metadata))
         if append.reference is not None:
             references.append((number, *append.reference))
-        for note in append.texts:
-            texts.append((number, note.text_id, note.kind, note.body))
+        for order_text in append.texts:
+            texts.append((number, order_text.text_id, order_text.kind, order_text.body))
     return [
         *_columns(commands, 4),
         *_columns(events, 7),
@@ -168,6 +170,6 @@ def order_after(append: Append, events: Sequence[RecordedEvent], partitions: int
 def duplicate_reference(**facts: object) -> RuleViolation:
     return RuleViolation(
         "duplicate-reference",
-        "You have placed an order with this external_reference before: see existing_order.",
+        "You have already placed an order with this external_reference: see existing_order.",
         **facts,
     )

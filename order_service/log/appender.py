@@ -1,21 +1,21 @@
-"""Group commit: many commands, one round trip and one fsync.
+"""Group commit: many commands in one round trip and one fsync.
 
-One appender a process. Commands that arrive while an append is in flight ride together in the next
-one: one round trip and one fsync for all of them, no timer. The append and the cache refresh after
-it belong to the appender and not to the request, so a client that goes away cancels neither.
+Each process has one appender. Commands that arrive while an append is in flight form the next
+batch: one round trip and one fsync for all of them, and no timer. The append and the cache refresh
+after it run in the appender's tasks, so a client that disconnects cancels neither.
 
-What is known after a failure decides what happens (the order of these rules matters):
+The kind of failure decides what happens next (the order of these rules matters):
 
-- nothing was sent: every command of the batch is answered "dependency unavailable";
-- a data error (SQLSTATE class 22 or 23, or the driver could not encode): nothing was stored, and
-  the commands are sent one by one, so that only the bad one fails;
-- a lock that was not had in time: nothing was stored, and the batch is sent partition by partition,
-  so that the one that somebody holds does not stop the others;
-- another error that the server reports on a live connection: rolled back, "dependency unavailable";
-- anything else (lost connection, client time-out): unknown. Event ids are fixed before the first
-  attempt and `append` reports a command that stands already as repeated, so the same batch is sent
-  once more on a new connection; if that says nothing of the data either (a refusal tells of the
-  second attempt only), the outcome stays unknown and is called so.
+- nothing was sent: every command of the batch fails with "dependency-unavailable";
+- a data error (SQLSTATE class 22 or 23, or the driver could not encode): nothing was stored. The
+  commands are sent again one by one, so that only the bad one fails;
+- a lock time-out: nothing was stored. The batch is sent again partition by partition, so that a
+  locked partition does not block the others;
+- another error that the server reports on a live connection: rolled back, "dependency-unavailable";
+- any other failure (lost connection, client time-out): the outcome is unknown. The same batch is
+  sent once more on a new connection: event ids are fixed before the first attempt, and `append`
+  reports a command that is already stored as repeated. If the second attempt fails too, other than
+  by a data error (a refusal concerns that attempt only), the commands fail with "outcome-unknown".
 """
 
 import asyncio
@@ -73,30 +73,30 @@ class _Waiting:
 
 
 class _NotSentError(Exception):
-    """No connection could be had."""
+    """No connection could be opened."""
 
 
 class _OutcomeUnknownError(Exception):
-    """The batch was sent, and its outcome was not heard."""
+    """The batch was sent, and no reply arrived."""
 
 
 class Appender:
-    """One a process, one append in flight; `after_commit` gets the orders that each commit moved
-    on."""
+    """One per process, with one append in flight. `after_commit` receives the orders that a commit
+    changed, new orders excepted."""
 
     def __init__(self, engine: AsyncEngine, partitions: int, after_commit: AfterCommit) -> None:
-        """`engine`: one connection of the appender's own, put into AUTOCOMMIT."""
+        """`engine`: the appender's own; it opens one connection, in AUTOCOMMIT."""
         self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
         self._partitions = partitions
         self._after_commit = after_commit
         self._queue: deque[_Waiting] = deque()
         self._unanswered: dict[_Waiting, None] = {}  # queued or in flight, oldest first
-        self._idle = asyncio.Event()  # none of them is left
+        self._idle = asyncio.Event()  # set while `_unanswered` is empty
         self._idle.set()
         self._arrived = asyncio.Event()
-        self._alarm: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._connection: AsyncConnection | None = None
-        self._answers: set[asyncio.Task[None]] = set()
+        self._answer_tasks: set[asyncio.Task[None]] = set()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -104,7 +104,7 @@ class Appender:
         metrics.APPEND_QUEUE.reads(lambda: len(self._queue))
 
     async def close(self) -> None:
-        """Answers what is queued or in flight, then stops."""
+        """Waits for the queued and in-flight appends, up to APPEND_WAIT_S, then stops."""
         with suppress(TimeoutError):
             async with asyncio.timeout(limits.APPEND_WAIT_S):
                 await self._idle.wait()
@@ -115,13 +115,13 @@ class Appender:
         await self._disconnect()
 
     async def append(self, append: Append) -> FoldedOrder:
-        """The order after the events, which are then committed and in the cache's hands.
+        """The order after the events. They are committed, and the cache is refreshed.
 
-        Raises `VersionConflict` when the stream has moved on, `RuleViolation` when the reference is
-        taken, `InvalidRequest` when the database refuses the data, `Unavailable` else.
+        Raises `VersionConflict` if the stream has changed, `RuleViolation` if the reference is
+        taken, `InvalidRequest` if the database refuses the data, otherwise `Unavailable`.
         """
         if len(self._unanswered) >= limits.APPEND_QUEUE_MAX:
-            raise Unavailable("overloaded", "Too many commands are waiting here: try again.")
+            raise Unavailable("overloaded", "Too many commands are waiting: retry later.")
         encoded = encode(append, self._partitions)
         loop = asyncio.get_running_loop()
         waiting = _Waiting(encoded, loop.create_future(), loop.time() + limits.APPEND_WAIT_S)
@@ -129,45 +129,45 @@ class Appender:
         self._idle.clear()
         self._queue.append(waiting)
         self._arrived.set()
-        if self._alarm is None:
-            self._alarm = loop.call_at(waiting.deadline, self._give_up)
+        if self._timer is None:
+            self._timer = loop.call_at(waiting.deadline, self._expire)
         events = len(append.events)
         with tracing.span("append", order__id=append.stream_id, order__events=events):
-            # If the request is cancelled, so is this future, and nothing else.
+            # Cancelling the request cancels this future only, not the append.
             return await waiting.done
 
-    def _give_up(self) -> None:
-        """Answers those who have waited too long.
+    def _expire(self) -> None:
+        """Fails the commands whose deadline has passed.
 
-        One timer for all of them, as they come in the order of their deadlines: with a time-out
-        and a shield for each, waiting took 8.2 microseconds a command instead of 1.9.
+        One timer serves all commands, since they are queued in the order of their deadlines. With a
+        time-out and a shield for each, waiting took 8.2 microseconds a command instead of 1.9.
         """
-        self._alarm = None
+        self._timer = None
         loop = asyncio.get_running_loop()
         for waiting in list(self._unanswered):
             if waiting.deadline > loop.time():
-                self._alarm = loop.call_at(waiting.deadline, self._give_up)
+                self._timer = loop.call_at(waiting.deadline, self._expire)
                 return
             if waiting in self._queue:
                 self._queue.remove(waiting)
                 self._fail([waiting], _unreachable())
-            else:  # it stays unanswered until the outcome is known, though nobody is told any more
-                _tell(waiting, _unknown())
+            else:  # in flight: it stays in `_unanswered` until its append ends
+                _resolve(waiting, _unknown())
 
     async def _run(self) -> None:
         while True:
             await self._arrived.wait()
-            batch = self._take()
+            batch = self._next_batch()
             try:
                 if batch:
                     await self._append(batch)
-            except Exception:  # the appender must outlive any batch; its commands are answered
-                logger.exception("append failed")
+            except Exception:  # the appender must survive every batch
+                logger.exception("The append raised an unexpected error.")
                 await self._disconnect()
                 self._fail(batch, _unknown())
 
-    def _take(self) -> list[_Waiting]:
-        """Empty where all who were in the queue have left it, tired of waiting."""
+    def _next_batch(self) -> list[_Waiting]:
+        """Empty if the deadline of every queued command has passed."""
         batch: list[_Waiting] = []
         size = 0
         while self._queue and len(batch) < limits.APPEND_BATCH_COMMANDS_MAX:
@@ -188,13 +188,13 @@ class Appender:
         except _OutcomeUnknownError:
             self._fail(batch, _unknown())
         except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-            await self._refused(batch, error)
+            await self._handle_refusal(batch, error)
         else:
             answer = asyncio.create_task(self._answer(batch, rows))
-            self._answers.add(answer)
-            answer.add_done_callback(self._answers.discard)
+            self._answer_tasks.add(answer)
+            answer.add_done_callback(self._answer_tasks.discard)
 
-    async def _refused(self, batch: list[_Waiting], error: Exception) -> None:
+    async def _handle_refusal(self, batch: list[_Waiting], error: Exception) -> None:
         smaller = _split(batch, error)
         if len(smaller) > 1:
             for part in smaller:
@@ -204,9 +204,10 @@ class Appender:
                 batch, InvalidRequest("validation", "The database cannot store this content.")
             )
         else:
-            logger.warning("append refused: %s", reason(error))
+            logger.warning("PostgreSQL refused an append: %s", reason(error))
             self._fail(
-                batch, Unavailable("dependency-unavailable", "The database cannot store now.")
+                batch,
+                Unavailable("dependency-unavailable", "The database cannot store the command now."),
             )
 
     async def _send(self, batch: list[_Waiting]) -> list[Any]:
@@ -214,13 +215,13 @@ class Appender:
         try:
             return await self._call(columns)
         except _OutcomeUnknownError:
-            logger.warning("append outcome unknown: sent once more on a new connection")
+            logger.warning("The append's outcome is unknown: sending it again on a new connection.")
         try:
             return await self._call(columns)
         except _NotSentError as error:
             raise _OutcomeUnknownError from error
         except (asyncpg.PostgresError, asyncpg.InterfaceError, ValueError) as error:
-            if is_data_error(error):  # then the first attempt met with it, too
+            if is_data_error(error):  # the first attempt failed with it too
                 raise
             raise _OutcomeUnknownError from error
 
@@ -232,11 +233,11 @@ class Appender:
         except (SQLAlchemyError, asyncpg.PostgresError, OSError, TimeoutError) as error:
             await self._disconnect()
             raise _NotSentError from error
-        # The raw driver: it takes the parameters' types from the function itself and encodes whole
-        # arrays, where SQLAlchemy would process each element of each array in Python.
+        # The raw driver: it reads the parameters' types from the SQL function and encodes whole
+        # arrays; SQLAlchemy would process each element of each array in Python.
         driver: Any = raw.driver_connection
         await failpoints.reach("append-unsent")
-        began = perf_counter()
+        started = perf_counter()
         try:
             rows: list[Any] = await driver.fetch(_APPEND, *columns)
             return rows
@@ -245,13 +246,13 @@ class Appender:
                 raise
             await self._disconnect()
             raise _OutcomeUnknownError from error
-        # The last of them: PostgreSQL has ended the session, and the driver has read that, but not
-        # yet the end of the connection.
+        # InternalClientError: PostgreSQL has ended the session, and the driver has read the message
+        # but not yet the end of the connection.
         except (OSError, TimeoutError, asyncpg.InternalClientError) as error:
             await self._disconnect()
             raise _OutcomeUnknownError from error
         finally:
-            metrics.APPEND_SECONDS.observe(perf_counter() - began)
+            metrics.APPEND_SECONDS.observe(perf_counter() - started)
 
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
@@ -260,14 +261,14 @@ class Appender:
                 await connection.invalidate()
                 await connection.close()
             except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-                logger.debug("closing a broken connection failed", exc_info=True)
+                logger.debug("Cannot close a broken connection.", exc_info=True)
 
     async def _answer(self, batch: list[_Waiting], rows: list[Any]) -> None:
         try:
             await failpoints.reach("append-committed")
             await self._settle(batch, rows)
         except Exception:
-            logger.exception("answering an append failed")
+            logger.exception("Processing a stored append raised an error.")
             self._fail(batch, _unknown())
 
     async def _settle(self, batch: list[_Waiting], rows: list[Any]) -> None:
@@ -278,15 +279,16 @@ class Appender:
                 folded = order_after(waiting.encoded.append, events, self._partitions)
                 won.append((waiting, folded))
             else:
-                self._fail([waiting], _lost(waiting.encoded.append, row["outcome"], row["version"]))
-        # Nobody can have cached an older version of what was only now begun (that there is no such
-        # order is never cached), so a new order is spared Redis: a fifth of a POST's time.
-        moved = [folded for waiting, folded in won if waiting.encoded.append.before is not None]
+                error = _rejection(waiting.encoded.append, row["outcome"], row["version"])
+                self._fail([waiting], error)
+        # A new order needs no refresh: no cache has an older version of it, and its absence is
+        # never cached. Redis would take a fifth of a POST's time.
+        changed = [folded for waiting, folded in won if waiting.encoded.append.before is not None]
         try:
-            if moved:
-                await self._after_commit(moved)
-        except Exception:  # the events are stored: no trouble with a cache may say otherwise
-            logger.exception("refreshing after a commit failed")
+            if changed:
+                await self._after_commit(changed)
+        except Exception:  # the events are stored: an error of the cache must not fail the command
+            logger.exception("Refreshing the cache after a commit raised an error.")
         for waiting, folded in won:
             self._finish(waiting, folded)
 
@@ -299,20 +301,20 @@ class Appender:
         self._unanswered.pop(waiting, None)
         if not self._unanswered:
             self._idle.set()
-            if self._alarm is not None:
-                self._alarm.cancel()
-                self._alarm = None
-        _tell(waiting, outcome)
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        _resolve(waiting, outcome)
 
 
-def _lost(append: Append, outcome: str, found: int) -> OrderServiceError:
+def _rejection(append: Append, outcome: str, found: int) -> OrderServiceError:
     if outcome == "lost":
         return VersionConflict(append.stream_id, append.expected_version, found)
     return duplicate_reference()
 
 
 def _split(batch: list[_Waiting], error: Exception) -> list[list[_Waiting]]:
-    """What to send apart, so that the error stays with those whom it concerns."""
+    """The batches to send separately, so that the error fails only the commands that cause it."""
     if is_data_error(error):
         return [[waiting] for waiting in batch]
     if sqlstate(error) != LOCK_NOT_AVAILABLE:
@@ -323,31 +325,33 @@ def _split(batch: list[_Waiting], error: Exception) -> list[list[_Waiting]]:
     return list(parts.values())
 
 
-def _tell(waiting: _Waiting, outcome: FoldedOrder | Exception) -> None:
-    """Nobody, if the client went away or was told already."""
+def _resolve(waiting: _Waiting, outcome: FoldedOrder | Exception) -> None:
+    """Ends the wait with `outcome`, unless it was cancelled or has already ended."""
     if waiting.done.done():
         return
     if isinstance(outcome, Exception):
         waiting.done.set_exception(outcome)
-        waiting.done.exception()  # a client that goes away now must not leave it "never retrieved"
+        waiting.done.exception()  # no "never retrieved" log line if the client is gone
     else:
         waiting.done.set_result(outcome)
 
 
 def _unreachable() -> Unavailable:
-    return Unavailable("dependency-unavailable", "The database cannot be reached: nothing stored.")
+    return Unavailable(
+        "dependency-unavailable", "The database cannot be reached. Nothing was stored."
+    )
 
 
 def _unknown() -> Unavailable:
     return Unavailable(
         "outcome-unknown",
-        "The database did not say whether the command was stored. Repeat it with the same "
+        "The database did not confirm whether the command was stored. Repeat it with the same "
         "Idempotency-Key, or read the order.",
     )
 
 
 def _is_lost(error: Exception, driver: Any) -> bool:
-    """Class 08 (connection) and 57P (shut down) end the connection without a word on the
-    outcome."""
+    """Whether the connection ended with the outcome unknown: SQLSTATE class 08 (connection) or 57P
+    (shutdown), no SQLSTATE, or a closed connection."""
     state = sqlstate(error)
     return state[:2] == "08" or state[:3] == "57P" or not state or driver.is_closed()

@@ -1,7 +1,7 @@
-"""The event store as commands see it: append, read one order.
+"""The event store for commands: append, read one order.
 
 Orders that this process appended to stay folded in its memory, and commands on one stream run one
-after another here: both save work only. What holds is the expected version that each append proves.
+at a time. Both only save work: correctness comes from the expected version of each append.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ _REFERENCE = text(
 
 
 class EventLog:
-    """`refresh` is given orders before any answer that shows their version."""
+    """`refresh` receives changed orders before any response shows their version."""
 
     def __init__(
         self, engine: AsyncEngine, append_engine: AsyncEngine, partitions: int, refresh: AfterCommit
@@ -43,9 +43,11 @@ class EventLog:
         self._locks = StreamLocks()
         self._streams = Batching(
             self._whole_streams,
-            batch_max=limits.STREAMS_TOGETHER_MAX,
+            batch_max=limits.STREAM_BATCH_MAX,
             waiting_max=limits.APPEND_QUEUE_MAX,
-            overflow=lambda: Unavailable("overloaded", "Too many orders are read here: try again."),
+            overflow=lambda: Unavailable(
+                "overloaded", "Too many orders are read at once: retry later."
+            ),
         )
         self._remembered: OrderedDict[UUID, FoldedOrder] = OrderedDict()
 
@@ -57,8 +59,11 @@ class EventLog:
         await self._streams.close()
 
     async def read(self, stream_id: UUID, up_to_version: int | None = None) -> FoldedOrder | None:
-        """The order folded afresh from its stream; None if there is none. Raises TimeoutError after
-        LOAD_WAIT_S: with the database hung, each read waits for the one before it as well."""
+        """The order, folded from its stream; None if there is no such order.
+
+        Raises TimeoutError after LOAD_WAIT_S: if the database hangs, each read also waits for the
+        batch before it.
+        """
         async with asyncio.timeout(limits.LOAD_WAIT_S):
             if up_to_version is None:
                 stored = await self._streams.get(stream_id)
@@ -76,7 +81,7 @@ class EventLog:
     async def events(
         self, stream_id: UUID, after_version: int, up_to_version: int
     ) -> list[StoredEvent]:
-        """A part of an order's stream, ascending by version."""
+        """Part of an order's stream, ascending by version."""
         partition = reading.partition_of(stream_id, self.partitions)
         return await query(
             self._engine,
@@ -86,35 +91,35 @@ class EventLog:
         )
 
     async def resolve(self, text: str) -> UUID:
-        """The order's id, from itself (which may be nobody's) or from the order's number.
+        """The order's id, from its text or from the order's number. An id may be that of no order.
 
-        Raises `OrderNotFound` for what is neither.
+        Raises `OrderNotFound` for any other text and for an unknown number.
         """
         order_id = parse_uuid(text)
         if order_id is None:
-            place = parse_order_number(text, self.partitions)
-            if place is not None:
-                order_id = await query(self._engine, lambda c: reading.find_stream(c, *place))
+            position = parse_order_number(text, self.partitions)
+            if position is not None:
+                order_id = await query(self._engine, lambda c: reading.find_stream(c, *position))
         if order_id is None:
             raise OrderNotFound
         return order_id
 
     def remembered(self, stream_id: UUID) -> FoldedOrder | None:
-        """The order as this process last appended to it: others may have moved it on since."""
+        """The order after this process's last append; other processes may have changed it since."""
         return self._remembered.get(stream_id)
 
     def stream_lock(self, stream_id: UUID) -> StreamLock:
-        """A context manager: one command at a time on the stream, in the order of arrival.
+        """A context manager that holds the stream's lock, acquired in order of arrival.
 
         Raises `Unavailable` after STREAM_LOCK_WAIT_S.
         """
         return StreamLock(self._locks, stream_id)
 
     async def append(self, append: Append) -> FoldedOrder:
-        """The order after the events, which are then committed and in the cache's hands.
+        """The order after the events. They are committed, and the cache is refreshed.
 
-        Raises `VersionConflict` when the stream has moved on, `RuleViolation` when the reference is
-        taken, `InvalidRequest` when the database refuses the data, `Unavailable` else.
+        Raises `VersionConflict` if the stream has changed, `RuleViolation` if the reference is
+        taken, `InvalidRequest` if the database refuses the data, otherwise `Unavailable`.
         """
         self._remembered.pop(append.stream_id, None)
         try:
@@ -129,16 +134,16 @@ class EventLog:
         return folded
 
     def preview(self, append: Append, at: datetime) -> tuple[FoldedOrder, Sequence[RecordedEvent]]:
-        """The order and the events as they would stand if this were appended at `at`, less what
-        only the log gives: positions. Nothing is stored.
+        """The order and its events as an append at `at` would record them, except for positions,
+        which only the log assigns. Stores nothing.
 
-        Raises `InvalidRequest` where the log would not take the events.
+        Raises `InvalidRequest` if the events exceed the log's limits.
         """
         events = recorded(encode(append, self.partitions), 0, at)
         return order_after(append, events, self.partitions), events
 
     async def order_of_reference(self, user_id: UUID, reference: str) -> UUID | None:
-        """The order that the user has placed with this external reference."""
+        """The id of the order that the user placed with this external reference, or None."""
         parameters = {"user_id": user_id, "reference": reference}
 
         async def find(connection: AsyncConnection) -> UUID | None:

@@ -1,4 +1,4 @@
-"""Streams folded into orders: the one place where events are."""
+"""Folds streams of events into orders. This is the only module that does."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
@@ -20,16 +20,16 @@ from order_service.log.codec import (
     unreadable,
 )
 
-# The principal, its Idempotency-Key, and whether the target was the collection: a key that created
-# the order is free for commands on it.
+# The actor's id, the Idempotency-Key, and whether the command created the order: the key of a
+# creation may be used again for a command on the order.
 CommandKey = tuple[UUID, str, bool]
-# Events whose first time is kept: no event after them says when they were.
+# Event types whose first time is kept: no later event contains it.
 _MILESTONES = frozenset(("OrderPaid", "ShipmentDispatched", "OrderDelivered"))
 
 
 @immutable
 class AnsweredCommand:
-    """A command that this stream proves: what was asked, and the last version that it made."""
+    """A command whose events are in the stream: its fingerprint, and the version after it."""
 
     fingerprint: str
     version: int
@@ -37,8 +37,8 @@ class AnsweredCommand:
 
 @immutable
 class FoldedOrder:
-    """An order's state with what its stream says around it; `version` and `position` are those of
-    the last event. `milestones`: when each of them was first recorded."""
+    """An order's state with the data of its stream. `version` and `position` are those of the last
+    event. `milestones`: event type to the time of its first event."""
 
     id: UUID
     number: str
@@ -50,13 +50,13 @@ class FoldedOrder:
     updated_at: datetime
     commands: Mapping[CommandKey, AnsweredCommand] = field(default_factory=dict)
     milestones: Mapping[str, datetime] = field(default_factory=dict)
-    # The document, once `representation` has written it.
+    # The JSON document, once `documents.order.document` has written it.
     rendered: bytes | None = field(default=None, init=False, compare=False, repr=False)
     _summary: OrderSummary | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
     def summary(self) -> OrderSummary:
-        """The statuses and balances, computed once: several read models need them."""
+        """The order's statuses and balances, computed once for several read models."""
         if self._summary is None:
             object.__setattr__(self, "_summary", rules.summary(self.order))
         assert self._summary is not None
@@ -71,12 +71,12 @@ def fold_stored(
     skipping: bool = False,
     with_commands: bool = False,
 ) -> FoldedOrder | None:
-    """A whole stream, or more of one; `UnreadableEvent` if today's code fails on an event of it.
+    """The order after a whole stream, or after more events of the order `folded`; None without
+    events and order. Raises `UnreadableEvent` if the code cannot read or apply an event.
 
-    `skipping`: events may be left out before each; the version is that of the last one all the
-    same. `with_commands`: what repeats are known by is wanted too; else metadata is not looked at.
-    What is around the order's state is put together once, at the end, since replay comes here for
-    every event there is.
+    `skipping`: the stream may have gaps; the version is that of the last event. `with_commands`:
+    also collect the answered commands; otherwise metadata is not decoded. The `FoldedOrder` is
+    built once, after the last event: replay calls this function for every event of the log.
     """
     first = last = None
     version = folded.version if folded else 0
@@ -98,16 +98,16 @@ def fold_stored(
     except UnreadableEvent as error:
         error.owner = order.user_id if order else None
         raise
-    except Exception as error:  # whatever evolve stumbles over
+    except Exception as error:  # any error of `evolve`
         assert last is not None
-        raise _misfit(last, order) from error
+        raise _not_applicable(last, order) from error
     if first is None or last is None or order is None:
         return folded
     return _folded(folded, first, last, order, commands, milestones, partitions)
 
 
-def _misfit(stored: StoredEvent, before: Order | None) -> UnreadableEvent:
-    error = unreadable(stored, "does not fit the order before it")
+def _not_applicable(stored: StoredEvent, before: Order | None) -> UnreadableEvent:
+    error = unreadable(stored, "cannot be applied to the order before it")
     error.owner = before.user_id if before else None
     return error
 
@@ -118,8 +118,8 @@ def fold_recorded(
     partitions: int,
     order: Order | None = None,
 ) -> FoldedOrder:
-    """The order after `recorded`, the next events of its stream. `order`: the state after them,
-    where it is known already."""
+    """The order after `recorded`, the next events of its stream, at least one. `order`: the state
+    after them, if it is already computed."""
     version = folded.version if folded else 0
     commands: Mapping[CommandKey, AnsweredCommand] = folded.commands if folded else {}
     milestones: Mapping[str, datetime] = folded.milestones if folded else {}
@@ -152,9 +152,9 @@ def _folded(
     milestones: Mapping[str, datetime],
     partitions: int,
 ) -> FoldedOrder:
-    """`first` is the stream's first event unless there is an order `before`."""
+    """`first` is the stream's first event if `before` is None."""
     if before is None:
-        order_id = UUID(int=first.stream_id.int)  # the driver's own UUID class is no JSON to orjson
+        order_id = UUID(int=first.stream_id.int)  # orjson cannot serialize the driver's UUID class
         number = order_number(first.position, first.partition, partitions)
         created_at = first.recorded_at
     else:

@@ -1,7 +1,7 @@
-"""Reading the log: functions that take a connection first and never commit.
+"""Reads the log: functions that take a connection first and never commit.
 
-Inside a partition positions are dense and commit in order (see migration 0001: appends hold the
-partition's counter until they commit). So a reader that has seen position n has seen everything
+Within a partition, positions have no gaps and commit in order (see migration 0001: an append locks
+the partition's counter until it commits). So a reader that has read position n has read every event
 before it, and `position > n` never skips an event that commits later.
 """
 
@@ -29,7 +29,7 @@ _STREAM = text(
     f"SELECT {_COLUMNS} FROM events WHERE partition = :partition AND stream_id = :stream_id "  # noqa: S608
     "AND version > :after_version AND version <= :up_to_version ORDER BY version LIMIT :limit"
 )
-# OFFSET 0 keeps each stream a look-up by its key, whatever the planner thinks of their number.
+# OFFSET 0 makes the planner look up each stream by its key, whatever number of rows it expects.
 _WHOLE = text(
     "SELECT e.* FROM unnest(:partitions, :streams) AS s (partition, stream_id) CROSS JOIN LATERAL "  # noqa: S608
     f"(SELECT {_COLUMNS} FROM events WHERE partition = s.partition AND stream_id = s.stream_id "
@@ -41,18 +41,18 @@ _FIRST = text(
     f"SELECT {_COLUMNS} FROM events WHERE partition = :partition AND stream_id = ANY (:streams) "  # noqa: S608
     "AND version = 1"
 ).bindparams(bindparam("streams", type_=ARRAY(Uuid)))
-# A command's events may point at the same text: it counts once, where the first of them stands.
+# Several events of a command may refer to the same text; only the first of them is returned.
 _WITH_TEXT = text(
     f"SELECT {_COLUMNS} FROM (SELECT *, "  # noqa: S608
     "row_number() OVER (PARTITION BY data->>'text_ref' ORDER BY version) AS nth FROM events "
     "WHERE partition = :partition AND stream_id = :stream_id AND data->>'text_ref' IS NOT NULL"
-    ") AS pointing WHERE nth = 1 AND version > :after_version ORDER BY version LIMIT :limit"
+    ") AS referring WHERE nth = 1 AND version > :after_version ORDER BY version LIMIT :limit"
 )
 _TEXTS = text(
     "SELECT text_id, kind, body FROM order_texts "
     "WHERE text_id = ANY (:texts) AND order_id = :order_id"
 ).bindparams(bindparam("texts", type_=ARRAY(Uuid)))
-_MOVED = text(
+_CHANGED = text(
     "SELECT DISTINCT stream_id FROM events "
     "WHERE partition = :partition AND position > :after AND position <= :up_to"
 )
@@ -60,14 +60,15 @@ _STREAMS = text(
     f"SELECT {_COLUMNS} FROM events WHERE partition = :partition AND stream_id = ANY (:streams) "  # noqa: S608
     "AND position <= :up_to ORDER BY stream_id, version"
 ).bindparams(bindparam("streams", type_=ARRAY(Uuid)))
-# Where every event there is passes by, what no read model shows is left out: ids, metadata.
+# A rebuild reads every event with this, so the columns that no read model shows are left out: event
+# ids and metadata.
 _RANGE = (
     "SELECT partition, position, stream_id, version, NULL, type, schema_version, "
     "data::text, '', recorded_at FROM events WHERE partition = $1 AND stream_id > $2 "
     "AND position <= $3 ORDER BY stream_id, version LIMIT $4"
 )
-# OFFSET 0 keeps each partition and each stream a look-up by its index, however many the planner
-# expects.
+# OFFSET 0 makes the planner look up each partition and each stream by its index, whatever number of
+# rows it expects.
 _NEXT = (
     "SELECT e.* FROM unnest($1::smallint[], $2::bigint[], $3::bigint[]) "  # noqa: S608
     f"AS r (partition, after, up_to) CROSS JOIN LATERAL (SELECT {_COLUMNS} FROM events "
@@ -97,14 +98,14 @@ def _stored(rows: Iterable[Sequence[Any]]) -> list[StoredEvent]:
 
 
 async def heads(connection: AsyncConnection) -> dict[int, int]:
-    """Partition to last position; its length is the number of partitions, which never changes."""
+    """Each partition's last position. Its length is the number of partitions, which is constant."""
     return {row.partition: row.position for row in await connection.execute(_PARTITIONS)}
 
 
 async def read_partition(
     connection: AsyncConnection, partition: int, after: int, limit: int
 ) -> list[StoredEvent]:
-    """The next events of the log, ascending by position without a hole; may be empty."""
+    """The partition's next events, ascending by position without gaps; may be empty."""
     parameters = {"partition": partition, "after": after, "limit": limit}
     return _stored((await connection.execute(_PARTITION, parameters)).all())
 
@@ -131,23 +132,23 @@ async def read_stream(
 async def read_whole_streams(
     connection: AsyncConnection, stream_ids: Collection[UUID], partitions: int
 ) -> dict[UUID, list[StoredEvent]]:
-    """The events of each of these orders, ascending by version; without those that there are
-    not."""
-    wanted = set(stream_ids)
+    """The events of each of these orders, ascending by version; an order without events is not a
+    key."""
+    distinct = set(stream_ids)
     parameters = {
-        "partitions": [partition_of(stream_id, partitions) for stream_id in wanted],
-        "streams": list(wanted),
+        "partitions": [partition_of(stream_id, partitions) for stream_id in distinct],
+        "streams": list(distinct),
     }
-    found: dict[UUID, list[StoredEvent]] = {}
+    streams: dict[UUID, list[StoredEvent]] = {}
     for event in _stored((await connection.execute(_WHOLE, parameters)).all()):
-        found.setdefault(event.stream_id, []).append(event)
-    return found
+        streams.setdefault(event.stream_id, []).append(event)
+    return streams
 
 
 async def read_first_events(
     connection: AsyncConnection, partition: int, stream_ids: Iterable[UUID]
 ) -> dict[UUID, StoredEvent]:
-    """The first event of each of these streams that there is; all are of one partition."""
+    """The first event of each of these streams of one partition; unknown streams are left out."""
     parameters = {"partition": partition, "streams": list(stream_ids)}
     rows = _stored((await connection.execute(_FIRST, parameters)).all())
     return {row.stream_id: row for row in rows}
@@ -156,8 +157,8 @@ async def read_first_events(
 async def read_events_with_text(
     connection: AsyncConnection, stream_id: UUID, partition: int, after_version: int, limit: int
 ) -> list[StoredEvent]:
-    """One order's events that point at a free text by `text_ref`, ascending by version; of several
-    that point at the same one, the first."""
+    """One order's events that refer to a free text by `text_ref`, ascending by version; only the
+    first of several that refer to the same text."""
     parameters = {
         "partition": partition,
         "stream_id": stream_id,
@@ -170,23 +171,23 @@ async def read_events_with_text(
 async def read_texts(
     connection: AsyncConnection, order_id: UUID, text_ids: Iterable[UUID]
 ) -> dict[UUID, tuple[str, str]]:
-    """Text id to kind and body, for those of the order's texts that were not erased."""
+    """The kind and body of each of these texts of the order, by id; erased texts are left out."""
     parameters = {"order_id": order_id, "texts": list(text_ids)}
     rows = await connection.execute(_TEXTS, parameters)
     return {row.text_id: (row.kind, row.body) for row in rows}
 
 
-async def moved_streams(
+async def changed_streams(
     connection: AsyncConnection, partition: int, after: int, up_to: int
 ) -> list[UUID]:
-    """The streams that events at positions after `after`, up to `up_to`, belong to."""
+    """The streams with events at positions > `after` and <= `up_to`, in no order."""
     parameters = {"partition": partition, "after": after, "up_to": up_to}
-    found = (await connection.execute(_MOVED, parameters)).scalars()
+    found = (await connection.execute(_CHANGED, parameters)).scalars()
     return [UUID(int=stream_id.int) for stream_id in found]
 
 
 async def find_stream(connection: AsyncConnection, partition: int, position: int) -> UUID | None:
-    """The stream that begins there; None if none does."""
+    """The stream whose first event is at this position, or None."""
     parameters = {"partition": partition, "position": position}
     found = (await connection.execute(_PLACED_AT, parameters)).scalar_one_or_none()
     return None if found is None else UUID(int=found.int)
@@ -195,7 +196,8 @@ async def find_stream(connection: AsyncConnection, partition: int, position: int
 async def read_streams(
     connection: AsyncConnection, partition: int, stream_ids: Sequence[UUID], up_to_position: int
 ) -> list[StoredEvent]:
-    """Whole streams of one partition, up to a position: ascending by stream, then version."""
+    """The events of these streams of one partition up to a position, ascending by stream and
+    version."""
     parameters = {"partition": partition, "streams": list(stream_ids), "up_to": up_to_position}
     return _stored((await connection.execute(_STREAMS, parameters)).all())
 
@@ -207,11 +209,11 @@ async def read_stream_range(
     up_to_position: int,
     limit: int,
 ) -> list[StoredEvent]:
-    """The partition stream by stream, from the stream after `after_stream`, at most `limit` events,
-    without their ids (None; they alone took a sixth of the time of reading) and metadata (empty).
+    """At most `limit` events of the streams after `after_stream`, ascending by stream and version,
+    without event ids (None: they took a sixth of the time of reading) and metadata (empty).
 
-    The last stream may be cut off by `limit`: a caller reads on from the one before it. By the
-    driver itself: SQLAlchemy's rows take twice the time of all the rest of reading.
+    `limit` may cut off the last stream: the caller continues from the stream before it. Read with
+    the driver: SQLAlchemy's rows take twice the time of all the rest of reading.
     """
     driver = await driver_of(connection)
     return _stored(await driver.fetch(_RANGE, partition, after_stream, up_to_position, limit))
@@ -220,15 +222,16 @@ async def read_stream_range(
 async def read_next(
     driver: asyncpg.Connection, ranges: Iterable[tuple[int, int, int]]
 ) -> list[StoredEvent]:
-    """Of each (partition, after, up_to) the events at positions after `after`, up to `up_to`:
-    ascending by position inside a partition."""
+    """For each (partition, after, up_to), the events at positions > `after` and <= `up_to`,
+    ascending by position within a partition."""
     return _stored(await driver.fetch(_NEXT, *map(list, zip(*ranges, strict=True))))
 
 
 async def read_earlier(
     driver: asyncpg.Connection, events: Iterable[StoredEvent]
 ) -> list[StoredEvent]:
-    """Of each event's stream all events before it, ascending by version inside a stream."""
+    """All earlier events in the stream of each of these events, ascending by version within a
+    stream."""
     streams = [(e.partition, e.stream_id, e.version) for e in events if e.version > 1]
     if not streams:
         return []

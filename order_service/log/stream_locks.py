@@ -1,8 +1,8 @@
-"""One command at a time per stream, in the order of arrival.
+"""Stream locks: one command at a time per stream, in order of arrival.
 
-Concurrent commands on one stream only lose races. A command that finds its stream free, as most do,
-needs no lock object, task or timer: with an `asyncio.Lock` and `asyncio.timeout` each, acquiring
-took 6.7 microseconds instead of 1.0.
+Without them concurrent commands on one stream would mostly fail with version conflicts. A command
+that finds its stream free, as most do, needs no lock object, task or timer: with an `asyncio.Lock`
+and `asyncio.timeout` each, acquiring took 6.7 microseconds instead of 1.0.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ class StreamLocks:
     """One per process."""
 
     def __init__(self) -> None:
-        # The held streams, each with the commands that wait for it; None: none has waited yet.
+        # The locked streams, each with its waiting commands; None: none has waited yet.
         self._waiting: dict[UUID, deque[asyncio.Future[None]] | None] = {}
 
     async def acquire(self, stream_id: UUID) -> None:
@@ -38,10 +38,10 @@ class StreamLocks:
             async with asyncio.timeout(limits.STREAM_LOCK_WAIT_S):
                 await acquired
         except BaseException as error:
-            if acquired.done() and not acquired.cancelled():  # acquired as this command gave up
+            if acquired.done() and not acquired.cancelled():  # acquired just as the wait ended
                 self.release(stream_id)
             if isinstance(error, TimeoutError):
-                detail = "Others change this order for too long: retry."
+                detail = "Too many commands are changing this order: retry later."
                 raise Unavailable("overloaded", detail) from None
             raise
 

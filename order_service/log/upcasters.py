@@ -1,7 +1,7 @@
-"""Old shapes of stored events, one step up at a time.
+"""Upcasters: convert the payloads of old schema versions, one version at a time.
 
 `(type, schema version n)` maps to a pure function from the payload of version n to that of n + 1.
-Stored rows never change; a reader takes every step up to the version that the code knows.
+Stored rows never change; a reader applies every step up to the code's schema version.
 """
 
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""The log to RabbitMQ."""
+"""Publishes the log to RabbitMQ."""

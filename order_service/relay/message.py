@@ -1,22 +1,22 @@
-"""An event as a message, for every program that listens to RabbitMQ.
+"""The message of an event, for every program that consumes from RabbitMQ.
 
-Body (JSON): `event`, `order_id`, `version`, `partition`, `position`, `occurred_at` and `data`, the
-payload as it is stored, never upcast, so that no old event can stop the relay.
+Body (JSON): `event`, `order_id`, `version`, `partition`, `position`, `occurred_at` and `data`: the
+payload as stored, never upcast, so that no old event can stop the relay.
 
-Headers: CloudEvents 1.0 in binary mode. There is no binding for AMQP 0-9-1; this is the one for
-AMQP 1.0, which names an attribute `cloudEvents:<attribute>` and to which RabbitMQ maps headers:
+Headers: CloudEvents 1.0 in binary mode. AMQP 0-9-1 has no binding, so this follows the one for
+AMQP 1.0, to which RabbitMQ maps headers. It names an attribute `cloudEvents:<attribute>`:
 
 | attribute | value |
 | --- | --- |
-| id | the event's id, the same however often it is published; also the property `message_id` |
-| source | `/order-service/partitions/<partition>`: inside it positions are dense and in order |
+| id | the event's id, the same each time it is published; also the property `message_id` |
+| source | `/order-service/partitions/<partition>`: in it, positions are dense and in order |
 | type | `org.order-service.<noun>.<past tense>.v<schema version of the payload>` |
-| subject, partitionkey | the order's id: events of one order belong in one place |
+| subject, partitionkey | the order's id: all events of an order are in one partition |
 | sequence | the position, zero-padded, so that it sorts as text |
-| time | when it was recorded |
+| time | when the event was recorded |
 
-`datacontenttype` is the property `content_type`, and `correlation_id` the id of the request that
-was answered by the event. `traceparent` (W3C) is there if the command had one.
+The property `content_type` is `datacontenttype`. The property `correlation_id` is the id of the
+request that caused the event. The header `traceparent` (W3C) is present if the command had one.
 """
 
 import re
@@ -37,7 +37,7 @@ from order_service.telemetry import tracing
 
 CONTENT_TYPE = "application/json"
 PERSISTENT = 2
-_NAMES = {"OrderPlaced": "new_order"}  # what the outside calls it
+_NAMES = {"OrderPlaced": "new_order"}  # published names that differ from the type
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Message:
 
 @cache
 def event_name(event_type: str) -> str:
-    """The event's name outside: `new_order`, else the type in snake case."""
+    """The published name of an event type: `new_order` for OrderPlaced, else in snake case."""
     return _NAMES.get(event_type) or _snake_case(event_type)
 
 
@@ -64,7 +64,7 @@ def cloud_event_type(event_type: str, schema_version: int) -> str:
 
 
 def content(stored: StoredEvent) -> bytes:
-    """The body."""
+    """The message's body."""
     return orjson.dumps(
         {
             "event": event_name(stored.type),
@@ -78,14 +78,14 @@ def content(stored: StoredEvent) -> bytes:
     )
 
 
-@lru_cache(64)  # the events of one append have one time
+@lru_cache(64)  # all events of one append have the same time
 def recorded_text(at: datetime) -> str:
     return time_text(at)
 
 
-def origin(stored: StoredEvent) -> tuple[str | None, str | None]:
-    """Request id and trace context of the command, if it had them and they can be read: no event
-    stops the relay."""
+def request_and_trace(stored: StoredEvent) -> tuple[str | None, str | None]:
+    """The command's request id and trace context. None for what is absent or unreadable: no event
+    may stop the relay."""
     with suppress(UnreadableEvent):
         metadata = decode_metadata(stored)
         return _short(metadata.correlation_id), _short(metadata.traceparent)
@@ -95,16 +95,16 @@ def origin(stored: StoredEvent) -> tuple[str | None, str | None]:
 def trace_events(
     name: str, kind: tracing.Kind, began: float, events: Iterable[StoredEvent]
 ) -> None:
-    """What was done with each of these, from `began` to now, is a span of its command's trace."""
+    """Records a span from `began` until now for each event, in the trace of its command."""
     for stored in events:
-        _, trace = origin(stored)
+        _, trace = request_and_trace(stored)
         if trace is not None:
             order_id, version = str(stored.stream_id), stored.version
             tracing.record(name, kind, trace, began, order__id=order_id, order__version=version)
 
 
 def _short(value: object) -> str | None:
-    """None for what no property or header takes."""
+    """`value`, or None if it does not fit into a property or header."""
     return value if isinstance(value, str) and value.isascii() and len(value) < 256 else None
 
 
@@ -120,7 +120,7 @@ def to_message(stored: StoredEvent) -> Message:
         "cloudEvents:sequence": f"{stored.position:019d}",
         "cloudEvents:time": recorded_text(stored.recorded_at),
     }
-    request_id, trace = origin(stored)
+    request_id, trace = request_and_trace(stored)
     if trace:
         headers["traceparent"] = trace
     properties = Basic.Properties(

@@ -1,12 +1,12 @@
-"""A window of events, published in one write.
+"""Publishes a window of events in one write.
 
-For speed alone, in this one place: aiormq's own `basic_publish` marshals every header of
-every message anew and makes tasks and futures for it. Here pamqp marshals the frames around one
-event of a kind once, and the values of each further one are put in its place; a window is one item
-of aiormq's write queue. aiormq still counts the confirms and finds the message of a return: what it
-keeps for each message, this keeps for it. Measured, 200 messages a window: 34 instead of 183
-microseconds of this process a message, 86 instead of 165 of RabbitMQ, which gets them in one piece;
-10 a window: 81 instead of 240, and 160 instead of 310.
+This replaces aiormq's `basic_publish`, for speed only: that marshals all headers of each message
+and makes tasks and futures for it. Here pamqp marshals the frames before the body once for each
+kind of event, as a template; each event fills in its values, and a window is one item of aiormq's
+write queue. aiormq still processes confirms and returns, so `publish` keeps its books for each
+message. Measured CPU time a message, with 200 messages a window: 34 us instead of 183 in this
+process, and 86 us instead of 165 in RabbitMQ, which receives them in one piece. With 10 a window:
+81 us instead of 240, and 160 instead of 310.
 """
 
 import asyncio
@@ -26,26 +26,34 @@ from pamqp.header import ContentHeader
 
 from order_service.infra import failpoints, rabbitmq
 from order_service.log.codec import Metadata, StoredEvent, encode_metadata
-from order_service.relay.message import Message, content, origin, recorded_text, to_message
+from order_service.relay.message import (
+    Message,
+    content,
+    recorded_text,
+    request_and_trace,
+    to_message,
+)
 
-_KINDS_MAX = 4_096
-_FRAME = struct.Struct(">BHI")  # what every frame begins with: type, channel, length
-# Values to be found again in marshalled frames. Each has the length that every value in its place
-# has, so that the lengths around them hold.
+_TEMPLATES_MAX = 4_096
+_FRAME = struct.Struct(">BHI")  # the start of every frame: type, channel, length
+# Example values: the template has placeholders where they occur in marshalled frames. Each is as
+# long as every real value of its kind, so that the length fields around it stay correct.
 _ID = UUID("aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeee1")
 _ORDER = UUID("aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeee2")
 _AT = datetime(1999, 9, 9, 9, 9, 9, 999_999, UTC)
 _POSITION = 8_888_888_888_888_888_888
 _TRACE = "99-aaaaaaaaaaaaaaaabbbbbbbbbbbbbbbb-cccccccccccccccc-99"
-_REQUEST = "bbbbbbbbbbbbbbbbaaaaaaaaaaaaaaaa"  # as the service makes them; a client's may differ
+_REQUEST = "bbbbbbbbbbbbbbbbaaaaaaaaaaaaaaaa"  # the service's own; a client's may be longer
 _BODY_SIZE = 0x7A7A7A7A7A7A7A7A
 
 
 async def publish(channel: Channel, window: Sequence[StoredEvent]) -> None:
-    """Every event is confirmed by RabbitMQ and was routed; else raises, and the channel, on which
-    they are still in flight, must be closed. No other message of the channel has one of their
-    ids."""
-    # The channel's own, so that it ends when the channel is closed.
+    """Every event is routed and confirmed by RabbitMQ.
+
+    If this raises, messages are still in flight: the caller must close the channel. No other
+    message in flight on the channel may have the id of one of these events.
+    """
+    # A future of the channel, so that closing the channel ends it.
     confirmed = channel.create_future()
     async with channel.lock:
         confirms = cast("Any", _Confirms(confirmed, len(window)))
@@ -62,8 +70,8 @@ async def publish(channel: Channel, window: Sequence[StoredEvent]) -> None:
 
 
 class _Confirms:
-    """Stands where aiormq keeps a future for each message, under the tag of every message of a
-    window: `confirmed` is done with the last of them, or fails with the first that fails."""
+    """Takes the place of the futures that aiormq keeps by delivery tag, for all messages of a
+    window: `confirmed` is done with the last confirm, or fails with the first failure."""
 
     def __init__(self, confirmed: "asyncio.Future[None]", missing: int) -> None:
         self._confirmed = confirmed
@@ -83,8 +91,8 @@ class _Confirms:
 
 
 def frames_of(stored: StoredEvent, channel: int, content_max: int) -> bytes:
-    """The event's message as it goes over the wire."""
-    request_id, trace = origin(stored)
+    """The AMQP frames of the event's message."""
+    request_id, trace = request_and_trace(stored)
     if len(trace or _TRACE) != len(_TRACE) or len(request_id or _REQUEST) != len(_REQUEST):
         message = to_message(stored)
         return _head(message, channel, len(message.body)) + _body(
@@ -101,18 +109,18 @@ def frames_of(stored: StoredEvent, channel: int, content_max: int) -> bytes:
         b"request": (request_id or "").encode(),
         b"size": len(body).to_bytes(8, "big"),
     }
-    known = bool(request_id), bool(trace)
-    head = _template(stored.type, stored.schema_version, stored.partition, known, channel)
+    present = bool(request_id), bool(trace)
+    head = _template(stored.type, stored.schema_version, stored.partition, present, channel)
     return head % values + _body(body, channel, content_max)
 
 
-@lru_cache(_KINDS_MAX)
+@lru_cache(_TEMPLATES_MAX)
 def _template(
-    type_: str, schema_version: int, partition: int, known: tuple[bool, bool], channel: int
+    type_: str, schema_version: int, partition: int, present: tuple[bool, bool], channel: int
 ) -> bytes:
-    """The frames before the body of such an event, to be filled in by `%`. `known`: whether there
-    are a request id and a trace."""
-    request_id, trace = (_REQUEST if known[0] else None), (_TRACE if known[1] else None)
+    """The frames before the body of such an event, for `%` to fill in. `present`: whether the event
+    has a request id, and a trace."""
+    request_id, trace = (_REQUEST if present[0] else None), (_TRACE if present[1] else None)
     metadata = Metadata("system", correlation_id=request_id, traceparent=trace)
     example = StoredEvent(
         *(partition, _POSITION, _ORDER, 1, _ID, type_, schema_version, "{}"),
@@ -136,7 +144,7 @@ def _head(message: Message, channel: int, body_size: int) -> bytes:
     publish = Basic.Publish(
         exchange=rabbitmq.EVENTS_EXCHANGE,
         routing_key=message.routing_key,
-        mandatory=True,  # else RabbitMQ confirms what it throws away
+        mandatory=True,  # else RabbitMQ confirms a message that no queue receives
     )
     header = ContentHeader(properties=message.properties, body_size=body_size)
     return pamqp.frame.marshal(publish, channel) + pamqp.frame.marshal(header, channel)

@@ -1,15 +1,14 @@
-"""The relay: publishes the log, in order, and remembers how far.
+"""The relay: publishes the log to RabbitMQ, in order, at least once.
 
-Read what stands after the checkpoint, publish a bounded window of it, wait until RabbitMQ has
-confirmed all of it, then move the checkpoint by compare-and-set on the position that was read.
-Stopped or killed anywhere in between, the next one publishes that window again: every event at
-least once, none left out. Any doubt (nack, return, time-out, a lost connection) ends the session;
-the next goes on from the checkpoint as it is stored, on a new channel, so that an event's id is
-never twice in flight on one channel (aiormq would then take one message's return for another's
-confirm).
+It reads a bounded window of events after the checkpoint, publishes it, waits until RabbitMQ has
+confirmed all of it, then moves the checkpoint by compare-and-set on the position that it read. If
+it stops or is killed in between, the next relay publishes that window again: no event is left out.
+Any doubt (nack, return, time-out, a lost connection) ends the session. The next session continues
+from the stored checkpoint on a new channel, so that one channel never has the same event id in
+flight twice (aiormq would take one message's return for the other's confirm).
 
-Several relays may run. A lease a partition keeps them from doing the same work; only the
-compare-and-set keeps them right, so a relay that sleeps through its lease does no harm.
+Several relays may run. A lease on each partition only saves them from doing the same work. The
+compare-and-set alone makes them correct, so a relay that outlives its lease does no harm.
 """
 
 import asyncio
@@ -39,10 +38,10 @@ from order_service.telemetry.metrics import RELAY_SECONDS, RELAYED
 
 logger = logging.getLogger(__name__)
 
-# The next events of every partition that has some and that no other relay holds, after the position
-# where the checkpoint stands. `held`: this relay does, for at least half a lease, so that most
-# windows cost no lease of their own (moving renews it); of a partition that is not, one row without
-# an event. Positions have no holes, so each partition gives its share of the window or less.
+# The events after the checkpoint, of every partition that has some and is not leased to another
+# relay. `held`: this relay has the lease for at least half its time more (moving renews it, so most
+# windows need no statement for leases); a partition that is not held has one row, without an event.
+# Positions have no gaps, so a partition returns at most its share of the window.
 NEXT = """
     SELECT b.held, b.after, b.partition, e.position, e.stream_id, e.version, e.event_id, e.type,
            e.schema_version, e.data::text, e.metadata::text, e.recorded_at
@@ -79,10 +78,10 @@ _RELEASE = """
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Publishes until `stop` is set, whatever becomes of RabbitMQ and PostgreSQL meanwhile."""
-    me = uuid4()  # for all sessions: the next one need not wait for the leases of the last
+    """Publishes until `stop` is set, through outages of RabbitMQ and PostgreSQL."""
+    relay_id = uuid4()  # for all sessions, so that the next one has the leases of the last
     engine = create_engine(settings, PROJECTOR, application_name="relay", pool_size=1, derived=True)
-    session = partial(_session, engine, me, stop)
+    session = partial(_session, engine, relay_id, stop)
     tracing.start(settings, "relay")
     try:
         async with exposed(settings, "relay"), heartbeat(settings, "relay"):
@@ -93,14 +92,14 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 
 async def _session(
-    engine: AsyncEngine, me: UUID, stop: asyncio.Event, rabbitmq: AbstractConnection
+    engine: AsyncEngine, relay_id: UUID, stop: asyncio.Event, rabbitmq: AbstractConnection
 ) -> None:
     channel = await broker.open_channel(rabbitmq)
     underlay = await channel.get_underlay_channel()
-    assert isinstance(underlay, Channel)  # aio-pika has no other
+    assert isinstance(underlay, Channel)  # the only class that aio-pika uses
     async with driver_connection(engine) as (_, connection):
-        relay = Relay(connection, underlay, me)
-        logger.info("relay: publishing")
+        relay = Relay(connection, underlay, relay_id)
+        logger.info("relay: connected and publishing")
         await _publish_until(stop, relay)
         await relay.release()
 
@@ -110,7 +109,7 @@ async def _publish_until(stop: asyncio.Event, relay: "Relay") -> None:
     while not stop.is_set():
         published = await relay.publish_next()
         if published >= limits.RELAY_WINDOW:
-            continue  # there is more
+            continue  # a full window: more events may be waiting
         if published:
             busy_until = time.monotonic() + limits.RELAY_BUSY_S
         busy = time.monotonic() < busy_until
@@ -118,20 +117,20 @@ async def _publish_until(stop: asyncio.Event, relay: "Relay") -> None:
 
 
 class Relay:
-    """One session's work: a connection and a channel, both of its own.
+    """The work of one session, which alone uses the connection and the channel.
 
-    The driver's own connection, in which each statement stands alone: no transaction is open while
-    messages are under way. With SQLAlchemy around it an idle relay took 3 % of a core, which looks
-    fifty times a second.
+    The connection is the driver's, and each statement is its own transaction: none is open while
+    messages are in flight. An idle relay polls fifty times a second, which took 3 % of a core
+    through SQLAlchemy.
     """
 
-    def __init__(self, connection: asyncpg.Connection, channel: Channel, me: UUID) -> None:
+    def __init__(self, connection: asyncpg.Connection, channel: Channel, relay_id: UUID) -> None:
         self._connection = connection
         self._channel = channel
-        self._me = me
+        self._relay_id = relay_id
 
     async def publish_next(self) -> int:
-        """The next window is confirmed and the checkpoints stand behind it; returns its events."""
+        """Publishes the next window, then moves the checkpoints. Returns the number of events."""
         rows = await self._next()
         if not rows:
             return 0
@@ -149,37 +148,39 @@ class Relay:
         return len(rows)
 
     async def release(self) -> None:
-        """Another relay need not wait for this one's leases."""
-        await self._connection.execute(_RELEASE, self._me)
+        """Ends this relay's leases, so that another relay need not wait for them."""
+        await self._connection.execute(_RELEASE, self._relay_id)
 
     async def _next(self) -> list[asyncpg.Record]:
-        """The next events of the partitions that this relay has a lease of."""
-        rows = await self._look()
+        """The next events of the partitions that are leased to this relay."""
+        rows = await self._read()
         if unleased := [row["partition"] for row in rows if not row["held"]]:
-            # One statement a partition, in order: two relays that take leases cannot deadlock.
+            # One statement a partition, in order, so that two relays cannot deadlock.
             for partition in unleased:
-                await self._connection.execute(LEASE, self._me, limits.RELAY_LEASE_S, partition)
-            rows = await self._look()
+                await self._connection.execute(
+                    LEASE, self._relay_id, limits.RELAY_LEASE_S, partition
+                )
+            rows = await self._read()
         return [row for row in rows if row["held"] and row["position"] is not None]
 
-    async def _look(self) -> list[asyncpg.Record]:
-        found: list[asyncpg.Record] = await self._connection.fetch(
-            NEXT, self._me, limits.RELAY_LEASE_S, limits.RELAY_WINDOW
+    async def _read(self) -> list[asyncpg.Record]:
+        rows: list[asyncpg.Record] = await self._connection.fetch(
+            NEXT, self._relay_id, limits.RELAY_LEASE_S, limits.RELAY_WINDOW
         )
-        return found
+        return rows
 
     async def _publish(self, window: Sequence[StoredEvent]) -> None:
-        """Every event of `window` is confirmed by RabbitMQ and was routed; else raises."""
-        # The limit surrounds all of it: a connection that RabbitMQ blocks (an alarm) lets a publish
-        # wait for ever before any time-out of its own begins.
+        """Every event of `window` is routed and confirmed by RabbitMQ; else raises."""
+        # The time-out covers the writes too: on a connection that RabbitMQ blocks (an alarm) they
+        # would wait for ever.
         async with asyncio.timeout(limits.RELAY_CONFIRM_TIMEOUT_S):
             await publish(self._channel, window)
 
     async def _move(self, rows: Sequence[asyncpg.Record]) -> None:
-        """The checkpoints stand at the window's end, except where another relay moved one first:
-        that one goes on, and this relay finds out where at its next look."""
+        """Moves the checkpoints to the window's end. A checkpoint that another relay moved first
+        stays: this relay reads it again with the next window."""
         ends = {row["partition"]: (row["after"], row["position"]) for row in rows}
         old, new = zip(*ends.values(), strict=True)
         await self._connection.execute(
-            _MOVE, self._me, limits.RELAY_LEASE_S, list(ends), list(old), list(new)
+            _MOVE, self._relay_id, limits.RELAY_LEASE_S, list(ends), list(old), list(new)
         )

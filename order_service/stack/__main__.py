@@ -2,45 +2,45 @@
 
 The whole system on this machine:
   up [--port 8000] [--state DIR]
-      private PostgreSQL, Redis and RabbitMQ, migrations and all roles, until Ctrl-C. Where
-      DB_HOST, REDIS_HOST or RABBITMQ_HOST is set, that server is used and none started for it.
-      Other settings in the environment (RATE_LIMIT, WEB_WORKERS, ...) hold. Data and settings
-      stay in DIR (.local).
-  ps [--state DIR]                 one line a process: role, pid, port
-  env [--state DIR]                the stack's settings, for eval "$(./entrypoint.sh env)"
-  logs [ROLE] [-f] [--state DIR]   the end of a log, or of all; -f follows it
+      starts private PostgreSQL, Redis and RabbitMQ, migrates, and runs all roles until Ctrl-C.
+      Where DB_HOST, REDIS_HOST or RABBITMQ_HOST is set, it uses that server instead of starting
+      its own. Other settings in the environment (RATE_LIMIT, WEB_WORKERS, ...) apply. DIR
+      (.local) keeps data and settings.
+  ps [--state DIR]                 prints one line a process: role, pid, port
+  env [--state DIR]                prints the settings, for eval "$(./entrypoint.sh env)"
+  logs [ROLE] [-f] [--state DIR]   prints the end of a role's log, or of all; -f follows them
   reset [--state DIR]              removes the state folder with all its data
-  test [PYTEST ARGUMENTS]          static checks and all tests, on servers of their own;
-                                   with arguments only pytest
+  test [PYTEST ARGUMENTS]          runs static checks and all tests on private servers;
+                                   with arguments runs only pytest
 
-One role, or one command on a running stack, with the settings of the stack in DIR; without
---state, those of the environment if DB_HOST is set there, else of .local:
+One role, or one command on a running stack. With --state DIR it uses the settings of the stack in
+DIR; without it, those of the environment if DB_HOST is set there, else those of .local:
   web relay consumer worker flower    the roles that `up` runs
-  migrate                             brings the database to the newest revision
+  migrate                             migrates the database to the newest revision
   replay [NAME ... | --all]           rebuilds read models beside the live ones, then swaps
   verify [--repair]                   compares read models and cached entries with the log
-  status                              heads, checkpoints, lag, generations, parked streams
-  dead-letters list|show|retry|skip   events that a projection could not apply
-  create-user --role staff ...        an account with more rights than registration gives
-  demo [--rate N] [--orders N]        fills the running service with orders that live
-  `./entrypoint.sh WORD --help` tells the rest.
+  status                              prints heads, checkpoints, lag, generations, parked streams
+  dead-letters list|show|retry|skip   manages events that a projection could not apply
+  create-user --role staff ...        makes an account with more rights than registration gives
+  demo [--rate N] [--orders N]        fills the running service with orders that change
+  `./entrypoint.sh WORD --help` explains a word's arguments.
 
 For developers:
-  fuzz [--minutes N] [--seed N]    the tests with random input, round after round with fresh
-                                   seeds, until one fails or N minutes (10) are over; the
-                                   failing example stays in .local/fuzz, and the commands that
-                                   repeat it are printed; --seed: of the first round
+  fuzz [--minutes N] [--seed N]    runs the tests with random input in rounds with fresh seeds,
+                                   until one fails or N minutes (10) are over; keeps the failing
+                                   example in .local/fuzz and prints the commands that repeat
+                                   it; --seed: of the first round
   bench [NAME ...] [--seconds N] [--json FILE]
-                                   measures a stack of its own against two yardsticks; --help
+                                   measures a private stack against two yardsticks; --help
                                    lists the names
   faults [ROW ...] [--load NAME] [--seed N] [--minutes N] [--json FILE]
-                                   hurts a stack of its own, row by row of the fault matrix, under
+                                   injects the faults of the matrix into a private stack under
                                    load, and checks every promise; --help lists the rows
-  lock [OPTIONS]                   makes requirements.lock anew from pyproject.toml; options are
+  lock [OPTIONS]                   writes requirements.lock again from pyproject.toml; options are
                                    those of `uv pip compile`: --upgrade, --upgrade-package NAME
-  completion bash|zsh              what the shell offers on Tab; for this shell:
+  completion bash|zsh              prints completions for the shell; for this shell:
                                    `eval "$(./entrypoint.sh completion bash)"`
-  help                             this text
+  help                             prints this text
 """
 
 import argparse
@@ -121,7 +121,7 @@ def _help(_: Sequence[str]) -> int:
     return 0
 
 
-# Each word with the lock's section that it needs; None: the standard library is enough.
+# By word: its function, and the section of the lock that it needs (None: the standard library).
 WORDS: dict[str, tuple[Callable[[Sequence[str]], int], str | None]] = {
     "up": (_up, "servers"),
     "ps": (_ps, None),
@@ -145,7 +145,7 @@ def _parser(word: str) -> argparse.ArgumentParser:
 
 
 def add_arguments(word: str, parser: argparse.ArgumentParser) -> None:
-    """Those of a word of WORDS that is parsed here; the shell's completion offers them, too."""
+    """Adds the arguments of a word that this module parses; shell completion offers them, too."""
     if word in ("up", "ps", "env", "logs", "reset"):
         parser.add_argument("--state", type=Path, default=Path(DEFAULT_STATE), metavar="DIR")
     if word == "up":
@@ -162,8 +162,8 @@ def main(arguments: Sequence[str]) -> int:
     if word in ("-h", "--help"):
         word = "help"
     if word not in WORDS and word not in CLI_WORDS:
-        said = f"Unknown word: {word}" if word else "A word is missing"
-        print(f"{said}. Expected one of: {' '.join((*WORDS, *CLI_WORDS))}.", file=sys.stderr)
+        problem = f"Unknown word: {word}" if word else "A word is missing"
+        print(f"{problem}. Expected one of: {' '.join((*WORDS, *CLI_WORDS))}.", file=sys.stderr)
         return 2
     run, section = WORDS.get(word, (None, "run"))
     if section is not None:

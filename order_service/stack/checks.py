@@ -1,4 +1,4 @@
-"""`test`: static checks and tests, on servers of their own; `bench`."""
+"""`test`: static checks and tests, on private servers. Starts `bench` and `faults`."""
 
 import os
 import shutil
@@ -22,13 +22,12 @@ STATIC_CHECKS = (
     ("mypy",),
     ("lint-imports",),
 )
-# Tests make and drop a database each, and wait for the disk most of their time: where memory has
-# room for the servers' folders, they are there. What tests durability has servers of its own.
-IN_MEMORY = Path("/dev/shm")  # noqa: S108  # a folder of our own in it, made by tempfile
+# Each test makes and drops a database and mostly waits for the disk: so the servers' folders are in
+# memory if it has room. Tests of durability start other servers.
+IN_MEMORY = Path("/dev/shm")  # noqa: S108  # tempfile makes a private folder in it
 IN_MEMORY_BYTES_MIN = 8 * 1024**3
-# Tests wait for most of their time: so they run in three groups beside each other, each on servers
-# of its own. Those that need the whole service; those that start processes or wait for one that
-# works beside them; and all others.
+# Tests mostly wait: so they run in three groups at once, each on separate servers. These are the
+# tests that need the whole service, those that start or await other processes, and all others.
 ROOMS = "tests/integration"
 BACKUPS = f"{ROOMS}/stack/test_backups.py"
 WITH_STACK = ("tests/browser", "tests/end_to_end", "tests/faults", BACKUPS)
@@ -40,19 +39,19 @@ BESIDE = (
     (*WITH_PROCESSES, f"--ignore={BACKUPS}"),
     ("tests", *(f"--ignore={path}" for path in (*WITH_STACK, *WITH_PROCESSES))),
 )
-STOPPED = 130  # what a shell says of a program that Ctrl-C ended
+STOPPED = 130  # a shell's exit code for a program that Ctrl-C ended
 
 
 def test(arguments: Sequence[str]) -> int:
-    """Runs everything, or with `arguments` pytest alone; returns pytest's exit code, else 1 if a
-    static check failed.
+    """Runs static checks and all tests; with `arguments` only pytest. Returns pytest's exit code;
+    if that is 0, 1 if a static check failed.
     """
     require_linux()
     return _pytest(arguments) if arguments else _everything()
 
 
 def _everything() -> int:
-    """As `test`. One group is shown as it goes, the others when all have ended."""
+    """Implements `test`. Prints one group's output at once, the others' when all have ended."""
     with ExitStack() as files:
         outputs = [files.enter_context(tempfile.TemporaryFile("w+")) for _ in BESIDE]
         words = [sys.executable, "-m", "order_service.stack", "test"]
@@ -75,12 +74,12 @@ def _everything() -> int:
 
 
 def bench(arguments: Sequence[str]) -> NoReturn:
-    """Becomes the benchmarks, which start and end a stack of their own."""
+    """Replaces this process by the benchmarks, which start and end a private stack."""
     _become("tests.tools.benchmarks", arguments)
 
 
 def faults(arguments: Sequence[str]) -> NoReturn:
-    """Becomes the fault bench, which starts and ends stacks of its own."""
+    """Replaces this process by the fault bench, which starts and ends private stacks."""
     _become("tests.tools.faults", arguments)
 
 
@@ -117,11 +116,11 @@ def _pytest(arguments: Sequence[str]) -> int:
 
 @contextmanager
 def private_servers() -> Iterator[Mapping[str, str]]:
-    """Inside the block PostgreSQL, Redis and RabbitMQ run; their addresses are in the environment
-    that it gives. Raises Stopped once the program is told to stop.
+    """Inside the block PostgreSQL, Redis and RabbitMQ run. Yields an environment with their
+    addresses. Raises Stopped at a stop signal.
     """
-    with tempfile.TemporaryDirectory(prefix="order-service-test-", dir=_roomy()) as folder:
-        Path(folder).chmod(0o711)  # the servers' user goes through
+    with tempfile.TemporaryDirectory(prefix="order-service-test-", dir=_servers_parent()) as folder:
+        Path(folder).chmod(0o711)  # the servers' user enters it
         state = State(Path(folder) / "state")
         state.create()
         try:
@@ -132,16 +131,16 @@ def private_servers() -> Iterator[Mapping[str, str]]:
             state.wipe()
 
 
-def _roomy() -> Path | None:
-    """None: wherever temporary files go."""
+def _servers_parent() -> Path | None:
+    """The folder for the servers' folders; None: the default for temporary files."""
     if IN_MEMORY.is_dir() and shutil.disk_usage(IN_MEMORY).free >= IN_MEMORY_BYTES_MIN:
         return IN_MEMORY
     return None
 
 
 def _environment(state: State) -> Mapping[str, str]:
-    """The private servers' addresses, and no other setting: a test says itself what it wants to
-    differ.
+    """The current environment with the private servers' addresses and no other setting: a test sets
+    the others itself.
     """
     kept = state.read()
     others = {name: value for name, value in os.environ.items() if name not in SETTINGS}

@@ -1,4 +1,4 @@
-"""`ps`, `env`, `logs`, `reset`, and the roles and commands of order_service.cli."""
+"""`ps`, `env`, `logs`, `reset`, `completion`, and the roles and commands of order_service.cli."""
 
 import os
 import sys
@@ -19,8 +19,9 @@ FOLLOW_POLL_S = 0.25
 
 
 def end_with(main: Callable[[Sequence[str]], int]) -> NoReturn:
-    """The process ends with what `main` makes of its arguments; 1, with a message, for a
-    StackError."""
+    """Ends the process with the exit code that `main` returns for its arguments. A StackError is
+    printed and gives 1; Ctrl-C gives 130.
+    """
     try:
         sys.exit(main(sys.argv[1:]))
     except StackError as error:
@@ -31,7 +32,7 @@ def end_with(main: Callable[[Sequence[str]], int]) -> NoReturn:
 
 
 def ps(state: State) -> int:
-    """Prints `role pid port` for each process that runs; 1 if none does."""
+    """Prints `role pid port` for each process that runs; returns 1 if none does."""
     running = [p for p in state.read_processes() if start_time(p["pid"]) == p["started"]]
     for process in running:
         print(process["role"], process["pid"], process["port"] or "-")
@@ -44,18 +45,18 @@ def env(state: State) -> int:
 
 
 def logs(state: State, role: str | None, *, follow: bool) -> int:
-    """Prints the end of one role's log, or of every log; with `follow` goes on until Ctrl-C."""
+    """Prints the end of one role's log, or of all logs; `follow`: then new lines, until Ctrl-C."""
     state.read()
     files = sorted(state.logs.glob("*.log"))
     if role is not None:
         files = [file for file in files if file.stem == role]
         if not files:
             known = ", ".join(file.stem for file in sorted(state.logs.glob("*.log")))
-            raise StackError(f"No log of {role} in {state.logs}; there are: {known or 'none'}.")
+            raise StackError(f"No log of {role} in {state.logs}: found {known or 'none'}.")
     ends = {file: _print_end(file, named=role is None) for file in files}
     try:
         while follow:
-            ends = {file: _print_from(file, at, named=role is None) for file, at in ends.items()}
+            ends = {file: _print_from(file, end, named=role is None) for file, end in ends.items()}
             time.sleep(FOLLOW_POLL_S)
     except KeyboardInterrupt:
         pass
@@ -78,8 +79,9 @@ def completion(shell: str) -> NoReturn:
 
 
 def run_role(word: str, arguments: Sequence[str]) -> NoReturn:
-    """Becomes `order_service.cli WORD ...`, with the settings of the stack in `--state`, if one is
-    meant.
+    """Becomes `order_service.cli WORD ...`. The settings are those of the stack in `--state DIR`;
+    without it, those of the environment in a container or if DB_HOST is set, else of the default
+    stack.
     """
     folder, rest = take_state(arguments)
     environment = dict(os.environ)
@@ -93,7 +95,7 @@ def run_role(word: str, arguments: Sequence[str]) -> NoReturn:
 
 
 def _web_url(state: State) -> dict[str, str]:
-    """Where the stack's web listens, for the commands that speak to it as everybody does."""
+    """The setting that gives commands the address of the stack's web role, if it runs."""
     ports = [p["port"] for p in state.read_processes() if p["role"] == "web"]
     return {WEB_URL: f"http://{LOOPBACK}:{ports[0]}"} if ports else {}
 
@@ -101,15 +103,15 @@ def _web_url(state: State) -> dict[str, str]:
 def take_state(arguments: Sequence[str]) -> tuple[str | None, list[str]]:
     """The folder of `--state DIR`, if given, and the arguments without it."""
     rest, folder = list(arguments), None
-    for place, word in enumerate(rest):
+    for index, word in enumerate(rest):
         if word == "--state":
-            if place + 1 == len(rest):
+            if index + 1 == len(rest):
                 raise StackError("--state needs a folder: --state DIR")
-            folder = rest[place + 1]
-            del rest[place : place + 2]
+            folder = rest[index + 1]
+            del rest[index : index + 2]
             break
         if word.startswith("--state="):
-            folder = rest.pop(place).partition("=")[2]
+            folder = rest.pop(index).partition("=")[2]
             break
     return folder, rest
 
@@ -118,25 +120,27 @@ def _settings(state: State) -> dict[str, str]:
     settings: dict[str, str] = state.read()["settings"]
     if not settings:
         raise StackError(
-            f"The stack in {state.path} has not been up yet: start it with `./entrypoint.sh up`."
+            f"The stack in {state.path} has never run: start it with `./entrypoint.sh up`."
         )
     return settings
 
 
 def _print_end(file: Path, *, named: bool) -> int:
+    """Returns the offset of what was not there yet, in bytes."""
     content = file.read_bytes()
     lines = content.decode(errors="replace").splitlines()[-LOG_LINES:]
     _print_lines(file, lines, named=named)
     return len(content)
 
 
-def _print_from(file: Path, at: int, *, named: bool) -> int:
+def _print_from(file: Path, offset: int, *, named: bool) -> int:
+    """Prints the whole lines after `offset` (bytes); returns the offset behind them."""
     with file.open("rb") as log:
-        log.seek(at)
+        log.seek(offset)
         new = log.read()
-    whole = new[: new.rfind(b"\n") + 1]  # the rest of a line is yet to come
+    whole = new[: new.rfind(b"\n") + 1]  # the process is still writing the last line
     _print_lines(file, whole.decode(errors="replace").splitlines(), named=named)
-    return at + len(whole)
+    return offset + len(whole)
 
 
 def _print_lines(file: Path, lines: Sequence[str], *, named: bool) -> None:

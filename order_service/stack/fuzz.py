@@ -1,4 +1,4 @@
-"""`fuzz`: the tests with random input, round after round with fresh seeds, until one fails."""
+"""`fuzz`: runs the tests with random input in rounds with fresh seeds, until one fails."""
 
 import argparse
 import itertools
@@ -21,10 +21,10 @@ TESTS = ("tests", "-m", "hypothesis or fuzz", "--exitfirst")
 
 
 def fuzz(arguments: Sequence[str]) -> int:
-    """Runs rounds until the minutes are over, one at the least; returns 0, or pytest's exit code
-    of the round that failed. A round that has begun ends.
+    """Runs rounds until the minutes are over, at least one, and none only in part. Returns 0, or
+    pytest's exit code of the round that failed.
     """
-    given = parsed(arguments)
+    given = parse(arguments)
     require_linux()
     ends_at = time.monotonic() + 60 * given.minutes
     try:
@@ -39,8 +39,8 @@ def fuzz(arguments: Sequence[str]) -> int:
     return 0
 
 
-def parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    """`minutes`: above 0. `seed`: of the first round; fresh if none is given."""
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """`minutes`: above 0. `seed`: of the first round; random if none is given."""
     parser = argparse.ArgumentParser(prog="./entrypoint.sh fuzz", allow_abbrev=False)
     parser.add_argument("--minutes", type=_minutes, default=MINUTES_DEFAULT, metavar="N")
     parser.add_argument("--seed", type=_seed, default=None, metavar="N")
@@ -65,12 +65,12 @@ def _seed(text: str) -> int:
 
 
 def seeds_from(first: int) -> Iterator[int]:
-    """One a round, without end: `first`, then the numbers after it."""
+    """An endless sequence of seeds, one a round: `first`, then the numbers after it."""
     return ((first + number) % (SEED_MAX + 1) for number in itertools.count())
 
 
 def _round(seed: int, environment: Mapping[str, str]) -> int:
-    """pytest's exit code. What a failed round printed is kept."""
+    """Runs a round and returns pytest's exit code. Keeps the output of a failed round."""
     say(f"fuzz: round with seed {seed}")
     FOLDER.mkdir(parents=True, exist_ok=True)
     output = FOLDER / f"failed-{seed}.txt"
@@ -102,7 +102,7 @@ def _round(seed: int, environment: Mapping[str, str]) -> int:
 
 
 def failed_test(line: str) -> str:
-    """The test that this line of pytest's summary names; nothing if it names none."""
+    """The failed test in this line of pytest's summary; empty if there is none."""
     word, _, rest = line.partition(" ")
     return rest.partition(" - ")[0].strip() if word in ("FAILED", "ERROR") else ""
 

@@ -1,7 +1,7 @@
-"""`lock`: makes requirements.lock anew from pyproject.toml.
+"""`lock`: writes requirements.lock from pyproject.toml.
 
-Pins and hashes only, for every platform that Python 3.11 and newer runs on: no address of an index
-gets in. A later section holds only what the sections above it have not.
+The file holds pins and hashes only, for every platform that Python 3.11 and newer runs on, and no
+address of an index. A section holds only the pins that the sections above it lack.
 """
 
 import re
@@ -26,23 +26,25 @@ _OPTIONS = (
 
 
 def lock(options: Sequence[str]) -> int:
-    """The file holds, per section, what pyproject.toml asks for; pins stay as they are unless
-    `options` say otherwise.
+    """Writes the pins that pyproject.toml requires, by section. Pins stay as they are unless
+    `options`, those of `uv pip compile`, change them. Raises StackError.
     """
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "whole.txt"
         if LOCK.exists():
-            whole.write_text(LOCK.read_text())  # today's pins are kept where they still fit
+            whole.write_text(LOCK.read_text())  # uv keeps these pins where they still fit
         _compile(SECTIONS[-1], whole, options)
-        text, above = HEAD, set[str]()
+        text, pins_above = HEAD, set[str]()
         for section in SECTIONS:
             part = Path(folder) / f"{section}.txt"
             _compile(section, part, ("--constraint", str(whole)))
-            blocks = [block for block in _blocks(part.read_text()) if block not in above]
-            above |= set(blocks)
-            text += MARKER.format(section) + "".join(blocks)
+            pins = [pin for pin in _pins(part.read_text()) if pin not in pins_above]
+            pins_above |= set(pins)
+            text += MARKER.format(section) + "".join(pins)
     if re.search(r"://|--(index|extra|find)", text):
-        raise StackError("An address got into the lock: it was not written.")
+        raise StackError(
+            "Cannot write the lock: uv put an address into it. Unset the index options of uv."
+        )
     LOCK.write_text(text)
     return 0
 
@@ -69,6 +71,6 @@ def _compile(section: str, output: Path, options: Sequence[str]) -> None:
         raise StackError(f"Cannot resolve section {section}:\n{done.stdout}")
 
 
-def _blocks(text: str) -> list[str]:
-    """One text a pin: its line and the hashes that follow it."""
+def _pins(text: str) -> list[str]:
+    """One text a pin: its line and the lines with its hashes."""
     return re.findall(r"^[a-z0-9].*\n(?:[ \t].*\n)*", text, re.MULTILINE)

@@ -1,9 +1,9 @@
-"""Processes that we start and end, and no others.
+"""Starts and ends the stack's processes, and no others.
 
-Each runs in a session of its own, so that Ctrl-C in the terminal reaches the supervisor alone,
-which then stops them in order. Should the supervisor die first, the kernel sends each its stop
-signal; what survives even that is found by the stack's own mark in its environment, never by a name
-or a bare process id.
+Each process runs in its own session, so Ctrl-C in the terminal reaches only the supervisor, which
+stops the processes in order. If the supervisor dies first, the kernel sends each process its stop
+signal. A process that survives even that is found by the stack's mark in its environment, never by
+a name or a bare process id.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from order_service.stack.state import StackError
 MARK = "ORDER_SERVICE_INSTANCE"
 POLL_S = 0.02
 LEFTOVER_GRACE_S = 5.0
-# Where cores are scarce, answers come first: the roles behind them and their broker catch up.
+# Where cores are scarce, requests come first: relay, workers and RabbitMQ catch up later.
 BACKGROUND_NICENESS = 19
 AUTOGROUP_ATTEMPTS_MAX = 10
 AUTOGROUP_RETRY_S = 0.05
@@ -33,8 +33,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Account:
-    """The unprivileged user that servers run as, where we are root: PostgreSQL and good sense
-    refuse to run as that.
+    """The unprivileged user that servers run as if the stack runs as root: PostgreSQL refuses to
+    run as root, and the others should not.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Command:
-    """A process to be: `env` is its whole environment, `port` what it listens on, if anything."""
+    """How to start a process. `env`: its whole environment; `port`: where it listens, if at all."""
 
     name: str
     argv: tuple[str, ...]
@@ -53,11 +53,11 @@ class Command:
     port: int | None = None
     account: Account | None = None
     stop_signal: signal.Signals = signal.SIGTERM
-    niceness: int = 0  # from `give_way` on
+    niceness: int = 0  # takes effect with `set_niceness`
 
 
 def server_account() -> Account | None:
-    """Whom the servers run as: None for ourselves, unless we are root."""
+    """The user that servers run as; None: the current user. Raises StackError."""
     if os.geteuid() != 0:
         return None
     for name in ("postgres", "nobody"):
@@ -70,14 +70,14 @@ def server_account() -> Account | None:
 
 
 def as_account(account: Account | None) -> dict[str, object]:
-    """The arguments that make `subprocess` run a program as `account`."""
+    """The arguments with which `subprocess` runs a program as `account`."""
     return {"user": account.uid, "group": account.gid, "extra_groups": []} if account else {}
 
 
 def spawn(command: Command, log: Path) -> subprocess.Popen[bytes]:
-    """Starts the command in a session of its own, its output appended to `log`."""
+    """Starts the command in its own session and appends its output to `log`."""
     with log.open("ab") as output:
-        begin = partial(_begin, command, os.getpid())
+        prepare = partial(_prepare_child, command, os.getpid())
         process: subprocess.Popen[bytes] = subprocess.Popen(  # type: ignore[call-overload]  # as_account()
             command.argv,
             env=dict(command.env),
@@ -86,23 +86,24 @@ def spawn(command: Command, log: Path) -> subprocess.Popen[bytes]:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=begin,  # noqa: PLW1509 - there is one thread here
+            preexec_fn=prepare,  # noqa: PLW1509 - there is one thread here
             **as_account(command.account),
         )
     return process
 
 
-def _begin(command: Command, parent: int) -> None:
-    # After the change of user (which would clear it), and looked at once more, since the parent may
-    # be gone by now.
+def _prepare_child(command: Command, parent: int) -> None:
+    # This runs after the change of user, which would clear the setting. The parent may have died
+    # before it, without a signal: so the parent is compared afterwards.
     _libc.prctl(_PR_SET_PDEATHSIG, int(command.stop_signal), 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 
 
-def give_way(process: subprocess.Popen[bytes], niceness: int) -> None:
-    """All processes of the command let others go first from now on. Not from their beginning: on a
-    busy machine RabbitMQ would then start for minutes.
+def set_niceness(process: subprocess.Popen[bytes], niceness: int) -> None:
+    """Sets the niceness of the process and its group. Call it once they are ready: with a niceness
+    of 19 from the beginning, RabbitMQ took 38 to 162 s to start on two cores with a load of 10 to
+    15.
     """
     if niceness:
         with contextlib.suppress(ProcessLookupError):
@@ -111,22 +112,23 @@ def give_way(process: subprocess.Popen[bytes], niceness: int) -> None:
 
 
 def _set_session_niceness(pid: int, niceness: int) -> None:
-    """Where the kernel groups processes by session (sched(7), autogroup), `os.nice` counts among
-    those of one session only: what lets other sessions go first is the niceness of the group.
+    """Lets processes of other sessions run first. Where the kernel groups processes by session
+    (sched(7), autogroup), `os.nice` works within one session only; between sessions the niceness
+    of the group decides.
     """
     for _ in range(AUTOGROUP_ATTEMPTS_MAX):
         try:
             Path(f"/proc/{pid}/autogroup").write_text(f"{niceness}")
             return
-        except BlockingIOError:  # ten a second are taken, unless they come from root
+        except BlockingIOError:  # the kernel accepts ten a second, and more from root only
             time.sleep(AUTOGROUP_RETRY_S)
-        except OSError:  # such a kernel has no groups; or the process has ended
+        except OSError:  # the kernel has no groups, or the process has ended
             return
 
 
 def has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Whether it has ended; it is left unreaped, so that its number still is its group's and nobody
-    else's.
+    """Whether the process has ended. It stays unreaped, so the kernel gives its id, which names its
+    group, to no other process.
     """
     if process.returncode is not None:
         return True
@@ -134,8 +136,8 @@ def has_ended(process: subprocess.Popen[bytes]) -> bool:
 
 
 def end_group(process: subprocess.Popen[bytes]) -> int:
-    """Kills what is left of its group, reaps it and returns its exit code (negative: the signal
-    that ended it).
+    """Kills the rest of the process's group, reaps the process and returns its exit code
+    (negative: the signal that ended it).
     """
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -146,13 +148,12 @@ def end_group(process: subprocess.Popen[bytes]) -> int:
 def stop(
     processes: Mapping[str, tuple[subprocess.Popen[bytes], signal.Signals]], limit_s: float
 ) -> list[str]:
-    """All of them have ended afterwards; returns the names of those that had to be killed after
+    """Ends all processes; returns the names of those that were killed because they still ran after
     `limit_s`.
     """
     for process, stop_signal in processes.values():
-        if not has_ended(
-            process
-        ):  # not `send_signal`, which would reap it before its group is seen to
+        if not has_ended(process):
+            # Not `send_signal`: it would reap the process before its group is killed.
             os.kill(process.pid, stop_signal)
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline and not all(has_ended(p) for p, _ in processes.values()):
@@ -164,8 +165,8 @@ def stop(
 
 
 def start_time(pid: int) -> int | None:
-    """When the process began, in clock ticks since boot; None if there is none. With the pid it
-    names one process for ever.
+    """When the process started, in clock ticks since boot; None if none with this pid runs. The pid
+    and this time together identify one process, even after the pid is reused.
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -175,20 +176,22 @@ def start_time(pid: int) -> int | None:
 
 
 def marked(instance: str) -> list[int]:
-    """The processes whose environment bears this stack's mark, except ourselves."""
+    """The pids of all other processes whose environment holds this stack's mark."""
     wanted = f"{MARK}={instance}".encode()
     found = []
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit() or int(folder.name) == os.getpid():
             continue
-        with contextlib.suppress(OSError):  # gone meanwhile, or somebody else's
+        with contextlib.suppress(OSError):  # it has ended, or belongs to another user
             if wanted in (folder / "environ").read_bytes().split(b"\0"):
                 found.append(int(folder.name))
     return found
 
 
 def end_leftovers(instance: str, grace_s: float = LEFTOVER_GRACE_S) -> int:
-    """No process of this stack runs afterwards; returns how many had to be ended."""
+    """Ends every process of this stack; returns how many there were. Raises StackError if one is
+    still running after twice `grace_s`; SIGKILL follows SIGTERM after `grace_s`.
+    """
     ended = {(pid, start_time(pid)) for pid in marked(instance)}
     deadline = time.monotonic() + grace_s
     _send(marked(instance), signal.SIGTERM)
@@ -198,7 +201,7 @@ def end_leftovers(instance: str, grace_s: float = LEFTOVER_GRACE_S) -> int:
         time.sleep(POLL_S)
     if alive:
         raise StackError(
-            f"Processes {alive} of the last start cannot be ended: end them, then try again."
+            f"Cannot end processes {alive} of the last start: end them, then try again."
         )
     return len(ended)
 

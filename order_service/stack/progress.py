@@ -1,4 +1,4 @@
-"""What a long step prints: one line every few seconds while it works, and one when it is done."""
+"""Progress of a long step: one line every few seconds while it runs, and one at its end."""
 
 import contextlib
 import os
@@ -11,11 +11,12 @@ INTERVAL_S = 5.0
 
 
 @contextlib.contextmanager
-def shown(
+def show_progress(
     step: str, folder: Path, report: Callable[[str], None], interval_s: float = INTERVAL_S
 ) -> Iterator[None]:
-    """`report` gets a line every `interval_s` while the block runs, with the seconds so far and the
-    megabytes that `folder` holds, and one at its end."""
+    """While the block runs, `report` gets a line every `interval_s`, and one at the end if the
+    block succeeds. A line has the seconds so far and the megabytes in `folder`.
+    """
     began = time.monotonic()
     done = threading.Event()
 
@@ -38,10 +39,10 @@ def shown(
 
 
 def size_bytes(folder: Path) -> int:
-    """The sum of the sizes of the files in `folder`, which may change meanwhile."""
+    """The sum of the sizes of the files in `folder`. Other processes may change it meanwhile."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:
-            with contextlib.suppress(OSError):  # removed since it was listed
+            with contextlib.suppress(OSError):  # removed after it was listed
                 total += os.lstat(os.path.join(parent, name)).st_size
     return total

@@ -1,6 +1,6 @@
-"""The settings of a private stack, and of the commands that speak to one.
+"""The settings of a private stack, and of the commands that run on one.
 
-`SETTINGS` repeats the names that `order_service.settings.Settings` reads, since that one needs
+`SETTINGS` repeats the names that `order_service.settings.Settings` reads, since that class needs
 packages that may not be installed yet; a test compares the two.
 """
 
@@ -59,19 +59,19 @@ LOGIN_PASSWORDS = ("DB_WEB_PASSWORD", "DB_PROJECTOR_PASSWORD")
 ALL_TRANSITIONS = "PAID,SHIPPED,DELIVERED,CANCELED"
 
 
-def own_servers(environment: Mapping[str, str]) -> frozenset[str]:
-    """The `..._HOST` settings that are not given, whose servers are ours to start."""
+def servers_to_start(environment: Mapping[str, str]) -> frozenset[str]:
+    """The `..._HOST` settings that the environment lacks: the stack starts these servers."""
     return frozenset(host for host in ADDRESSES if not environment.get(host))
 
 
 def stack_settings(kept: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, str]:
-    """What every role of the stack is told: the environment's word first, then the state folder's.
+    """The settings of all roles: those of the environment, else those of the state folder.
 
-    An address counts only together with its `..._HOST`: a port or password that is set for another
-    server must not be mixed into ours.
+    `kept`: the content of stack.json. The environment's port or password of a server applies only
+    if its `..._HOST` is set as well: it belongs to another server, not to the stack's.
     """
     ports, secrets = kept["ports"], kept["secrets"]
-    own = {
+    addresses = {
         "DB_HOST": (
             *(LOOPBACK, ports.get("postgres"), DB_NAME, DB_USER, secrets["DB_PASSWORD"]),
             *(secrets["DB_WEB_PASSWORD"], secrets["DB_PROJECTOR_PASSWORD"]),
@@ -87,27 +87,28 @@ def stack_settings(kept: Mapping[str, Any], environment: Mapping[str, str]) -> d
     }
     settings = {
         "SECRET_KEY": secrets["SECRET_KEY"],
-        # So that a customer can try every status change, as the walk-through does.
+        # A customer may try every status change, as the tutorial does.
         "SELF_SERVICE_TRANSITIONS": ALL_TRANSITIONS,
         "FLOWER_USER": "operator",
         "FLOWER_PASSWORD": secrets["FLOWER_PASSWORD"],
         "FLOWER_PORT": str(FLOWER_PORT),
     }
     settings |= {name: environment[name] for name in SETTINGS if name in environment}
-    for host in own_servers(environment):
-        settings |= dict(zip(ADDRESSES[host], map(str, own[host]), strict=True))
+    for host in servers_to_start(environment):
+        settings |= dict(zip(ADDRESSES[host], map(str, addresses[host]), strict=True))
     return settings
 
 
 def role_settings(role: str, settings: Mapping[str, str]) -> dict[str, str]:
-    """What one role is told: where logins are made (`migrate`), all of it; elsewhere, of the
-    database's logins, the role's own alone."""
+    """The settings of one role: `migrate`, which makes the database's logins, gets all of them;
+    another role gets only its own login.
+    """
     if role == "migrate":
         return dict(settings)
     login = "web" if role == "web" else "projector"
     password = settings.get(f"DB_{login.upper()}_PASSWORD")
     rest = {name: value for name, value in settings.items() if name not in LOGIN_PASSWORDS}
-    if not password:  # the database of somebody who has not asked for logins
+    if not password:  # a given database without logins
         return rest
     name = f"{settings.get('DB_NAME', DB_NAME)}_{login}"
     return rest | {"DB_USER": name, "DB_PASSWORD": password}
@@ -119,14 +120,14 @@ def with_free_flower_port(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 def process_environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """Our own environment with exactly these settings: and no other of theirs."""
+    """The current environment with exactly these settings: others of SETTINGS are removed."""
     rest = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     return {**rest, "PYTHONUNBUFFERED": "1", **settings}
 
 
 def command_settings(running: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
-    """Of a command on a running stack: the stack's addresses and secrets; the rest may be set for
-    this command.
+    """The settings of a command on a running stack: addresses and secrets are the stack's; the
+    environment may change the others.
     """
     fixed = {name for names in ADDRESSES.values() for name in names} | {"SECRET_KEY"}
     given = {
@@ -136,9 +137,7 @@ def command_settings(running: Mapping[str, str], environment: Mapping[str, str])
 
 
 def as_exports(settings: Mapping[str, str]) -> str:
-    """Lines for a shell to `eval`, with the names by which psql and redis-cli know the servers as
-    well.
-    """
+    """Lines for a shell to `eval`: the settings, and the variables that psql and redis-cli read."""
     tools = {
         "PGHOST": settings["DB_HOST"],
         "PGPORT": settings.get("DB_PORT", "5432"),

@@ -1,12 +1,12 @@
 """The state folder: all that a private stack keeps between two starts.
 
-stack.json   0600: who we are, generated passwords, ports, and the settings of the last `up`
+stack.json   0600: the stack's id, generated passwords, ports, and the settings of the last `up`
 up.lock      held by the running `up`
-processes.json   what runs now, for `ps`
+processes.json   the running processes, for `ps`
 logs/        one file a process
-fuzz/        what `fuzz` keeps of a failure (in the default folder only)
-servers      the servers' own folders (a link to /var/lib/order-service where their user cannot
-enter this one)
+fuzz/        the output of failed rounds of `fuzz` (in the default folder only)
+servers      the servers' folders (a link to /var/lib/order-service where the servers' user cannot
+enter the state folder)
 """
 
 import contextlib
@@ -23,8 +23,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_STATE = ".local"
-KEPT_BY_FUZZ = "fuzz"  # a folder in there, which may be older than the stack
-OUTSIDE = Path("/var/lib/order-service")  # where an unprivileged server can always go
+KEPT_BY_FUZZ = "fuzz"  # a subfolder, which may be older than the stack
+OUTSIDE = Path("/var/lib/order-service")  # every user can enter it
 _PRIVATE_KEYS = (
     "DB_PASSWORD",
     "DB_WEB_PASSWORD",
@@ -37,7 +37,7 @@ _PRIVATE_KEYS = (
 
 
 class StackError(Exception):
-    """Something that the person at the keyboard can mend; the text says what and how."""
+    """A problem that the user can solve; the text says what failed and what to do."""
 
 
 def short_hash(path: Path) -> str:
@@ -45,7 +45,7 @@ def short_hash(path: Path) -> str:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replaces `path` in one step by a file that only its owner can read."""
+    """Atomically replaces `path` by a file that only its owner can read."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # made 0600
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
@@ -53,23 +53,27 @@ def write_private(path: Path, text: str) -> None:
 
 
 class State:
-    """One state folder. Made by `create`; commands on a running stack only `read` it."""
+    """One state folder. `create` makes it; commands on a running stack only `read` it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
         self.logs = self.path / "logs"
 
     def create(self) -> None:
-        """The folder is there afterwards, with a fresh secret for each that it had not."""
+        """Makes the folder if it does not exist, and generates the secrets that it lacks. Raises
+        StackError.
+        """
         found = {path.name for path in self.path.iterdir()} if self.path.is_dir() else set()
         if found - {KEPT_BY_FUZZ} and not self._file.exists():
             raise StackError(
-                f"{self.path} is not empty and not ours: name another folder with --state DIR."
+                f"Cannot use {self.path}: it is not empty and holds no stack. "
+                "Name another folder with --state DIR."
             )
         self.logs.mkdir(parents=True, exist_ok=True)
         if self.path.stat().st_uid != os.geteuid():
             raise StackError(
-                f"{self.path} belongs to another user: name a folder of your own with --state DIR."
+                f"Cannot use {self.path}: it belongs to another user. "
+                "Name your own folder with --state DIR."
             )
         self.logs.chmod(0o700)
         if not self._file.exists():
@@ -80,6 +84,7 @@ class State:
         self.update(secrets=generated | self.read()["secrets"])
 
     def read(self) -> dict[str, Any]:
+        """The content of stack.json. Raises StackError."""
         try:
             content: dict[str, Any] = json.loads(self._file.read_text())
         except FileNotFoundError:
@@ -89,7 +94,8 @@ class State:
             ) from None
         except PermissionError:
             raise StackError(
-                f"{self._file} belongs to another user, who alone may use this stack."
+                f"Cannot read {self._file}: it belongs to another user. "
+                "Only that user can use this stack."
             ) from None
         return content
 
@@ -98,8 +104,8 @@ class State:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Held by the one `up` of this folder. Raises StackError if another holds it; the kernel
-        drops it with its holder.
+        """Holds the lock of the folder's one `up`. Raises StackError if another process holds it.
+        The kernel releases it when its holder ends.
         """
         with (self.path / "up.lock").open("a") as file:
             try:
@@ -111,8 +117,8 @@ class State:
             yield
 
     def servers(self, *, must_be_reachable: bool) -> Path:
-        """The folder of the servers' folders; outside of the state folder only where their user
-        cannot enter that.
+        """The folder that holds the servers' folders. It is in the state folder unless
+        `must_be_reachable` and the servers' user cannot enter that.
         """
         folder = self.path / "servers"
         if not folder.exists():
@@ -125,7 +131,7 @@ class State:
         return folder.resolve()
 
     def wipe(self) -> None:
-        """Removes the folder and what it keeps outside of itself, nothing else."""
+        """Removes the folder and the servers' folders outside of it, nothing else."""
         outside = self._outside
         servers = self.path / "servers"
         if servers.is_symlink() and servers.resolve() == outside:
@@ -134,8 +140,9 @@ class State:
 
     @property
     def _outside(self) -> Path:
-        """By the stack's own name, not by its path: whoever deletes a clone and makes another in
-        its place must not find the old servers' data, which its new passwords do not open."""
+        """Named by the stack's id, not by its path: if a clone is deleted and another is made in
+        its place, the new stack must not find the old data, whose passwords it does not have.
+        """
         return OUTSIDE / str(self.read()["instance"])
 
     def write_processes(self, records: list[dict[str, Any]]) -> None:

@@ -1,7 +1,7 @@
-"""`up`: starts the servers and roles, keeps them running, stops them in order.
+"""The supervisor of a stack: starts the servers and roles, keeps them running, stops them in order.
 
-One thread, one loop: it sleeps until a process ends, a back-off is over or somebody asks it to
-stop.
+One thread runs one loop, which sleeps until a process ends, a back-off is over or a stop signal
+arrives.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ from order_service.stack.processes import (
     Command,
     end_group,
     end_leftovers,
-    give_way,
     has_ended,
+    set_niceness,
     spawn,
     start_time,
     stop,
@@ -32,8 +32,8 @@ START_LIMIT_S = 120.0
 READY_POLL_S = 0.1
 CRASHES_AT_START_MAX = 3
 RESTART_AFTER_S = (0.5, 1.0, 2.0, 5.0)  # the last one repeats
-STEADY_AFTER_S = 20.0  # a process that ran this long starts the back-off anew
-# In this order, each group with the seconds it has before it is killed: 15 in all.
+STEADY_AFTER_S = 20.0  # after a run of this length the back-off starts again
+# The order, and the seconds until a group is killed: 15 in all.
 STOP_ORDER: tuple[tuple[tuple[str, ...], float], ...] = (
     (("web",), 4.0),
     (("consumer", "worker", "relay", "flower"), 4.0),
@@ -44,7 +44,7 @@ STOP_ORDER: tuple[tuple[tuple[str, ...], float], ...] = (
 
 
 class Stopped(Exception):  # not an error
-    """Somebody asked us to stop."""
+    """The process received a stop signal."""
 
 
 def say(text: str) -> None:
@@ -53,7 +53,7 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def step(name: str) -> Iterator[None]:
-    """A line with the seconds that it took, once it is done."""
+    """Prints a line with the seconds that the block took, once it is done."""
     began = time.monotonic()
     yield
     say(f"{name:<44} {time.monotonic() - began:6.1f} s")
@@ -61,7 +61,7 @@ def step(name: str) -> Iterator[None]:
 
 @dataclass
 class Running:
-    """A command, its process of the moment, and when to start it again if it has none."""
+    """A command and its current process. `restart_at`: when to start it again, if it has ended."""
 
     command: Command
     process: subprocess.Popen[bytes]
@@ -71,7 +71,7 @@ class Running:
 
 
 class Supervisor:
-    """The processes of one stack. Use it as a context: on the way out everything is stopped, in
+    """The processes of one stack. A context manager: at its exit all processes are stopped, in
     order.
     """
 
@@ -79,14 +79,13 @@ class Supervisor:
         self.state = state
         self._running: dict[str, Running] = {}
         self._held = contextlib.ExitStack()
-        self._gives_way = False
+        self._applies_niceness = False
         self._wakeup, self._wakeup_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def __enter__(self) -> "Supervisor":
         signal.set_wakeup_fd(self._wakeup_write, warn_on_full_buffer=False)
-        signal.signal(
-            signal.SIGCHLD, lambda *_: None
-        )  # so that the end of a process wakes the loop
+        # With a handler, the end of a process wakes the loop.
+        signal.signal(signal.SIGCHLD, lambda *_: None)
         for number in STOP_SIGNALS:
             signal.signal(number, _raise_stopped)
         return self
@@ -97,53 +96,48 @@ class Supervisor:
         self._held.close()
 
     def hold(self, ports: Collection[int]) -> None:
-        """Nobody but who is started here gets these ports: not even between a crash and a
-        restart.
-        """
+        """Reserves the ports for this supervisor's servers, even between a crash and a restart."""
         for port in ports:
             self._held.enter_context(hold(port))
 
     def start(self, command: Command) -> None:
         process = spawn(command, self.state.logs / f"{command.name}.log")
-        if self._gives_way:
-            give_way(process, command.niceness)
-        known = self._running.get(command.name)
-        if known is None:
+        if self._applies_niceness:
+            set_niceness(process, command.niceness)
+        running = self._running.get(command.name)
+        if running is None:
             self._running[command.name] = Running(command, process)
         else:
-            known.process, known.started_at, known.restart_at = process, time.monotonic(), None
+            running.process, running.restart_at = process, None
+            running.started_at = time.monotonic()
         self._record()
 
     def start_servers(self, servers: Sequence[Server]) -> None:
         for server in servers:
             self.start(server.command)
 
-    def give_way(self) -> None:
-        """Processes that have a niceness let others go first from now on, also those that are
-        started again.
-        """
-        self._gives_way = True
+    def apply_niceness(self) -> None:
+        """Gives each process the niceness of its command from now on, after a restart as well."""
+        self._applies_niceness = True
         for running in self._running.values():
-            give_way(running.process, running.command.niceness)
+            set_niceness(running.process, running.command.niceness)
 
     def wait_ready(self, name: str, ready: Callable[[], bool]) -> None:
-        """`ready()` holds afterwards and everything runs; raises StackError with the log's end if
-        it takes too long.
+        """Returns once `ready()` is true and all processes run. Raises StackError, with the log's
+        end, after START_LIMIT_S or repeated crashes.
         """
         deadline = time.monotonic() + START_LIMIT_S
         with step(name):
             while not (ready() and self._all_run()):
-                self._tend(READY_POLL_S)
-                self._give_up_on_crashes()
+                self._restart_ended(READY_POLL_S)
+                self._raise_on_crashes()
                 if time.monotonic() > deadline:
                     raise StackError(
                         f"{name}: not ready after {START_LIMIT_S:.0f} s. {self._logs_end(name)}"
                     )
 
     def run_to_end(self, command: Command) -> None:
-        """The command has ended well afterwards; raises StackError with the log's end if it has
-        not.
-        """
+        """Runs the command to its end. Raises StackError, with the log's end, if it fails."""
         with step(command.name):
             self.start(command)
             while not has_ended(self._running[command.name].process):
@@ -153,13 +147,13 @@ class Supervisor:
             raise StackError(f"{command.name} failed. {self._logs_end(command.name)}")
 
     def keep_running(self) -> None:
-        """Restarts what crashes, until somebody asks to stop."""
+        """Restarts processes that crash, until a stop signal raises Stopped."""
         while True:
             restarts = [r.restart_at for r in self._running.values() if r.restart_at is not None]
-            self._tend(max(0.0, min(restarts) - time.monotonic()) if restarts else None)
+            self._restart_ended(max(0.0, min(restarts) - time.monotonic()) if restarts else None)
 
     def stop(self) -> None:
-        """Nothing of this stack runs afterwards."""
+        """Ends every process of this stack, in order."""
         names = set(self._running)
         listed = {name for group, _ in STOP_ORDER for name in group}
         for group, limit_s in ((tuple(names - listed), 4.0), *STOP_ORDER):
@@ -172,9 +166,9 @@ class Supervisor:
         end_leftovers(self.state.read()["instance"], grace_s=0.5)
         self.state.write_processes([])
 
-    def _tend(self, wait_s: float | None) -> None:
-        """Waits for news at most `wait_s`, then sees to every process that has ended and every
-        restart that is due.
+    def _restart_ended(self, wait_s: float | None) -> None:
+        """Waits until a process ends, at most `wait_s`; then notes the processes that have ended
+        and starts those whose back-off is over.
         """
         self._sleep(wait_s)
         now = time.monotonic()
@@ -185,7 +179,7 @@ class Supervisor:
                 self.start(running.command)
 
     def _note_crash(self, name: str, running: Running, now: float) -> None:
-        code = end_group(running.process)  # and what it left behind, which may hold its port
+        code = end_group(running.process)  # its children may hold its port
         running.crashes = 1 if now - running.started_at > STEADY_AFTER_S else running.crashes + 1
         delay_s = RESTART_AFTER_S[min(running.crashes, len(RESTART_AFTER_S)) - 1]
         running.restart_at = now + delay_s
@@ -193,7 +187,7 @@ class Supervisor:
         log = self.state.logs / f"{name}.log"
         say(f"{name} ended with {ended}: starting it again in {delay_s} s (log: {log})")
 
-    def _give_up_on_crashes(self) -> None:
+    def _raise_on_crashes(self) -> None:
         for name, running in self._running.items():
             if running.crashes >= CRASHES_AT_START_MAX:
                 raise StackError(
@@ -229,7 +223,7 @@ class Supervisor:
 
 
 def _raise_stopped(_number: int, _frame: FrameType | None) -> None:
-    _ignore_stop_signals()  # an impatient second one must not interrupt the stopping
+    _ignore_stop_signals()  # a second signal must not interrupt the stop
     raise Stopped
 
 

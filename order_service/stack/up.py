@@ -1,4 +1,4 @@
-"""What `up` and `test` are made of: servers, migrations, roles, and when a stack is ready."""
+"""`up`: starts servers, migrates, starts roles, and decides when the stack is ready."""
 
 import os
 import sys
@@ -12,27 +12,25 @@ from order_service.stack.processes import BACKGROUND_NICENESS, MARK, Command, en
 from order_service.stack.servers import Server
 from order_service.stack.settings import (
     FLOWER_PORT,
-    own_servers,
     process_environment,
     role_settings,
+    servers_to_start,
     stack_settings,
     with_free_flower_port,
 )
 from order_service.stack.state import ROOT, StackError, State
 from order_service.stack.supervisor import Stopped, Supervisor, say, step
 
-FED_QUEUES = (
-    "orders.projections",
-    "orders.tasks",
-)  # an order goes all the way once both have a consumer
+# Once both have a consumer, an order reaches the read models.
+CONSUMED_QUEUES = ("orders.projections", "orders.tasks")
 READY_TIMEOUT_S = 2.0
-ANSWERING = ("web", "migrate")
+FOREGROUND = ("web", "migrate")  # all other roles have BACKGROUND_NICENESS
 
 
 @dataclass(frozen=True)
 class Roles:
-    """The stack's own processes: `migrate` runs to its end first; `ready` says when all of them do
-    their work.
+    """The processes of the service: `migrate` runs to its end first; `ready` returns whether all
+    commands do their work.
     """
 
     migrate: Command | None
@@ -48,10 +46,10 @@ def up(
     port: int,
     make_roles: MakeRoles | None = None,
     *,
-    gives_way: bool = True,
+    apply_niceness: bool = True,
 ) -> int:
-    """Runs the whole stack until it is asked to stop; returns the exit code. `gives_way`: whether
-    what stands behind the answers lets them go first.
+    """Runs the whole stack until a stop signal; returns the exit code. `apply_niceness`: whether
+    RabbitMQ and the background roles get their niceness once the stack is ready. Raises StackError.
     """
     require_linux()
     state.create()
@@ -61,13 +59,13 @@ def up(
         if not servers.is_free(port):
             raise StackError(
                 f"Port {port} is taken by another program: "
-                "choose another with --port, as in `./entrypoint.sh up --port 8080`."
+                "choose a free one with --port, as in `./entrypoint.sh up --port 8080`."
             )
         with Supervisor(state) as supervisor:
             try:
                 _start(supervisor, state, port, make_roles or order_service_roles)
-                if gives_way:
-                    supervisor.give_way()
+                if apply_niceness:
+                    supervisor.apply_niceness()
                 supervisor.keep_running()
             except Stopped:
                 say("stopping")
@@ -81,11 +79,11 @@ def require_linux() -> None:
 
 
 def _start(supervisor: Supervisor, state: State, port: int, make_roles: MakeRoles) -> None:
-    starting = start_servers(supervisor, state, own_servers(os.environ))
+    starting = start_servers(supervisor, state, servers_to_start(os.environ))
     settings = with_free_flower_port(stack_settings(state.read(), os.environ))
     state.update(settings=settings)
     roles = make_roles(state, port, settings)
-    if roles.migrate:  # which needs no broker, so it does not wait for that one
+    if roles.migrate:  # it needs no RabbitMQ, so it runs while that one starts
         supervisor.run_to_end(roles.migrate)
     wait_for(supervisor, starting)
     for command in roles.commands:
@@ -99,13 +97,15 @@ def _say_flower(settings: Mapping[str, str]) -> None:
     port, wanted = settings["FLOWER_PORT"], os.environ.get("FLOWER_PORT", str(FLOWER_PORT))
     if port != wanted:
         say(f"port {wanted} is taken by another program, so flower is on {port}")
-    # Not the password: what `up` says may be kept as a log.
-    who = f"user {settings['FLOWER_USER']}, password FLOWER_PASSWORD of `./entrypoint.sh env`"
-    say(f"flower http://{servers.LOOPBACK}:{port} {who}")
+    # Without the password: the output of `up` may be kept as a log.
+    login = f"user {settings['FLOWER_USER']}, password FLOWER_PASSWORD of `./entrypoint.sh env`"
+    say(f"flower http://{servers.LOOPBACK}:{port} {login}")
 
 
 def start_servers(supervisor: Supervisor, state: State, hosts: frozenset[str]) -> list[Server]:
-    """The named servers are started, the slowest first; returns those that may not answer yet."""
+    """Starts the servers of these `..._HOST` settings, the slowest first. Returns those that may
+    not answer yet: RabbitMQ.
+    """
     ports = servers.choose_ports(state)
     supervisor.hold(ports.values())
     secrets = state.read()["secrets"]
@@ -135,7 +135,7 @@ def start_servers(supervisor: Supervisor, state: State, hosts: frozenset[str]) -
 
 
 def wait_for(supervisor: Supervisor, starting: Sequence[Server]) -> None:
-    """These servers answer afterwards."""
+    """Returns once all servers answer. Raises StackError."""
     for server in starting:
         supervisor.wait_ready(server.command.name, server.ready)
 
@@ -146,7 +146,7 @@ def order_service_roles(state: State, port: int, settings: Mapping[str, str]) ->
     def command(name: str, port: int | None = None, *options: str) -> Command:
         environment = process_environment(role_settings(name, settings)) | mark
         argv = (sys.executable, "-m", "order_service.cli", name, *options)
-        niceness = 0 if name in ANSWERING else BACKGROUND_NICENESS
+        niceness = 0 if name in FOREGROUND else BACKGROUND_NICENESS
         return Command(name, argv, environment, ROOT, port, niceness=niceness)
 
     host = ("--host", servers.LOOPBACK)
@@ -157,28 +157,29 @@ def order_service_roles(state: State, port: int, settings: Mapping[str, str]) ->
         command("flower", int(settings["FLOWER_PORT"]), *host),
         command("web", port, *host, "--port", str(port)),
     )
-    return Roles(command("migrate"), commands, partial(_order_can_go_all_the_way, port, settings))
+    return Roles(command("migrate"), commands, partial(_is_ready, port, settings))
 
 
-def _find(wanted: programs.Wanted) -> programs.Programs:
-    with step(f"{wanted.title}: programs"):
-        found = programs.find(wanted, say)
+def _find(software: programs.Software) -> programs.Programs:
+    with step(f"{software.title}: programs"):
+        found = programs.find(software, say)
     say(f"  {found.folder}")
     return found
 
 
-def _order_can_go_all_the_way(port: int, settings: Mapping[str, str]) -> bool:
+def _is_ready(port: int, settings: Mapping[str, str]) -> bool:
+    """Whether web is ready and an order would reach the read models."""
     try:
         with urllib.request.urlopen(
             f"http://{servers.LOOPBACK}:{port}/readyz", timeout=READY_TIMEOUT_S
-        ) as answer:  # our own address
-            return answer.status == 200 and _queues_are_fed(settings)
+        ) as answer:
+            return answer.status == 200 and _queues_have_consumers(settings)
     except (OSError, ValueError):
         return False
 
 
-def _queues_are_fed(settings: Mapping[str, str]) -> bool:
-    import amqp  # installed by the time that roles run
+def _queues_have_consumers(settings: Mapping[str, str]) -> bool:
+    import amqp  # installed before roles run
 
     try:
         with amqp.Connection(
@@ -191,7 +192,7 @@ def _queues_are_fed(settings: Mapping[str, str]) -> bool:
         ) as connection:
             return all(
                 connection.channel().queue_declare(queue, passive=True).consumer_count > 0
-                for queue in FED_QUEUES
+                for queue in CONSUMED_QUEUES
             )
-    except (OSError, amqp.AMQPError):  # not there yet
+    except (OSError, amqp.AMQPError):  # no RabbitMQ or no queue yet
         return False

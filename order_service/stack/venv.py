@@ -1,7 +1,7 @@
-"""The virtual environment `.venv`, made from the hashed lock.
+"""Makes the virtual environment `.venv` from the hashed lock.
 
-The lock's sections stand in the order in which they are needed: a place installs from the file's
-head down to the last section that it needs. pip and uv refuse every file whose hash is not listed.
+A section of the lock needs all sections above it: so the lock is installed from its head to the end
+of the section that a word needs. pip and uv refuse every file whose hash is not listed.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from order_service.stack.progress import shown
+from order_service.stack.progress import show_progress
 from order_service.stack.state import ROOT, StackError
 
 LOCK = ROOT / "requirements.lock"
@@ -27,41 +27,42 @@ MARKER = "# section: {}\n"
 
 
 def enter(section: str, arguments: Sequence[str]) -> None:
-    """Returns at once inside an environment that has all up to `section`; else makes it and starts
-    over in it.
+    """Returns if this process runs in an environment that has the lock up to `section`. Else makes
+    that environment and replaces the process by one in it, with the same arguments. Raises
+    StackError.
     """
-    if os.environ.get(IN_CONTAINER):  # the image has what it needs
+    if os.environ.get(IN_CONTAINER):  # the image has all packages
         return
-    if Path(sys.prefix) == VENV and _has(section):
+    if Path(sys.prefix) == VENV and _is_installed(section):
         return
     try:
         install(section)
     except OSError as error:
         raise StackError(
-            f"Cannot write {VENV}: {error.strerror}. Make the clone writable for yourself."
+            f"Cannot write {VENV}: {error.strerror}. Make the folder writable for this user."
         ) from None
     _restart(arguments)
 
 
 def install(section: str) -> None:
-    """`.venv` has everything up to `section` afterwards. Of two at once, one works and the other
-    waits. Standard error gets a line for each step.
+    """Installs the lock up to `section` into `.venv`. Of two processes at once, one installs and
+    the other waits. Prints a line for each step to standard error. Raises StackError.
     """
     with LOCK.open() as lock:
-        if _has(section):
+        if _is_installed(section):
             return
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if _has(section):
+        if _is_installed(section):
             return
-        if not _runs():
-            with shown("python: virtual environment", VENV, _say):
+        if not _has_working_pip():
+            with show_progress("python: virtual environment", VENV, _say):
                 _run(
                     [sys.executable, "-m", "venv", "--clear", str(VENV)],
                     "`apt-get install python3-venv`, if this is Debian",
                 )
         with tempfile.TemporaryDirectory() as folder:
             _install_packages(requirements(section), Path(folder))
-        _note(section).write_text(_fingerprint(section))
+        _stamp(section).write_text(_fingerprint(section))
 
 
 def requirements(section: str) -> str:
@@ -72,8 +73,8 @@ def requirements(section: str) -> str:
 
 
 def _install_packages(text: str, folder: Path) -> None:
-    """With uv, which is many times faster, if pip can get it; what uv cannot do here (a mirror that
-    only pip knows), pip does.
+    """Installs with uv, which is many times faster, if pip can install uv. Installs with pip if uv
+    fails: there may be a mirror that only pip is set up for.
     """
     wanted, installer = folder / "requirements.txt", folder / "uv.txt"
     wanted.write_text(text)
@@ -83,11 +84,11 @@ def _install_packages(text: str, folder: Path) -> None:
     pip = [python, "-m", "pip", *by_hash, "--disable-pip-version-check"]
     uv = [str(VENV / "bin/uv"), "pip", *by_hash, "--compile-bytecode", "--python", python]
     with contextlib.suppress(StackError):
-        with shown("python: uv, which installs packages", VENV, _say):
+        with show_progress("python: uv, which installs packages", VENV, _say):
             _run([*pip, "-r", str(installer)], "")
-        with shown(f"python: {_count(text)} packages", VENV, _say):
+        with show_progress(f"python: {_count(text)} packages", VENV, _say):
             return _run([*uv, "-r", str(wanted)], "")
-    with shown(f"python: {_count(text)} packages, by pip", VENV, _say):
+    with show_progress(f"python: {_count(text)} packages, by pip", VENV, _say):
         return _run([*pip, "-r", str(wanted)], "a network, or a package index set up for pip")
 
 
@@ -102,7 +103,7 @@ def _say(line: str) -> None:
 def _pin(package: str, text: str) -> str:
     found = re.search(rf"^{package}==.*(?:\n[ \t].*)*", text, re.MULTILINE)
     if found is None:
-        raise StackError(f"{LOCK.name} has no {package}: make it anew with `./entrypoint.sh lock`.")
+        raise StackError(f"{LOCK.name} lacks {package}: write it with `./entrypoint.sh lock`.")
     return found[0] + "\n"
 
 
@@ -116,7 +117,7 @@ def _run(argv: list[str], needs: str) -> None:
         )
 
 
-def _runs() -> bool:
+def _has_working_pip() -> bool:
     python = VENV / "bin/python"
     return (
         python.exists()
@@ -127,7 +128,8 @@ def _runs() -> bool:
     )
 
 
-def _note(section: str) -> Path:
+def _stamp(section: str) -> Path:
+    """The file that holds the fingerprint of what was installed."""
     return VENV / f"installed-{section}"
 
 
@@ -135,11 +137,11 @@ def _fingerprint(section: str) -> str:
     return hashlib.sha256(requirements(section).encode()).hexdigest()
 
 
-def _has(section: str) -> bool:
-    """Whether this section, or a later one, which holds it, was installed from today's lock."""
+def _is_installed(section: str) -> bool:
+    """Whether the current lock is installed up to this section, or further."""
     later = SECTIONS[SECTIONS.index(section) :]
     return any(
-        _note(name).exists() and _note(name).read_text() == _fingerprint(name) for name in later
+        _stamp(name).exists() and _stamp(name).read_text() == _fingerprint(name) for name in later
     )
 
 

@@ -1,1 +1,1 @@
-"""What a process counts and times of its own work, and how that is told to others."""
+"""Metrics, traces and logs of a process."""

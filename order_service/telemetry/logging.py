@@ -1,8 +1,8 @@
-"""Logging: one JSON object a line, or a line for people on a terminal.
+"""Logging: one JSON object per line, or plain text lines on a terminal.
 
-Every process is set up by the one file logging.json, uvicorn's too, so that nobody's line has
-another shape. Each line says which request it is about, and whose. What may be logged: ids, counts,
-kinds of errors. Never a secret, a token, a body, an e-mail address; a test greps for them.
+logging.json configures every process, uvicorn included, so all lines have the same format. A line
+has the ids of its request and user. Logs contain ids, counts and kinds of errors, but never a
+secret, a token, a body or an e-mail address; a test searches for them.
 """
 
 import json
@@ -18,33 +18,35 @@ from uuid import UUID
 from order_service import limits
 
 CONFIGURATION = Path(str(files("order_service.telemetry") / "logging.json"))
-# Of whatever runs now: set where a request or a task begins, inherited by the tasks it starts.
+# The context of the current request or task; asyncio tasks that it starts inherit these values.
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
-TRACEPARENT: ContextVar[str | None] = ContextVar("traceparent", default=None)  # of W3C
+TRACEPARENT: ContextVar[str | None] = ContextVar("traceparent", default=None)  # W3C
 USER_ID: ContextVar[UUID | None] = ContextVar("user_id", default=None)
 
 
 def set_up() -> None:
-    """What this process logs, and what Python warns of, goes to its standard error from now on."""
+    """Sends this process's log lines and Python's warnings to standard error."""
     logging.config.dictConfig(json.loads(CONFIGURATION.read_text()))
     logging.captureWarnings(True)
 
 
 def reason(error: BaseException) -> str:
-    """The kind of error, and what the server or library says of it: one line, of a bounded length.
+    """The kind of error and the message of the server or library: one line of bounded length.
 
-    What may be a client's is left out: PostgreSQL's DETAIL, SQL and parameters, the arguments of a
-    command to Redis. An error that quotes a wrong value (SQLSTATE class 22, ValueError) is named by
-    its kind only.
+    Data that may be a client's is left out: PostgreSQL's DETAIL, SQL and parameters, the arguments
+    of a Redis command. Of an error that quotes a wrong value (SQLSTATE class 22, ValueError) only
+    the kind is returned.
     """
-    wrapped = getattr(error, "orig", None)  # by SQLAlchemy, around its own around the driver's
+    wrapped = getattr(
+        error, "orig", None
+    )  # SQLAlchemy's error wraps its own, which wraps the driver's
     found = error if wrapped is None else wrapped.__cause__ or wrapped
     kind = type(found).__name__
     if isinstance(found, (ValueError, TypeError, LookupError)) or _sqlstate(found).startswith("22"):
         return kind
     message = getattr(found, "message", None) or (found if found.args else "")
-    said = str(message).partition(", with args")[0]
-    text = ": ".join([kind, *said.splitlines()[:1]])
+    public = str(message).partition(", with args")[0]
+    text = ": ".join([kind, *public.splitlines()[:1]])
     return text[: limits.LOGGED_REASON_LENGTH_MAX]
 
 
@@ -53,12 +55,12 @@ def _sqlstate(error: BaseException) -> str:
 
 
 class Line(logging.Formatter):
-    """A record as one line. Whatever is in it, it cannot end the line, nor speak to a terminal:
-    JSON with nothing but printable ASCII escapes CR, LF, ESC and U+2028 alike."""
+    """Formats a record as one line. No content can break the line or send commands to a terminal:
+    everything but printable ASCII is escaped, including CR, LF, ESC and U+2028."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._for_people = sys.stderr.isatty()
+        self._on_terminal = sys.stderr.isatty()
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC)
@@ -76,12 +78,12 @@ class Line(logging.Formatter):
             facts["trace_id"] = traceparent[3:35]
         if record.exc_info:
             facts["exception"] = self.formatException(record.exc_info)
-        return _for_people(facts) if self._for_people else json.dumps(facts)
+        return _as_text(facts) if self._on_terminal else json.dumps(facts)
 
 
-def _for_people(facts: dict[str, object]) -> str:
-    """Of several lines where there is a traceback, each of which is ours."""
+def _as_text(facts: dict[str, object]) -> str:
+    """A plain text line, followed by the indented lines of the traceback, if there is one."""
     about = f" (request {facts['request_id']})" if "request_id" in facts else ""
-    said = [f"{facts['message']}{about}", *str(facts.get("exception", "")).splitlines()]
-    text = "\n    ".join(line.encode("unicode_escape").decode() for line in said)
+    lines = [f"{facts['message']}{about}", *str(facts.get("exception", "")).splitlines()]
+    text = "\n    ".join(line.encode("unicode_escape").decode() for line in lines)
     return f"{facts['at']} {facts['level']:<8} {facts['logger']}: {text}"

@@ -1,8 +1,8 @@
-"""All that a process counts, by name: the one list of it.
+"""The list of all metrics of a process.
 
-The code that does the work counts it here. A rate is the difference of two scrapes, so nothing here
-knows of time; an operator's Prometheus keeps the history. What is counted is bounded by the labels,
-so these are names of ours (route templates, never paths).
+The code that does the work updates them. Prometheus computes rates from scrapes and keeps the
+history. The labels bound the number of series, so label values are names from the code (route
+templates, never paths).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,16 +20,16 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.registry import Collector
 
-# Else a series beside each other one, which no query needs.
+# No additional `_created` series for each metric: no query needs them.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # it has no annotations
-REGISTRY: Final = CollectorRegistry()  # not the default one: that tells of Python, too
+REGISTRY: Final = CollectorRegistry()  # not the default one, which has metrics of Python too
 
-# Seconds: of an answer, an append, a task.
+# Buckets in seconds, for responses, appends and tasks.
 SECONDS: Final = (
-    *(0.00025, 0.0005),  # a cached order's
+    *(0.00025, 0.0005),  # responses from the cache
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
-# Of things that go together.
+# Buckets for batch sizes.
 SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 
 Labels = tuple[object, ...]
@@ -37,8 +37,8 @@ Labelled = TypeVar("Labelled", bound=MetricWrapperBase)
 
 
 class Children(dict[Any, Labelled], Generic[Labelled]):
-    """The children of a metric, by the value of its label, or of its labels in their order:
-    `labels()` locks and writes each value as text, and that took most of an observation's time."""
+    """The children of a metric, by the value of its label or the tuple of its labels' values. The
+    library's `labels()` locks and converts each value to text, most of an observation's time."""
 
     def __init__(
         self, metric: Callable[..., Labelled], name: str, meaning: str, *names: str, **more: Any
@@ -52,14 +52,15 @@ class Children(dict[Any, Labelled], Generic[Labelled]):
         return self.parent.describe()
 
     def __missing__(self, labels: object) -> Labelled:
-        of = labels if isinstance(labels, tuple) else (labels,)
-        child = self[labels] = self.parent.labels(*of)
+        values = labels if isinstance(labels, tuple) else (labels,)
+        child = self[labels] = self.parent.labels(*values)
         return child
 
 
 class Observable(Collector):
-    """What is so now: `read` is called at each scrape. Absent where there is nothing to read: of
-    a process that has no streams, `0` would be no answer. `labels`: their names."""
+    """A current value: each scrape calls `read`, which maps label values to numbers. An empty
+    mapping leaves the metric out: `0` would be wrong for a process that has no streams at all.
+    `labels`: the label names."""
 
     def __init__(
         self,
@@ -74,7 +75,7 @@ class Observable(Collector):
         REGISTRY.register(self)
 
     def reads(self, read: Callable[[], float]) -> None:
-        """The value without labels, from now on."""
+        """Sets the function that returns the value, for a metric without labels."""
         self.read = lambda: {(): read()}
 
     def describe(self) -> list[Metric]:
@@ -82,7 +83,7 @@ class Observable(Collector):
         return [self._family(self._name, self._meaning, labels=self.labels)]
 
     def collect(self) -> list[Metric]:
-        """The family as it is now."""
+        """The family with its current samples."""
         family = self._family(self._name, self._meaning, labels=self.labels)
         for labels, value in self.read().items():
             family.add_metric([str(label) for label in labels], value)
@@ -90,14 +91,14 @@ class Observable(Collector):
 
 
 class _Process(ProcessCollector):
-    """Without the virtual memory, which says nothing of the memory that is in use."""
+    """Process metrics without the virtual memory, which does not show the memory in use."""
 
     def collect(self) -> Iterable[Metric]:
         return [one for one in super().collect() if one.name != "process_virtual_memory_bytes"]
 
 
-def observed(histogram: Histogram) -> int:
-    """How many values there were, whatever their labels."""
+def observation_count(histogram: Histogram) -> int:
+    """The number of observation_count values, over all labels."""
     (family,) = histogram.collect()
     return int(sum(one.value for one in family.samples if one.name.endswith("_count")))
 
@@ -106,7 +107,7 @@ def observed(histogram: Histogram) -> int:
 HTTP_SECONDS = Children(
     Histogram,
     "order_service_http_request_seconds",
-    "From a request's head to the beginning of its answer, by route template.",
+    "Time from a request's head to the start of its response, by route template.",
     "method",
     "route",
     "status",
@@ -115,92 +116,99 @@ HTTP_SECONDS = Children(
 HTTP_PROBLEMS = Children(
     Counter,
     "order_service_http_problems_total",
-    "Answers that are problem documents, by the slug of their type.",
+    "Responses that are problem documents, by the slug of their type.",
     "method",
     "route",
     "problem",
 )
-HTTP_IN_WORK = Observable(
+HTTP_IN_PROGRESS = Observable(
     GaugeMetricFamily,
     "order_service_http_requests_in_work",
-    "Requests that are worked on.",
+    "Requests in progress.",
     "group",
 )
 LIMITS_HIT = Children(
     Counter,
     "order_service_limits_hit_total",
-    "Requests that a limit refused, by its policy.",
+    "Requests that a rate limit refused, by its policy.",
     "policy",
 )
-STREAMS_OPEN = Observable(
-    GaugeMetricFamily, "order_service_streams_open", "Event streams with a listener."
-)
+STREAMS_OPEN = Observable(GaugeMetricFamily, "order_service_streams_open", "Open event streams.")
 READS = Children(
     Counter,
     "order_service_cache_reads_total",
-    "Reads by what the cache had: hit, miss, or bypass where it was not asked or is away.",
+    "Reads by result of the cache: hit, miss, or bypass if the cache was not used.",
     "what",
     "cache",
 )
 REPLAYS = Counter(
     "order_service_idempotent_replays_total",
-    "Commands answered as they were before.",
+    "Repeated commands that got the first response again.",
     registry=REGISTRY,
 )
 STALE_KEYS = Observable(
     GaugeMetricFamily,
     "order_service_cache_stale_keys",
-    "Entries that Redis has yet to be told of, after it failed.",
+    "Changed cache entries that are not yet updated in Redis after a failure.",
 )
 
 # --- the append -----------------------------------------------------------------------------------
 APPEND_SECONDS = Histogram(
     "order_service_append_seconds",
-    "A batch's way to the database and back.",
+    "Time of an append's round trip to the database.",
     buckets=SECONDS,
     registry=REGISTRY,
 )
 APPEND_COMMANDS = Histogram(
     "order_service_append_batch_commands",
-    "Commands that went in one append.",
+    "Commands per append.",
     buckets=SIZES,
     registry=REGISTRY,
 )
 APPENDS = Children(
     Counter,
     "order_service_append_commands_total",
-    "Commands by what became of their append: stored, or the code of the error "
-    "(concurrent-update: a conflict of versions).",
+    "Commands by the outcome of their append: stored, or the error's code "
+    "(concurrent-update: a version conflict).",
     "outcome",
 )
 APPEND_QUEUE = Observable(
-    GaugeMetricFamily, "order_service_append_queue", "Commands that wait for their append."
+    GaugeMetricFamily, "order_service_append_queue", "Commands that wait for an append."
 )
 
 # --- relay, consumer, worker ----------------------------------------------------------------------
 RELAYED = Counter(
-    "order_service_relay_events_total", "Events that RabbitMQ has confirmed.", registry=REGISTRY
+    "order_service_relay_events_total",
+    "Events that RabbitMQ has confirmed to the relay.",
+    registry=REGISTRY,
 )
 RELAY_SECONDS = Histogram(
     "order_service_relay_window_seconds",
-    "A window's way to RabbitMQ, confirms included.",
+    "Time to publish a window of events to RabbitMQ, confirms included.",
     buckets=SECONDS,
     registry=REGISTRY,
 )
 SESSIONS = Children(
     Counter,
     "order_service_broker_sessions_failed_total",
-    "Sessions that ended by an error.",
+    "Sessions with RabbitMQ that ended with an error.",
     "role",
 )
 HINTS = Counter(
-    "order_service_consumer_hints_total", "Messages that were turned into tasks.", registry=REGISTRY
+    "order_service_consumer_hints_total",
+    "Messages that the consumer turned into tasks.",
+    registry=REGISTRY,
 )
 TASKS_SENT = Children(
     Counter, "order_service_tasks_sent_total", "Tasks sent to the workers.", "task"
 )
 TASK_SECONDS = Children(
-    Histogram, "order_service_task_seconds", "A task's time.", "task", "outcome", buckets=SECONDS
+    Histogram,
+    "order_service_task_seconds",
+    "Duration of a task.",
+    "task",
+    "outcome",
+    buckets=SECONDS,
 )
 PROJECTED = Children(
     Counter, "order_service_projected_events_total", "Events applied, by projection.", "projection"
@@ -208,21 +216,21 @@ PROJECTED = Children(
 LAG_EVENTS = Observable(
     GaugeMetricFamily,
     "order_service_lag_events",
-    "Events that the relay or a projection has not reached, by partition.",
+    "Events that the relay or a projection has not processed yet, by partition.",
     "name",
     "partition",
 )
 LAG_SECONDS = Observable(
     GaugeMetricFamily,
     "order_service_lag_seconds",
-    "Age of the oldest event that it has not reached.",
+    "Age of the oldest event that the relay or a projection has not processed yet.",
     "name",
     "partition",
 )
 DEAD_LETTERS = Observable(
     GaugeMetricFamily,
     "order_service_dead_letters",
-    "Streams that are parked now.",
+    "Parked streams.",
     "name",
     "partition",
 )
@@ -234,11 +242,14 @@ LOG_EVENTS = Observable(
 POOL_CONNECTIONS = Observable(
     GaugeMetricFamily,
     "order_service_database_pool_connections",
-    "Connections to PostgreSQL, by engine: those in use, and how many there may be.",
+    "Connections to PostgreSQL by engine: those in use, and the pool's size.",
     "engine",
     "state",
 )
 PROCESS = Observable(
-    GaugeMetricFamily, "order_service_process", "1, for the role of this process.", "role"
+    GaugeMetricFamily,
+    "order_service_process",
+    "Always 1; the label is the role of this process.",
+    "role",
 )
 _Process(registry=REGISTRY)

@@ -1,10 +1,10 @@
-"""Traces by OpenTelemetry: off unless OTEL_EXPORTER_OTLP_ENDPOINT is set.
+"""Tracing with OpenTelemetry, which is off unless OTEL_EXPORTER_OTLP_ENDPOINT is set.
 
-A trace goes from process to process as text, the W3C traceparent: in a request's header, the
-metadata of its events, a message's header and a task's. Inside a process it is
-`logs.TRACEPARENT`, so that log lines and problem documents have its id; a client's own goes all the
-way even while this is off. OpenTelemetry's packages, 17 MB of memory and half a second, are
-imported only where it is on; the SDK reads all else from its OTEL_* environment.
+A trace passes from process to process as a W3C traceparent: in a request's header, the metadata of
+its events, and the headers of messages and tasks. Inside a process it is in `logs.TRACEPARENT`, so
+log lines and problem documents have the trace id. A client's traceparent is passed on even while
+tracing is off. OpenTelemetry's packages (17 MB of memory, half a second) are imported only while
+tracing is on; the SDK reads its other settings from the OTEL_* environment.
 """
 
 import logging
@@ -35,12 +35,12 @@ _tracer: "Tracer | None" = None
 
 
 def traceparent_of(field: str | None) -> str | None:
-    """The header's value, if it is one of W3C Trace Context, version 00."""
+    """The header's value if it is valid in W3C Trace Context version 00, otherwise None."""
     return field if field and _TRACEPARENT.fullmatch(field) else None
 
 
 def trace_id() -> str | None:
-    """Of whatever runs now."""
+    """The id of the current trace, if there is one."""
     traceparent = logs.TRACEPARENT.get()
     return None if traceparent is None else traceparent[3:35]
 
@@ -50,9 +50,9 @@ def is_on() -> bool:
 
 
 def start(settings: Settings, role: str) -> None:
-    """Where tracing is wanted, this process traces from now on. After a fork, not before: the
+    """Starts tracing in this process if it is configured. Call it after a fork, not before: the
     exporter has a thread."""
-    global _provider, _tracer  # noqa: PLW0603  # one a process, as OpenTelemetry has it
+    global _provider, _tracer  # noqa: PLW0603  # one per process, like OpenTelemetry's
     if not settings.OTEL_EXPORTER_OTLP_ENDPOINT:
         return
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415
@@ -69,11 +69,11 @@ def start(settings: Settings, role: str) -> None:
 
 
 def stop() -> None:
-    """What was traced has been sent, unless nobody takes it in TRACES_FLUSH_S."""
+    """Stops tracing; sends the remaining spans if the collector accepts them in TRACES_FLUSH_S."""
     global _provider, _tracer
     provider, _provider, _tracer = _provider, None, None
     if provider is not None:
-        # In a thread that nobody waits for at the end: a collector that is away is tried again.
+        # In a daemon thread, since the exporter retries while the collector is unreachable.
         last = threading.Thread(target=provider.shutdown, daemon=True)
         last.start()
         last.join(limits.TRACES_FLUSH_S)
@@ -82,26 +82,26 @@ def stop() -> None:
 def span(
     name: str, kind: Kind = "INTERNAL", parent: str | None = None, **attributes: Attribute
 ) -> "AbstractContextManager[Span | None]":
-    """The block is a span of the trace of `parent`, or else of what runs now; a request alone
-    begins a trace. A keyword's `__` is a dot.
+    """The block is a span in the trace of `parent`, or in the current trace; only a request (kind
+    SERVER) starts a new trace. A `__` in an attribute's name becomes a dot.
 
-    While tracing is off, a block with a parent belongs to that one's trace all the same."""
+    While tracing is off, a block with a parent still has the parent's trace id."""
     if _tracer is not None and (parent or kind == "SERVER" or logs.TRACEPARENT.get()):
         return _spanning(_tracer, name, kind, parent, attributes)
     return _OFF if parent is None else _continuing(parent)
 
 
-def answered(begun: "Span", method: str, route: str, status: int) -> None:
-    """What a request's span is called, now that it is known what it was."""
-    begun.update_name(f"{method} {route}")
-    begun.set_attribute("http.route", route)
-    begun.set_attribute("http.response.status_code", status)
+def answered(current: "Span", method: str, route: str, status: int) -> None:
+    """Sets a request's span name and status, which are known only after routing."""
+    current.update_name(f"{method} {route}")
+    current.set_attribute("http.route", route)
+    current.set_attribute("http.response.status_code", status)
     if status >= 500:
-        _failed(begun, str(status))
+        _failed(current, str(status))
 
 
 def record(name: str, kind: Kind, parent: str, began: float, **attributes: Attribute) -> None:
-    """A span that has ended just now. `began`: by `time.time`."""
+    """Records a span that ends now. `began`: its start by `time.time`, in seconds."""
     if _tracer is not None:
         _tracer.start_span(
             name,
@@ -130,23 +130,23 @@ def _spanning(
     attributes: Mapping[str, Attribute],
 ) -> "Iterator[Span]":
     context = _context(parent or logs.TRACEPARENT.get())
-    begun = tracer.start_span(name, context, _kind(kind), _dotted(attributes))
-    found = begun.get_span_context()
+    current = tracer.start_span(name, context, _kind(kind), _dotted(attributes))
+    found = current.get_span_context()
     text = f"00-{found.trace_id:032x}-{found.span_id:016x}-{int(found.trace_flags):02x}"
     try:
         with _continuing(text):
-            yield begun
-    except Exception as error:  # by its kind: what it says may be about somebody
-        _failed(begun, type(error).__name__)
+            yield current
+    except Exception as error:  # only its kind: the message may contain personal data
+        _failed(current, type(error).__name__)
         raise
     finally:
-        begun.end()
+        current.end()
 
 
-def _failed(begun: "Span", why: str) -> None:
+def _failed(current: "Span", why: str) -> None:
     from opentelemetry.trace import StatusCode  # noqa: PLC0415
 
-    begun.set_status(StatusCode.ERROR, why)
+    current.set_status(StatusCode.ERROR, why)
 
 
 def _context(parent: str | None) -> "Context":

@@ -52,7 +52,7 @@ class _WaitingConnections:
         for listener in self.server.sockets:  # empty once the server is closed
             listening = socket.socket(fileno=listener.fileno())
             try:
-                for _ in range(limits.ACCEPTED_TOGETHER_MAX):
+                for _ in range(limits.ACCEPT_BATCH_MAX):
                     self._connect(listening.accept()[0])
             except OSError:
                 pass  # none waits, or no descriptor is left: then uvloop tries again

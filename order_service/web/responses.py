@@ -19,7 +19,7 @@ RawHeader = tuple[bytes, bytes]
 
 @immutable
 class Reply:
-    """The parts of a response. `media_type`: of the body; None: there is no body."""
+    """The parts of a response. `media_type` is None if there is no body."""
 
     status: int
     headers: Mapping[str, str]
@@ -30,7 +30,7 @@ class Reply:
         return Response(self.body, self.status, self.headers, self.media_type)
 
     def lines(self) -> str:
-        """Its headers as they are on the wire, those that `response` has."""
+        """The header lines as sent, the same headers as those of `response`."""
         lines = "".join([f"{name.lower()}: {value}\r\n" for name, value in self.headers.items()])
         if self.media_type is None:
             return lines
@@ -38,8 +38,8 @@ class Reply:
 
 
 def not_modified(if_none_match: str, etag: str) -> bool:
-    """Whether the `If-None-Match` header names `etag`, so that 304 is the response. Compares weakly
-    (RFC 9110, 13.1.2): a proxy that compresses may have weakened the tag."""
+    """Whether `If-None-Match` contains `etag`, so that the response is 304. The comparison is weak
+    (RFC 9110, 13.1.2): a compressing proxy may have weakened the tag."""
     return if_none_match.strip() == "*" or etag in _ETAG.findall(if_none_match)
 
 

@@ -1,1 +1,1 @@
-"""Events after a checkpoint become rows."""
+"""The loop that turns the events after a checkpoint into rows."""

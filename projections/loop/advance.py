@@ -1,8 +1,8 @@
-"""The loop that keeps one read model up with the log in one partition: `advance`.
+"""The loop that brings one read model in one partition up to the log's head: `advance`.
 
-A hint says only "look"; what there is to do is read from checkpoint and head. A worker that finds
-its checkpoint locked returns: the holder looks at the head once more after it has released the
-lock, so the events behind that hint are not forgotten.
+A hint only starts the loop; checkpoint and head define the work. A worker that finds the checkpoint
+locked returns: the holder reads the head again after it has released the lock, so it also projects
+the events of that hint.
 """
 
 import logging
@@ -19,7 +19,7 @@ from order_service.infra.postgres import is_data_error
 from order_service.log.reading import read_partition
 from order_service.telemetry.metrics import PROJECTED
 from projections.loop import checkpoints
-from projections.loop.checkpoints import Held, Noted
+from projections.loop.checkpoints import LockedCheckpoint, NotedTry
 from projections.loop.pauses import pauses
 from projections.loop.step import park, step
 from projections.read_models.projection import Projection, Rows, Target
@@ -35,33 +35,36 @@ async def advance(
     partition: int,
     redelivered: bool = False,
 ) -> bool:
-    """The live generation is at the log's head, or another worker is at it, or ADVANCE_TIME_S is
-    up: then True, and the caller asks for another turn.
+    """False: the live generation is at the log's head, or another worker holds it, or the partition
+    is paused. True: ADVANCE_TIME_S is up and events are left, so the caller sends another task.
 
-    `redelivered`: an earlier worker may have died of one of the next events. Raises what no stream
-    is to blame for (the database is away, far too many streams fail); for a while after that the
-    partition is left alone.
+    `redelivered`: one of the next events may have killed an earlier worker. Raises errors that no
+    stream causes (the database is away, too many streams fail) and pauses the partition.
     """
-    if pauses.holds(projection_name, partition):
+    if pauses.is_paused(projection_name, partition):
         return False
     deadline = time.monotonic() + limits.ADVANCE_TIME_S
     projection = PROJECTIONS[projection_name]
     try:
-        while await _turn(engine, cache, projection, partition, redelivered):
+        while await _advance_batch(engine, cache, projection, partition, redelivered):
             if time.monotonic() >= deadline:
                 return True
     except Exception:
         pauses.begin(projection_name, partition)
-        logger.error("%s stops in partition %d for a while.", projection_name, partition)
+        logger.error("Paused %s in partition %d after an error.", projection_name, partition)
         raise
     return False
 
 
-async def _turn(
-    engine: AsyncEngine, cache: OrderCache, projection: Projection, partition: int, careful: bool
+async def _advance_batch(
+    engine: AsyncEngine,
+    cache: OrderCache,
+    projection: Projection,
+    partition: int,
+    redelivered: bool,
 ) -> bool:
-    """One batch; True if there is more to do, here."""
-    rows = await _batch(engine, projection, partition, careful)
+    """One batch is committed and its rows are in the cache; True if more events follow."""
+    rows = await _commit_batch(engine, projection, partition, redelivered)
     if rows is None:
         return False
     await failpoints.reach("advance-committed")
@@ -69,54 +72,56 @@ async def _turn(
     if rows and projection.refresh:
         await projection.refresh(cache, rows)
     await failpoints.reach("advance-told")
-    # After the commit, and without the lock: a worker that found the lock taken brought a hint of
-    # events that were committed before this look.
+    # Read after the commit and without the lock. Another worker may have returned because of the
+    # lock; the events of its hint were committed before this read, so this read finds them.
     async with engine.connect() as connection:
         return await checkpoints.is_behind(connection, projection, partition)
 
 
-async def _batch(
-    engine: AsyncEngine, projection: Projection, partition: int, careful: bool
+async def _commit_batch(
+    engine: AsyncEngine, projection: Projection, partition: int, redelivered: bool
 ) -> Rows | None:
-    """Rows for the cache; None if the checkpoint is not ours to move."""
+    """The committed rows, for the cache; None if this worker may not move the checkpoint."""
     singly = False
-    noted: Noted | None = None
+    noted: NotedTry | None = None
     async with AsyncExitStack() as exits:
-        while True:  # at most three times: to note a suspect, in one piece, and event by event
+        while True:  # at most three passes: note a suspect, the batch as a whole, event by event
             try:
                 async with engine.begin() as connection:
-                    held = await _take(connection, projection, partition)
+                    held = await _lock_live_of_this_version(connection, projection, partition)
                     if held is None:
                         break
                     if held.head <= held.position:
                         return {}
-                    one = careful or held.suspect_position is not None
-                    if one and noted is None:
+                    one_event = redelivered or held.suspect_position is not None
+                    if one_event and noted is None:
                         if not await exits.enter_async_context(
-                            checkpoints.alone(engine, held.target)
+                            checkpoints.suspect_lock(engine, held.target)
                         ):
                             return None
-                        # Committed before the event is tried: if that kills us, the count stands.
+                        # Committed before the try: the count stays if the event kills us.
                         noted = await checkpoints.note_suspect(connection, held)
                         continue
-                    limit = 1 if one else limits.ADVANCE_BATCH_EVENTS
+                    limit = 1 if one_event else limits.ADVANCE_BATCH_EVENTS
                     return await _apply(connection, held, limit, singly)
             except BaseException as error:
                 if isinstance(error, DBAPIError) and not singly and is_data_error(error):
                     singly = True
                     continue
-                # A MemoryError may well be the event's own.
+                # The event itself may cause a MemoryError, so such a try counts.
                 if noted is not None and not isinstance(error, MemoryError):
                     await checkpoints.note_survival(engine, noted)
                 raise
-        if noted is not None:  # whoever only looked had the checkpoint: nothing was tried
+        if noted is not None:  # another worker holds the checkpoint, so nothing was tried
             await checkpoints.note_survival(engine, noted)
         return None
 
 
-async def _apply(connection: AsyncConnection, held: Held, limit: int, singly: bool) -> Rows:
-    if held.suspected and held.suspect_tries > limits.SUSPECT_TRIES_MAX:
-        await _park_suspect(connection, held)  # the step below then passes over its stream
+async def _apply(
+    connection: AsyncConnection, held: LockedCheckpoint, limit: int, singly: bool
+) -> Rows:
+    if held.next_is_suspect and held.suspect_tries > limits.SUSPECT_TRIES_MAX:
+        await _park_suspect(connection, held)  # the step below then ignores its stream
     up_to = min(held.position + limit, held.head)
     rows = await step(connection, held.target, held.position, up_to, singly=singly)
     await failpoints.reach("advance-written")
@@ -126,11 +131,14 @@ async def _apply(connection: AsyncConnection, held: Held, limit: int, singly: bo
     return rows
 
 
-async def _take(connection: AsyncConnection, projection: Projection, partition: int) -> Held | None:
-    held = await checkpoints.take_live(connection, projection, partition)
+async def _lock_live_of_this_version(
+    connection: AsyncConnection, projection: Projection, partition: int
+) -> LockedCheckpoint | None:
+    """The live checkpoint, locked; None if another worker holds it or a replay is needed."""
+    held = await checkpoints.try_lock_live(connection, projection, partition)
     if held is not None and held.replay_needed:
         logger.warning(
-            "Replay needed: %s is live in version %d, this code has version %d. "
+            "Replay needed: %s is live in version %d, but this code has version %d. "
             "Run `./entrypoint.sh replay %s`.",
             projection.name,
             held.projection_version,
@@ -142,17 +150,17 @@ async def _take(connection: AsyncConnection, projection: Projection, partition: 
     return held
 
 
-async def _park_suspect(connection: AsyncConnection, held: Held) -> None:
-    """The next event has killed its worker each time: its stream waits for a person."""
+async def _park_suspect(connection: AsyncConnection, held: LockedCheckpoint) -> None:
+    """The stream of the next event, which has killed each worker that tried it, is parked."""
     partition = held.target.partition
     event = (await read_partition(connection, partition, held.position, 1))[0]
-    error = f"the worker died {limits.SUSPECT_TRIES_MAX} times while it applied this event"
+    error = f"{limits.SUSPECT_TRIES_MAX} workers died while they applied this event"
     await park(connection, held.target, event, event.version - 1, error)
 
 
 async def catch_up(engine: AsyncEngine, target: Target, up_to: int | None = None) -> int:
-    """A generation that need not be the live one stands at `up_to`, or at the log's head; returns
-    where. The cache is not refreshed: it never showed this generation."""
+    """A generation, live or not, is at `up_to` or, by default, at the log's head. Returns its
+    position. The cache is not refreshed: it holds no orders of a generation that is not live."""
     singly = False
     while True:
         try:

@@ -1,11 +1,10 @@
-"""The common case of the live loop, fast: a batch of partitions and all projections in one
-transaction.
+"""The fast path of the live loop: a batch of partitions and all projections in one transaction.
 
-Here an event is read and folded once for all projections, and the statements around a step are
-shared by all checkpoints that move in it. That is for ordinary checkpoints only: whatever is
-suspect, parked, skipped or of another version, and every error, is left to `advance`, one
-checkpoint by one, and event by event where it must. So each projection and partition still has its
-own checkpoint, and parks and fails alone (P8).
+It reads and folds an event once for all projections, and all checkpoints of a pass share its
+statements. It moves ordinary checkpoints only. Checkpoints with a suspect, a parked stream, a skip
+or another version, and those of a failed pass, are left to `advance`, which moves each one alone
+and, if needed, event by event. So each projection and partition still has its own checkpoint, and
+parks and fails alone (P8).
 """
 
 import logging
@@ -25,7 +24,7 @@ from order_service.infra.postgres import driver_connection
 from order_service.relay.message import trace_events
 from order_service.telemetry import tracing
 from order_service.telemetry.metrics import PROJECTED
-from projections.loop.checkpoints import Held, Pair, move, take_behind
+from projections.loop.checkpoints import LockedCheckpoint, Pair, lock_behind, move
 from projections.loop.pauses import pauses
 from projections.loop.rows import Stream, project, read_new, read_old
 from projections.read_models.projection import Rows, Target, write
@@ -35,12 +34,12 @@ logger = logging.getLogger(__name__)
 
 Parts = dict[str, list[tuple[Target, Rows]]]  # by projection
 
-_rounds = count()  # of this worker process
+_task_numbers = count()  # of this worker process
 
 
 @immutable
 class Span:
-    """Checkpoints of one partition that stand at the same position, and how far they will go."""
+    """Checkpoints of one partition at the same position `after`, to be moved to `up_to`."""
 
     partition: int
     after: int
@@ -49,19 +48,19 @@ class Span:
 
 
 class Batches:
-    """One task's work. What it leaves to `advance` is in `one_by_one`, once `run` has returned."""
+    """One task's work. After `run`, `one_by_one` holds the checkpoints left to `advance`."""
 
     def __init__(self, engine: AsyncEngine, cache: OrderCache) -> None:
         self.one_by_one: set[Pair] = set()
         self._engine = engine
         self._cache = cache
-        self._held: list[Held] = []  # what the pass works on
+        self._held: list[LockedCheckpoint] = []  # the checkpoints of the current pass
 
     async def run(self) -> bool:
-        """Every live checkpoint is at the log's head, held by another worker, or in `one_by_one`;
-        or ADVANCE_TIME_S is up: then True, and the caller sends another task.
+        """False: every live checkpoint is at the log's head, locked by another worker, or in
+        `one_by_one`. True: ADVANCE_TIME_S is up, so the caller sends another task.
 
-        Raises what happens before any checkpoint is held.
+        Raises errors that occur before any checkpoint is locked.
         """
         await failpoints.reach("advance-begun")
         deadline = time.monotonic() + limits.ADVANCE_TIME_S
@@ -73,16 +72,16 @@ class Batches:
                 if not self._held:
                     raise
                 logger.warning("Combined batch failed; retrying each checkpoint alone: %r", error)
-                self.one_by_one.update(held.pair for held in self._held)  # the others go on
+                self.one_by_one.update(held.pair for held in self._held)  # continue without them
 
     async def _passes(self, deadline: float) -> bool:
-        """Drains the batches of partitions in turn, as `run`."""
+        """Drains the batches of partitions in turn; returns as `run`."""
         async with driver_connection(self._engine) as (connection, driver):
             batches = _batches(await driver.fetchval("SELECT count(*) FROM partitions"))
-            # Each round begins one further on, or a busy log would keep the last ones waiting.
-            ring, idle = islice(cycle(batches), next(_rounds) % len(batches), None), 0
-            # The passes that find nothing are the look after the last commit: a worker that found
-            # our locks taken brought a hint of events that were committed before it.
+            # Each task starts one batch further on, so that a busy log starves no batch.
+            ring, idle = islice(cycle(batches), next(_task_numbers) % len(batches), None), 0
+            # The final passes that find nothing read after the last commit. Another worker may have
+            # returned because of our locks; the events of its hint were committed before them.
             while idle < len(batches):
                 idle = 0 if await self._pass(connection, driver, next(ring)) else idle + 1
                 if not idle and time.monotonic() >= deadline:
@@ -92,17 +91,17 @@ class Batches:
     async def _pass(
         self, connection: AsyncConnection, driver: asyncpg.Connection, partitions: Sequence[int]
     ) -> bool:
-        """One transaction; False if it has moved nothing."""
+        """One transaction; True if it has moved a checkpoint."""
         self._held = []
         began = time.time()
         async with driver.transaction():
-            self._held = self._ordinary(await take_behind(driver, partitions))
+            self._held = self._select_ordinary(await lock_behind(driver, partitions))
             spans = list(_spans(self._held))
             if not spans:
                 return False
             new = await read_new(driver, ((s.partition, s.after, s.up_to) for s in spans))
             streams = await read_old(driver, new)
-            done = self._projected(spans, streams)
+            done = self._project(spans, streams)
             parts = _by_projection(done)
             await write(connection, *parts.values())
             await failpoints.reach("advance-written")
@@ -119,11 +118,14 @@ class Batches:
         await failpoints.reach("advance-told")
         return bool(done)
 
-    def _ordinary(self, found: Iterable[tuple[Held, bool]]) -> list[Held]:
-        """Those that can share a transaction; the others go one by one, once their pause ends."""
+    def _select_ordinary(
+        self, candidates: Iterable[tuple[LockedCheckpoint, bool]]
+    ) -> list[LockedCheckpoint]:
+        """The checkpoints that can share a transaction; the others, unless paused, are added to
+        `one_by_one`."""
         kept = []
-        for held, ordinary in found:
-            if held.pair in self.one_by_one or pauses.holds(*held.pair):
+        for held, ordinary in candidates:
+            if held.pair in self.one_by_one or pauses.is_paused(*held.pair):
                 continue
             if ordinary and not held.replay_needed:
                 kept.append(held)
@@ -131,27 +133,27 @@ class Batches:
                 self.one_by_one.add(held.pair)
         return kept
 
-    def _projected(
+    def _project(
         self, spans: Iterable[Span], streams: Mapping[int, Sequence[Stream]]
     ) -> list[tuple[Span, dict[str, Rows]]]:
-        """The spans that move, with their rows. A partition with a stream that fails goes one by
-        one: there it is found which event is to blame."""
+        """The spans that move, with their rows. A partition with a failing stream is added to
+        `one_by_one`: `advance` finds the event that fails."""
         done = []
         for span in spans:
-            found = project(span.targets, streams[span.partition])
-            if any(projected.failing for projected in found.values()):
-                self.one_by_one.update((name, span.partition) for name in found)
+            by_name = project(span.targets, streams[span.partition])
+            if any(projected.failing for projected in by_name.values()):
+                self.one_by_one.update((name, span.partition) for name in by_name)
             else:
-                done.append((span, {name: projected.rows for name, projected in found.items()}))
+                done.append((span, {name: projected.rows for name, projected in by_name.items()}))
         return done
 
     async def _refresh(self, parts: Parts) -> None:
-        """The cache holds nothing older than what was committed."""
+        """The cache holds no order older than the committed rows."""
         for name, of_name in parts.items():
             for target, _ in of_name:
                 pauses.end(name, target.partition)
             if refresh := PROJECTIONS[name].refresh:
-                rows = {key: row for _, found in of_name for key, row in found.items()}
+                rows = {key: row for _, of_target in of_name for key, row in of_target.items()}
                 await refresh(self._cache, rows)
 
 
@@ -160,16 +162,16 @@ def _batches(partitions: int) -> list[list[int]]:
     return [[*range(first, min(first + size, partitions))] for first in range(0, partitions, size)]
 
 
-def _spans(held: Sequence[Held]) -> Iterator[Span]:
-    """Of each partition the checkpoints that are furthest behind, up to where the next one stands:
-    so they come together and stay together."""
-    by_partition = groupby(held, key=lambda one: one.target.partition)
-    behind = {partition: [*found] for partition, found in by_partition}
-    for partition, found in behind.items():
-        after = min(one.position for one in found)
-        goal = min([one.position for one in found if one.position > after] + [found[0].head])
-        up_to = min(after + limits.ADVANCE_BATCH_EVENTS // len(behind), goal)
-        yield Span(partition, after, up_to, [o.target for o in found if o.position == after])
+def _spans(held: Sequence[LockedCheckpoint]) -> Iterator[Span]:
+    """For each partition, its last checkpoints, to be moved up to the next one's position. So the
+    checkpoints of a partition meet at one position and stay together."""
+    grouped = groupby(held, key=lambda one: one.target.partition)
+    by_partition = {partition: [*of] for partition, of in grouped}
+    for partition, of in by_partition.items():
+        after = min(one.position for one in of)
+        goal = min([one.position for one in of if one.position > after] + [of[0].head])
+        up_to = min(after + limits.ADVANCE_BATCH_EVENTS // len(by_partition), goal)
+        yield Span(partition, after, up_to, [one.target for one in of if one.position == after])
 
 
 def _by_projection(done: Iterable[tuple[Span, Mapping[str, Rows]]]) -> Parts:

@@ -1,7 +1,7 @@
-"""Checkpoints: how far a projection has come in a partition; who may move it, and by how much.
+"""Checkpoints: the last position that a projection has finished in a partition; find, lock, move.
 
-Functions that take a connection first never commit: a checkpoint moves in the transaction of the
-rows that it stands for.
+Functions with a connection as first argument never commit: a checkpoint moves in the same
+transaction as the rows up to it.
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -19,21 +19,21 @@ from projections.read_models.generations import LIVE_CHECKPOINTS
 from projections.read_models.projection import Projection, Target
 from projections.read_models.registry import PROJECTIONS
 
-_HELD = (
+_LOCKED_COLUMNS = (
     "c.name, c.generation, c.partition, c.position, p.position AS head, c.suspect_position, "
     "c.suspect_tries, m.projection_version, (SELECT count(*) FROM partitions) AS partitions"
 )
-# The generation may change hands between this statement's snapshot and its lock. Then a batch goes
-# to the generation that was live a moment ago: it is kept for a rollback, so that is as right.
+# A swap may commit between this statement's snapshot and its lock. Then a batch goes to the
+# previous generation; that is correct too, since it is kept for a rollback.
 _LIVE = (
-    f"SELECT {_HELD} FROM {LIVE_CHECKPOINTS} "  # noqa: S608
+    f"SELECT {_LOCKED_COLUMNS} FROM {LIVE_CHECKPOINTS} "  # noqa: S608
     "WHERE c.name = :name AND c.partition = :partition FOR UPDATE OF c"
 )
-_TAKE_LIVE = text(f"{_LIVE} SKIP LOCKED")
+_TRY_LOCK_LIVE = text(f"{_LIVE} SKIP LOCKED")
 _LOCK_LIVE = text(_LIVE)
-# Every checkpoint of these partitions that is behind and free. `ordinary`: nothing is special.
-_TAKE_BEHIND = (
-    f"SELECT {_HELD}, c.suspect_position IS NULL "  # noqa: S608
+# Every checkpoint of these partitions that is behind and not locked. `ordinary`: see `lock_behind`.
+_LOCK_BEHIND = (
+    f"SELECT {_LOCKED_COLUMNS}, c.suspect_position IS NULL "  # noqa: S608
     "AND NOT EXISTS (SELECT FROM dead_letters d WHERE d.name = c.name "
     "AND d.generation = c.generation AND d.partition = c.partition) "
     "AND NOT EXISTS (SELECT FROM skips s WHERE s.name = c.name AND s.partition = c.partition) "
@@ -50,9 +50,9 @@ _IS_BEHIND = text(
     f"SELECT c.position < p.position FROM {LIVE_CHECKPOINTS} "  # noqa: S608
     "WHERE c.name = :name AND c.partition = :partition"
 )
-# xmax: the last transaction that has locked this version of the row; is it still at work? Then it
-# is among those that the snapshot names, or younger than all that it knows. (When transaction ids
-# begin anew, a row may for a while pass for held: then the tick finds it.)
+# xmax is the last transaction that locked this version of the row. If it still runs, the snapshot
+# lists it, or it is newer than the snapshot. (After a wraparound of transaction ids a row may look
+# locked for a while; then the consumer's tick finds it.)
 _BEHIND = (
     "SELECT c.name, c.partition, c.position, "  # noqa: S608
     "c.xmax::text::bigint < pg_snapshot_xmax(s.now)::text::bigint % 4294967296 "
@@ -71,22 +71,24 @@ _SUSPECT = text(
     "UPDATE checkpoints SET suspect_position = :suspect, suspect_tries = :tries "
     "WHERE name = :name AND generation = :generation AND partition = :partition"
 )
-_TRY_ALONE = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, :partition))")
-# One's own try, whichever worker has noted another one meanwhile; nothing where the checkpoint has
-# moved on.
+_TRY_SUSPECT_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, :partition))")
+# Takes one try back, also if another worker has noted one meanwhile; does nothing if the checkpoint
+# has moved.
 _SURVIVED = text(
     "UPDATE checkpoints SET suspect_tries = suspect_tries - 1 "
     "WHERE name = :name AND generation = :generation AND partition = :partition "
     "AND suspect_position = :suspect AND suspect_tries > 0"
 )
-Noted = dict[str, Any]  # a checkpoint, the event that is suspected there, and the tries so far
+NotedTry = dict[
+    str, Any
+]  # parameters: a checkpoint's key, its suspect's position, and the tries so far
 Pair = tuple[str, int]  # projection and partition
 
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """A live checkpoint that the log has passed. Not `free`: a worker holds it, and looks at the
-    head once more after it has released it; so no hint is needed."""
+    """A live checkpoint below the log's head. Not `free`: a worker has locked it and reads the head
+    again after it has released the lock, so no hint is needed."""
 
     name: str
     partition: int
@@ -95,8 +97,8 @@ class Behind:
 
 
 @immutable
-class Held:
-    """A checkpoint whose row this transaction has locked, and the log's head at that time."""
+class LockedCheckpoint:
+    """A checkpoint whose row this transaction has locked, with the log's head at that moment."""
 
     target: Target
     position: int
@@ -110,12 +112,12 @@ class Held:
         return self.target.projection.name, self.target.partition
 
     @property
-    def suspected(self) -> bool:
+    def next_is_suspect(self) -> bool:
         return self.suspect_position == self.position + 1
 
     @property
     def replay_needed(self) -> bool:
-        """The live generation was built by another version of the projection."""
+        """Whether another version of the projection built the live generation."""
         return self.projection_version != self.target.projection.version
 
 
@@ -123,7 +125,7 @@ class Held:
 
 
 async def behind(driver: asyncpg.Connection) -> list[Behind]:
-    """The live checkpoints that this code can move forward, hint or no hint."""
+    """The live checkpoints below the log's head, of projections that this code has."""
     rows = await driver.fetch(_BEHIND)
     return [Behind(*row) for row in rows if row["name"] in PROJECTIONS]
 
@@ -133,43 +135,48 @@ async def is_behind(connection: AsyncConnection, projection: Projection, partiti
     return bool((await connection.execute(_IS_BEHIND, key)).scalar_one())
 
 
-# --- hold -----------------------------------------------------------------------------------------
+# --- lock -----------------------------------------------------------------------------------------
 
 
-async def take_live(
+async def try_lock_live(
     connection: AsyncConnection, projection: Projection, partition: int
-) -> Held | None:
-    """The live checkpoint; None if another transaction holds it."""
-    return await _hold(connection, _TAKE_LIVE, projection, partition)
+) -> LockedCheckpoint | None:
+    """The live checkpoint, locked; None if another transaction holds the lock."""
+    return await _lock_row(connection, _TRY_LOCK_LIVE, projection, partition)
 
 
-async def lock_live(connection: AsyncConnection, projection: Projection, partition: int) -> Held:
-    """Waits for the live checkpoint (at most the connection's lock_timeout) and holds it."""
-    held = await _hold(connection, _LOCK_LIVE, projection, partition)
+async def lock_live(
+    connection: AsyncConnection, projection: Projection, partition: int
+) -> LockedCheckpoint:
+    """The live checkpoint, locked; waits for at most the connection's lock_timeout."""
+    held = await _lock_row(connection, _LOCK_LIVE, projection, partition)
     assert held is not None, "every projection has a live checkpoint in every partition"
     return held
 
 
-async def _hold(
+async def _lock_row(
     connection: AsyncConnection, statement: TextClause, projection: Projection, partition: int
-) -> Held | None:
+) -> LockedCheckpoint | None:
     key = {"name": projection.name, "partition": partition}
     row = (await connection.execute(statement, key)).one_or_none()
-    return None if row is None else _held(row._mapping)
+    return None if row is None else _locked_checkpoint(row._mapping)
 
 
-async def take_behind(
+async def lock_behind(
     driver: asyncpg.Connection, partitions: Sequence[int]
-) -> list[tuple[Held, bool]]:
-    """The live checkpoints of these partitions that are behind and free, by partition and name;
-    each with whether it is ordinary: nothing is suspected, parked or skipped there."""
-    rows = await driver.fetch(_TAKE_BEHIND, partitions)
-    return [(_held(row), row["ordinary"]) for row in rows if row["name"] in PROJECTIONS]
+) -> list[tuple[LockedCheckpoint, bool]]:
+    """The live checkpoints of these partitions that are behind and were not locked, now locked, by
+    partition and name. Each with whether it is ordinary: it has no suspect, no parked stream and no
+    skip."""
+    rows = await driver.fetch(_LOCK_BEHIND, partitions)
+    return [
+        (_locked_checkpoint(row), row["ordinary"]) for row in rows if row["name"] in PROJECTIONS
+    ]
 
 
-def _held(row: RowMapping | asyncpg.Record) -> Held:
+def _locked_checkpoint(row: RowMapping | asyncpg.Record) -> LockedCheckpoint:
     projection = PROJECTIONS[row["name"]]
-    return Held(
+    return LockedCheckpoint(
         Target(projection, row["generation"], row["partition"], row["partitions"]),
         row["position"],
         row["head"],
@@ -180,8 +187,8 @@ def _held(row: RowMapping | asyncpg.Record) -> Held:
 
 
 async def lock(connection: AsyncConnection, target: Target) -> tuple[int, int]:
-    """Waits for the checkpoint of a generation that need not be the live one, and holds it: its
-    position and the log's head."""
+    """The checkpoint of a generation, live or not, is locked. Returns its position and the log's
+    head."""
     row = (await connection.execute(_LOCK, target.identity)).one()
     return row.position, row.head
 
@@ -190,7 +197,7 @@ async def lock(connection: AsyncConnection, target: Target) -> tuple[int, int]:
 
 
 async def move(connection: AsyncConnection, moves: Sequence[tuple[Target, int]]) -> None:
-    """Each checkpoint stands at its new position, in the transaction of the rows up to there."""
+    """Each checkpoint is at its new position, in the transaction that writes the rows up to it."""
     rows = [(t.projection.name, t.generation, t.partition, up_to) for t, up_to in moves]
     driver = await driver_of(connection)
     await driver.execute(_MOVE, *map(list, zip(*rows, strict=True)))
@@ -200,28 +207,29 @@ async def move(connection: AsyncConnection, moves: Sequence[tuple[Target, int]])
 
 
 @asynccontextmanager
-async def alone(engine: AsyncEngine, target: Target) -> AsyncIterator[bool]:
-    """Whether no other worker is at an event of which a worker may have died, from its note to its
-    outcome. Else workers that meet there would take each other's tries for deaths.
+async def suspect_lock(engine: AsyncEngine, target: Target) -> AsyncIterator[bool]:
+    """True: this worker alone tries the suspect event inside the block, from the note of the try to
+    its outcome. Without this lock, workers at the same event would count each other's running tries
+    as deaths.
 
-    The lock ends with its session, so with its holder; that of a process that is only paused ends
-    by idle_in_transaction_session_timeout.
+    The lock ends with its session, so with its holder. If the holder is only paused, the session
+    ends by idle_in_transaction_session_timeout.
     """
     async with engine.connect() as connection:
-        yield bool((await connection.execute(_TRY_ALONE, target.identity)).scalar_one())
+        yield bool((await connection.execute(_TRY_SUSPECT_LOCK, target.identity)).scalar_one())
 
 
-async def note_suspect(connection: AsyncConnection, held: Held) -> Noted:
-    """The next event is written down as suspect, with one more try."""
-    tries = held.suspect_tries + 1 if held.suspected else 1
+async def note_suspect(connection: AsyncConnection, held: LockedCheckpoint) -> NotedTry:
+    """The next event is recorded as suspect, with one more try."""
+    tries = held.suspect_tries + 1 if held.next_is_suspect else 1
     noted = held.target.identity | {"suspect": held.position + 1, "tries": tries}
     await connection.execute(_SUSPECT, noted)
     return noted
 
 
-async def note_survival(engine: AsyncEngine, noted: Noted) -> None:
-    """The try that was noted does not count: it failed, and no worker died of it. Or an event would
-    be parked that is not to blame, for a read model that is locked or a database that is away."""
-    with suppress(*FAILURES):  # then it counts, and the next ones are taken back
+async def note_survival(engine: AsyncEngine, noted: NotedTry) -> None:
+    """The noted try no longer counts: the worker survived it. Otherwise a locked read model or an
+    unreachable database would park an innocent event."""
+    with suppress(*FAILURES):  # this try then counts; the next ones are still taken back
         async with engine.begin() as connection:
             await connection.execute(_SURVIVED, noted)

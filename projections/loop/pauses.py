@@ -1,4 +1,4 @@
-"""Back-off of partitions that failed for a reason that lies in no stream."""
+"""Back-off of partitions that failed for a reason that no stream causes."""
 
 import time
 
@@ -6,12 +6,12 @@ from order_service import limits
 
 
 class Pauses:
-    """One a process."""
+    """The pauses of one process, by projection and partition."""
 
     def __init__(self) -> None:
         self._pauses: dict[tuple[str, int], tuple[int, float]] = {}  # failures, until (monotonic)
 
-    def holds(self, name: str, partition: int) -> bool:
+    def is_paused(self, name: str, partition: int) -> bool:
         return time.monotonic() < self._pauses.get((name, partition), (0, 0.0))[1]
 
     def begin(self, name: str, partition: int) -> None:

@@ -1,8 +1,7 @@
-"""One step of a projection, inside a transaction that its caller opens and commits: read the next
-events, write the rows that they make, park the streams that fail.
+"""One step of a projection: read the next events, write their rows, park the streams that fail.
 
-The caller holds the checkpoint's row lock and moves it in the same transaction; so every event
-counts once, and parkings, retries and skips never cross a step.
+The caller opens and commits the transaction. In it the caller locks the checkpoint's row and moves
+it, so every event counts once, and a parking, a retry or a skip never interleaves with a step.
 """
 
 import logging
@@ -34,7 +33,7 @@ _PARK = text(
     "version = excluded.version, position = excluded.position, "
     "last_version = excluded.last_version, error = excluded.error, parked_at = clock_timestamp()"
 )
-_PARKED_LATELY = text(
+_PARKED_RECENTLY = text(
     "SELECT count(*) FROM dead_letters WHERE name = :name AND generation = :generation "
     "AND partition = :partition AND parked_at > clock_timestamp() - interval '1 minute'"
 )
@@ -42,17 +41,17 @@ _ERROR_LENGTH_MAX = 2_000
 
 
 class TooManyParkings(Exception):
-    """So many streams fail at once that the code or the database must be wrong, not the streams."""
+    """So many streams fail within a minute that the code or the database must be at fault."""
 
 
 async def step(
     connection: AsyncConnection, target: Target, after: int, up_to: int, *, singly: bool = False
 ) -> Rows:
     """Every event in (after, up_to] is in the rows, or its stream is parked. Returns, for the
-    cache, the rows of orders of which nothing is skipped.
+    cache, the rows of orders without skipped events.
 
-    `singly`: event by event with savepoints; what to do after a step ended in a data error (its
-    transaction is then gone, so the caller repeats the step in a new one).
+    `singly`: event by event with savepoints. Used to repeat a step that ended in a data error, in a
+    new transaction, since the error has ended the first one.
     """
     projection = target.projection
     driver = await driver_of(connection)
@@ -64,26 +63,26 @@ async def step(
     projected = project([target], streams, skips, singly=singly)[projection.name]
     if projected.rows:
         await write(connection, [(target, projected.rows)])
-    whole: Rows = {}
+    complete: Rows = {}
     if projection.refresh:
         kept = projected.rows.items()
-        whole = {key: row for key, row in kept if (projection.name, key[0]) not in skips}
+        complete = {key: row for key, row in kept if (projection.name, key[0]) not in skips}
     for stream in projected.failing:
-        whole |= await step_singly(connection, target, stream)
-    return whole
+        complete |= await step_singly(connection, target, stream)
+    return complete
 
 
 async def _parked(
     connection: AsyncConnection, target: Target, streams: Collection[UUID]
 ) -> list[UUID]:
-    """Those of the streams that wait at a dead letter."""
+    """Those of the streams that are parked."""
     parameters = target.identity | {"streams": list(streams)}
     return list((await connection.execute(_PARKED, parameters)).scalars())
 
 
 async def step_singly(connection: AsyncConnection, target: Target, stream: Stream) -> Rows:
-    """The stream's new events are in the rows, up to the first that fails: at that one the stream
-    is parked. Returns the stream's last row, for the cache; none if an event of it is skipped."""
+    """The stream's new events are in the rows up to the first that fails; there the stream is
+    parked. Returns the stream's last row, for the cache; none if an event of it is skipped."""
     folded = None
     last: Rows = {}
     events = [*stream.old, *stream.new]
@@ -110,7 +109,7 @@ async def step_singly(connection: AsyncConnection, target: Target, stream: Strea
 async def park(
     connection: AsyncConnection, target: Target, event: StoredEvent, last_version: int, error: str
 ) -> None:
-    """The stream waits at `event`, with its rows as of `last_version`; all others go on."""
+    """The stream is parked at `event`, its rows as of `last_version`. Raises TooManyParkings."""
     parameters = target.identity | {
         "stream_id": event.stream_id,
         "version": event.version,
@@ -119,12 +118,12 @@ async def park(
         "error": error.replace("\0", "")[:_ERROR_LENGTH_MAX],
     }
     await connection.execute(_PARK, parameters)
-    lately = (await connection.execute(_PARKED_LATELY, target.identity)).scalar_one()
-    if lately > limits.PARKINGS_PER_MINUTE_MAX:
+    recently = (await connection.execute(_PARKED_RECENTLY, target.identity)).scalar_one()
+    if recently > limits.PARKINGS_PER_MINUTE_MAX:
         raise TooManyParkings(
-            f"Cannot go on with {target.projection.name} in partition {target.partition}: "
-            f"more than {limits.PARKINGS_PER_MINUTE_MAX} streams failed within a minute, the last "
-            f"one at position {event.position} with {error}. Mend the code, then it goes on."
+            f"Cannot project {target.projection.name} in partition {target.partition}: more than "
+            f"{limits.PARKINGS_PER_MINUTE_MAX} streams failed within a minute, the last one at "
+            f"position {event.position} with {error}. Fix the code; the projection then continues."
         )
     logger.error(
         "Parked stream %s of %s generation %d at partition %d, position %d: %s",

@@ -1,1 +1,1 @@
-"""How the service is: status, progress, lag, history, health, doctor."""
+"""The state of the service: status, progress, lag, history, health, doctor."""

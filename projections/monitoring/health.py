@@ -1,7 +1,7 @@
-"""How the whole service is: its servers, processes, queues, lag and clocks.
+"""The health of the whole service: servers, processes, queues, lag and clocks.
 
-Every look is bounded, and what was found is remembered for a moment: however many people watch, the
-servers are read once.
+Every server is read with a timeout, and a report is kept for HEALTH_REMEMBERED_S: so many clients
+that poll cause one read only.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
-from order_service.documents.operations import Check as ShownCheck
+from order_service.documents.operations import Check as HealthCheck
 from order_service.documents.operations import Health as Report
 from order_service.documents.operations import (
     HealthStatus,
@@ -30,7 +30,7 @@ from order_service.infra.redis import Redis
 from order_service.settings import Settings
 from projections.monitoring import status
 from projections.monitoring.checks import lag, postgres, redis
-from projections.monitoring.checks.check import Check, found_by
+from projections.monitoring.checks.check import Check, run_checks
 from projections.monitoring.checks.registry import HEALTH
 from projections.monitoring.checks.servers import Answer, Clock
 
@@ -38,15 +38,15 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Look(Generic[T]):
-    """`found`: None where the server did not answer."""
+class Reading(Generic[T]):
+    """What was read from a server. `value`: None if the server did not answer."""
 
     answer: Answer
-    found: T | None
+    value: T | None
 
 
 class Health:
-    """One a process."""
+    """The health reports of one web process."""
 
     def __init__(self, settings: Settings, engine: AsyncEngine, redis: Redis) -> None:
         self._settings = settings
@@ -56,38 +56,38 @@ class Health:
         self._lock = asyncio.Lock()
 
     async def report(self) -> Report:
-        """For `GET /ops/health/`."""
+        """The response of `GET /ops/health/`."""
         async with self._lock:
             at, report = self._remembered
             if report is None or time.monotonic() - at > limits.HEALTH_REMEMBERED_S:
-                report = await self._look()
+                report = await self._read()
                 self._remembered = (time.monotonic(), report)
             return report
 
-    async def _look(self) -> Report:
+    async def _read(self) -> Report:
         database, cache, queues = await asyncio.gather(
-            _looked("postgresql", lambda: query(self._engine, _read_database)),
-            _looked("redis", self._read_cache),
-            _looked("rabbitmq", lambda: rabbitmq.queues(self._settings)),
+            _timed("postgresql", lambda: query(self._engine, _read_database)),
+            _timed("redis", self._read_cache),
+            _timed("rabbitmq", lambda: rabbitmq.queues(self._settings)),
         )
         subjects: dict[str, Any] = {
             f"{one.answer.server} answer": one.answer for one in (database, cache, queues)
         }
-        subjects["clocks"] = [one.found[0] for one in (database, cache) if one.found]
-        rows = database.found[1] if database.found else []
-        processes = cache.found[1] if cache.found else []
-        if database.found:
+        subjects["clocks"] = [one.value[0] for one in (database, cache) if one.value]
+        rows = database.value[1] if database.value else []
+        processes = cache.value[1] if cache.value else []
+        if database.value:
             subjects["checkpoints"] = rows
-        if cache.found:
+        if cache.value:
             subjects["processes"] = processes
-        checks = [await _shown(check, subjects) for check in HEALTH]
+        checks = [await _run_check(check, subjects) for check in HEALTH]
         return Report(
             status=_worst(check.status for check in checks),
             checks=checks,
             processes=[
                 Process(*(one[name] for name in Process.__struct_fields__)) for one in processes
             ],
-            queues=[QueueHealth(**queue) for queue in queues.found or ()],
+            queues=[QueueHealth(**queue) for queue in queues.value or ()],
             workers=_workers(processes),
             relay=_relay(rows) if rows else None,
             flower_url=flower_url(self._settings),
@@ -101,19 +101,19 @@ async def _read_database(connection: AsyncConnection) -> tuple[Clock, status.Row
     return await postgres.read_clock(connection), await status.read(connection)
 
 
-async def _looked(server: str, look: Callable[[], Awaitable[T]]) -> Look[T]:
+async def _timed(server: str, read: Callable[[], Awaitable[T]]) -> Reading[T]:
     began = time.monotonic()
-    found, error = None, ""
+    value, error = None, ""
     try:
-        async with asyncio.timeout(limits.HEALTH_LOOK_TIMEOUT_S):
-            found = await look()
-    except Exception as failure:  # of any driver: its kind is what there is to say
+        async with asyncio.timeout(limits.HEALTH_CHECK_TIMEOUT_S):
+            value = await read()
+    except Exception as failure:  # of any driver: the report names its type only
         error = type(failure).__name__
-    return Look(Answer(server, error, round((time.monotonic() - began) * 1000, 1)), found)
+    return Reading(Answer(server, error, round((time.monotonic() - began) * 1000, 1)), value)
 
 
 def flower_url(settings: Settings) -> str | None:
-    """Where Flower is for somebody on the machine; None: it cannot be started."""
+    """Flower's address as seen from this machine; None: Flower cannot start without a password."""
     if not settings.FLOWER_PASSWORD:
         return None
     everywhere = settings.FLOWER_ADDRESS in ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
@@ -121,14 +121,14 @@ def flower_url(settings: Settings) -> str | None:
     return f"http://{host}:{settings.FLOWER_PORT}/"
 
 
-async def _shown(check: Check, subjects: Mapping[str, Any]) -> ShownCheck:
+async def _run_check(check: Check, subjects: Mapping[str, Any]) -> HealthCheck:
     subject = subjects.get(check.subject)
-    found = await found_by([check], subjects)
+    found = await run_checks([check], subjects)
     state: HealthStatus = "ok"
     if not found or any(one.state == "wrong" for one in found):
         is_unknown = subject is None or isinstance(subject, Answer)
         state = check.health_unknown if is_unknown else "degraded"
-    return ShownCheck(
+    return HealthCheck(
         name=check.health,
         status=state,
         detail=" ".join(one.found for one in found) or "Unknown.",
@@ -147,7 +147,7 @@ def _relay(rows: lag.Rows) -> RelayHealth:
 
 
 def _workers(processes: Iterable[Mapping[str, Any]]) -> list[WorkerHealth]:
-    """By Celery's worker, whose processes they are."""
+    """One entry for each Celery worker, with the sums over its processes."""
     children = (one for one in processes if one["role"] == "worker")
     by_parent = itemgetter("host", "parent")
     return [

@@ -1,10 +1,10 @@
-"""The last hour of the whole service in steps of ten seconds: what all web processes did, and how
-far the read side was behind.
+"""The last hour of the whole service in steps of ten seconds: what all web processes did, and the
+lag of the read side.
 
-Each process adds to Redis, at the end of each step, what it has counted since the last one: so
-requests cost nothing for it. Steps are those of the clock, the same for all. A step that Redis
-could not be told is lost, and nobody waits for it: this is for people who look, and an operator's
-Prometheus keeps what must be kept.
+At the end of each step, each process adds to Redis what it has counted since the previous step, so
+the history costs no work per request. Steps follow the clock and are the same for all processes. A
+step that cannot be written to Redis is lost: the history is for display, and an operator's
+Prometheus stores what must be kept.
 """
 
 import asyncio
@@ -26,72 +26,72 @@ from order_service.documents.operations import History as HistoryReport
 from order_service.documents.operations import HistorySeries
 from order_service.documents.shape import json_time
 from order_service.infra.postgres import FAILURES, query
-from order_service.infra.redis import Redis, RedisAway, RedisError, RedisGate
+from order_service.infra.redis import Redis, RedisError, RedisGate, RedisUnavailable
 from order_service.telemetry.metrics import APPENDS, HTTP_SECONDS, READS, SECONDS
 from projections.monitoring import status
 from projections.monitoring.progress import Rates
 
 logger = logging.getLogger(__name__)
 
-Step = Mapping[str, int]  # what is known of one; empty: nothing was seen
+Step = Mapping[str, int]  # the recorded values of one step; empty: no process recorded it
 _STEP_S = limits.HISTORY_STEP_S
 
 
 class History:
-    """One a web process."""
+    """Records the steps of one web process, and reads those of all."""
 
     def __init__(self, engine: AsyncEngine, redis: Redis, rates: Rates) -> None:
         self._engine = engine
         self._redis = redis
         self._gate = RedisGate(redis)
         self._rates = rates
-        self._told = counted()
+        self._last_totals = totals()
 
-    async def note_for_ever(self) -> None:
+    async def record_for_ever(self) -> None:
         """The background task; ends by cancellation only."""
-        await self._look()
+        await self._read_positions()
         while True:
             await asyncio.sleep(_STEP_S - time.time() % _STEP_S)
             try:
-                await self.note(round(time.time() / _STEP_S) - 1)
-            except Exception:  # a mistake here must not end the history for good
-                logger.exception("A step of the history is lost.")
+                await self.record(round(time.time() / _STEP_S) - 1)
+            except Exception:  # an error in one step must not end the task
+                logger.exception("Cannot record a step of the history: the step is lost.")
 
-    async def note(self, number: int) -> None:
-        """All that was counted since the last time belongs to this step."""
-        now, before = counted(), self._told
-        self._told = now
-        found = await self._look()
-        with suppress(RedisAway):
-            await self._gate.run(lambda: self._tell(number, now - before, found))
+    async def record(self, number: int) -> None:
+        """This step includes all that was counted since the previous call."""
+        now, before = totals(), self._last_totals
+        self._last_totals = now
+        positions = await self._read_positions()
+        with suppress(RedisUnavailable):
+            await self._gate.run(lambda: self._write(number, now - before, positions))
 
-    async def _tell(self, number: int, counts: Step, found: Step) -> None:
+    async def _write(self, number: int, counts: Step, positions: Step) -> None:
         key = _key(number)
         pipeline = self._redis.pipeline(transaction=False)
         for name, count in counts.items():
             pipeline.hincrby(key, name, count)
-        for name, value in (("seen", 1), *found.items()):
+        for name, value in (("seen", 1), *positions.items()):
             pipeline.hset(key, name, value)
         pipeline.expire(key, limits.HISTORY_TTL_S)
         await pipeline.execute()
 
-    async def _look(self) -> Step:
-        """Where log and read models stand."""
+    async def _read_positions(self) -> Step:
+        """The log's head and the read models' lag; empty if PostgreSQL does not answer."""
         try:
             rows = await query(self._engine, status.read)
         except (*FAILURES, TimeoutError):
             return {}
-        self._rates.note(rows)
+        self._rates.add(rows)
         return {
             "head": sum(row["head"] for row in rows if row["name"] == "relay"),
             "lag_ms": max(round(row["lag_s"] * 1_000) for row in rows if row["name"] != "relay"),
         }
 
     async def read(self, minutes: int) -> HistoryReport:
-        """For `GET /ops/history/`: up to the last step that has ended."""
+        """The response of `GET /ops/history/`, up to the last completed step."""
         last = int(time.time() // _STEP_S) - 1
         first = last + 1 - minutes * 60 // _STEP_S
-        steps = await self._read(range(first - 1, last + 1))  # one more, for the events since
+        steps = await self._read(range(first - 1, last + 1))  # one more, to count the events since
         return HistoryReport(
             _STEP_S,
             json_time(datetime.fromtimestamp(first * _STEP_S, UTC)),
@@ -104,7 +104,7 @@ class History:
         for number in numbers:
             pipeline.hgetall(_key(number))
         try:
-            async with asyncio.timeout(limits.HEALTH_LOOK_TIMEOUT_S):
+            async with asyncio.timeout(limits.HEALTH_CHECK_TIMEOUT_S):
                 found = await pipeline.execute()
         except (RedisError, OSError, TimeoutError):
             return [{} for _ in numbers]
@@ -115,10 +115,10 @@ def _key(number: int) -> str:
     return f"history:{number}"
 
 
-def counted() -> Counter[str]:
-    """What this process has done since it began."""
+def totals() -> Counter[str]:
+    """What this process has counted since it started."""
     counts: Counter[str] = Counter()
-    so_far = 0  # what Prometheus counts in a bucket includes those below it
+    so_far = 0  # a bucket's count in Prometheus includes those of the buckets below it
     for one in _samples(HTTP_SECONDS.parent, "_bucket"):
         bucket = bisect_left(SECONDS, float(one.labels["le"]))
         requests = int(one.value) - (so_far if bucket else 0)
@@ -142,11 +142,11 @@ def _bucket(number: int) -> str:
     return f"le{number}"
 
 
-# --- what they say --------------------------------------------------------------------------------
+# --- from steps to series -------------------------------------------------------------------------
 
 
 def series(steps: Sequence[Step]) -> HistorySeries:
-    """Of all steps but the first, which only says where the log stood before."""
+    """The series of all steps but the first, which serves only to count the second's events."""
     shown = steps[1:]
     return HistorySeries(
         requests=[_count(step, "requests") for step in shown],
@@ -176,13 +176,13 @@ def _events(before: Step, step: Step) -> int | None:
 
 
 def percentile_ms(step: Step, part: float) -> float | None:
-    """The time in which that part of the requests was answered, as if they were evenly spread
-    between two bounds. None: there were no requests."""
+    """The time within which that part of the requests (0 to 1) was answered, interpolated between
+    the bounds of a bucket. None: there were no requests."""
     counts = [step.get(_bucket(i), 0) for i in range(len(SECONDS) + 1)]
-    left = part * sum(counts)
+    remaining = part * sum(counts)
     for count, bounds in zip(counts, pairwise((0.0, *SECONDS, SECONDS[-1])), strict=True):
-        if count and left <= count:
+        if count and remaining <= count:
             low, high = bounds
-            return round((low + (high - low) * left / count) * 1_000, 2)
-        left -= count
+            return round((low + (high - low) * remaining / count) * 1_000, 2)
+        remaining -= count
     return None

@@ -1,4 +1,4 @@
-"""How far the log has come and who is behind it, among a process's metrics."""
+"""The log's heads and the lag of its readers, as metrics of a process."""
 
 import logging
 from typing import Any
@@ -19,25 +19,25 @@ from projections.monitoring import status
 
 logger = logging.getLogger(__name__)
 
-_TOLD = ((LAG_EVENTS, "lag_events"), (LAG_SECONDS, "lag_s"), (DEAD_LETTERS, "parked"))
-_HEADS: dict[Labels, float] = {}  # as last seen: a counter does not go back
+_GAUGES = ((LAG_EVENTS, "lag_events"), (LAG_SECONDS, "lag_s"), (DEAD_LETTERS, "parked"))
+_HEADS: dict[Labels, float] = {}  # the last ones read: a counter never decreases
 LOG_EVENTS.read = lambda: _HEADS
 
 
-async def look(engine: AsyncEngine) -> None:
-    """It is as the database says now; where that does not answer, nothing is told of it."""
+async def update(engine: AsyncEngine) -> None:
+    """The metrics have PostgreSQL's current values; if it does not answer, the gauges are empty."""
     try:
         rows = await query(engine, status.read)
     except (*FAILURES, TimeoutError) as error:
-        logger.warning("how far the log has come is not known: %s", reason(error))
+        logger.warning("Cannot read the log's heads and lag for the metrics: %s", reason(error))
         rows = []
-    for gauge, column in _TOLD:
-        _tell(gauge, rows, column)
+    for gauge, column in _GAUGES:
+        _set_gauge(gauge, rows, column)
     for row in rows:
         _HEADS[row["partition"],] = row["head"]
 
 
-def _tell(gauge: Observable, rows: list[dict[str, Any]], column: str) -> None:
+def _set_gauge(gauge: Observable, rows: list[dict[str, Any]], column: str) -> None:
     values: dict[Labels, float] = {
         (row["name"], row["partition"]): row[column] or 0 for row in rows
     }

@@ -1,4 +1,4 @@
-"""How far the relay and every read model have come, and how fast."""
+"""The progress and speed of the relay and of every read model."""
 
 import time
 from collections import deque
@@ -31,20 +31,21 @@ Checkpoints = Mapping[tuple[str, int, int], int]  # by name, generation and part
 
 
 class Rates:
-    """Events a second, by what the checkpoints were at the last few looks of this process."""
+    """Events a second, from the checkpoints that this process has read recently."""
 
     def __init__(self) -> None:
-        self._looks: deque[tuple[float, Checkpoints]] = deque(maxlen=limits.RATE_LOOKS)
+        self._readings: deque[tuple[float, Checkpoints]] = deque(maxlen=limits.RATE_SAMPLES)
 
-    def note(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """This is what they are now; to be called every few seconds."""
-        self._looks.append((time.monotonic(), _checkpoints(rows)))
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """`rows` are the current checkpoints; to be called every few seconds."""
+        self._readings.append((time.monotonic(), _checkpoints(rows)))
 
     def of(self, rows: Iterable[Mapping[str, Any]]) -> float | None:
-        """Since the oldest look that is kept; None if there is none of these."""
-        if not self._looks:
+        """The rate of these checkpoints since the oldest reading; None if that reading lacks
+        them."""
+        if not self._readings:
             return None
-        at, before = self._looks[0]
+        at, before = self._readings[0]
         now = _checkpoints(rows)
         if not now.keys() <= before.keys():  # another generation
             return None
@@ -57,16 +58,16 @@ def _checkpoints(rows: Iterable[Mapping[str, Any]]) -> Checkpoints:
 
 
 async def read(connection: AsyncConnection, rates: Rates) -> Projections:
-    """For `GET /ops/projections/`."""
+    """The response of `GET /ops/projections/`."""
     rows = await status.read(connection)
     generations = (await connection.execute(_GENERATIONS)).all()
     rebuilds = await state.read(connection)
     by_name = {name: list(of) for name, of in groupby(rows, itemgetter("name"))}
     return Projections(
         [
-            _projection(by_name[kept.name], rates, kept, rebuilds[kept.name])
-            for kept in generations
-            if kept.name in PROJECTIONS
+            _projection(by_name[read_model.name], rates, read_model, rebuilds[read_model.name])
+            for read_model in generations
+            if read_model.name in PROJECTIONS
         ],
         relay=Progress(**_progress(by_name["relay"], rates)),
     )
@@ -86,15 +87,17 @@ def _progress(rows: list[dict[str, Any]], rates: Rates) -> dict[str, Any]:
 
 
 def _projection(
-    rows: list[dict[str, Any]], rates: Rates, kept: Row[Any], rebuild: Rebuild | None
+    rows: list[dict[str, Any]], rates: Rates, read_model: Row[Any], rebuild: Rebuild | None
 ) -> ProjectionProgress:
-    all_kept = {kept.live_generation, kept.previous_generation, kept.building} - {None}
+    numbers = {read_model.live_generation, read_model.previous_generation, read_model.building} - {
+        None
+    }
     return ProjectionProgress(
         **_progress(rows, rates),
-        version=kept.projection_version,
-        generation=kept.live_generation,
-        generations=sorted(all_kept),
-        previous_generation=kept.previous_generation,
-        replay_needed=PROJECTIONS[kept.name].version != kept.projection_version,
+        version=read_model.projection_version,
+        generation=read_model.live_generation,
+        generations=sorted(numbers),
+        previous_generation=read_model.previous_generation,
+        replay_needed=PROJECTIONS[read_model.name].version != read_model.projection_version,
         rebuild=rebuild,
     )

@@ -1,7 +1,6 @@
-"""Whether the service can do all of its work now: database, broker, cache, lag.
+"""Readiness: whether the service can do all of its work now. Checks database, broker, cache, lag.
 
-Each check is bounded, and the outcome is remembered for a second, so that probes cannot become a
-load.
+Each check has a timeout, and the outcome is kept for a second, so that probes cause little load.
 """
 
 import asyncio
@@ -14,12 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service import limits
 from order_service.infra.redis import Redis
 from order_service.settings import Settings
-from projections.monitoring.checks.check import Check, found_by
+from projections.monitoring.checks.check import Check, run_checks
 from projections.monitoring.checks.registry import READYZ, START
 
 
 class Readiness:
-    """The checks of one process; a check that hangs is not started again before it has ended."""
+    """The readiness of one process. A check that hangs is not started again before it has ended."""
 
     def __init__(self, settings: Settings, engine: AsyncEngine, redis: Redis) -> None:
         self._settings = settings
@@ -30,7 +29,7 @@ class Readiness:
         self._lock = asyncio.Lock()
 
     async def report(self) -> dict[str, str]:
-        """Name of each check -> `ok`, or what is wrong (the kind of error only: details are for
+        """Name of each check -> `ok`, or what is wrong (the type of the error only: details are for
         the log)."""
         async with self._lock:
             at, report = self._remembered
@@ -46,7 +45,7 @@ class Readiness:
                 self._running[check.readyz] = asyncio.create_task(self._outcome(check))
         await asyncio.wait(self._running.values(), timeout=limits.READINESS_CHECK_TIMEOUT_S)
         for task in self._running.values():
-            # Not waited for: a hung database's driver takes seconds to give its connection up.
+            # Not awaited: with a hung database the driver needs seconds to close its connection.
             task.cancel()
         return {
             name: task.result() if task.done() else "TimeoutError"
@@ -59,20 +58,20 @@ class Readiness:
                 found = await check.run(subject)
         except (Exception, asyncio.CancelledError) as error:
             return type(error).__name__
-        return check.readyz_says if any(one.state == "wrong" for one in found) else "ok"
+        return check.readyz_error if any(one.state == "wrong" for one in found) else "ok"
 
     def _subject(self, name: str) -> AbstractAsyncContextManager[Any]:
-        """Of that check alone: none of them waits for another's server."""
+        """The subject of one check: each check has its own, so none waits for another's server."""
         if name == "postgresql":
             return self._engine.connect()
         return nullcontext({"redis": self._redis, "settings": self._settings}[name])
 
 
 async def check_start(engine: AsyncEngine) -> None:
-    """Raises RuntimeError unless the database keeps what it acknowledges and stands at the revision
-    that this code was written for."""
+    """Raises RuntimeError unless the database stores commits durably and has the schema revision of
+    this code."""
     async with engine.connect() as connection:
-        found = await found_by(START, {"postgresql": connection})
+        found = await run_checks(START, {"postgresql": connection})
     wrong = [
         f"{one.check} is {one.found}, expected {one.expected}: {one.remedy}"
         for one in found

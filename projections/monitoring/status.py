@@ -1,4 +1,4 @@
-"""status: how far the relay and every projection have come."""
+"""status: prints the checkpoints and lag of the relay and of every projection."""
 
 import argparse
 import asyncio
@@ -20,8 +20,8 @@ from projections.read_models.registry import PROJECTIONS
 
 Rows = list[dict[str, Any]]
 
-# Lag in seconds: the age of the oldest event that is not done yet; 0, too, where that lies ahead of
-# the server's clock, which was set back.
+# Lag in seconds: the age of the oldest event after the checkpoint; 0 if that event is newer than
+# the server's clock, which was then set back.
 _STATUS = text(
     "SELECT c.*, c.head - c.checkpoint AS lag_events, "  # noqa: S608
     "greatest(0, round(extract(epoch FROM clock_timestamp() - c.waiting_since), 3))::float "
@@ -42,14 +42,14 @@ _COLUMNS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="for programs: one line each time")
+    parser.add_argument("--json", action="store_true", help="print JSON, one line each time")
     parser.add_argument(
         "--watch",
         type=_seconds,
         nargs="?",
         const=STATUS_WATCH_S,
         metavar="SECONDS",
-        help=f"again and again, until Ctrl-C; every {STATUS_WATCH_S:g} s unless said otherwise",
+        help=f"print again every SECONDS (default {STATUS_WATCH_S:g}) until Ctrl-C",
     )
 
 
@@ -61,7 +61,7 @@ def _seconds(value: str) -> float:
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
-    """0, also where something lags: that is no fault of this command."""
+    """0, also if something lags: the command itself has succeeded."""
     engine = create_engine(settings, PROJECTOR, application_name="status", pool_size=1)
     try:
         before = None
@@ -80,22 +80,22 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def _add_rates(rows: Rows, before: Rows, seconds: float) -> None:
-    """`events_per_s`, of those that were there already."""
+    """Each row has `events_per_s`: 0 for a checkpoint that was not there before."""
     key = itemgetter("name", "generation", "partition")
-    were = {key(row): row["checkpoint"] for row in before}
+    earlier = {key(row): row["checkpoint"] for row in before}
     for row in rows:
-        done = row["checkpoint"] - were.get(key(row), row["checkpoint"])
+        done = row["checkpoint"] - earlier.get(key(row), row["checkpoint"])
         row["events_per_s"] = round(done / seconds, 1)
 
 
 def _screen(args: argparse.Namespace, rows: Rows) -> str:
-    """Watched at a terminal it begins at the top, in place of the one before."""
+    """The table; with `--watch` on a terminal it replaces the one before."""
     clear = "\033[H\033[2J" if args.watch is not None and sys.stdout.isatty() else ""
     return clear + _table(rows)
 
 
 async def read(connection: AsyncConnection) -> Rows:
-    """One row a checkpoint: the relay's, then those of the live generations."""
+    """One row for each checkpoint: the relay's, then those of the live generations."""
     rows = []
     for found in await connection.execute(_STATUS):
         row = {name: getattr(found, name) for name in _COLUMNS}
@@ -113,6 +113,6 @@ def _table(rows: Rows) -> str:
     return "\n".join(
         [
             aligned(heads, [[row[name] for name in heads] for row in rows]),
-            *(f"Replay needed: {name}." for name in names),
+            *(f"Replay needed: run `./entrypoint.sh replay {name}`." for name in names),
         ]
     )

@@ -1,1 +1,1 @@
-"""What an operator asks for, and a worker does."""
+"""Dead letters, and operators' requests that a worker executes."""

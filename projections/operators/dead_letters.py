@@ -1,7 +1,7 @@
 """Parked streams: list, show, retry, skip.
 
-Everything that changes something runs under the live checkpoint's lock, in one transaction: a step
-never sees half of it.
+A retry or a skip is one transaction that holds the live checkpoint's lock, so a step never sees
+half of it.
 """
 
 import argparse
@@ -24,10 +24,10 @@ from order_service.infra.redis import connect
 from order_service.infra.terminal import aligned
 from order_service.log.reading import heads, partition_of, read_streams
 from order_service.settings import Settings
-from projections.loop.checkpoints import Held, lock_live
+from projections.loop.checkpoints import LockedCheckpoint, lock_live
 from projections.loop.rows import Stream, read_skips, without
 from projections.loop.step import step_singly
-from projections.read_models.generations import REPLAY_LOCK, give_up
+from projections.read_models.generations import REPLAY_LOCK, discard_build
 from projections.read_models.projection import Projection, Rows
 from projections.read_models.registry import PROJECTIONS
 
@@ -35,7 +35,7 @@ _COLUMNS = (
     "d.name, d.partition, d.stream_id, d.version, d.position, d.last_version, d.error, d.parked_at"
 )
 _LIVE = "dead_letters d JOIN read_models m ON m.name = d.name AND m.live_generation = d.generation"
-_EVENT = (  # at which the stream waits
+_EVENT = (  # the event at which the stream is parked
     "JOIN events e ON e.partition = d.partition AND e.stream_id = d.stream_id "
     "AND e.version = d.version"
 )
@@ -59,7 +59,7 @@ _UNPARK = text(
     "AND partition = :partition AND stream_id = :stream_id "
     "RETURNING version, last_version, attempts"
 )
-# At the same event once more, or at a later one for the first time.
+# One more attempt if parked at the same event; the first attempt if parked at a later one.
 _COUNT_IF_PARKED = text(
     "UPDATE dead_letters SET attempts = CASE WHEN version = :version THEN :attempts + 1 ELSE 1 END "
     "WHERE name = :name AND generation = :generation "
@@ -76,7 +76,7 @@ _TRY_REPLAY_LOCK = text("SELECT pg_try_advisory_xact_lock(:lock)")
 
 
 async def page(connection: AsyncConnection, name: str | None, partitions: int) -> DeadLetters:
-    """For `GET /ops/dead-letters/`; `name`: of one read model only."""
+    """The response of `GET /ops/dead-letters/`. `name`: of this read model only; None: of all."""
     limit = limits.DEAD_LETTERS_LISTED_MAX
     rows = (await connection.execute(_LETTERS, {"name": name, "limit": limit + 1})).all()
     items = [
@@ -101,52 +101,61 @@ async def page(connection: AsyncConnection, name: str | None, partitions: int) -
 
 
 class NotParked(Exception):
-    """There is no such dead letter in the live generation."""
+    """The live generation has no such dead letter."""
 
 
-class ReplayRuns(Exception):
-    """A skip must wait: the rebuild would hold the event that it leaves out."""
+class ReplayRunning(Exception):
+    """No event can be skipped while a replay runs: the build may already include the event."""
 
 
-async def listed(connection: AsyncConnection) -> Sequence[Row[Any]]:
+def _not_parked(name: str, stream_id: UUID) -> NotParked:
+    return NotParked(
+        f"Stream {stream_id} is not parked in {name}. "
+        "`./entrypoint.sh dead-letters list` shows the parked streams."
+    )
+
+
+async def read_all(connection: AsyncConnection) -> Sequence[Row[Any]]:
     return (await connection.execute(_LIST)).all()
 
 
-async def shown(connection: AsyncConnection, name: str, stream_id: UUID) -> Row[Any]:
+async def read_one(connection: AsyncConnection, name: str, stream_id: UUID) -> Row[Any]:
     parameters = {"name": name, "stream_id": stream_id}
     row = (await connection.execute(_SHOW, parameters)).one_or_none()
     if row is None:
-        raise NotParked(f"{name} has not parked stream {stream_id}.")
+        raise _not_parked(name, stream_id)
     return row
 
 
 async def retry(
     engine: AsyncEngine, cache: OrderCache, projection: Projection, stream_id: UUID
 ) -> bool:
-    """The stream is applied up to the checkpoint and goes on with the others; False: it failed
-    again and stays parked, perhaps at a later event."""
+    """True: the stream is applied up to the checkpoint and no longer parked. False: it failed again
+    and stays parked, perhaps at a later event. Raises NotParked."""
     async with engine.begin() as connection:
         held = await _lock(connection, projection, stream_id)
         rows, parked = await _apply(connection, held, stream_id)
-    await _tell(cache, projection, rows)
+    await _refresh_cache(cache, projection, rows)
     return not parked
 
 
 async def skip(
     engine: AsyncEngine, cache: OrderCache, projection: Projection, stream_id: UUID, reason: str
 ) -> bool:
-    """The event that parked the stream is left out of this projection, in this generation and all
-    to come; then as `retry`.
+    """The event at which the stream is parked is left out of this projection, in this and all later
+    generations; then as `retry`. Raises NotParked, ReplayRunning.
 
-    Other generations may hold that event already, and what they hold is no longer what they should:
-    a build that stands half done and the previous generation are given up.
+    Other generations may include that event, so they are wrong now: an unfinished build and the
+    previous generation are discarded.
     """
     async with engine.begin() as connection:
         free = (await connection.execute(_TRY_REPLAY_LOCK, {"lock": REPLAY_LOCK})).scalar_one()
         if not free:
-            raise ReplayRuns("A replay is running: wait until it has ended, then skip the event.")
+            raise ReplayRunning(
+                "A replay is running: wait until it has ended, then skip the event."
+            )
         held = await _lock(connection, projection, stream_id)
-        parked_at = (await shown(connection, projection.name, stream_id)).version
+        parked_at = (await read_one(connection, projection.name, stream_id)).version
         skipped = {
             "name": projection.name,
             "partition": held.target.partition,
@@ -156,33 +165,38 @@ async def skip(
         }
         await connection.execute(_SKIP, skipped)
         await connection.execute(_FORGET_PREVIOUS, {"name": projection.name})
-        await give_up(connection, projection.name)
+        await discard_build(connection, projection.name)
         rows, parked = await _apply(connection, held, stream_id)
-    await _tell(cache, projection, rows)
+    await _refresh_cache(cache, projection, rows)
     return not parked
 
 
-async def _lock(connection: AsyncConnection, projection: Projection, stream_id: UUID) -> Held:
+async def _lock(
+    connection: AsyncConnection, projection: Projection, stream_id: UUID
+) -> LockedCheckpoint:
     partition = partition_of(stream_id, len(await heads(connection)))
     return await lock_live(connection, projection, partition)
 
 
-async def _apply(connection: AsyncConnection, held: Held, stream_id: UUID) -> tuple[Rows, bool]:
-    """Unparked and applied up to the checkpoint, or parked again: the last row, and whether."""
+async def _apply(
+    connection: AsyncConnection, held: LockedCheckpoint, stream_id: UUID
+) -> tuple[Rows, bool]:
+    """The stream is unparked and applied up to the checkpoint, or parked again. Returns its last
+    row, for the cache, and whether it is parked. Raises NotParked."""
     key = held.target.identity | {"stream_id": stream_id}
     letter = (await connection.execute(_UNPARK, key)).one_or_none()
     if letter is None:
-        raise NotParked(f"{held.target.projection.name} has not parked stream {stream_id}.")
+        raise _not_parked(held.target.projection.name, stream_id)
     stream = await _read(connection, held, stream_id, letter.last_version)
     rows = await step_singly(connection, held.target, stream)
-    tried = {"version": letter.version, "attempts": letter.attempts}
-    return rows, (await connection.execute(_COUNT_IF_PARKED, key | tried)).rowcount == 1
+    before = {"version": letter.version, "attempts": letter.attempts}
+    return rows, (await connection.execute(_COUNT_IF_PARKED, key | before)).rowcount == 1
 
 
 async def _read(
-    connection: AsyncConnection, held: Held, stream_id: UUID, last_version: int
+    connection: AsyncConnection, held: LockedCheckpoint, stream_id: UUID, last_version: int
 ) -> Stream:
-    """The stream up to the checkpoint, less what is skipped; its rows are as of `last_version`."""
+    """The stream up to the checkpoint, without skipped events. `old`: up to `last_version`."""
     target = held.target
     events = await read_streams(connection, target.partition, [stream_id], held.position)
     skips = await read_skips(connection, target.partition)
@@ -191,7 +205,7 @@ async def _read(
     return Stream(old, kept[len(old) :])
 
 
-async def _tell(cache: OrderCache, projection: Projection, rows: Rows) -> None:
+async def _refresh_cache(cache: OrderCache, projection: Projection, rows: Rows) -> None:
     if rows and projection.refresh:
         await projection.refresh(cache, rows)
 
@@ -201,12 +215,12 @@ async def _tell(cache: OrderCache, projection: Projection, rows: Rows) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
-    actions.add_parser("list", help="every parked stream")
-    actions.add_parser("retry-all", help="apply every parked stream again")
+    actions.add_parser("list", help="list every parked stream")
+    actions.add_parser("retry-all", help="retry every parked stream")
     for action, what in (
-        ("show", "one parked stream with the event that stopped it"),
-        ("retry", "apply the stream again, after the code was mended"),
-        ("skip", "leave the event out of this projection for good"),
+        ("show", "show a parked stream and the event that it is parked at"),
+        ("retry", "apply a stream again, after the code was fixed"),
+        ("skip", "leave the event out of the projection for good, then retry"),
     ):
         command = actions.add_parser(action, help=what)
         command.add_argument("projection", choices=sorted(PROJECTIONS))
@@ -214,18 +228,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if action == "skip":
             command.add_argument("--reason", required=True)
     for action in ("list", "show"):
-        actions.choices[action].add_argument("--json", action="store_true", help="for programs")
+        actions.choices[action].add_argument("--json", action="store_true", help="print JSON")
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
-    """0 done; 1 the stream is still parked, or the request could not be fulfilled."""
+    """0: done; 1: a stream is still parked, was not parked, or a replay is running."""
     engine = create_engine(settings, PROJECTOR, application_name="dead-letters", pool_size=1)
     redis = connect(settings)
     try:
         log_now = str(await incarnation(engine))
         cache = OrderCache(redis, settings.CACHE_TTL_SECONDS, log_now)
         return await _run(args, engine, cache)
-    except (NotParked, ReplayRuns) as error:
+    except (NotParked, ReplayRunning) as error:
         print(error)
         return 1
     finally:
@@ -237,9 +251,9 @@ async def _run(args: argparse.Namespace, engine: AsyncEngine, cache: OrderCache)
     if args.action in ("list", "show"):
         async with engine.connect() as connection:
             if args.action == "show":
-                _print(await shown(connection, args.projection, args.stream_id), args.json)
+                _print(await read_one(connection, args.projection, args.stream_id), args.json)
             else:
-                _print_all(await listed(connection), args.json)
+                _print_all(await read_all(connection), args.json)
         return 0
     if args.action == "retry-all":
         return await _retry_all(engine, cache)
@@ -248,18 +262,23 @@ async def _run(args: argparse.Namespace, engine: AsyncEngine, cache: OrderCache)
         done = await retry(engine, cache, projection, args.stream_id)
     else:
         done = await skip(engine, cache, projection, args.stream_id, args.reason)
-    print("The stream goes on." if done else "The stream is still parked: see `dead-letters show`.")
+    print(
+        f"Applied stream {args.stream_id} to {projection.name}."
+        if done
+        else f"Stream {args.stream_id} is still parked in {projection.name}. See the error with "
+        f"`./entrypoint.sh dead-letters show {projection.name} {args.stream_id}`."
+    )
     return 0 if done else 1
 
 
 async def _retry_all(engine: AsyncEngine, cache: OrderCache) -> int:
     async with engine.connect() as connection:
-        letters = await listed(connection)
-    going_on = 0
+        letters = await read_all(connection)
+    applied = 0
     for letter in tqdm(letters, unit=" streams", disable=None):
-        going_on += await retry(engine, cache, PROJECTIONS[letter.name], letter.stream_id)
-    print(f"{going_on} of {len(letters)} parked streams go on.")
-    return 0 if going_on == len(letters) else 1
+        applied += await retry(engine, cache, PROJECTIONS[letter.name], letter.stream_id)
+    print(f"Applied {applied} of {len(letters)} parked streams.")
+    return 0 if applied == len(letters) else 1
 
 
 def _print(letter: Row[Any], as_json: bool) -> None:

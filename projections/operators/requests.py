@@ -1,9 +1,9 @@
-"""What operators ask of the read side over HTTP: web writes it down, a worker does it, and both say
-so in one row, which is kept.
+"""Operators' requests to the read side: web records a request, and a worker executes it and records
+the outcome in the same row, which is kept.
 
-Web's role may not write what read models are made of. So there is no other way from a route to a
-rebuild, a rollback, a retry or a skip than this table; the consumer's tick finds what waits in it
-and sends a task. The row is the truth, the task a hint: whoever claims a row does it, once.
+Web's database role may not write read models, so each rebuild, rollback, retry and skip goes
+through this table. The consumer's tick finds waiting requests and sends a task. The task is a hint;
+the row is the source of truth: the worker that claims a row executes it, once.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from order_service.infra.postgres import driver_connection, query
 from projections.read_models.generations import REPLAY_SESSION
 
 Kind = Literal["rebuild", "rollback", "retry", "skip"]
-# still-parked, not-parked: of a retry or a skip; refused: by the replay, `detail` says why.
+# still-parked, not-parked: a retry or a skip; refused: a replay refused, `detail` has the reason.
 Outcome = Literal["done", "still-parked", "not-parked", "replay-running", "refused", "failed"]
 
-# Nobody waits for a rebuild. For all others somebody does, who after a while is told that nothing
-# was done: so it must not be done later. And of replays there is one at a time: the next one waits
-# here, and not in a process that could only refuse.
+# No client waits for a rebuild, so it never expires; but only one replay runs at a time, so a
+# rebuild waits here while another runs. A client waits for every other request, and after a while
+# receives 503 "nothing was changed": so a worker must not execute such a request later.
 _WAITING = (
     "claimed_at IS NULL AND CASE kind "
     f"WHEN 'rebuild' THEN NOT EXISTS ({REPLAY_SESSION}) "
@@ -40,7 +40,7 @@ _CLAIM = (
     "ORDER BY requested_at FOR UPDATE SKIP LOCKED) "
     "RETURNING request_id, kind, projection, stream_id, reason"
 )
-_ASK = text(
+_SUBMIT = text(
     "INSERT INTO operator_requests (request_id, kind, projection, stream_id, reason, actor) "
     "VALUES (:request_id, :kind, :projection, :stream_id, :reason, :actor)"
 )
@@ -48,16 +48,16 @@ _FINISH = text(
     "UPDATE operator_requests SET finished_at = clock_timestamp(), outcome = :outcome, "
     "detail = :detail WHERE request_id = ANY (:requests) AND finished_at IS NULL"
 )
-# A second more than workers take: one of them may just be at it.
-_LOOK = text(
+# One second more than workers allow: one of them may be claiming it right now.
+_READ = text(
     "SELECT finished_at IS NOT NULL AS finished, outcome, detail, claimed_at IS NULL "
-    "AND requested_at < clock_timestamp() - make_interval(secs => :patience_s + 1) AS given_up "
+    "AND requested_at < clock_timestamp() - make_interval(secs => :patience_s + 1) AS expired "
     "FROM operator_requests WHERE request_id = :request_id"
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class OperatorRequest:
     request_id: UUID
     kind: Kind
     projection: str
@@ -65,29 +65,29 @@ class Asked:
     reason: str | None
 
     def __str__(self) -> str:
-        """For logs: without the reason, which is a person's own words."""
+        """For logs: without the reason, which is free text written by a person."""
         about = f" {self.stream_id}" if self.stream_id else ""
         return f"{self.kind} {self.projection}{about}, request {self.request_id}"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Result:
     outcome: Outcome
     detail: str | None
 
 
-class NobodyCame(Exception):
-    """No worker has taken it in time, and none will: nothing was done."""
+class NotClaimed(Exception):
+    """No worker has claimed the request in time, and none will: nothing was done."""
 
 
-class NoAnswer(Exception):
-    """A worker has taken it and not said what became of it: it may have been done."""
+class NotFinished(Exception):
+    """A worker may have claimed the request, but recorded no outcome in time: it may be done."""
 
 
-# --- web's side -----------------------------------------------------------------------------------
+# --- used by web ----------------------------------------------------------------------------------
 
 
-async def ask(
+async def submit(
     engine: AsyncEngine,
     kind: Kind,
     projection: str,
@@ -95,9 +95,9 @@ async def ask(
     stream_id: UUID | None = None,
     reason: str | None = None,
 ) -> UUID:
-    """It is written down, and will be done by the next worker that looks."""
+    """The request is recorded. Returns its id; the next worker that claims requests executes it."""
     request_id = uuid7()
-    asked = {
+    parameters = {
         "request_id": request_id,
         "kind": kind,
         "projection": projection,
@@ -106,45 +106,48 @@ async def ask(
         "actor": actor,
     }
     async with engine.begin() as connection:
-        await connection.execute(_ASK, asked)
+        await connection.execute(_SUBMIT, parameters)
     return request_id
 
 
-async def answered(engine: AsyncEngine, request_id: UUID) -> Answer:
-    """What became of it. Raises NobodyCame, NoAnswer."""
+async def wait_for_result(engine: AsyncEngine, request_id: UUID) -> Result:
+    """The request's outcome. Raises NotClaimed, NotFinished."""
     for _ in range(round(limits.OPERATOR_WAIT_S / limits.OPERATOR_POLL_S)):
         await asyncio.sleep(limits.OPERATOR_POLL_S)
-        row = await query(engine, lambda c: _look(c, request_id))
+        row = await query(engine, lambda c: _read(c, request_id))
         if row.finished:
-            return Answer(row.outcome, row.detail)
-        if row.given_up:
-            raise NobodyCame
-    raise NoAnswer
+            return Result(row.outcome, row.detail)
+        if row.expired:
+            raise NotClaimed
+    raise NotFinished
 
 
-async def _look(connection: AsyncConnection, request_id: UUID) -> Row[Any]:
-    parameters = {"request_id": request_id, "patience_s": limits.OPERATOR_PATIENCE_S}
-    return (await connection.execute(_LOOK, parameters)).one()
+async def _read(connection: AsyncConnection, request_id: UUID) -> Row[Any]:
+    parameters = {"request_id": request_id, "patience_s": limits.OPERATOR_CLAIM_TIMEOUT_S}
+    return (await connection.execute(_READ, parameters)).one()
 
 
-# --- the projector's side -------------------------------------------------------------------------
+# --- used by consumer and worker ------------------------------------------------------------------
 
 
 async def any_waiting(driver: asyncpg.Connection) -> bool:
-    """Whether a task has something to do; for the consumer's tick."""
-    return bool(await driver.fetchval(_ANY_WAITING, limits.OPERATOR_PATIENCE_S))
+    """Whether a request waits for a worker; for the consumer's tick."""
+    return bool(await driver.fetchval(_ANY_WAITING, limits.OPERATOR_CLAIM_TIMEOUT_S))
 
 
-async def claim(engine: AsyncEngine) -> list[Asked]:
-    """All that waits: the caller's to do, and nobody else's."""
+async def claim(engine: AsyncEngine) -> list[OperatorRequest]:
+    """All waiting requests; only the caller may execute them."""
     async with driver_connection(engine) as (_, driver):
-        return [Asked(*row) for row in await driver.fetch(_CLAIM, limits.OPERATOR_PATIENCE_S)]
+        return [
+            OperatorRequest(*row)
+            for row in await driver.fetch(_CLAIM, limits.OPERATOR_CLAIM_TIMEOUT_S)
+        ]
 
 
 async def finish(
     engine: AsyncEngine, requests: Collection[UUID], outcome: Outcome, detail: str | None = None
 ) -> None:
-    """This became of them, unless it was said before."""
+    """The outcome of these requests is recorded, unless they have one."""
     async with engine.begin() as connection:
         parameters = {"requests": list(requests), "outcome": outcome, "detail": detail}
         await connection.execute(_FINISH, parameters)

@@ -108,8 +108,8 @@ async def read_changed(
 async def board_json(board: Board) -> bytes:
     """Encodes in portions: ten thousand cards at once would block the event loop."""
     cards = []
-    for first in range(0, len(board.cards), limits.BOARD_CARDS_TOGETHER):
-        shown = [card(row) for row in board.cards[first : first + limits.BOARD_CARDS_TOGETHER]]
+    for first in range(0, len(board.cards), limits.BOARD_BATCH_CARDS):
+        shown = [card(row) for row in board.cards[first : first + limits.BOARD_BATCH_CARDS]]
         cards.append(to_json(shown)[1:-1])
         await asyncio.sleep(0)
     around = documents.Board(token(board.positions), columns(board.totals), board.more, [])

@@ -55,7 +55,7 @@ class OrderReader:
         # 0.54 (`bench get-miss`).
         self._rows: Batching[UUID, Row[Any]] = Batching(
             self._find,
-            batch_max=limits.ORDERS_TOGETHER_MAX,
+            batch_max=limits.ORDER_BATCH_MAX,
             waiting_max=limits.ORDERS_WAITING_MAX,
             overflow=lambda: Unavailable(
                 "overloaded", "Too many orders are read at once: try again."

@@ -1,1 +1,1 @@
-"""What a projection is; one file a read model; the registry; generations."""
+"""The projection type, one file a read model, the registry and the generations."""

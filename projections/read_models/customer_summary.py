@@ -12,19 +12,19 @@ from order_service.log.fold import FoldedOrder
 from projections.read_models import projection as p
 from projections.read_models.generations import live_rows
 
-Counted = tuple[int, int, datetime, UUID]  # orders, spent_minor, last_order_at, last_order_id
+Contribution = tuple[int, int, datetime, UUID]  # orders, spent_minor, last_order_at, last_order_id
 
 
-def contribution(folded: FoldedOrder) -> Counted:
-    """What one order adds to its customer's row: what was captured and will not be paid back."""
+def contribution(folded: FoldedOrder) -> Contribution:
+    """One order's share of its customer's row. Spent: captured, less refunds done and pending."""
     order = folded.order
     spent = order.captured_minor - order.refunded_minor - order.refund_pending_minor
     return (1, spent, folded.created_at, folded.id)
 
 
 def rows(change: p.Change) -> p.Rows:
-    """The difference; an order keeps its customer, currency and time, so the last order can only
-    grow."""
+    """The difference that the change makes. An order keeps its customer, currency and time, so the
+    last order never goes back to an earlier one."""
     before, after = change
     orders, spent, at, order_id = contribution(after)
     if before is not None:
@@ -65,7 +65,7 @@ def _upsert(table: str, generation: int) -> str:
 
 def statements(parts: p.Parts) -> list[p.Statement]:
     target = parts[0][0]
-    changed = [found for found in p.flat(parts) if found[2][:2] != (0, 0)]
+    changed = [row for row in p.flat(parts) if row[2][:2] != (0, 0)]
     if not changed:
         return []
     return [(_upsert(target.table, target.generation), p.arrays(PROJECTION, changed))]

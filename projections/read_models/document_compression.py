@@ -1,19 +1,20 @@
-"""Order documents as order_view keeps them: compressed.
+"""The compression of the order documents that order_view stores.
 
-PostgreSQL compresses nothing below 2 KB, where half of the documents are, and takes some 50 us for
-one above it. zstd with a dictionary makes 320 bytes of the 2,400 of a shop's basket in 10 us and
-gives them back in 4: less than half of the disk, and a page of a list reads a third of the blocks.
+PostgreSQL compresses no value below 2 KB, as half of the documents are, and needs about 50 us for a
+larger one. zstd with a dictionary compresses the 2,400 bytes of a typical basket to 320 in 10 us
+and decompresses them in 4: order_view takes less than half of the disk, and a page of a list reads
+a third of the blocks.
 
-What is packed with another dictionary cannot be unpacked: change it together with the version of
-the projection.
+A document cannot be decompressed with another dictionary: raise the projection's version whenever
+the dictionary changes.
 """
 
 import zstandard
 from sqlalchemy import Dialect, LargeBinary, TypeDecorator
 
-_LEVEL = 1  # the higher ones win 5 % for twice the time
+_LEVEL = 1  # higher levels save 5 % and take twice the time
 _MAGIC = zstandard.FRAME_HEADER
-# What documents have in common, the most frequent at the end: it is the cheapest to point at.
+# Text that documents share, the most frequent last: zstd encodes near references shortest.
 _DICTIONARY = zstandard.ZstdCompressionDict(
     b'{"return_id":"","lines":[],"status":"REQUESTED","reason":"NO_LONGER_NEEDED"}'
     b'"cancel_reason":"CUSTOMER_REQUEST","status":"CANCELED","payment_status":"VOIDED",'
@@ -48,12 +49,12 @@ def pack(document: bytes) -> bytes:
 
 
 def unpack(stored: bytes) -> bytes:
-    """The document; what was never packed, as it is."""
+    """The document; a value that is not compressed is returned unchanged."""
     return _decompressor.decompress(stored) if stored.startswith(_MAGIC) else stored
 
 
 class Packed(TypeDecorator[bytes]):
-    """A result column of documents."""
+    """The type of a result column that holds packed documents; results are unpacked."""
 
     impl = LargeBinary
     cache_ok = True

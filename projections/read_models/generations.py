@@ -1,8 +1,9 @@
-"""Generations of a read model: made beside the live one, attached, swapped in, dropped.
+"""Generations of a read model: built beside the live one, attached, swapped in, dropped.
 
-Which steps are done is read from the catalog and from `read_models`, never remembered: so whatever
-was killed half-way is simply run again. Two replays are kept apart by an advisory lock, which only
-saves work: each step proves itself (a mark or `read_models` row that moved since is left alone).
+Each step reads from the catalog and from `read_models` which steps are done, so a killed replay is
+run again. An advisory lock allows one replay at a time. It only saves work: each step is safe
+without it, because it changes a mark or a `read_models` row only if the value is still the expected
+one.
 """
 
 import asyncio
@@ -21,7 +22,7 @@ from order_service.log.reading import heads
 from projections.read_models.projection import Projection, Target, table_of
 
 REPLAY_LOCK = 0x7265706C6179  # "replay"; advisory locks are per database
-# The session that holds it, if there is one: pg_locks shows the lock's key in two halves.
+# The session that holds the lock, if any: pg_locks shows the key in two halves.
 REPLAY_SESSION = (
     "SELECT l.pid FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted "  # noqa: S608
     "AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
@@ -35,19 +36,19 @@ LIVE_CHECKPOINTS = (
 
 
 def live_generation(name: str, version: str | None = None) -> str:
-    """The number of the live generation, as a scalar subselect. `version`: an SQL expression; with
-    it NULL unless the generation was built by that version of the projection."""
+    """A scalar subselect of the live generation's number. `version`: an SQL expression; the result
+    is NULL unless that version of the projection built the generation."""
     of_version = f" AND projection_version = {version}" if version else ""
     return f"(SELECT live_generation FROM read_models WHERE name = '{name}'{of_version})"  # noqa: S608
 
 
 def live_rows(name: str) -> str:
-    """The rows that queries read: for FROM; conditions follow with AND."""
+    """SQL to follow FROM: the rows that queries read. Add conditions with AND."""
     return f"read_models.{name} WHERE generation = {live_generation(name)}"
 
 
 _LIVE = text("SELECT * FROM read_models WHERE name = :name")
-_STANDING_BUILD = text(
+_UNFINISHED_BUILD = text(
     "SELECT generation FROM rebuilds WHERE name = :name AND projection_version = :version"
 )
 _NEXT_GENERATION = text(
@@ -97,8 +98,8 @@ _PRIMARY_KEY = text(
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
-    """The row that says which generation queries read."""
+class LiveGeneration:
+    """A row of `read_models`: which generation queries read."""
 
     name: str
     live_generation: int
@@ -118,8 +119,8 @@ class Build:
         return Target(self.projection, self.generation, partition, partitions)
 
 
-async def live(connection: AsyncConnection, name: str) -> Live:
-    return Live(*(await connection.execute(_LIVE, {"name": name})).one())
+async def live(connection: AsyncConnection, name: str) -> LiveGeneration:
+    return LiveGeneration(*(await connection.execute(_LIVE, {"name": name})).one())
 
 
 async def all_live(engine: AsyncEngine, names: Iterable[str]) -> list[dict[str, Any]]:
@@ -128,8 +129,8 @@ async def all_live(engine: AsyncEngine, names: Iterable[str]) -> list[dict[str, 
 
 
 async def begin(connection: AsyncConnection, projections: Sequence[Projection]) -> list[Build]:
-    """Each projection has a build: the one that stands half done if the same version of its code
-    began it, else a new one, up to the log's heads as of now."""
+    """Each projection has a build: its unfinished one if the same version of its code began it,
+    else a new one, up to the log's current heads."""
     up_to = await heads(connection)
     return [await _begin(connection, projection, up_to) for projection in projections]
 
@@ -139,9 +140,9 @@ async def _begin(
 ) -> Build:
     name = projection.name
     key = {"name": name, "version": projection.version}
-    standing = (await connection.execute(_STANDING_BUILD, key)).scalar_one_or_none()
-    if standing is not None:
-        return Build(projection, standing, resumed=True)
+    unfinished = (await connection.execute(_UNFINISHED_BUILD, key)).scalar_one_or_none()
+    if unfinished is not None:
+        return Build(projection, unfinished, resumed=True)
     await connection.execute(_DROP_BUILD, {"name": name})
     generation = (await connection.execute(_NEXT_GENERATION, {"name": name})).scalar_one()
     await _create_table(connection, projection, generation)
@@ -158,14 +159,14 @@ async def _begin(
 async def _create_table(
     connection: AsyncConnection, projection: Projection, generation: int
 ) -> None:
-    """A table that can be attached without being read through: its CHECK says what it holds.
+    """The build's table exists. Its CHECK on the generation lets ATTACH PARTITION skip the scan.
 
-    No autovacuum while it is built: the first index would wait for it, until PostgreSQL ends it
-    after a second (`deadlock_timeout`).
+    Autovacuum is off during the build: the first CREATE INDEX would wait for it, until PostgreSQL
+    cancels the autovacuum after a second (`deadlock_timeout`).
     """
     parent, table = f"read_models.{projection.name}", table_of(projection.name, generation)
-    # An update of an aggregate changes no index and stays on its page, given room there; an order's
-    # always changes one.
+    # An update of an aggregate changes no indexed column and stays on its page if the page has
+    # room. An update of an order always changes an indexed column.
     fillfactor = 100 if projection.one_row_per_order else 80
     primary_key = (await connection.execute(_PRIMARY_KEY, {"parent": parent})).scalar_one()
     await connection.execute(
@@ -179,40 +180,40 @@ async def _create_table(
 
 
 async def index(engine: AsyncEngine, build: Build) -> None:
-    """The build's table has every index of its parent, so that attaching it builds none."""
+    """The build's table has every index of its parent, so ATTACH PARTITION builds none."""
     name = build.projection.name
     tables = {"parent": f"read_models.{name}", "child": table_of(name, build.generation)}
     async with engine.connect() as connection:
         missing = (await connection.execute(_MISSING_INDEXES, tables)).scalars().all()
     columns = (definition.partition(" USING ")[2] for definition in missing)
-    waiting = iter(sorted(columns, reverse=True, key=_takes_long))
+    pending = iter(sorted(columns, reverse=True, key=_is_slow))
 
-    async def lane() -> None:
-        for using in waiting:
+    async def create_pending() -> None:
+        for using in pending:
             async with engine.begin() as connection:
                 await connection.execute(text(f"CREATE INDEX ON {tables['child']} USING {using}"))
 
-    # The processes that built the table are gone: two cores and more are free.
-    await asyncio.gather(*(lane() for _ in range(limits.REBUILD_INDEXES_AT_ONCE)))
+    # The build processes have ended: at least two cores are free.
+    await asyncio.gather(*(create_pending() for _ in range(limits.REBUILD_INDEXES_AT_ONCE)))
     async with engine.begin() as connection:
         await connection.execute(text(f"ANALYZE {tables['child']}"))
 
 
-def _takes_long(using: str) -> bool:
-    """Of the words, which takes as long as all of the others: so it goes first."""
+def _is_slow(using: str) -> bool:
+    """The index of search terms takes as long as all others combined, so it is created first."""
     return using.startswith("gin ")
 
 
 async def attach(engine: AsyncEngine, build: Build) -> None:
-    """Queries of the parent can reach the build; none does before the swap. Autovacuum looks after
-    it from now on: before, it might have held the table for minutes."""
+    """The build's table is a partition of its parent, but no query reads it before the swap.
+    Autovacuum is on from now on: before ATTACH it could hold the table's lock for minutes."""
     name, generation = build.projection.name, build.generation
     child = table_of(name, generation)
     async with engine.connect() as connection:
         tables = (await connection.execute(_TABLES, {"name": name})).all()
     if not any(t.relname == f"{name}_{generation}" and t.attached for t in tables):
         attach = f"ALTER TABLE read_models.{name} ATTACH PARTITION {child}"
-        await _patiently(engine, child, f"{attach} FOR VALUES IN ({generation})")
+        await _run_ddl(engine, child, f"{attach} FOR VALUES IN ({generation})")
     async with engine.begin() as connection:
         await connection.execute(text(f"ALTER TABLE {child} RESET (autovacuum_enabled)"))
 
@@ -220,8 +221,8 @@ async def attach(engine: AsyncEngine, build: Build) -> None:
 async def swap(
     connection: AsyncConnection, projection: Projection, old: int, generation: int
 ) -> bool:
-    """`generation` is live and `old` is kept, if `old` was live until now. The caller holds the
-    live checkpoints' locks and commits."""
+    """True: `generation` is live and `old` is kept for a rollback. False: `old` was not live. The
+    caller holds the live checkpoints' locks and commits."""
     parameters = {
         "name": projection.name,
         "generation": generation,
@@ -233,52 +234,55 @@ async def swap(
     return swapped
 
 
-async def give_up(connection: AsyncConnection, name: str) -> None:
-    """The build stands no more; its table goes with the next `drop_unused`."""
+async def discard_build(connection: AsyncConnection, name: str) -> None:
+    """The build is no longer recorded; the next `drop_unused` drops its table."""
     await connection.execute(_DROP_BUILD, {"name": name})
 
 
 async def drop_unused(engine: AsyncEngine, name: str) -> None:
-    """Only the live generation, the previous one and a build are left."""
+    """Only the live generation, the previous one and a recorded build remain."""
     async with engine.begin() as connection:
         kept = set((await connection.execute(_KEPT, {"name": name})).scalars()) - {None}
         tables = (await connection.execute(_TABLES, {"name": name})).all()
-        for state in ("checkpoints", "dead_letters"):
+        for state_table in ("checkpoints", "dead_letters"):
             await connection.execute(
-                text(f"DELETE FROM {state} WHERE name = :name AND NOT generation = ANY (:kept)"),  # noqa: S608
+                text(
+                    f"DELETE FROM {state_table} WHERE name = :name "  # noqa: S608
+                    "AND NOT generation = ANY (:kept)"
+                ),
                 {"name": name, "kept": list(kept)},
             )
     for table in tables:
         if int(table.relname.rpartition("_")[2]) in kept:
             continue
         if table.attached:
-            how = "FINALIZE" if table.detaching else "CONCURRENTLY"
-            await _detach(engine, name, table.relname, how)
+            mode = "FINALIZE" if table.detaching else "CONCURRENTLY"
+            await _detach(engine, name, table.relname, mode)
         child = f"read_models.{table.relname}"
-        await _patiently(engine, child, f"DROP TABLE {child}")
+        await _run_ddl(engine, child, f"DROP TABLE {child}")
 
 
-async def _detach(engine: AsyncEngine, name: str, child: str, how: str) -> None:
-    """CONCURRENTLY, so that no query waits; if it is stopped in the middle, FINALIZE ends it."""
+async def _detach(engine: AsyncEngine, name: str, child: str, mode: str) -> None:
+    """CONCURRENTLY, so that no query waits; FINALIZE completes a detach that was interrupted."""
     table = f"read_models.{child}"
     detach = f"ALTER TABLE read_models.{name} DETACH PARTITION {table}"
-    attempts = 1 if how == "CONCURRENTLY" else limits.DDL_RETRIES_MAX
+    attempts = 1 if mode == "CONCURRENTLY" else limits.DDL_RETRIES_MAX
     try:
-        await _patiently(engine, table, f"{detach} {how}", attempts)
+        await _run_ddl(engine, table, f"{detach} {mode}", attempts)
     except DBAPIError:
-        if how == "FINALIZE":
+        if mode == "FINALIZE":
             raise
         async with engine.connect() as connection:
             tables = (await connection.execute(_TABLES, {"name": name})).all()
         pending = any(t.relname == child and t.detaching for t in tables)
-        await _patiently(engine, table, f"{detach} {'FINALIZE' if pending else 'CONCURRENTLY'}")
+        await _run_ddl(engine, table, f"{detach} {'FINALIZE' if pending else 'CONCURRENTLY'}")
 
 
-async def _patiently(
+async def _run_ddl(
     engine: AsyncEngine, table: str, statement: str, attempts: int = limits.DDL_RETRIES_MAX
 ) -> None:
-    """DDL that never makes queries queue behind it: it waits DDL_LOCK_TIMEOUT_MS for its lock on
-    the table, steps back, and tries again."""
+    """The DDL is done, and no query queued behind it for long: it waits DDL_LOCK_TIMEOUT_MS for its
+    lock on the table, then releases its place and tries again."""
     async with engine.connect() as pooled:
         connection = await pooled.execution_options(isolation_level="AUTOCOMMIT")
         await connection.execute(text(f"SET lock_timeout = {limits.DDL_LOCK_TIMEOUT_MS}"))
@@ -298,12 +302,13 @@ async def _patiently(
 
 
 async def _stop_autovacuum(engine: AsyncEngine, table: str) -> None:
-    """It works on the table no more, if it did: of a large one it can for minutes.
+    """No autovacuum runs on the table; on a large table one can run for minutes.
 
-    It gives way to whoever has waited for a second (`deadlock_timeout`), as none of our DDL does.
-    This does, for a lock that readers and writers of the table do not notice.
+    PostgreSQL cancels an autovacuum that has blocked a lock request for a second
+    (`deadlock_timeout`). Our DDL never waits that long. This request does, in a lock mode that
+    blocks neither readers nor writers of the table.
     """
-    with suppress(DBAPIError):  # somebody else has it; or there is no such table any more
+    with suppress(DBAPIError):  # another session holds the lock, or the table is gone
         async with engine.begin() as connection:
             timeout = f"SET LOCAL lock_timeout = {limits.AUTOVACUUM_STOP_TIMEOUT_MS}"
             await connection.execute(text(timeout))

@@ -1,4 +1,5 @@
-"""order_view: one row an order, with what lists filter and sort by, and the bytes served."""
+"""order_view: one row an order, with the columns that lists filter and sort by, and the document's
+bytes."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -22,7 +23,7 @@ NAME = "order_view"
 
 
 def rows(change: p.Change) -> p.Rows:
-    """The order as it is after the change."""
+    """One row: the order after the change."""
     folded = change[1]
     order = folded.order
     summary = folded.summary
@@ -52,8 +53,8 @@ def rows(change: p.Change) -> p.Rows:
 
 
 def terms(order: Order) -> list[str]:
-    """What a search finds the order by, whole but for case and the space around it: SKUs, tracking
-    numbers, the external reference."""
+    """The terms that a search finds the order by: SKUs, tracking numbers and the external
+    reference, each in lower case and without surrounding space."""
     found = [line.line.sku for line in order.lines.values()]
     found += [s.tracking_number for s in order.shipments.values() if s.tracking_number]
     found += [order.external_reference] if order.external_reference else []
@@ -61,13 +62,13 @@ def terms(order: Order) -> list[str]:
 
 
 def return_open(order: Order) -> bool:
-    """Whether somebody waits for a return to be decided on, or to arrive."""
+    """Whether a return waits for its decision or for its goods."""
     statuses = [each.status for each in order.returns.values()]
     return "REQUESTED" in statuses or "APPROVED" in statuses
 
 
 def refund_failed(order: Order) -> bool:
-    """Whether the last refund has failed: money that was promised, and is not on its way."""
+    """Whether the last refund failed, so that the customer still waits for the money."""
     refunds = [*order.refunds.values()]
     return bool(refunds) and refunds[-1].status == "FAILED"
 
@@ -79,7 +80,7 @@ def add(_: p.Row | None, row: p.Row) -> p.Row:
 @cache
 def _upsert(table: str, generation: int) -> str:
     columns = ", ".join(_COLUMNS)
-    # An array of arrays would come apart as one long list: each row's terms travel as JSON.
+    # unnest flattens an array of arrays, so each row's terms are passed as JSON.
     given = columns.replace("terms", "ARRAY(SELECT jsonb_array_elements_text(u.terms::jsonb))")
     changing = ", ".join(f"{c} = excluded.{c}" for c in PROJECTION.values if c not in _FIXED)
     return (
@@ -92,7 +93,7 @@ def _upsert(table: str, generation: int) -> str:
 def statements(parts: p.Parts) -> list[p.Statement]:
     target = parts[0][0]
     arrays = p.arrays(PROJECTION, p.flat(parts))
-    arrays[_TERMS] = [orjson.dumps(found).decode() for found in arrays[_TERMS]]
+    arrays[_TERMS] = [orjson.dumps(of_order).decode() for of_order in arrays[_TERMS]]
     return [(_upsert(target.table, target.generation), arrays)]
 
 
@@ -105,14 +106,16 @@ def restore(values: p.Row) -> p.Row:
 
 
 async def refresh(cache: OrderCache, rows: p.Rows) -> None:
-    """The cache holds nothing older than these rows, and no list page read before them. Of an order
-    with one event there is nothing older, so it is spared Redis: a fifth of a batch's time."""
-    shown = [(order_id, *_shown(values)) for (order_id,), values in rows.items()]
+    """The cache holds no order older than these rows and no list page read before them.
+
+    An order with one event has no older entry, so Redis is not called for it; that saves a fifth of
+    a batch's time."""
+    shown = [(order_id, *_cached_fields(values)) for (order_id,), values in rows.items()]
     await cache.refresh([Entry(*row) for row in shown if row[1] > 1])
     await cache.drop_lists({owner for _, _, owner, _ in shown})
 
 
-# As they are written: one array each. The last one is packed.
+# In the order in which they are written, one array each. The last one, the document, is packed.
 _COLUMNS = {
     "partition": "smallint",
     "order_id": "uuid",
@@ -138,7 +141,7 @@ _COLUMNS = {
 }
 _TERMS = list(_COLUMNS).index("terms")
 _VALUES = tuple(_COLUMNS)[2:]
-_shown = itemgetter(*map(_VALUES.index, ("version", "user_id", "document")))
+_cached_fields = itemgetter(*map(_VALUES.index, ("version", "user_id", "document")))
 _FIXED = {"number", "user_id", "external_reference", "currency", "created_at"}
 PROJECTION = p.Projection(
     name=NAME,
@@ -157,10 +160,10 @@ PROJECTION = p.Projection(
 
 # --- one order ------------------------------------------------------------------------------------
 
-# One statement, so one snapshot: `head` and `document` belong together, and an acknowledged write
-# is in both or the document is seen to be behind. What another version of the projection has
-# written may look otherwise: it is not served. OFFSET 0 keeps each row a look-up by its key,
-# whatever the planner thinks of their number.
+# One statement, so one snapshot: an acknowledged write is in both `head` and `document`, or `head`
+# shows that the document is behind. Rows of another version of the projection may have another
+# shape, so they are not served. OFFSET 0 makes the planner look each row up by its key, whatever
+# number of rows it expects.
 _ORDERS = text(
     "SELECT o.order_id, h.version AS head, v.version, v.user_id, v.document, "  # noqa: S608
     "EXISTS (SELECT FROM skips s WHERE s.name = 'order_view' AND s.partition = o.partition "
@@ -179,12 +182,12 @@ _ORDERS = text(
 async def find_orders(
     connection: AsyncConnection, order_ids: Sequence[UUID], partitions: int
 ) -> list[Row[Any]]:
-    """For each of the orders its row beside its stream's head, the document as it is stored; `head`
-    None: no such order, `version` None: no row yet."""
-    wanted = dict.fromkeys(order_ids)
+    """For each order, its stream's head and its row, with the document as stored (packed). `head`
+    None: no such order; `version` None: no row yet."""
+    unique_ids = dict.fromkeys(order_ids)
     parameters = {
-        "partitions": [partition_of(order_id, partitions) for order_id in wanted],
-        "orders": [*wanted],
+        "partitions": [partition_of(order_id, partitions) for order_id in unique_ids],
+        "orders": [*unique_ids],
         "projection_version": PROJECTION.version,
     }
     found = {row.order_id: row for row in await connection.execute(_ORDERS, parameters)}

@@ -1,7 +1,8 @@
-"""What a projection is, and the generations of its table.
+"""The projection type, and the writing of rows to the tables of its generations.
 
-A projection says which rows one order's change makes (pure), how such rows come together (pure) and
-how they are written. Everything else is the loop's: reading, folding, counting once, parking.
+A projection defines which rows one order's change makes (pure), how rows are added up (pure) and
+how they are written. The loop does the rest: it reads and folds events, counts each once, and parks
+streams that fail.
 """
 
 import re
@@ -19,20 +20,20 @@ from order_service.log.fold import FoldedOrder
 Change = tuple[FoldedOrder | None, FoldedOrder]  # an order before and after some of its events
 Row = tuple[Any, ...]
 Rows = dict[Row, Row]  # key columns to value columns
-Statement = tuple[str, Sequence[list[Any]]]  # as the driver knows it, with $1, $2 for arrays
-Columns = Mapping[str, str]  # with their types in SQL
+Statement = tuple[str, Sequence[list[Any]]]  # SQL with $1, $2 for arrays, and the arrays
+Columns = Mapping[str, str]  # name to SQL type
 
 
 @immutable
 class Projection:
-    """`version`: raise it when the same log would make other rows; a replay must follow.
+    """`version`: raise it when the same log would make other rows; then a replay is needed.
 
-    `key` and `values` name the columns beside generation and partition. `rows` is what one change
-    makes of the table; `add` brings a row and a later change of it together; `statements` are what
-    writes rows of several partitions of one generation, one after the other (see `write`). With
-    `one_row_per_order` the key is the order's id and a later row replaces an earlier one: a rebuild
-    may then copy rows in, and `verify` go by ranges. `refresh` tells the cache, after the commit.
-    `store` makes of the values what the table holds, and `restore` the values of that.
+    `key` and `values` name the columns besides generation and partition. `rows` returns the rows
+    that one change makes; `add` adds a later row to an earlier one; `statements` returns the SQL
+    that writes rows of several partitions of one generation, in order (see `write`). With
+    `one_row_per_order` the key is the order's id and a later row replaces an earlier one, so a
+    rebuild can COPY rows and `verify` can read ranges. `refresh` updates the cache after the
+    commit. `store` converts values to what the table holds; `restore` converts them back.
     """
 
     name: str
@@ -57,7 +58,7 @@ class Projection:
 
 @immutable
 class Target:
-    """One partition of one generation: what a checkpoint stands for."""
+    """One partition of one generation: each has one checkpoint."""
 
     projection: Projection
     generation: int
@@ -70,7 +71,7 @@ class Target:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The key of its checkpoint, as parameters."""
+        """The checkpoint's key, as SQL parameters."""
         return {
             "name": self.projection.name,
             "generation": self.generation,
@@ -78,31 +79,33 @@ class Target:
         }
 
 
-Parts = Sequence[tuple[Target, Rows]]  # of one generation, a partition each; never empty
+Parts = Sequence[tuple[Target, Rows]]  # of one generation, one entry a partition; never empty
 
-_STATEMENTS_MAX = 64  # of different makes: few are ever seen
+_STATEMENTS_MAX = 64  # combinations of SQL texts; few occur
 _PARAMETER = re.compile(r"\$(\d+)")
 
 
 def table_of(name: str, generation: int) -> str:
-    """A generation's own table: a child of `read_models.<name>`, or about to become one."""
+    """The generation's table: a partition of `read_models.<name>`, or to be attached to it."""
     return f"read_models.{name}_{generation}"
 
 
 async def write(connection: AsyncConnection, *of_each: Parts) -> None:
-    """Rows of several projections are in their tables: the first statements of all of them go as
-    one, then the second ones. The worker waits for a core after each round trip: with one a
-    projection the lag was p50 12 to 19 ms at 2,000 orders a second, with one for all 10 (three
-    runs of each by turns, of what `bench lag --rate 4000` measures)."""
+    """Rows of several projections are in their tables. The first statements of all projections are
+    sent as one, then the second ones.
+
+    The worker waits for a core after each round trip. At 2,000 orders a second the lag's median is
+    12 to 19 ms with one round trip a projection, and 10 ms with one for all (`bench lag --rate
+    4000`, three alternating runs of each)."""
     statements = (parts[0][0].projection.statements(parts) for parts in of_each)
-    for turn in zip_longest(*statements):
-        sqls, arguments = zip(*filter(None, turn), strict=True)
+    for same_rank in zip_longest(*statements):
+        sqls, arguments = zip(*filter(None, same_rank), strict=True)
         await connection.exec_driver_sql(_as_one(sqls), tuple(chain.from_iterable(arguments)))
 
 
 @lru_cache(_STATEMENTS_MAX)
 def _as_one(sqls: tuple[str, ...]) -> str:
-    """A statement that does what all of them do, each to a table of its own; the parameters of each
+    """One statement that does the work of all, each on a different table. Each one's parameters
     follow those of the one before."""
     parts, parameters = [], 0
     for sql in sqls:
@@ -117,20 +120,23 @@ def _renumbered(sql: str, after: int) -> str:
 
 
 def unnest(columns: Columns) -> str:
-    """A row for each place of the arrays, `arrays` of these columns, as a table."""
-    given = ", ".join(f"${number}::{of}[]" for number, of in enumerate(columns.values(), start=1))
-    return f"unnest({given}) AS u ({', '.join(columns)})"
+    """SQL for FROM: a table `u` with one row for each index of the arrays that `arrays` returns for
+    these columns."""
+    parameters = ", ".join(
+        f"${number}::{of}[]" for number, of in enumerate(columns.values(), start=1)
+    )
+    return f"unnest({parameters}) AS u ({', '.join(columns)})"
 
 
 def flat(parts: Parts) -> list[tuple[int, Row, Row]]:
-    """Partition, key columns and value columns of each row."""
+    """Each row as (partition, key columns, value columns)."""
     return [
         (target.partition, key, values) for target, rows in parts for key, values in rows.items()
     ]
 
 
 def arrays(projection: Projection, rows: Iterable[tuple[int, Row, Row]]) -> list[list[Any]]:
-    """Rows as one array a column, the partition's first; in key order, so that two writers never
-    wait for each other in a ring."""
+    """The rows as one array a column, the partition's first. They are in key order, so that two
+    writers never deadlock."""
     stored = ((part, *key, *projection.store(values)) for part, key, values in sorted(rows))
     return [*map(list, zip(*stored, strict=True))]

@@ -1,4 +1,4 @@
-"""PROJECTIONS: the only list of them."""
+"""PROJECTIONS: the only list of all projections."""
 
 from projections.read_models import customer_summary, order_view, sales_by_day, sales_by_hour
 from projections.read_models.projection import Projection

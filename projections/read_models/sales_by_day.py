@@ -1,6 +1,6 @@
 """sales_by_day: orders, revenue and units per UTC day, currency and status.
 
-An order counts on the day it was placed, in the status it has now.
+An order counts on the day it was placed, in its current status.
 """
 
 from datetime import UTC, date
@@ -26,7 +26,7 @@ def contribution(folded: FoldedOrder) -> tuple[Day, Sales]:
 
 
 def rows(change: p.Change) -> p.Rows:
-    """The difference: taken away where the order counted before, added where it counts now."""
+    """The difference: subtracted where the order counted before, added where it counts now."""
     before, after = change
     day, (orders, revenue, units) = contribution(after)
     if before is None:
@@ -57,5 +57,5 @@ _REPORT = text(
 
 
 async def report(connection: AsyncConnection, first: date, last: date) -> list[Row[Any]]:
-    """Both days included."""
+    """The rows from `first` to `last`, both included."""
     return list((await connection.execute(_REPORT, {"first": first, "last": last})).all())

@@ -1,7 +1,7 @@
-"""sales_by_hour: what happened to the orders that were placed in each hour, and how soon.
+"""sales_by_hour: what happened to the orders placed in each hour, and after how long.
 
-An order counts in the hour it was placed, whenever the rest happens, so that shares and times are
-those of the same orders.
+All facts of an order count in the hour it was placed, whenever they happen, so all shares and times
+of an hour describe the same orders.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from projections.read_models import projection as p
 from projections.read_models.generations import live_rows
 from projections.read_models.summed import summed
 
-Facts = dict[tuple[str, str], tuple[int, int]]  # what and its detail: orders, amount_minor
+Facts = dict[tuple[str, str], tuple[int, int]]  # (fact, detail) to (orders, amount_minor)
 By = Literal["hour", "day"]
 ONE, NONE = (1, 0), (0, 0)
 _DIGITS = 5
@@ -25,8 +25,8 @@ _SECOND = timedelta(seconds=1)
 
 
 def rows(change: p.Change) -> p.Rows:
-    """What the change makes true of the order, or no longer so, at its hour. Most changes make
-    nothing: that is found out first."""
+    """The facts that the change adds to the order's hour or removes from it. Most changes add none,
+    so that case returns early."""
     before, after = change
     facts: Facts = {} if before else {("placed", ""): ONE}
     reached = after.milestones
@@ -42,7 +42,7 @@ def rows(change: p.Change) -> p.Rows:
 
 
 def _milestones(after: FoldedOrder, was_reached: Mapping[str, datetime]) -> Facts:
-    """Of the milestones that are new; times have their seconds for detail."""
+    """The facts of new milestones. The detail of a duration is its seconds."""
     facts: Facts = {}
     reached = after.milestones
     paid_at = reached.get("OrderPaid")
@@ -52,7 +52,7 @@ def _milestones(after: FoldedOrder, was_reached: Mapping[str, datetime]) -> Fact
     shipped_at = reached.get("ShipmentDispatched")
     if shipped_at is not None and "ShipmentDispatched" not in was_reached:
         facts["shipped", ""] = ONE
-        # Not so if it was sent unpaid, which may be of the same moment where a clock went back.
+        # Not for an order shipped unpaid; its times may be equal if a clock was set back.
         if paid_at is not None and shipped_at > paid_at:
             facts["pay_to_ship", _rounded(shipped_at - paid_at)] = ONE
     if "OrderDelivered" in reached and "OrderDelivered" not in was_reached:
@@ -61,7 +61,7 @@ def _milestones(after: FoldedOrder, was_reached: Mapping[str, datetime]) -> Fact
 
 
 def _add_money(facts: Facts, before: Order | None, after: Order) -> None:
-    """`paid` has what was captured, `refunded` what was or will be paid back, `canceled` its
+    """`paid` counts the amount captured, `refunded` the refunds done and pending, `canceled` the
     reason."""
     captured = after.captured_minor - (before.captured_minor if before else 0)
     if captured:
@@ -81,8 +81,8 @@ def _refunded(order: Order | None) -> int:
 
 
 def _rounded(time: timedelta) -> str:
-    """Whole seconds, of which the first five binary digits are kept: less than 1/16 too small, and
-    few different ones."""
+    """Whole seconds, rounded down to their first five binary digits: few distinct values, each less
+    than 1/16 too small."""
     seconds = time // _SECOND
     dropped = max(0, seconds.bit_length() - _DIGITS)
     return str(seconds >> dropped << dropped)
@@ -115,7 +115,7 @@ _FACTS = text(
 async def series(
     connection: AsyncConnection, first: datetime, end: datetime, by: By
 ) -> list[Row[Any]]:
-    """A row a currency and hour or UTC day that has orders; `end` excluded."""
+    """One row for each currency and each hour or UTC day with orders; `end` excluded."""
     parameters = {"first": first, "end": end, "by": by}
     return list((await connection.execute(_SERIES, parameters)).all())
 
@@ -123,5 +123,5 @@ async def series(
 async def summed_facts(
     connection: AsyncConnection, first: datetime, end: datetime
 ) -> list[Row[Any]]:
-    """A row a currency and fact; `end` excluded."""
+    """One row for each currency, fact and detail; `end` excluded."""
     return list((await connection.execute(_FACTS, {"first": first, "end": end})).all())

@@ -1,7 +1,7 @@
 """Projections whose rows are sums over many orders.
 
-A change adds what it makes of an order's share and takes away what it was. A row whose sums are all
-nothing is as good as none, and goes.
+A change adds the order's new share and subtracts its old one. Rows whose sums are all zero are
+deleted.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from projections.read_models import projection as p
 def summed(
     name: str, version: int, key: p.Columns, sums: p.Columns, rows: Callable[[p.Change], p.Rows]
 ) -> p.Projection:
-    """A projection of which `rows` gives the differences that one change makes."""
+    """A projection whose `rows` returns the differences that one change makes."""
     keys: p.Columns = {"partition": "smallint", **key}
     columns: p.Columns = {**keys, **sums}
 
@@ -38,15 +38,15 @@ def summed(
 
     def statements(parts: p.Parts) -> list[p.Statement]:
         table, generation = parts[0][0].table, parts[0][0].generation
-        changed = [found for found in p.flat(parts) if any(found[2])]
-        left = [found for found in changed if min(found[2]) < 0]
-        made: list[p.Statement] = []
+        changed = [row for row in p.flat(parts) if any(row[2])]
+        reduced = [row for row in changed if min(row[2]) < 0]
+        result: list[p.Statement] = []
         if changed:
-            made.append((upsert(table, generation), p.arrays(projection, changed)))
-        if left:
-            arrays = p.arrays(projection, left)[: len(keys)]
-            made.append((delete_empty(table, generation), arrays))
-        return made
+            result.append((upsert(table, generation), p.arrays(projection, changed)))
+        if reduced:
+            arrays = p.arrays(projection, reduced)[: len(keys)]
+            result.append((delete_empty(table, generation), arrays))
+        return result
 
     projection = p.Projection(
         name=name,

@@ -1,1 +1,1 @@
-"""Read models are rebuilt, compared and swapped; verified against the log."""
+"""Rebuilds read models, compares and swaps generations, and verifies read models."""

@@ -1,8 +1,8 @@
-"""Building a generation from the log, stream by stream: what replay's processes do.
+"""The replay processes: they build a generation from the log, a range of streams at a time.
 
-A range of streams is one transaction: its rows and its mark. So a process may die anywhere, and two
-of them on one range wait for each other's mark and never count anything twice. What is in memory is
-one range, however long the log is.
+The rows and the mark of a range commit in one transaction. So a process may die at any point, and
+of two processes on one range the second waits for the mark and counts nothing twice. Only one range
+is in memory, however long the log is.
 """
 
 import gc
@@ -35,7 +35,7 @@ from projections.read_models.registry import PROJECTIONS
 
 logger = logging.getLogger(__name__)
 
-# Builds that were begun together go together: one fold feeds all of them.
+# Builds with the same `up_to` and the same mark share a range: it is folded once for all of them.
 _MARKS = text(
     "SELECT k.name, b.generation, k.up_to, k.after_stream FROM rebuild_marks k "
     "JOIN rebuilds b ON b.name = k.name WHERE k.partition = :partition AND NOT k.finished "
@@ -51,7 +51,7 @@ _MOVE_MARKS = text(
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Whole streams after `after_stream`, and the builds that take them."""
+    """The next whole streams after `after_stream`, and the builds that they go into."""
 
     targets: Sequence[Target]
     after_stream: UUID
@@ -65,22 +65,22 @@ class Range:
 
 
 def work(settings: Settings, names: Sequence[str], partitions: Sequence[int]) -> None:
-    """A process's whole life: these partitions, one after another."""
-    # What a range makes goes with it and holds no cycles; looking for some costs a quarter of the
-    # time. What little there is (of exceptions) is collected between two ranges.
+    """The main function of a replay process: builds these partitions, one after another."""
+    # The objects of a range are freed with it and form no cycles; automatic collection takes a
+    # quarter of the time. The few cycles, of exceptions, are collected between ranges.
     gc.disable()
     logs.set_up()
     try:
         uvloop.run(_work(settings, names, partitions))
     except Exception:
-        logger.exception("A process of the replay failed.")
+        logger.exception("A replay process failed.")
         sys.exit(1)
 
 
 def create_patient_engine(
     settings: Settings, application_name: str, pool_size: int = 1
 ) -> AsyncEngine:
-    """Its statements may take as long as those of a replay do."""
+    """An engine whose statements may run for REPLAY_STATEMENT_TIMEOUT_MS."""
     return create_engine(
         settings,
         PROJECTOR,
@@ -100,26 +100,28 @@ async def _work(settings: Settings, names: Sequence[str], partitions: Sequence[i
 
 
 async def build_partition(engine: AsyncEngine, names: Sequence[str], partition: int) -> None:
-    """These builds hold everything that the partition's log had at their fixed positions."""
+    """These builds hold all events of the partition up to their fixed positions."""
     async with engine.connect() as connection:
         partitions = len(await heads(connection))
         skips = await read_skips(connection, partition)
-    gc.freeze()  # what there is by now stays: no collection need look at it again
-    careful = 0  # events yet to be taken one by one, because some of them are bad data
+    gc.freeze()  # the objects so far stay for good: no collection scans them again
+    singly_left = 0  # events still to be applied one by one, because one of them is bad data
     while True:
         parent = multiprocessing.parent_process()
         if parent is not None and not parent.is_alive():
-            raise SystemExit("The replay that started this process is gone.")
+            raise SystemExit("The replay command has ended: this process stops.")
         gc.collect()
         try:
-            done = await _build_range(engine, names, partition, partitions, skips, careful > 0)
-            careful -= done or 0
+            done = await _build_range(
+                engine, names, partition, partitions, skips, singly=singly_left > 0
+            )
+            singly_left -= done or 0
             if done is None:
                 return
         except (DBAPIError, PostgresError) as error:
-            if careful > 0 or not is_data_error(error):
+            if singly_left > 0 or not is_data_error(error):
                 raise
-            careful = limits.REBUILD_RANGE_EVENTS
+            singly_left = limits.REBUILD_RANGE_EVENTS
 
 
 async def _build_range(
@@ -128,26 +130,27 @@ async def _build_range(
     partition: int,
     partitions: int,
     skips: Skips,
+    *,
     singly: bool,
 ) -> int | None:
-    """The number of events done; None if there is nothing left to do."""
+    """The next range is in the builds. Returns its number of events; None if no range is left."""
     limit = limits.ADVANCE_BATCH_EVENTS if singly else limits.REBUILD_RANGE_EVENTS
     async with engine.connect() as connection:
-        taken = await _read_range(connection, names, partition, partitions, limit)
-    if taken is None:
+        range_ = await _read_range(connection, names, partition, partitions, limit)
+    if range_ is None:
         return None
-    # Folded with no transaction open: on a busy machine it takes longer than the server lets one
-    # stand idle.
-    streams = (Stream((), events) for events in taken.streams)
-    projected = project(taken.targets, streams, skips, singly=singly)
+    # Folded with no transaction open: on a busy machine a fold takes longer than
+    # idle_in_transaction_session_timeout.
+    streams = (Stream((), events) for events in range_.streams)
+    projected = project(range_.targets, streams, skips, singly=singly)
     async with engine.begin() as connection:
-        await _move_marks(connection, taken, partition)
-        for target in taken.targets:
-            found = projected[target.projection.name]
-            await _load(connection, target, found.rows)
-            for stream in found.failing:
+        await _move_marks(connection, range_, partition)
+        for target in range_.targets:
+            of_target = projected[target.projection.name]
+            await _load(connection, target, of_target.rows)
+            for stream in of_target.failing:
                 await step_singly(connection, target, stream)
-    return taken.events
+    return range_.events
 
 
 async def _read_range(
@@ -170,18 +173,19 @@ async def _read_range(
 async def next_streams(
     connection: AsyncConnection, partition: int, after: UUID, up_to: int, limit: int
 ) -> tuple[list[list[StoredEvent]], bool]:
-    """The next streams of the partition, about `limit` events; and whether they are the last."""
+    """The next streams of the partition, about `limit` events; whether they are the last."""
     events = await read_stream_range(connection, partition, after, up_to, limit)
     streams = by_stream(events)
     if len(events) < limit:
         return streams, True
     if len(streams) > 1:
-        return streams[:-1], False  # the last may be cut off: the next range begins with it
+        return streams[:-1], False  # the last may be incomplete: the next range starts with it
     return [await read_streams(connection, partition, [streams[0][0].stream_id], up_to)], False
 
 
 async def _load(connection: AsyncConnection, target: Target, rows: Rows) -> None:
-    """COPY where every row is new, since a stream is in one range only; else added up."""
+    """The rows are in the table: by COPY if each row is one order's, since a stream is in one range
+    only and each row is new; else added up."""
     projection = target.projection
     if not rows:
         return
@@ -190,37 +194,40 @@ async def _load(connection: AsyncConnection, target: Target, rows: Rows) -> None
         return
     driver = await driver_of(connection)
     schema, _, table = target.table.partition(".")
-    own = (target.generation, target.partition)
+    prefix = (target.generation, target.partition)
     try:
         await driver.copy_records_to_table(
             table,
             schema_name=schema,
             columns=("generation", "partition", *projection.key, *projection.values),
-            records=[own + key + projection.store(values) for key, values in rows.items()],
+            records=[prefix + key + projection.store(values) for key, values in rows.items()],
         )
     except (ArithmeticError, TypeError, ValueError) as error:
-        # What the driver cannot encode it calls a DataError everywhere but in COPY.
+        # asyncpg raises DataError for a value that it cannot encode, except in COPY.
         raise DataError(str(error)) from error
 
 
 def by_stream(events: Iterable[StoredEvent]) -> list[list[StoredEvent]]:
-    """Events in the order of streams and versions, by stream."""
+    """Events, in the order of streams and versions, grouped by stream."""
     return [list(stream) for _, stream in groupby(events, key=attrgetter("stream_id"))]
 
 
-async def _move_marks(connection: AsyncConnection, taken: Range, partition: int) -> None:
-    """In the transaction of the range's rows, and only from where the range was read: then no other
-    process has done it meanwhile. After the last range the live loop may take over."""
+async def _move_marks(connection: AsyncConnection, range_: Range, partition: int) -> None:
+    """The marks are after the range; to be called in the transaction of its rows.
+
+    A mark moves only from the position where the range was read; otherwise another process has
+    built this range meanwhile. After the last range the checkpoints move too, so that the live loop
+    can continue from there."""
     parameters = {
         "partition": partition,
-        "after_stream": taken.after_stream,
-        "names": [target.projection.name for target in taken.targets],
-        "last_stream": taken.streams[-1][0].stream_id if taken.streams else None,
-        "events": taken.events,
-        "finished": taken.finished,
+        "after_stream": range_.after_stream,
+        "names": [target.projection.name for target in range_.targets],
+        "last_stream": range_.streams[-1][0].stream_id if range_.streams else None,
+        "events": range_.events,
+        "finished": range_.finished,
     }
     moved = await connection.execute(_MOVE_MARKS, parameters)
-    if moved.rowcount != len(taken.targets):
-        raise SystemExit("Another process works on this build: leaving it to that one.")
-    if taken.finished:
-        await move(connection, [(target, taken.up_to) for target in taken.targets])
+    if moved.rowcount != len(range_.targets):
+        raise SystemExit("Another process has built this range: this process stops.")
+    if range_.finished:
+        await move(connection, [(target, range_.up_to) for target in range_.targets])

@@ -1,7 +1,8 @@
-"""Two generations of a read model compared row by row, at the same positions of the log.
+"""Compares two generations of a read model row by row, at the same positions of the log.
 
-In each partition the two are brought to one position while the live checkpoint is held, which takes
-moments; the comparison itself reads a snapshot taken then, and holds nobody up.
+In each partition both generations are brought to one position while the live checkpoint is locked,
+which takes milliseconds. The comparison then reads a snapshot taken at that moment and blocks no
+process.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ _POSITIONS = text(
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`ours` and `theirs` are value columns; None: there is no such row."""
+    """The value columns of one key on both sides; None: that side has no such row."""
 
     name: str
     key: Row
@@ -48,8 +49,8 @@ def _short(row: Row | None) -> str:
 
 @dataclass(slots=True)
 class Comparison:
-    """`rows`: how many differ; `sample`: the first of them; `uncompared`: why a partition was left
-    out."""
+    """`rows`: the number that differ; `sample`: the first of them; `uncompared`: for each partition
+    not compared, why."""
 
     rows: int
     sample: list[Difference]
@@ -61,24 +62,25 @@ class Comparison:
 
 
 async def compare(engine: AsyncEngine, build: Build, partitions: int) -> Comparison:
-    """The live generation beside the build."""
+    """The differences between the live generation and the build."""
     result = Comparison(0, [], [])
-    waiting = iter(range(partitions))
+    pending = iter(range(partitions))
 
-    async def lane() -> None:
-        for partition in waiting:
+    async def compare_pending() -> None:
+        for partition in pending:
             await _compare_partition(engine, build.target(partition, partitions), result)
 
-    await asyncio.gather(*(lane() for _ in range(limits.COMPARE_PARTITIONS_AT_ONCE)))
+    await asyncio.gather(*(compare_pending() for _ in range(limits.COMPARE_PARTITIONS_AT_ONCE)))
     return result
 
 
 async def _compare_partition(engine: AsyncEngine, new: Target, result: Comparison) -> None:
-    live = await _bring_together(engine, new)
+    live = await _align(engine, new)
     if live is None:
         result.uncompared.append(
-            f"{new.projection.name}, partition {new.partition}: the live generation lies too far "
-            "behind the build, or behind it and is of another version than this code"
+            f"{new.projection.name}, partition {new.partition}: the live generation is more than "
+            f"{limits.COMPARE_LAG_EVENTS_MAX} events behind the build, or it is behind the build "
+            "and of another version than this code"
         )
         return
     async with engine.connect() as reader:
@@ -86,14 +88,18 @@ async def _compare_partition(engine: AsyncEngine, new: Target, result: Compariso
         async with engine.begin() as holder:
             held = await lock_live(holder, new.projection, new.partition)
             await catch_up(engine, new, held.position)
-            positions = await _positions(reader, live, new)  # this statement takes the snapshot
-        assert positions[0] == positions[1], "the lock keeps the live generation where the build is"
+            positions = await _positions(
+                reader, live, new
+            )  # the first statement takes the snapshot
+        assert positions[0] == positions[1], (
+            "the lock keeps the live generation at the build's position"
+        )
         await _differences(reader, live, new, result)
 
 
-async def _bring_together(engine: AsyncEngine, new: Target) -> Target | None:
-    """The live generation, which stands where the build does or further on, but not much; None if
-    it lies behind and is not ours to move, or so far that moving it would cost more than building.
+async def _align(engine: AsyncEngine, new: Target) -> Target | None:
+    """The live generation, which is now at the build's position or a little further. None: it is
+    behind the build, and of another version, so this code may not move it, or too far behind.
     """
     async with engine.connect() as connection:
         row = await live_row(connection, new.projection.name)

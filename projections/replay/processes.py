@@ -1,8 +1,8 @@
-"""The processes of a rebuild: forked from one that has all they need imported. Stdlib only.
+"""The replay processes are forked from a fork server that has imported their modules. Stdlib only.
 
-A fork of the command itself would share its connections; a new Python imports for half a second,
-which is a tenth of a rebuild of a million events. That one process begins to import when the
-command does, beside it, holds no connection and no thread, and ends with the command.
+A fork of the command itself would share its connections. A new Python process imports for half a
+second, which is a tenth of a rebuild of a million events. The fork server imports in parallel with
+the command, has no connection and no thread, and ends with the command.
 """
 
 import multiprocessing
@@ -12,6 +12,6 @@ PROCESSES = multiprocessing.get_context("forkserver")
 
 
 def prepare() -> None:
-    """They will start at once."""
+    """The fork server is starting, so that replay processes start without delay."""
     PROCESSES.set_forkserver_preload(["projections.replay.build"])
     forkserver.ensure_running()

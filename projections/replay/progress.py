@@ -1,4 +1,4 @@
-"""The build of a replay: its processes, and how far they are."""
+"""Runs the processes of a replay and shows their progress."""
 
 import asyncio
 import os
@@ -25,7 +25,7 @@ _PROGRESS = text(
 
 
 class ProcessFailed(Exception):
-    """One of the processes that build has ended too early."""
+    """A replay process ended before its build was finished."""
 
 
 async def build_all(
@@ -35,7 +35,7 @@ async def build_all(
     partitions: int,
     workers: int | None,
 ) -> None:
-    """Every partition is folded into every build up to its fixed position. Raises ProcessFailed."""
+    """Every build holds all events up to its fixed positions. Raises ProcessFailed."""
     names = [build.projection.name for build in builds]
     count = min(workers or os.cpu_count() or 1, partitions)
     shares = [range(i, partitions, count) for i in range(count)]
@@ -49,7 +49,7 @@ async def build_all(
         await _show_progress(engine, names, processes)
     finally:
         for process in processes:
-            process.terminate()  # of no effect on those that are done
+            process.terminate()  # no effect on a process that has ended
             process.join()
     async with engine.connect() as connection:
         finished = (await connection.execute(_PROGRESS, {"names": names})).one().finished
@@ -60,7 +60,7 @@ async def build_all(
 async def _show_progress(
     engine: AsyncEngine, names: Sequence[str], processes: Sequence[BaseProcess]
 ) -> None:
-    """Until all processes have ended, one of them badly or all of them well."""
+    """Shows progress until a process has failed or all have succeeded."""
     bar = None
     while True:
         failed = any(process.exitcode not in (None, 0) for process in processes)
@@ -73,13 +73,13 @@ async def _show_progress(
         bar.show(done, last=ended)
         if ended:
             return
-        # Woken by the end of a process: a whole interval is a twentieth of a short replay.
-        going = [process.sentinel for process in processes if process.exitcode is None]
-        await asyncio.to_thread(wait, going, limits.PROGRESS_INTERVAL_S)
+        # The end of a process wakes it early: one interval is a twentieth of a short replay.
+        running = [process.sentinel for process in processes if process.exitcode is None]
+        await asyncio.to_thread(wait, running, limits.PROGRESS_INTERVAL_S)
 
 
 class Progress:
-    """Events, rate and time left: a bar on a terminal, else a plain line every few seconds."""
+    """Events, rate and remaining time: a bar on a terminal, else a line every few seconds."""
 
     def __init__(self, total: int, done: int) -> None:
         self._began, self._began_at = time.monotonic(), done
@@ -99,5 +99,7 @@ class Progress:
         if last or now - self._shown >= limits.PROGRESS_LINE_S:
             self._shown = now
             rate = (done - self._began_at) / max(now - self._began, 0.001)
-            left = f", {(self._total - done) / rate:.0f} s left" if rate and not last else ""
-            print(f"{done:,} of {self._total:,} events, {rate:,.0f} events/s{left}", flush=True)
+            remaining = f", {(self._total - done) / rate:.0f} s left" if rate and not last else ""
+            print(
+                f"{done:,} of {self._total:,} events, {rate:,.0f} events/s{remaining}", flush=True
+            )

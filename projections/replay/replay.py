@@ -1,7 +1,7 @@
-"""replay: read models rebuilt beside the live ones, compared, and swapped in under traffic.
+"""replay: rebuilds read models beside the live ones, compares both, and swaps under traffic.
 
-Every step can be killed and the command run again: marks say how far the build is, the catalog and
-`read_models` the rest.
+The command can be killed at any step and run again: the marks record the progress of the build, the
+catalog and `read_models` record the other steps.
 """
 
 import argparse
@@ -37,28 +37,28 @@ _TRY_LOCK = text("SELECT pg_try_advisory_lock(:lock), pg_backend_pid()")
 _PARKED = text("SELECT count(*) FROM dead_letters WHERE name = :name AND generation = :generation")
 
 
-class AnotherRuns(Refused):
-    """Replays go one at a time."""
+class AnotherReplayRuns(Refused):
+    """Only one replay runs at a time."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"any of {', '.join(PROJECTIONS)}")
     parser.add_argument("--all", action="store_true", help="every read model")
     parser.add_argument(
-        "--workers", type=_positive, help="processes; default: one a core, at most one a partition"
+        "--workers",
+        type=_positive,
+        help="number of processes; default: one a core, at most one a partition",
     )
     parser.add_argument(
-        "--check", action="store_true", help="compare only: no swap; exit code 1 on any difference"
+        "--check", action="store_true", help="compare only, no swap; exit code 1 if any row differs"
     )
-    parser.add_argument(
-        "--rollback", metavar="NAME", help="back to the generation before the last replay"
-    )
+    parser.add_argument("--rollback", metavar="NAME", help="swap the previous generation back in")
     parser.add_argument(
         "--json",
         action="store_true",
-        help="what is live then, for programs; the rest on standard error",
+        help="the live generations as JSON; other messages on standard error",
     )
-    # Whose requests this carries out; workers say so (`tasks.serve_operators`).
+    # The operators' requests that this replay fulfils; workers pass them (`operators.work`).
     parser.add_argument("--request", action="append", type=UUID, default=[], help=argparse.SUPPRESS)
 
 
@@ -70,22 +70,22 @@ def _positive(value: str) -> int:
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
-    """0 done; 1 `--check` found differences or a process failed; 2 refused."""
+    """0: done; 1: `--check` found differences, or a process failed; 2: refused."""
     engine = create_patient_engine(settings, "replay", limits.POOL_SIZE)
     try:
         await check_role(engine, PROJECTOR)
-        async with _answering(engine, args.request), _alone(engine) as session:
+        async with _recording_outcome(engine, args.request), _replay_lock(engine) as session:
             with redirect_stdout(sys.stderr) if args.json else nullcontext():
                 code = await _run(args, engine, settings, session)
             if args.json:
                 print(json.dumps(await generations.all_live(engine, PROJECTIONS)))
             return code
     except Refused as error:
-        if not args.request:  # else who asked for it is told, and nobody reads what is printed
+        if not args.request:  # with requests the text is their outcome, and the output is discarded
             print(error, file=sys.stderr)
         return 2
     except ProcessFailed:
-        print("A process failed (see above). Run the same command again: it goes on.")
+        print("A replay process failed (see above). Run the same command again: it resumes.")
         return 1
     finally:
         await engine.dispose()
@@ -101,53 +101,55 @@ async def _run(
 
 def _chosen(args: argparse.Namespace) -> list[Projection]:
     if args.all == bool(args.names):
-        raise Refused(f"Say which read models: --all, or any of {', '.join(PROJECTIONS)}.")
+        raise Refused(f"Expected either --all or names, any of {', '.join(PROJECTIONS)}.")
     names = PROJECTIONS if args.all else dict.fromkeys(args.names)
     return [_projection(name) for name in names]
 
 
 def _projection(name: str) -> Projection:
     if name not in PROJECTIONS:
-        raise Refused(f"No read model {name}: expected any of {', '.join(PROJECTIONS)}.")
+        raise Refused(f"Unknown read model {name}: expected any of {', '.join(PROJECTIONS)}.")
     return PROJECTIONS[name]
 
 
 @asynccontextmanager
-async def _answering(engine: AsyncEngine, requests: Sequence[UUID]) -> AsyncIterator[None]:
-    """Those who asked for what is done inside the block are told what became of it."""
+async def _recording_outcome(engine: AsyncEngine, requests: Sequence[UUID]) -> AsyncIterator[None]:
+    """The outcome of the block is recorded as the outcome of these requests."""
     outcome: operator_requests.Outcome = "failed"
     detail = None
     try:
         yield
         outcome = "done"
     except Refused as error:
-        outcome = "replay-running" if isinstance(error, AnotherRuns) else "refused"
+        outcome = "replay-running" if isinstance(error, AnotherReplayRuns) else "refused"
         detail = str(error)
         raise
     except BaseException as error:
-        detail = _said(error)
+        detail = _failure_text(error)
         raise
     finally:
         if requests:
-            with suppress(*FAILURES):  # then they wait in vain, and say so
+            with suppress(*FAILURES):  # the requests then time out without an outcome
                 await operator_requests.finish(engine, requests, outcome, detail)
 
 
-def _said(error: BaseException) -> str:
+def _failure_text(error: BaseException) -> str:
     if isinstance(error, ProcessFailed):
-        return "A process of the replay failed: its log says why. Ask again: it goes on."
+        return (
+            "A replay process failed: see the worker's log. Request the rebuild again: it resumes."
+        )
     return f"{type(error).__name__}: {error}"[: limits.REPLAY_MESSAGE_LENGTH_MAX]
 
 
 @asynccontextmanager
-async def _alone(engine: AsyncEngine) -> AsyncIterator[int]:
-    """One replay at a time; gives the process id of the session that sees to that. The lock lives
-    and dies with its session; what must not be done twice does not rest on it."""
+async def _replay_lock(engine: AsyncEngine) -> AsyncIterator[int]:
+    """Yields the process id of the session that holds the lock of replays. The lock ends with its
+    session; correctness does not depend on it. Raises AnotherReplayRuns."""
     async with engine.connect() as pooled:
         connection = await pooled.execution_options(isolation_level="AUTOCOMMIT")
         locked, session = (await connection.execute(_TRY_LOCK, {"lock": REPLAY_LOCK})).one()
         if not locked:
-            raise AnotherRuns("Another replay is running: wait until it has ended.")
+            raise AnotherReplayRuns("Another replay is running: wait until it has ended.")
         try:
             yield session
         finally:
@@ -173,8 +175,8 @@ async def _replay(
     try:
         return await _build_and_finish(engine, settings, builds, partitions, workers, check)
     except BaseException as error:
-        with suppress(*FAILURES):  # then it is known by the session's end
-            await state.move(engine, names, "failed", _said(error))
+        with suppress(*FAILURES):  # the end of the session then marks the replay as failed
+            await state.move(engine, names, "failed", _failure_text(error))
         raise
 
 
@@ -188,8 +190,8 @@ async def _build_and_finish(
 ) -> int:
     for build in builds:
         await generations.drop_unused(engine, build.projection.name)
-        how = "goes on" if build.resumed else "begins"
-        print(f"{build.projection.name}: generation {build.generation} {how}.", flush=True)
+        action = "resuming" if build.resumed else "building"
+        print(f"{build.projection.name}: {action} generation {build.generation}.", flush=True)
     await build_all(engine, settings, builds, partitions, workers)
     equal = True
     for build in builds:
@@ -198,27 +200,28 @@ async def _build_and_finish(
 
 
 async def _finish(engine: AsyncEngine, build: Build, partitions: int, check: bool) -> bool:
-    """Indexed, compared, and swapped in or (`check`) dropped; True if nothing differs."""
+    """The build is indexed, compared, and swapped in or (`check`) dropped. True if no row
+    differs."""
     name = build.projection.name
     await generations.index(engine, build)
     await state.move(engine, [name], "comparing")
-    equal, said = await _compare(engine, build, partitions)
+    equal, summary = await _compare(engine, build, partitions)
     if check:
         async with engine.begin() as connection:
-            await generations.give_up(connection, name)
+            await generations.discard_build(connection, name)
     else:
         await generations.attach(engine, build)
         await failpoints.reach("replay-built")
         await swap_in(engine, build.projection, build.generation, partitions)
-        said = f"Generation {build.generation} is live. {said}"
+        summary = f"Generation {build.generation} is live. {summary}"
         print(f"{name}: generation {build.generation} is live.", flush=True)
     await generations.drop_unused(engine, name)
-    await state.move(engine, [name], "done", said)
+    await state.move(engine, [name], "done", summary)
     return equal
 
 
 async def _compare(engine: AsyncEngine, build: Build, partitions: int) -> tuple[bool, str]:
-    """Whether nothing differs, and what there is to say of it."""
+    """Whether all rows are equal, and a summary."""
     name = build.projection.name
     comparison = await compare(engine, build, partitions)
     for reason in comparison.uncompared:
@@ -228,6 +231,6 @@ async def _compare(engine: AsyncEngine, build: Build, partitions: int) -> tuple[
     async with engine.connect() as connection:
         key = {"name": name, "generation": build.generation}
         parked = (await connection.execute(_PARKED, key)).scalar_one()
-    said = f"{comparison.rows} rows differ, {parked} streams parked."
-    print(f"{name}: {said}", flush=True)
-    return comparison.equal, said
+    summary = f"{comparison.rows} rows differ, {parked} streams parked."
+    print(f"{name}: {summary}", flush=True)
+    return comparison.equal, summary

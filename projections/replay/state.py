@@ -1,8 +1,7 @@
-"""How the last replay of each read model goes: written by the replay, read by whoever shows it. May
-import generations.
+"""The state of each read model's last replay: written by the replay, read by web for operators.
 
-A row cannot say that its writer was killed. So a replay goes on for as long as its session holds
-the lock of replays: one whose row says that it goes on, and whose session is gone, has failed.
+A killed replay cannot update its row. So a replay counts as running only while its session holds
+the lock of replays: if the row says running and the session has ended, the replay has failed.
 """
 
 from collections.abc import Collection, Mapping
@@ -16,8 +15,8 @@ from order_service.documents.operations import Rebuild, RebuildState
 from order_service.documents.shape import json_time
 from projections.read_models.generations import REPLAY_SESSION
 
-NEVER_BEGAN = "The process that was to do it never began. Ask again."
-ENDED_SILENTLY = "Its process ended without a word. Ask again: it goes on from where it stood."
+NEVER_STARTED = "The replay did not start. Request the rebuild again."
+ENDED_SILENTLY = "The replay ended without a result. Request the rebuild again: it resumes."
 
 _BEGIN = text(
     "INSERT INTO replays (name, pid, state, total) "
@@ -46,7 +45,7 @@ _READ = text(
 
 
 async def begin(connection: AsyncConnection, names: Collection[str], pid: int) -> None:
-    """These are being built, by the session `pid`, up to the marks that stand."""
+    """These read models are recorded as being built by the session `pid`."""
     for name in names:
         await connection.execute(_BEGIN, {"name": name, "pid": pid})
 
@@ -54,7 +53,7 @@ async def begin(connection: AsyncConnection, names: Collection[str], pid: int) -
 async def move(
     engine: AsyncEngine, names: Collection[str], state: RebuildState, message: str | None = None
 ) -> None:
-    """So far have they come; what is done or has failed stays so."""
+    """The new state of these replays is recorded, except of those already done or failed."""
     async with engine.begin() as connection:
         parameters = {"names": list(names), "state": state, "message": message}
         await connection.execute(_MOVE, parameters)
@@ -64,15 +63,15 @@ async def move(
 
 
 async def read(connection: AsyncConnection) -> Mapping[str, Rebuild | None]:
-    """By read model; None: nobody has ever rebuilt it."""
+    """The last rebuild by read model; None: it was never rebuilt."""
     rows = await connection.execute(_READ, {"start_s": limits.REPLAY_START_S})
     return {row.name: _rebuild(row) for row in rows}
 
 
 def _rebuild(row: Row[Any]) -> Rebuild | None:
-    goes_on = row.state is not None and row.finished_at is None and row.alive
-    if not goes_on and _is_older_than_request(row):
-        return _asked_for(row)
+    running = row.state is not None and row.finished_at is None and row.alive
+    if not running and _is_older_than_request(row):
+        return _requested(row)
     if row.state is None:
         return None
     ended_silently = row.finished_at is None and not row.alive
@@ -88,13 +87,13 @@ def _rebuild(row: Row[Any]) -> Rebuild | None:
 
 
 def _is_older_than_request(row: Row[Any]) -> bool:
-    """What was asked for last has not begun."""
+    """Whether the rebuild requested last has not started."""
     if row.requested_at is None:
         return False
     return row.claimed_at is None or row.state is None or row.started_at < row.claimed_at
 
 
-def _asked_for(row: Row[Any]) -> Rebuild:
+def _requested(row: Row[Any]) -> Rebuild:
     refused = row.answered_at is not None
     failed = refused or bool(row.overdue)
     return Rebuild(
@@ -103,5 +102,5 @@ def _asked_for(row: Row[Any]) -> Rebuild:
         total=0,
         started_at=None,
         finished_at=json_time(row.answered_at),
-        message=row.detail if refused else NEVER_BEGAN if failed else None,
+        message=row.detail if refused else NEVER_STARTED if failed else None,
     )

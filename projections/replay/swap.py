@@ -1,5 +1,4 @@
-"""A generation swapped in under traffic: the next one after a rebuild, the previous one for a
-rollback."""
+"""Swaps a generation in under traffic: a new one after a rebuild, the previous one to roll back."""
 
 import logging
 from collections.abc import Sequence
@@ -20,14 +19,14 @@ logger = logging.getLogger(__name__)
 
 
 class Refused(Exception):
-    """The command cannot be carried out as asked; its text says why and what to do."""
+    """The command cannot be executed; the text says why and what to do."""
 
 
 async def swap_in(
     engine: AsyncEngine, projection: Projection, generation: int, partitions: int
 ) -> None:
-    """`generation` is live. It never shows less than the live one has shown: the last delta is
-    applied while the live checkpoints stand still."""
+    """`generation` is live. No query goes back in time: the last events are applied while the live
+    checkpoints are locked. Raises Refused."""
     targets = [Target(projection, generation, n, partitions) for n in range(partitions)]
     for attempt in range(1, limits.SWAP_ATTEMPTS_MAX + 1):
         async with engine.connect() as connection:
@@ -40,17 +39,21 @@ async def swap_in(
                     return
                 await connection.rollback()
         except (DBAPIError, PostgresError) as error:
-            # A lock or a read that took too long, or data that `catch_up` will park.
+            # A lock or read timed out, or `catch_up` is going to park bad data.
             lost = isinstance(error, DBAPIError) and error.connection_invalidated
             if attempt == limits.SWAP_ATTEMPTS_MAX or lost:
                 raise
             cause = getattr(error, "orig", error)
             logger.warning("Retrying the swap of %s after: %s", projection.name, cause)
-    raise Refused(f"{projection.name} changes faster than it can be swapped: try again later.")
+    raise Refused(
+        f"Cannot swap {projection.name}: after {limits.SWAP_ATTEMPTS_MAX} attempts the new "
+        f"generation is still more than {limits.SWAP_DELTA_EVENTS_MAX} events behind. Run the "
+        "command again when there is less traffic."
+    )
 
 
 async def _swap(connection: AsyncConnection, targets: Sequence[Target]) -> bool:
-    """False: too much to apply while the live generation waits; catch up first."""
+    """True: swapped. False: too many events to apply while the live checkpoints are locked."""
     held = [await lock_live(connection, t.projection, t.partition) for t in targets]
     for live, target in zip(held, targets, strict=True):
         position, _ = await lock(connection, target)
@@ -62,23 +65,24 @@ async def _swap(connection: AsyncConnection, targets: Sequence[Target]) -> bool:
     projection, generation = targets[0].projection, targets[0].generation
     old = held[0].target.generation
     if not await generations.swap(connection, projection, old, generation):
-        raise Refused(f"Another replay has swapped {projection.name} meanwhile.")
+        raise Refused(f"Another replay has swapped {projection.name}: nothing was changed.")
     return True
 
 
 async def roll_back(engine: AsyncEngine, projection: Projection) -> int:
+    """The previous generation is live. Returns the exit code 0. Raises Refused."""
     name = projection.name
     async with engine.connect() as connection:
         live = await generations.live(connection, name)
         partitions = len(await heads(connection))
     if live.previous_generation is None:
-        raise Refused(f"{name} has no generation to go back to.")
+        raise Refused(f"Cannot roll back {name}: it has no previous generation.")
     if live.previous_version != projection.version:
         raise Refused(
-            f"Generation {live.previous_generation} of {name} was built by version "
-            f"{live.previous_version} of its code, this is version {projection.version}: "
-            "start the code of that version, then roll back."
+            f"Cannot roll back {name}: generation {live.previous_generation} was built by version "
+            f"{live.previous_version} of its code, found version {projection.version}. Run the "
+            "code of that version, then roll back."
         )
     await swap_in(engine, projection, live.previous_generation, partitions)
-    print(f"{name}: back to generation {live.previous_generation}.")
+    print(f"{name}: generation {live.previous_generation} is live again.")
     return 0

@@ -1,7 +1,8 @@
-"""verify: every read model and cached order against a fold of the log, exactly, under traffic.
+"""verify: compares every read model and cached order with a fold of the log, under traffic.
 
-A short snapshot gives rows, checkpoint, parkings and skips of one moment; the log up to that
-checkpoint never changes, so it is folded afterwards, in pages, with no transaction open.
+The comparison is exact. A short snapshot reads rows, checkpoint, parked streams and skips of one
+moment. The log up to that checkpoint never changes, so it is folded afterwards, in pages, with no
+transaction open.
 """
 
 import argparse
@@ -56,7 +57,7 @@ CachedEntry = tuple[UUID, CachedOrder]
 
 @dataclass(slots=True)
 class Findings:
-    """What was looked at, and what is wrong; `differences` are log / found."""
+    """`rows`: compared; `wrong`: how many differ; `differences`: the first of them, log / found."""
 
     rows: int = 0
     wrong: int = 0
@@ -75,11 +76,11 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One moment of a partition of a read model. `last`: the rows are those of streams up to it."""
+    """A partition of a read model at one moment; the rows are those of streams up to `last`."""
 
     target: Target
     position: int
-    parked: dict[UUID, int]  # stream to last version that is applied
+    parked: dict[UUID, int]  # stream to last applied version
     skips: Skips
     rows: Rows
     last: UUID
@@ -139,7 +140,7 @@ def _rows_statement(target: Target) -> TextClause:
 
 
 async def _fold(engine: AsyncEngine, snapshot: Snapshot, after: UUID, findings: Findings) -> Rows:
-    """The rows that the log up to the snapshot's position makes of its streams."""
+    """The rows that the log up to the snapshot's position makes for the snapshot's streams."""
     target = snapshot.target
     expected: Rows = {}
     finished = False
@@ -168,7 +169,7 @@ def _add_stream(
     try:
         folded = fold_stored(kept, snapshot.target.partitions, skipping=True)
     except UnreadableEvent as error:
-        found = (f"{error.detail} Yet its stream is not parked.",)
+        found = (f"{error.detail} Expected its stream to be parked.",)
         findings.add(Difference(projection.name, (stream[0].stream_id,), None, found))
         return
     if folded is not None:
@@ -201,9 +202,10 @@ async def _verify(settings: Settings, name: str, partition: int, partitions: int
 async def verify_cache(
     engine: AsyncEngine, cache: OrderCache, partitions: int, *, delete_wrong: bool = False
 ) -> Findings:
-    """Every cached order equals the fold of its stream at its version. Raises Unavailable.
+    """Compares every cached order with the fold of its stream at its version. Raises Unavailable.
 
-    A deleted entry is read from PostgreSQL the next time.
+    `delete_wrong`: entries that differ are deleted; the next read of such an order goes to
+    PostgreSQL.
     """
     findings = Findings()
     async for entries in _in_batches(cache.entries()):
@@ -227,8 +229,8 @@ async def _in_batches(entries: AsyncIterator[CachedEntry]) -> AsyncIterator[list
 async def _verify_entries(
     engine: AsyncEngine, entries: Sequence[CachedEntry], partitions: int, findings: Findings
 ) -> list[UUID]:
-    """The orders whose entries are wrong. The log is read after the entries, so that it has all
-    that they may show."""
+    """The orders whose entries differ. The log is read after the entries, so it contains every
+    event that they include."""
     streams: dict[UUID, list[StoredEvent]] = {}
     async with engine.connect() as connection:
         for partition, head in (await heads(connection)).items():
@@ -261,15 +263,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repair",
         action="store_true",
-        help="rebuild the read models and delete the cached orders that differ, then look again",
+        help="rebuild read models and delete cached orders that differ, then verify again",
     )
     parser.add_argument(
-        "--json", action="store_true", help="the outcome, for programs; the rest on standard error"
+        "--json", action="store_true", help="the result as JSON; other messages on standard error"
     )
 
 
 async def run(args: argparse.Namespace, settings: Settings) -> int:
-    """0 only if everything agrees."""
+    """0: everything agrees; 1: something differs or is parked."""
     with redirect_stdout(sys.stderr) if args.json else nullcontext():
         findings = await _run(args.repair, settings)
     if args.json:
@@ -299,7 +301,7 @@ async def _run(repair: bool, settings: Settings) -> dict[str, Findings]:
 
 @asynccontextmanager
 async def _servers(settings: Settings) -> AsyncIterator[tuple[AsyncEngine, OrderCache, int]]:
-    """A connection to the log and a patient one to the cache; the number of partitions."""
+    """An engine for the log, the cache with a long timeout, and the number of partitions."""
     engine = create_patient_engine(settings, "verify")
     redis = connect(settings, limits.DRIVER_TIMEOUT_S)
     try:
@@ -333,7 +335,7 @@ async def _rebuild(names: list[str], settings: Settings) -> None:
 
 
 def _verify_read_models(settings: Settings, partitions: int) -> dict[str, Findings]:
-    """One process a core; each looks at one partition of one read model at a time."""
+    """One process a core; each verifies one partition of one read model at a time."""
     jobs = list(product(PROJECTIONS, range(partitions)))
     findings = {name: Findings() for name in PROJECTIONS}
     workers = min(os.cpu_count() or 1, len(jobs))

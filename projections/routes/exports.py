@@ -58,7 +58,7 @@ class File(StreamingResponse):
     summary="Export orders",
     responses=documented(
         "forbidden",
-        says="The file, streamed. After a failure the response stays incomplete.",
+        description="The file, streamed. After a failure the response stays incomplete.",
         sends=("Content-Disposition",),
         may_send=LAGGING,
         content=text_content("application/x-ndjson", "text/csv"),

@@ -35,7 +35,7 @@ from projections.monitoring import progress
 from projections.monitoring.health import Health
 from projections.monitoring.history import History
 from projections.operators import dead_letters, requests
-from projections.operators.requests import Answer, Kind
+from projections.operators.requests import Kind, Result
 from projections.read_models.registry import PROJECTIONS
 from projections.routes.access import staff_only
 
@@ -102,7 +102,7 @@ async def rebuild(request: Request, name: NamePath, operator: OperatorDependency
     `GET /ops/projections/` shows its progress."""
     _raise_if_running(await _projection(request, name))
     engine = request.app.state.engine
-    await requests.ask(engine, "rebuild", name, operator.user_id)
+    await requests.submit(engine, "rebuild", name, operator.user_id)
     return json_answer(await _projection(request, name), 202, NO_STORE)
 
 
@@ -228,7 +228,7 @@ def _no_letter() -> Problem:
     return Problem(404, "not-found", "This dead letter does not exist.")
 
 
-def _mended(answer: Answer) -> Response:
+def _mended(answer: Result) -> Response:
     if answer.outcome == "not-parked":
         raise _no_letter()
     applied = answer.outcome == "done"
@@ -280,15 +280,15 @@ async def _done(
     name: str,
     stream_id: UUID | None = None,
     reason: str | None = None,
-) -> Answer:
+) -> Result:
     """The outcome of the change, once a worker has made it. Raises Problem 409, 503."""
     engine = request.app.state.engine
-    asked = await requests.ask(engine, kind, name, operator.user_id, stream_id, reason)
+    request_id = await requests.submit(engine, kind, name, operator.user_id, stream_id, reason)
     try:
-        answer = await requests.answered(engine, asked)
-    except requests.NobodyCame:
+        answer = await requests.wait_for_result(engine, request_id)
+    except requests.NotClaimed:
         raise _no_worker("No worker took the request: nothing was changed.") from None
-    except requests.NoAnswer:
+    except requests.NotFinished:
         detail = "A worker is still at work: read the state before you repeat the request."
         raise Problem(503, "outcome-unknown", detail, _LATER) from None
     if answer.outcome == "replay-running":

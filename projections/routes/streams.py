@@ -35,7 +35,7 @@ router = APIRouter(
 )
 
 _VERSION = re.compile(r"[0-9]{1,10}")
-_SAYS = "Server-sent events, until the client disconnects."
+_DESCRIPTION = "Server-sent events, until the client disconnects."
 _EVENT = {
     "type": "object",
     "properties": {
@@ -67,7 +67,9 @@ ResumeAfter = Annotated[str | None, Depends(_resume_after)]  # the id of an even
     status_code=200,
     response_class=EventStream,
     summary="Listen to an order",
-    responses=documented("overloaded", "order-unreadable", says=_SAYS, content=_EVENTS),
+    responses=documented(
+        "overloaded", "order-unreadable", description=_DESCRIPTION, content=_EVENTS
+    ),
 )
 async def stream_order(
     request: Request,
@@ -103,7 +105,7 @@ async def stream_order(
     status_code=200,
     response_class=EventStream,
     summary="Listen to all orders",
-    responses=documented("forbidden", "overloaded", says=_SAYS, content=_EVENTS),
+    responses=documented("forbidden", "overloaded", description=_DESCRIPTION, content=_EVENTS),
 )
 async def stream_all(
     request: Request,
@@ -131,7 +133,7 @@ async def stream_all(
     response_class=EventStream,
     summary="Listen to the board",
     responses=documented(
-        "forbidden", "overloaded", "projection-lagging", says=_SAYS, content=_EVENTS
+        "forbidden", "overloaded", "projection-lagging", description=_DESCRIPTION, content=_EVENTS
     ),
 )
 async def stream_board(

@@ -54,8 +54,8 @@ class Boards:
 
 
 def _next(after: Positions, shown: Positions) -> Positions:
-    """At most BOARD_CARDS_TOGETHER events on, an equal share of each partition."""
-    share = max(1, limits.BOARD_CARDS_TOGETHER // len(after))
+    """At most BOARD_BATCH_CARDS events on, an equal share of each partition."""
+    share = max(1, limits.BOARD_BATCH_CARDS // len(after))
     return tuple(max(a, min(a + share, s)) for a, s in zip(after, shown, strict=True))
 
 

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from order_service import limits
 from order_service.errors import Unavailable
-from order_service.infra.redis import Redis, RedisAway, RedisGate
+from order_service.infra.redis import Redis, RedisGate, RedisUnavailable
 from order_service.web.identity import Caller, unauthorized
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class Tickets:
     async def _run(self, command: Callable[[], Awaitable[T]]) -> T:
         try:
             return await self._gate.run(command)
-        except RedisAway:
+        except RedisUnavailable:
             raise Unavailable(
                 "dependency-unavailable",
                 "Tickets cannot be issued or used now: retry, or send an access token.",

@@ -121,7 +121,7 @@ class LogWatch(Watch):
         for partition, head in heads.items():
             if head > self.heads[partition]:
                 seen = self.heads[partition]
-                moved.update(await reading.moved_streams(connection, partition, seen, head))
+                moved.update(await reading.changed_streams(connection, partition, seen, head))
         return moved
 
 

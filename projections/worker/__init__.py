@@ -1,1 +1,1 @@
-"""The Celery app and its tasks, the consumer, Flower."""
+"""The Celery app and its tasks, the consumer, and Flower."""

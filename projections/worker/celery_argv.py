@@ -1,11 +1,11 @@
-"""Celery's worker: how it is started."""
+"""The command line of Celery's worker."""
 
 from order_service.settings import Settings
 
 
 def argv(settings: Settings) -> tuple[str, ...]:
-    """What follows `python -m`. Workers need not know of each other (mingle, gossip); that they are
-    alive is said for Flower's sake, and only while it listens."""
+    """The arguments after `python -m`. Workers do not synchronize with each other (mingle, gossip).
+    They send heartbeats for Flower only, and only while it runs."""
     return (
         *("celery", "--quiet", "--app", "projections.worker.tasks", "worker"),
         *("--concurrency", str(settings.WORKER_PROCESSES)),

@@ -1,11 +1,11 @@
-"""The consumer: turns messages into tasks, and finds what no message told.
+"""The consumer: turns messages into tasks, and on a tick finds work that no message announced.
 
-A message is a hint that the log has moved on, and says so whatever is in it: one statement tells
-which partitions are behind. So the queue keeps the newest message alone, and RabbitMQ throws away
-what came before it: with each of them received, and a task a projection, this process took 350
-microseconds an order at 1,000 orders a second, now 70. A message is acknowledged when its task is
-with RabbitMQ. A send that fails ends the session; the message, unacknowledged, comes again to the
-next one. What operators ask for (`operator_requests`) is looked for once a tick.
+A message is a hint that the log has grown, whatever its content: one statement finds the
+checkpoints that are behind. So the queue keeps only the newest message, and RabbitMQ drops older
+ones. This takes 70 microseconds an order at 1,000 orders a second; to receive each message and send
+a task for each projection took 350. A message is acknowledged once RabbitMQ has confirmed its task.
+A failed send ends the session; RabbitMQ redelivers the unacknowledged message in the next one. Once
+a tick the consumer looks for operators' requests (`operators.requests`).
 """
 
 import asyncio
@@ -38,15 +38,15 @@ Arrivals = asyncio.Queue[AbstractIncomingMessage]  # bounded by the channel's pr
 
 
 async def run(settings: Settings, stop: asyncio.Event) -> None:
-    """Sends tasks until `stop` is set, whatever becomes of RabbitMQ and PostgreSQL meanwhile."""
-    # One connection looks who is behind, and one whoever asks for the metrics.
+    """Sends tasks until `stop` is set; survives outages of RabbitMQ and PostgreSQL."""
+    # One connection finds checkpoints that are behind, one reads the metrics.
     engine = create_engine(settings, PROJECTOR, application_name="consumer", pool_size=2)
     sender = TaskSender(settings)
     tracing.start(settings, "consumer")
     try:
         session = partial(_session, engine, sender, stop)
         async with (
-            exposed(settings, "consumer", partial(lag_metrics.look, engine)),
+            exposed(settings, "consumer", partial(lag_metrics.update, engine)),
             heartbeat(settings, "consumer"),
         ):
             await broker.keep_connected(settings, "consumer", session, stop)
@@ -67,13 +67,13 @@ async def _session(
         await broker.until_first(
             _forward(arrivals, driver, sender),
             _raise_when(canceled),
-            stop.wait(),  # no task need be sent: the message comes again
+            stop.wait(),  # no task need be sent: the message is redelivered
         )
 
 
 async def _consume(channel: AbstractChannel, arrivals: Arrivals) -> asyncio.Event:
-    """Messages arrive from now on, until the event is set: RabbitMQ has closed the channel, or
-    cancels the consumer because its queue was deleted. Neither shows in any other way."""
+    """Messages are put into `arrivals`. The returned event is set when RabbitMQ closes the channel,
+    or cancels the consumer because the queue was deleted; nothing else reports either."""
     canceled = asyncio.Event()
     channel.close_callbacks.add(lambda *_: canceled.set())
     underlay = await channel.get_underlay_channel()
@@ -86,39 +86,40 @@ async def _consume(channel: AbstractChannel, arrivals: Arrivals) -> asyncio.Even
 
 async def _raise_when(canceled: asyncio.Event) -> None:
     await canceled.wait()
-    raise ConnectionError("RabbitMQ ended the consumption of hints")
+    raise ConnectionError("RabbitMQ closed the channel or deleted the queue of hints")
 
 
 async def _forward(arrivals: Arrivals, driver: asyncpg.Connection, sender: TaskSender) -> None:
     before: set[Behind] = set()
-    ask_at = 0.0
+    next_request_check = 0.0
     while True:
-        message = await _next(arrivals)
+        message = await _next_message(arrivals)
         if message:
             await failpoints.reach("consumer-received")
         now = {*await behind(driver)}
         request_id = message.correlation_id if message else None
         parent = _traceparent(message) if message else None
         with tracing.span("hint", "CONSUMER", parent):
-            if needs_task(now, before, told=message is not None):
+            if needs_task(now, before, hinted=message is not None):
                 await sender.send_advance(request_id)
         before = now
-        if time.monotonic() >= ask_at:  # not at each hint: operators can wait for a tick
-            ask_at = time.monotonic() + limits.TICK_S
+        if time.monotonic() >= next_request_check:  # once a tick is often enough for operators
+            next_request_check = time.monotonic() + limits.TICK_S
             if await requests.any_waiting(driver):
                 await sender.send_serve_operators()
         if message:
             HINTS.inc()
             await failpoints.reach("consumer-sent")
             await message.ack()
-            # What comes meanwhile is one hint.
+            # All messages that arrive meanwhile are merged into one hint.
             await asyncio.sleep(limits.HINT_INTERVAL_S)
 
 
-def needs_task(now: set[Behind], before: set[Behind], *, told: bool) -> bool:
-    """Whether a checkpoint is behind that nobody works on, of those found now and a look ago. Where
-    no message told: one that stands where it stood. What moves has a worker already."""
-    return any(found.free for found in now) if told else bool(now & before)
+def needs_task(now: set[Behind], before: set[Behind], *, hinted: bool) -> bool:
+    """Whether a checkpoint is behind that no worker moves. `now`, `before`: those behind in this
+    pass and in the previous one. After a hint: one that is not locked. On a tick: one that has not
+    moved since the previous pass."""
+    return any(one.free for one in now) if hinted else bool(now & before)
 
 
 def _traceparent(message: AbstractIncomingMessage) -> str | None:
@@ -126,8 +127,8 @@ def _traceparent(message: AbstractIncomingMessage) -> str | None:
     return tracing.traceparent_of(field) if isinstance(field, str) else None
 
 
-async def _next(arrivals: Arrivals) -> AbstractIncomingMessage | None:
-    """The next message; None if none comes for a tick."""
+async def _next_message(arrivals: Arrivals) -> AbstractIncomingMessage | None:
+    """The next message; None if none arrives within a tick."""
     with suppress(TimeoutError):
         async with asyncio.timeout(limits.TICK_S):
             return await arrivals.get()

@@ -1,6 +1,6 @@
-"""How a worker takes tasks from its queue.
+"""The part of a Celery worker that receives tasks from the queue.
 
-Celery finds it by its name, which stands in the configuration (`tasks`).
+Celery imports it by its name in the configuration (`worker_consumer` in `tasks`).
 """
 
 import logging
@@ -14,8 +14,8 @@ logger = logging.getLogger(__name__)
 
 
 class Consumer(CeleryConsumer):  # type: ignore[misc]  # celery ships no types
-    """Celery's own, with a prefetch a consumer instead of a channel (see the module), and which no
-    message can end."""
+    """Celery's consumer, with two changes: the prefetch limit applies to a consumer, not to a
+    channel (see `tasks`), and no message can end the worker."""
 
     def connect(self) -> Connection:
         connection: Connection = super().connect()
@@ -25,8 +25,8 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # celery ships no types
     def connection_for_write(
         self, url: str | None = None, heartbeat: int | None = None
     ) -> Connection:
-        """For events, which only Flower hears: without confirms, for which the loop that hands out
-        tasks would stand still (a fifth of its time under load)."""
+        """The connection that sends events to Flower, without publisher confirms: they would block
+        the loop that distributes tasks for a fifth of its time under load."""
         connection = self.app.connection_for_write(url, heartbeat=heartbeat)
         options = {**connection.transport_options, "confirm_publish": False}
         connection.transport_options = options
@@ -34,25 +34,24 @@ class Consumer(CeleryConsumer):  # type: ignore[misc]  # celery ships no types
         return connected
 
     def create_task_handler(self, *arguments: Any) -> Callable[[Any], None]:
-        """What cannot be made a task of is thrown away. Celery's own would end the worker, and the
-        next one, to which the message would come again."""
+        """Messages that cannot become a task are discarded. Celery's handler would end the worker,
+        and then the next one, to which RabbitMQ redelivers the message."""
         handle = super().create_task_handler(*arguments)
-        of_the_connection = (*self.connection_errors, *self.channel_errors)
+        connection_errors = (*self.connection_errors, *self.channel_errors)
 
-        def handle_or_throw_away(message: Any) -> None:
+        def handle_or_discard(message: Any) -> None:
             try:
                 handle(message)
-            except of_the_connection:
+            except connection_errors:
                 raise
             except Exception:
-                logger.exception("A message of which no task can be made is thrown away.")
+                logger.exception("Discarded a message: no task can be made of it.")
                 if not message.acknowledged:
                     message.reject_log_error(logger, self.connection_errors)
 
-        return handle_or_throw_away
+        return handle_or_discard
 
     def on_unknown_task(self, _body: object, message: Any, _error: Exception) -> None:
-        """Thrown away. Celery's own answer wants an id in its headers and ends the worker
-        without."""
-        logger.error("A message that is no task of this app is thrown away.")
+        """The message is discarded. Celery's handler ends the worker if the headers have no id."""
+        logger.error("Discarded a message: it is not a task of this app.")
         message.reject_log_error(logger, self.connection_errors)

@@ -1,14 +1,14 @@
-"""Celery: the app, its tasks, and how they are sent. The one place where sync meets async.
+"""The Celery app, its tasks and their sender. Only here does sync code call async code.
 
-A task is a hint: "look whether something is behind". It may be lost, doubled or late, since what
-there is to do is read from the checkpoint, and the consumer's tick finds what no task told. Hence a
-bounded queue without a dead-letter exchange and messages that are not written to disk; and hence a
-task that fails is thrown away: the tick sends it again.
+A task is a hint: "check what is behind". It may be lost, doubled or late, since the checkpoint
+defines the work, and the consumer's tick finds what no task announced. Hence the queue is bounded,
+has no dead-letter exchange, and its messages are not written to disk; and a task that fails is
+discarded, since the tick sends another.
 
-The task queue is classic. With a quorum queue Celery declares 28 exchanges and queues for delayed
-tasks, which nothing here uses, at each start of a worker, and every hint waits for the disk. With a
-classic one Celery asks for a prefetch a channel (`global`), which RabbitMQ 4.3 refuses; so
-`task_consumer` asks for it a consumer, as Celery does with quorum queues.
+The task queue is classic. With a quorum queue, Celery declares 28 unused exchanges and queues for
+delayed tasks at each start of a worker, and every hint waits for the disk. With a classic queue,
+Celery requests a prefetch limit per channel (`global`), which RabbitMQ 4.3 refuses; so
+`task_consumer` requests it per consumer, as Celery does with quorum queues.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ from order_service.settings import Settings
 from order_service.telemetry import logging as logs
 from order_service.telemetry import tracing
 from order_service.telemetry.exposition import expose
-from order_service.telemetry.metrics import TASK_SECONDS, TASKS_SENT, observed
+from order_service.telemetry.metrics import TASK_SECONDS, TASKS_SENT, observation_count
 from projections.loop.advance import advance as advance_projection
 from projections.loop.advance_batches import Batches
 from projections.loop.checkpoints import behind
@@ -62,14 +62,14 @@ from projections.operators import work as operator_work
 
 logger = logging.getLogger(__name__)
 
-Sent = tuple[Task, tuple[Any, ...]]  # with its arguments
+TaskCall = tuple[Task, tuple[Any, ...]]  # with its arguments
 REQUEST_ID, TRACEPARENT = "request_id", "traceparent"  # headers of a task's message
 SEND_ERRORS = (AMQPError, MessageNacked, KombuError, OSError)
 T = TypeVar("T")
 
 
 def _configuration() -> dict[str, Any]:
-    """Read when first needed, so that importing this module needs no environment."""
+    """Celery's settings. Read on first use, so that importing this module needs no environment."""
     settings = Settings()
     return {
         "broker_url": rabbitmq.broker_url(settings),
@@ -87,7 +87,7 @@ def _configuration() -> dict[str, Any]:
         "task_queues": (
             Queue(
                 rabbitmq.TASK_QUEUE,
-                # Celery wants one to be declared; tasks go by the default exchange.
+                # Celery requires an exchange to be declared; tasks use the default exchange.
                 exchange=Exchange(rabbitmq.TASK_QUEUE, type="direct"),
                 routing_key=rabbitmq.TASK_QUEUE,
                 queue_arguments=rabbitmq.TASK_QUEUE_ARGUMENTS,
@@ -103,7 +103,7 @@ def _configuration() -> dict[str, Any]:
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,  # else a killed worker's task counts as done
         "task_acks_on_timeout": False,
-        "task_time_limit": 2 * limits.TASK_TIMEOUT_S,  # for a worker whose own limit does not work
+        "task_time_limit": 2 * limits.TASK_TIMEOUT_S,  # if the limit of WorkerProcess.run fails
         "worker_consumer": "projections.worker.task_consumer:Consumer",
         "worker_prefetch_multiplier": 1,
         "worker_max_memory_per_child": limits.WORKER_MEMORY_KB_MAX,
@@ -118,52 +118,52 @@ app = Celery("order-service")
 app.add_defaults(_configuration)
 
 
-# Expected when a server is away: one line in the log instead of a traceback.
+# Expected while a server is unreachable: logged as one line instead of a traceback.
 _EXPECTED = (*FAILURES, TimeoutError)
 
 
 @app.task(name="advance", bind=True, throws=_EXPECTED)
 def advance(self: Task) -> None:
-    """Every projection is at the log's head, or further tasks have been sent."""
-    with _begun(self) as process:
+    """Every projection is at the log's head, or follow-up tasks have been sent."""
+    with _task_context(self) as process:
         if _redelivered(self):
             _advance_carefully(process)
             return
         batches = Batches(process.engine, process.cache)
-        something_left = process.run(batches.run())
-        process.send_further([(advance_apart, pair) for pair in sorted(batches.one_by_one)])
+        more_events = process.run(batches.run())
+        process.send_follow_ups([(advance_apart, pair) for pair in sorted(batches.one_by_one)])
         logger.info("Advanced.")
-        if something_left:
-            process.send_further([(advance, ())])
+        if more_events:
+            process.send_follow_ups([(advance, ())])
 
 
 @app.task(name="advance_apart", bind=True, throws=_EXPECTED)
 def advance_apart(self: Task, projection: str, partition: int) -> None:
-    """The projection is at the head of the partition, or a further task has been sent."""
+    """The projection is at the head of the partition, or a follow-up task has been sent."""
     careful = _redelivered(self)
-    with _begun(self) as process:
-        something_left = process.run(
+    with _task_context(self) as process:
+        more_events = process.run(
             advance_projection(process.engine, process.cache, projection, partition, careful)
         )
-        if something_left:
-            process.send_further([(advance_apart, (projection, partition))])
+        if more_events:
+            process.send_follow_ups([(advance_apart, (projection, partition))])
 
 
 @app.task(name="serve_operators", bind=True, throws=_EXPECTED)
 def serve_operators(self: Task) -> None:
-    """What operators have asked for is done, or has a process that does it."""
-    with _begun(self) as process:
+    """All waiting requests of operators are done, or their replay process has started."""
+    with _task_context(self) as process:
         process.run(operator_work.serve(process.engine, process.cache))
 
 
 @contextmanager
-def _begun(task: Task) -> Iterator["WorkerProcess"]:
-    """What the task logs, and what it sends further, bears the id of the newest request behind the
-    hint that caused it (the others' rode along)."""
+def _task_context(task: Task) -> Iterator["WorkerProcess"]:
+    """The context of a task: its logs and follow-up tasks have the id of the newest request that
+    the hint stands for; its span, duration and outcome are recorded."""
     logs.REQUEST_ID.set(task.request.get(REQUEST_ID))
     parent = tracing.traceparent_of(task.request.get(TRACEPARENT))
     process = WorkerProcess.current()
-    process.active = 1  # there is one at a time
+    process.active = 1  # a process runs one task at a time
     began, outcome = perf_counter(), "failed"
     try:
         with tracing.span(f"task {task.name}", "CONSUMER", parent):
@@ -175,23 +175,28 @@ def _begun(task: Task) -> Iterator["WorkerProcess"]:
 
 
 def _advance_carefully(process: "WorkerProcess") -> None:
-    """An earlier worker may have died of one of the next events: one by one it shows of which. In
-    this task itself, which goes back to the queue's head if it dies of it too: behind all the hints
-    that came meanwhile, each of which dies of that event first, tasks for it would never be run."""
+    """Every projection is advanced event by event, since one of the next events may have killed an
+    earlier worker.
+
+    This task does the work itself: if the event kills this worker too, RabbitMQ returns the task to
+    the head of the queue. Separate tasks would wait behind the hints that arrived meanwhile; each
+    of those would die of the event first, so the separate tasks would never run."""
     failed = None
-    for pair in process.run(_behind(process.engine)):
+    for pair in process.run(_pairs_behind(process.engine)):
         try:
-            left = process.run(advance_projection(process.engine, process.cache, *pair, True))
-        except Exception as error:  # the others go on: each fails alone
+            more_events = process.run(
+                advance_projection(process.engine, process.cache, *pair, True)
+            )
+        except Exception as error:  # each fails alone; the others continue
             failed = error
         else:
-            if left:
-                process.send_further([(advance_apart, pair)])
+            if more_events:
+                process.send_follow_ups([(advance_apart, pair)])
     if failed is not None:
         raise failed
 
 
-async def _behind(engine: AsyncEngine) -> list[tuple[str, int]]:
+async def _pairs_behind(engine: AsyncEngine) -> list[tuple[str, int]]:
     async with driver_connection(engine) as (_, driver):
         return [(found.name, found.partition) for found in await behind(driver)]
 
@@ -201,34 +206,36 @@ def _redelivered(task: Task) -> bool:
 
 
 class TaskSender:
-    """Sends tasks on a connection of its own; `close` it at the end.
+    """Sends tasks on its own connection; `close` it at the end.
 
-    Not Celery's pool: a connection that stands idle there is closed by RabbitMQ, and one on which a
-    confirm came too late gives it to the next message. Here any error drops the connection.
+    Celery's pool is not used: RabbitMQ closes connections that are idle there, and a late confirm
+    on a pooled connection is taken for that of the next message. Here any error drops the
+    connection.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._url = rabbitmq.broker_url(settings)
         self._connection: Connection | None = None
         self._producer: Producer | None = None
-        # py-amqp blocks, so it never runs on an event loop; one thread, since it is not shareable.
+        # py-amqp blocks, so it never runs on an event loop; one thread, since it is not
+        # thread-safe.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="task-sender")
 
     async def send_advance(self, request_id: str | None = None) -> None:
-        """A task that brings all read models to the log's head, by `send`, from an event loop."""
+        """A task that advances all read models is in the queue; as `send`, for an event loop."""
         await self._send([(advance, ())], request_id)
 
     async def send_serve_operators(self) -> None:
-        """A task that looks what operators have asked for, as `send_advance`."""
+        """A task that serves operators' requests is in the queue; as `send`, for an event loop."""
         await self._send([(serve_operators, ())])
 
-    async def _send(self, tasks: list[Sent], request_id: str | None = None) -> None:
+    async def _send(self, tasks: list[TaskCall], request_id: str | None = None) -> None:
         send = partial(copy_context().run, self.send, tasks, request_id)
         await asyncio.get_running_loop().run_in_executor(self._thread, send)
 
-    def send(self, tasks: Iterable[Sent], request_id: str | None = None) -> None:
-        """Every task is in the queue, confirmed; else raises one of SEND_ERRORS, and all may be
-        sent again."""
+    def send(self, tasks: Iterable[TaskCall], request_id: str | None = None) -> None:
+        """Every task is in the queue and confirmed. Raises one of SEND_ERRORS; then all tasks may
+        be sent again, since a doubled task is harmless."""
         try:
             producer = self._producer or self._open()
             for task, arguments in tasks:
@@ -238,7 +245,7 @@ class TaskSender:
                     producer=producer,
                     headers={REQUEST_ID: request_id, TRACEPARENT: logs.TRACEPARENT.get()},
                     retry=False,
-                    mandatory=True,  # else a task for a deleted queue is confirmed and gone
+                    mandatory=True,  # else a task for a deleted queue is confirmed and lost
                     timeout=limits.TASK_SEND_TIMEOUT_S,
                     confirm_timeout=limits.TASK_SEND_TIMEOUT_S,
                 )
@@ -247,12 +254,12 @@ class TaskSender:
             raise
 
     def close(self) -> None:
-        """Also ends a send that is under way: it loses its connection."""
+        """Also ends a running send: its connection is closed."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._drop()
 
     def _open(self) -> Producer:
-        # Nobody turns a loop for it that could send heartbeats: so none are promised.
+        # No loop sends heartbeats on this connection, so it negotiates none.
         self._connection = app.connection_for_write(self._url, heartbeat=0)
         self._connection.connect()  # tries once; a lazy connection would try for ever
         self._producer = app.amqp.Producer(self._connection.channel())
@@ -261,14 +268,15 @@ class TaskSender:
     def _drop(self) -> None:
         connection, self._connection, self._producer = self._connection, None, None
         if connection is not None:
-            connection.collect()  # closes the socket without waiting for an answer
+            connection.collect()  # closes the socket without waiting for RabbitMQ
 
 
 class WorkerProcess:
-    """What a worker process owns, made after the fork: a loop, an engine, Redis, a sender.
+    """The resources of a worker process, created after the fork: a loop, an engine, Redis, a
+    sender.
 
-    The loop turns in a thread of its own, so that it turns between tasks too: the cache goes on
-    trying to mend entries whose refresh failed, and connections see that the other side is gone.
+    The loop runs in its own thread, so that it also runs between tasks: the cache retries failed
+    refreshes of entries, and connections notice that the server has closed them.
     """
 
     _current: "WorkerProcess | None" = None
@@ -277,7 +285,7 @@ class WorkerProcess:
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="loop", daemon=True)
         self._thread.start()
-        # One task at a time: one connection for the batch, one beside it.
+        # One task at a time: one connection for the batch and a second one.
         self.engine = create_engine(
             settings, PROJECTOR, application_name="worker", pool_size=2, derived=True
         )
@@ -304,7 +312,7 @@ class WorkerProcess:
 
     @property
     def cache(self) -> OrderCache:
-        """Made by the first task: the log that it belongs to must be reached for that."""
+        """Created by the first task, since it needs PostgreSQL for the log's incarnation."""
         if self._cache is None:
             self._cache = self.run(self._open_cache())
         return self._cache
@@ -316,21 +324,25 @@ class WorkerProcess:
         return cache
 
     def _work_done(self) -> dict[str, int]:
-        return {"active": self.active, "processed": observed(TASK_SECONDS.parent)}
+        return {"active": self.active, "processed": observation_count(TASK_SECONDS.parent)}
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """The result of `work`, from the loop; TimeoutError, and `work` cancelled, if it hangs."""
+        """The result of `work`, run on the loop. Raises TimeoutError after TASK_TIMEOUT_S and
+        cancels `work`."""
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result(limits.TASK_TIMEOUT_S)
         finally:
             future.cancel()
 
-    def send_further(self, tasks: Collection[Sent]) -> None:
+    def send_follow_ups(self, tasks: Collection[TaskCall]) -> None:
+        """The tasks are in the queue; if that fails, the consumer's tick sends others."""
         try:
             self.sender.send(tasks, logs.REQUEST_ID.get())
         except SEND_ERRORS as error:
-            logger.warning("The next turn is left to the tick: %r", error)
+            logger.warning(
+                "Cannot send follow-up tasks; the consumer's tick will send them: %r", error
+            )
 
     def close(self) -> None:
         self.sender.close()
@@ -356,7 +368,7 @@ class WorkerProcess:
 @celeryd_init.connect(weak=False)
 @setup_logging.connect(weak=False)
 def _set_up_logging(**_: object) -> None:
-    """Before the first warning, and where Celery would do it in its own way."""
+    """Replaces Celery's logging setup, before the first warning is logged."""
     logs.set_up()
 
 

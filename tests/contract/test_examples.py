@@ -1,6 +1,6 @@
-"""The examples of the OpenAPI document are what was sent and answered.
+"""The examples of the OpenAPI document are recorded requests and answers.
 
-`RECORD_EXAMPLES=1` writes them anew: read the difference before it is committed.
+`RECORD_EXAMPLES=1` records them again: read the difference before you commit it.
 """
 
 import json
@@ -43,7 +43,7 @@ RELAYED = (
 
 
 class Walk:
-    """Sends step after step, and remembers what later steps need."""
+    """Sends the steps in order, and keeps the values that later steps need."""
 
     def __init__(self, web: httpx.AsyncClient, contract: Contract, staff_token: str) -> None:
         self._web = web
@@ -98,7 +98,7 @@ class Walk:
         self.exchanges.append(exchange)
 
     async def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        """The whole answer; of an endless one its first event."""
+        """The whole answer; for a stream of events the first event."""
         async with self._web.stream(method, path, **request) as answer:
             if not answer.headers.get("content-type", "").startswith("text/event-stream"):
                 await answer.aread()
@@ -112,7 +112,7 @@ class Walk:
         return httpx.Response(answer.status_code, headers=answer.headers, text=first + "\n\n")
 
 
-async def test_the_examples_are_what_was_sent_and_answered(
+async def test_the_recorded_examples_equal_the_real_exchanges(
     web: httpx.AsyncClient,
     web_engine: AsyncEngine,
     projector_engine: AsyncEngine,
@@ -147,8 +147,8 @@ async def test_the_examples_are_what_was_sent_and_answered(
 
 
 def _without_text(exchange: dict[str, Any]) -> dict[str, Any]:
-    """Of a stream's event the names of its lines: which order's comes first is a matter of
-    partitions."""
+    """The exchange with only the names of the event's lines: which order's event comes first
+    depends on partitions."""
     lines = exchange["body"].splitlines()
     return exchange | {"body": [line.partition(":")[0] for line in lines]}
 

@@ -1,6 +1,6 @@
-"""Each problem type, provoked: its status and its members are those of the catalogue.
+"""Each problem type is provoked once; its status and headers are those of the catalogue.
 
-That they are is held against the OpenAPI document by the client's hook, as for all answers.
+The client's hook checks the members against the OpenAPI document, as for all answers.
 """
 
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ from tests.support.log.given_log import append_events
 
 PEN = {"sku": "PEN", "quantity": 2, "unit_price": "9.99"}
 ONE = {"lines": [{"line_id": 1, "quantity": 1}]}
-# They take a broken server, a mistake of ours, another setting, or a race: tests of their own.
+# These need a broken server, a bug, another setting or a race: they have their own tests.
 ELSEWHERE = {
     *("dependency-unavailable", "internal-error", "order-unreadable", "outcome-unknown"),
     *("not-acceptable", "overloaded", "precondition-required", "quota-exceeded"),
@@ -36,12 +36,12 @@ ELSEWHERE = {
 
 @dataclass(frozen=True)
 class Request:
-    """`{...}` in the path: what `Shop` knows."""
+    """`{...}` in path, headers and body: values of `_prepare`."""
 
     method: str
     path: str
     body: Any = None
-    who: str = "staff"
+    caller: str = "staff"
     headers: dict[str, str] = field(default_factory=dict)
     content: bytes | None = None
 
@@ -51,7 +51,7 @@ PROVOKED: dict[str, Request] = {
     "amount-exceeds-due": Request(
         "POST", "/orders/{pending}/payments/", {"kind": "capture", "amount": "20"}
     ),
-    "authentication-required": Request("GET", "/users/me/", who="nobody"),
+    "authentication-required": Request("GET", "/users/me/", caller="anonymous"),
     "cancel-window-closed": Request(
         "POST", "/orders/{paid}/cancel/", {"reason": "DUPLICATE"}, "owner"
     ),
@@ -63,7 +63,7 @@ PROVOKED: dict[str, Request] = {
         "POST", "/orders/", {"items": [PEN], "external_reference": "web-1"}, "owner"
     ),
     "email-taken": Request("POST", "/register/", {"email": "{email}", "password": PASSWORD}),
-    "forbidden": Request("GET", "/orders/", who="owner"),
+    "forbidden": Request("GET", "/orders/", caller="owner"),
     "idempotency-key-invalid": Request(
         "POST", "/orders/", {"items": [PEN]}, headers={"Idempotency-Key": ""}
     ),
@@ -133,14 +133,14 @@ PROVOKED: dict[str, Request] = {
 async def shop(
     settings: Settings, web_engine: AsyncEngine, redis: Redis
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A service whose windows are closed at once."""
+    """A service whose time windows for owners end at once."""
     closed = {"CUSTOMER_CANCEL_WINDOW": timedelta(0), "RETURN_WINDOW": timedelta(0)}
     changed = settings.model_copy(update=closed | {"RATE_LIMIT": "1000000/minute"})
     async with serving(create_app(changed)) as web:
         yield web
 
 
-async def test_each_problem_type_is_served_as_documented(
+async def test_each_problem_type_is_answered_as_documented(
     shop: httpx.AsyncClient, web_engine: AsyncEngine, settings: Settings
 ) -> None:
     people = {
@@ -166,7 +166,7 @@ async def test_each_problem_type_is_served_as_documented(
     assert missing == []
 
 
-async def test_staff_can_bring_an_order_to_its_end_that_its_owner_has_filled(
+async def test_staff_can_complete_an_order_that_its_owner_has_filled(
     shop: httpx.AsyncClient, web_engine: AsyncEngine
 ) -> None:
     owner = await new_account(shop, web_engine)
@@ -181,7 +181,7 @@ async def test_staff_can_bring_an_order_to_its_end_that_its_owner_has_filled(
 
 
 async def _full_order(web: httpx.AsyncClient, owner: Account, engine: AsyncEngine) -> str:
-    """It has as many events as its owner may make."""
+    """An order with as many events as its owner may cause."""
     placed = (await web.post("/orders/", json={"items": [PEN]}, headers=owner.headers)).json()
     order_id = UUID(placed["id"])
     notes = [OrderNoteAdded(uuid4(), "public", uuid4())] * (limits.ORDER_EVENTS_OWNER_MAX - 1)
@@ -193,7 +193,7 @@ async def _full_order(web: httpx.AsyncClient, owner: Account, engine: AsyncEngin
 async def _send(
     web: httpx.AsyncClient, people: dict[str, Account], known: dict[str, str], request: Request
 ) -> httpx.Response:
-    headers = {} if request.who == "nobody" else dict(people[request.who].headers)
+    headers = {} if request.caller == "anonymous" else dict(people[request.caller].headers)
     if request.body is not None or request.content is not None:
         headers["Content-Type"] = "application/json"
     headers |= {name: value.format(**known) for name, value in request.headers.items()}
@@ -213,7 +213,7 @@ async def _send(
 async def _prepare(
     web: httpx.AsyncClient, people: dict[str, Account], settings: Settings
 ) -> dict[str, str]:
-    """Orders in four states, and the names of what is in them."""
+    """Places orders in four states. Returns ids and other values for `Request`, by name."""
     owner, staff = people["owner"].headers, people["staff"].headers
 
     async def post(path: str, body: Any, headers: dict[str, str] = staff) -> Any:

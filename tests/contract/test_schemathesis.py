@@ -10,6 +10,8 @@ import json
 import os
 import random
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -18,10 +20,12 @@ from hypothesis import settings as random_settings
 from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from order_service.cache.order_cache import OrderCache
 from order_service.settings import Settings
-from tests.support.http.accounts import new_account
+from tests.support.http.accounts import Account, new_account
 from tests.support.http.conformance import known_contract
-from tests.support.read_side.read_side import operators_served, order_cache
+from tests.support.http.orders import place
+from tests.support.read_side.read_side import advance_all, operators_served, order_cache
 
 HERE = Path(__file__).parent
 # Of an operation, and of walks. In `fuzz`, phases are repeated for so many seconds.
@@ -30,6 +34,7 @@ FUZZ_SECONDS = 60
 USERS = {"ann": "customer", "bob": "customer", "clerk": "staff"}
 # Boundary values take too long for all operations: some in each run of the tests.
 COVERED = 12
+GAP_S = 0.3
 RUNS = (("clerk", "coverage"), ("clerk", "fuzzing"), ("clerk", "stateful"), ("ann", "stateful"))
 
 
@@ -43,19 +48,44 @@ async def test_the_service_keeps_its_openapi_document(
     tmp_path: Path,
     random_seed: int,
 ) -> None:
+    accounts = {name: await new_account(web, web_engine, role) for name, role in USERS.items()}
     identities = []
-    for name, role in USERS.items():
-        account = await new_account(web, web_engine, role)
+    for name, account in accounts.items():
         headers = [{"name": k, "value": v} for k, v in account.headers.items()]
         identities.append({"name": name, "fixedHeaders": headers})
     (tmp_path / "auth.json").write_text(json.dumps({"auth": identities}))
 
     cache = await order_cache(redis, projector_engine)
-    async with operators_served(settings, projector_engine, cache):
+    async with (
+        operators_served(settings, projector_engine, cache),
+        orders_placed(web, accounts["clerk"], projector_engine, cache),
+    ):
         outcomes = await asyncio.gather(*(_run(web, tmp_path, *run, random_seed) for run in RUNS))
 
     failed = [output for code, output in outcomes if code]
     assert not failed, "\n".join(failed)
+
+
+@asynccontextmanager
+async def orders_placed(
+    web: httpx.AsyncClient, clerk: Account, engine: AsyncEngine, cache: OrderCache
+) -> AsyncIterator[None]:
+    """Inside the block something happens all the while: a stream of nothing would take the whole
+    time that each request for it has."""
+
+    async def place_on() -> None:
+        while True:
+            await place(web, clerk)
+            await advance_all(engine, cache)
+            await asyncio.sleep(GAP_S)
+
+    placing = asyncio.create_task(place_on())
+    try:
+        yield
+    finally:
+        placing.cancel()
+        with suppress(asyncio.CancelledError):
+            await placing
 
 
 async def _run(

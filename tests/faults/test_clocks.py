@@ -21,7 +21,7 @@ from redis.asyncio import Redis
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.cache.entries import Slots
-from order_service.cli import SERVING
+from order_service.cli import UVICORN_OPTIONS
 from order_service.infra.postgres import PROJECTOR, WEB, create_engine, incarnation
 from order_service.infra.redis import connect
 from order_service.settings import Settings
@@ -32,7 +32,7 @@ from tests.conftest import ROOT, own_database, run_sql, serving_with
 from tests.support.http.accounts import PASSWORD, Account, new_account
 from tests.support.http.orders import change, place
 from tests.support.read_side.read_side import rows, verified
-from tests.support.servers.command_line import asked
+from tests.support.servers.command_line import run_word
 from tests.support.waiting import WAIT_S, eventually
 from tests.tools.faults import forked
 from tests.tools.faults.house import empty
@@ -99,7 +99,7 @@ def running(
     settings: Settings, library: Path, clocks: Path, listener: socket.socket
 ) -> Iterator[None]:
     python = [sys.executable, "-m"]
-    uvicorn = ["uvicorn", "order_service.main:create_app", "--factory", *SERVING]
+    uvicorn = ["uvicorn", "order_service.main:create_app", "--factory", *UVICORN_OPTIONS]
     commands = {
         "web": [*python, *uvicorn, "--fd", str(listener.fileno())],
         "relay": [*python, "order_service.cli", "relay"],
@@ -227,7 +227,7 @@ async def test_the_log_goes_on_where_the_servers_clock_was_set_back(
             f"/orders/user/{customer.user_id}/",
             headers={**customer.headers, "Consistency-Token": token, "Prefer": "wait=0"},
         )
-    assert await asked(status, settings, "--json") == 0
+    assert await run_word(status, settings, "--json") == 0
 
     assert order.json()["created_at"] == canceled.json()["updated_at"] > str(datetime.now(UTC))
     assert int(listed.headers["projection-lag-ms"]) >= 0

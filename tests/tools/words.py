@@ -1,27 +1,28 @@
-"""What the words for developers, `bench` and `faults`, have in common."""
+"""Parsing of the arguments of `bench` and `faults`."""
 
 import argparse
 from collections.abc import Collection, Sequence
 
 
-def parser(word: str, told: str | None) -> argparse.ArgumentParser:
+def parser(word: str, description: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         prog=f"./entrypoint.sh {word}",
-        description=told,
+        description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
 
 
-def chosen(
-    words: argparse.ArgumentParser, what: str, given: Sequence[str], known: Collection[str]
+def select(
+    parser: argparse.ArgumentParser, kind: str, words: Sequence[str], names: Collection[str]
 ) -> list[str]:
-    """Those of `known` that are named, or whose names begin so before a hyphen. Ends the program,
-    with a message, where something is named that there is not."""
+    """The `names` that `words` select: a word selects its own name, and the names that continue it
+    after a hyphen. Ends the program with a message if a word selects none.
+    """
 
-    def means(name: str, word: str) -> bool:
+    def selects(word: str, name: str) -> bool:
         return name == word or name.startswith(f"{word}-")
 
-    if unknown := [word for word in given if not any(means(name, word) for name in known)]:
-        words.error(f"no {what} {', '.join(unknown)}: expected any of {', '.join(known)}")
-    return [name for name in known if any(means(name, word) for word in given)]
+    if unknown := [word for word in words if not any(selects(word, name) for name in names)]:
+        parser.error(f"unknown {kind} {', '.join(unknown)}: expected any of {', '.join(names)}")
+    return [name for name in names if any(selects(word, name) for word in words)]

@@ -1,4 +1,4 @@
-"""Dockerfile, docker-compose.yml and .env.example against the code, since no engine runs here."""
+"""Dockerfile, docker-compose.yml and .env.example agree with the code (no engine runs here)."""
 
 import re
 from datetime import timedelta
@@ -34,14 +34,14 @@ def example(*, optional: bool) -> dict[str, str]:
     return dict(re.findall(pattern, EXAMPLE, re.MULTILINE))
 
 
-def test_the_services_are_those_that_users_know() -> None:
+def test_compose_has_the_services_that_users_know() -> None:
     assert set(SERVICES) == {*ROLES, "db", "redis", "rabbitmq"}
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_every_role_is_given_every_setting_and_nothing_unknown(role: str) -> None:
+def test_every_role_gets_every_setting_and_nothing_unknown(role: str) -> None:
     given = set(SERVICES[role]["environment"])
-    if role != "migrate":  # who alone is told the others' logins
+    if role != "migrate":  # the only role that gets the passwords of the logins
         assert not given & LOGINS
         given |= LOGINS
 
@@ -68,7 +68,7 @@ def test_defaults_in_compose_are_those_of_the_code() -> None:
         assert given[1] == (written.lower() if isinstance(default, bool) else written), name
 
 
-def test_no_secret_stands_in_the_compose_file() -> None:
+def test_the_compose_file_contains_no_secret() -> None:
     for service in SERVICES.values():
         for name, value in service["environment"].items():
             if "PASS" in name or "SECRET" in name or "AUTH" in name:
@@ -77,13 +77,13 @@ def test_no_secret_stands_in_the_compose_file() -> None:
         assert example(optional=True)[name] == ""
 
 
-def test_every_variable_of_compose_is_in_the_example_and_the_other_way_round() -> None:
+def test_compose_and_the_example_have_the_same_variables() -> None:
     used = set(re.findall(r"(?<!\$)\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
 
     assert used == set(example(optional=True))
 
 
-def test_the_example_names_what_users_of_the_older_service_have() -> None:
+def test_the_example_keeps_the_settings_of_the_older_service() -> None:
     given = example(optional=False)
 
     expected = {
@@ -114,7 +114,7 @@ def test_the_example_filled_in_is_a_valid_configuration() -> None:
     assert settings.DB_HOST == "db"
 
 
-def test_servers_keep_their_data_and_tell_their_health() -> None:
+def test_servers_have_volumes_and_health_checks() -> None:
     mounted = [v.partition(":")[0] for s in ("db", "rabbitmq") for v in SERVICES[s]["volumes"]]
 
     assert set(mounted) == set(COMPOSE["volumes"])
@@ -137,7 +137,7 @@ def test_services_wait_for_servers_and_migrations(role: str) -> None:
     assert {"db", "redis", "rabbitmq"} <= set(waits)
 
 
-def test_what_stands_behind_the_answers_lets_them_go_first() -> None:
+def test_background_services_have_a_smaller_cpu_share_than_those_that_answer() -> None:
     shares = {name: service.get("cpu_shares") for name, service in SERVICES.items()}
 
     background = dict.fromkeys(("relay", "consumer", "celery_worker", "flower", "rabbitmq"), 16)
@@ -150,7 +150,7 @@ def test_only_the_api_is_published_beyond_loopback() -> None:
     assert published == {"web": ["${WEB_PORT:-8000}:8000"], "flower": ["127.0.0.1:5555:5555"]}
 
 
-def test_redis_and_rabbitmq_give_the_service_no_more_rights_than_in_a_private_stack() -> None:
+def test_redis_and_rabbitmq_grant_the_same_rights_as_in_a_private_stack() -> None:
     rights = COMPOSE["configs"]["rabbitmq_rights"]["content"].replace("$$", "$")
 
     assert rights == RABBITMQ_RIGHTS
@@ -175,10 +175,12 @@ def test_every_copied_path_exists_and_is_not_ignored() -> None:
     assert sources == let_in
 
 
-def test_the_image_runs_as_nobody_special_from_the_entrypoint_with_alembic_at_hand() -> None:
+def test_the_image_runs_the_entrypoint_without_root_and_contains_alembic() -> None:
     assert re.search(r"^USER (?!root)\w+$", DOCKERFILE, re.MULTILINE)
     assert 'ENTRYPOINT ["/app/entrypoint.sh"]' in DOCKERFILE
-    assert "WORKDIR /app\n" in DOCKERFILE  # where pyproject.toml holds Alembic's settings
+    assert (
+        "WORKDIR /app\n" in DOCKERFILE
+    )  # the folder of pyproject.toml, which has Alembic's settings
     assert "[tool.alembic]" in (ROOT / "pyproject.toml").read_text()
     assert "PATH=/opt/venv/bin:" in DOCKERFILE
     assert f"{IN_CONTAINER}=1" in DOCKERFILE

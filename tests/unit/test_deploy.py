@@ -1,4 +1,4 @@
-"""What lies in `deploy/` against what the processes tell: PromQL by a parser, names by the code."""
+"""The files in `deploy/` agree with the metrics of the processes: PromQL is parsed."""
 
 import json
 import re
@@ -28,18 +28,18 @@ QUERIES = [rule["expr"] for rule in RULES] + [
 
 
 def selectors(query: str) -> Iterator[tuple[Family, str, set[str]]]:
-    """Every series that it asks for: family, suffix, and the labels by which it is chosen."""
+    """Every series of the query: family, suffix, and the labels that select it."""
     whole = str(promql_parser.parse(query.replace("$__rate_interval", "5m")))
     for name, chosen in re.findall(r"((?:order_service|process)_[a-z_]+)(?:\{([^}]*)\})?", whole):
         found = re.fullmatch(r"(.+?)(_bucket|_sum|_count)?", name)
         assert found is not None
         base = name if name in FAMILIES else found[1]
-        assert base in FAMILIES, f"{name}: no process tells this"
+        assert base in FAMILIES, f"{name}: no process exposes this"
         yield FAMILIES[base], name.removeprefix(base), set(re.findall(r"(\w+)[!=]", chosen or ""))
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_every_query_asks_for_what_there_is(query: str) -> None:
+def test_every_query_uses_existing_metrics_and_labels(query: str) -> None:
     found = list(selectors(query))
 
     assert found
@@ -52,7 +52,7 @@ def test_every_query_asks_for_what_there_is(query: str) -> None:
 
 
 @pytest.mark.parametrize("query", QUERIES)
-def test_a_counter_is_only_asked_for_its_rate(query: str) -> None:
+def test_counters_are_queried_by_rate_or_increase_only(query: str) -> None:
     counters = [family.name for family, _, _ in selectors(query) if family.kind != "gauge"]
 
     assert [n for n in counters if not re.search(rf"(rate|increase)\({n}", query)] == []
@@ -65,7 +65,7 @@ def test_alerts_differ_by_name() -> None:
 
 
 @pytest.mark.parametrize("rule", RULES, ids=[rule["alert"] for rule in RULES])
-def test_every_alert_says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> None:
+def test_every_alert_has_a_summary_and_a_remedy(rule: dict[str, Any]) -> None:
     assert set(rule["annotations"]) == {"summary", "do"}
     assert rule["labels"]["severity"] in {"page", "ticket"}
     labels = re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"])
@@ -73,7 +73,7 @@ def test_every_alert_says_what_is_wrong_and_what_to_do(rule: dict[str, Any]) -> 
     assert [label for label in labels if not re.search(rf"\b{label}\b", known)] == []
 
 
-def test_the_dashboard_shows_all_that_is_counted() -> None:
+def test_dashboard_and_alerts_use_every_metric() -> None:
     shown = {family.name for query in QUERIES for family, _, _ in selectors(query)}
 
     assert shown == set(FAMILIES)
@@ -83,7 +83,7 @@ def test_the_dashboard_shows_all_that_is_counted() -> None:
         assert panel["fieldConfig"]["defaults"]["unit"]
 
 
-def test_prometheus_asks_every_process_of_a_private_stack() -> None:
+def test_prometheus_scrapes_every_process_of_a_private_stack() -> None:
     processes = (
         "web",
         "relay",

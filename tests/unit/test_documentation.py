@@ -1,4 +1,4 @@
-"""The documentation names only what exists, and its links lead somewhere."""
+"""The documentation names only existing things, and its links have targets."""
 
 import re
 from datetime import timedelta
@@ -32,7 +32,7 @@ page_of = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relat
 
 
 def named(page: Path) -> list[str]:
-    """What stands in backticks outside of the page's blocks."""
+    """The texts in backticks outside of the page's code blocks."""
     return re.findall(r"`([^`\n]+)`", prose(page))
 
 
@@ -43,11 +43,11 @@ def anchors(page: Path) -> set[str]:
 
 
 def rows(page: str, *, heading: str) -> dict[str, str]:
-    """A table's first two columns, of the section with that heading."""
+    """The first two columns of the table in the section with that heading."""
     text = (DOCS / page).read_text()
     section = re.split(r"^## ", text.partition(f"\n## {heading}\n")[2], flags=re.MULTILINE)[0]
     found = re.findall(r"^\| `([^`]+)` \| (.*?) \|", section, re.MULTILINE)
-    assert len(found) == len(dict(found)), "a row stands twice"
+    assert len(found) == len(dict(found)), "a row is repeated"
     return dict(found)
 
 
@@ -87,7 +87,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 @page_of
-def test_every_file_that_is_named_exists(page: Path) -> None:
+def test_every_named_file_exists(page: Path) -> None:
     tops = {path.name for path in ROOT.iterdir() if path.is_dir()}
     for name in named(page):
         if re.fullmatch(r"[\w./-]+", name) and name.split("/")[0] in tops and "/" in name:
@@ -95,7 +95,7 @@ def test_every_file_that_is_named_exists(page: Path) -> None:
 
 
 @page_of
-def test_every_setting_and_limit_that_is_named_exists(page: Path) -> None:
+def test_every_named_setting_and_limit_exists(page: Path) -> None:
     known = {*Settings.model_fields, *vars(limits), "SCHEMA_VERSION", "RECORD_EXAMPLES"}
     values = {"PARTIALLY_REFUNDED"}
     names = {name for name in named(page) if re.fullmatch(r"[A-Z]+(_[A-Z]+)+", name)}
@@ -104,7 +104,7 @@ def test_every_setting_and_limit_that_is_named_exists(page: Path) -> None:
 
 
 @page_of
-def test_every_word_that_is_named_exists(page: Path) -> None:
+def test_every_named_word_exists(page: Path) -> None:
     texts = [*named(page), *(block.text for block in blocks(page))]
     words = [word for text in texts for word in re.findall(r"\./entrypoint\.sh ([a-z-]+)", text)]
 
@@ -183,7 +183,7 @@ def test_the_operations_are_those_of_the_contract() -> None:
     assert contract - returns - in_table == set()
 
 
-# --- what the end-to-end tests go by --------------------------------------------------------------
+# --- marks of blocks, which the end-to-end tests use ----------------------------------------------
 
 
 @page_of
@@ -234,13 +234,11 @@ def test_blocks_are_found_with_their_marks_and_outputs(tmp_path: Path) -> None:
         ('[{"n":"A-7-5", ... "version":7, ...}]', '[{"n":"A-12-X","version":7,"a":1}]', True),
     ],
 )
-def test_values_that_vary_are_left_out_of_the_comparison(
-    shown_text: str, printed: str, same: bool
-) -> None:
+def test_the_comparison_ignores_varying_values(shown_text: str, printed: str, same: bool) -> None:
     assert matches(shown_text, printed) is same
 
 
-def test_what_is_plain_has_no_value_that_varies() -> None:
+def test_plain_text_contains_no_varying_values() -> None:
     text = "A-17-4 at 2026-12-01T03:49:32.993096Z, x-cache: miss, generation 12\r\n"
 
     assert plain(text) == "NUMBER at TIME, x-cache: CACHE, generation N\n"

@@ -1,4 +1,4 @@
-"""Ids in the order of time, ids that follow from a key, numbers with a check digit."""
+"""Ids that are ordered by time, ids derived from a key, order numbers with a check digit."""
 
 import re
 import time
@@ -31,7 +31,7 @@ def test_new_ids_are_version_7_and_never_the_same() -> None:
     assert {(found.version, found.variant) for found in ids} == {(7, VARIANT_OF_RFC_9562)}
 
 
-def test_the_id_of_a_key_is_the_same_for_ever() -> None:
+def test_the_id_of_a_key_never_changes() -> None:
     found = order_id_of_key(USER, "cart-1")
 
     assert str(found) == "0b876bd4-6c9b-8318-87a8-47740a10f582"
@@ -41,7 +41,11 @@ def test_the_id_of_a_key_is_the_same_for_ever() -> None:
 def test_another_principal_or_key_makes_another_id() -> None:
     other = UUID("00000000-0000-7000-8000-00000000000b")
 
-    ids = {order_id_of_key(who, key) for who in (USER, other) for key in ("k", "K", "k ", "")}
+    ids = {
+        order_id_of_key(principal, key)
+        for principal in (USER, other)
+        for key in ("k", "K", "k ", "")
+    }
 
     assert len(ids) == 8
 
@@ -69,7 +73,7 @@ def test_the_check_digit_catches_every_wrong_digit() -> None:
 
 
 @given(st.integers(1, 2**50), st.integers(0, 3))
-def test_a_number_leads_back_to_where_the_order_began(position: int, partition: int) -> None:
+def test_a_number_parses_to_the_position_of_the_first_event(position: int, partition: int) -> None:
     number = order_number(position, partition, 4)
 
     assert parse_order_number(number, 4) == (partition, position)
@@ -90,10 +94,10 @@ def test_a_number_leads_back_to_where_the_order_began(position: int, partition: 
         f"A-{10**19}-5",
     ],
 )
-def test_what_is_no_number_leads_nowhere(text: str) -> None:
+def test_a_text_that_is_no_order_number_parses_to_none(text: str) -> None:
     assert parse_order_number(text, 4) is None
 
 
-def test_a_position_that_no_log_can_hold_leads_nowhere() -> None:
+def test_a_number_beyond_the_largest_position_parses_to_none() -> None:
     assert parse_order_number(order_number(2**63 - 1, 0, 1), 1) == (0, 2**63 - 1)
     assert parse_order_number(order_number(2**63, 0, 1), 1) is None

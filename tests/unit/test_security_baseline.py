@@ -1,4 +1,4 @@
-"""Every area of the security baseline is held by tests that exist."""
+"""Every area of the security baseline names tests that exist."""
 
 import re
 from pathlib import Path

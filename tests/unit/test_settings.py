@@ -1,4 +1,4 @@
-"""Settings that would be unsafe or senseless stop the start, and say why without what was given."""
+"""Unsafe or invalid settings stop the start; the error names the setting but not its value."""
 
 from datetime import timedelta
 from typing import Any
@@ -23,7 +23,7 @@ def settings(**changed: Any) -> Settings:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("SECRET_KEY", "", "at least 32 random characters"),
         ("SECRET_KEY", "short", "secrets.token_urlsafe"),
@@ -52,14 +52,14 @@ def settings(**changed: Any) -> Settings:
         ("WEB_WORKERS", "many", "integer"),
     ],
 )
-def test_a_wrong_setting_is_refused_by_name(name: str, value: str, said: str) -> None:
+def test_a_wrong_setting_is_refused_by_name(name: str, value: str, message: str) -> None:
     with pytest.raises(ValidationError) as caught:
         settings(**{name: value})
 
     (error,) = caught.value.errors()
     assert error["loc"][0] == name
-    assert said in error["msg"]
-    assert "input_value" not in str(caught.value)  # it may be a secret, one letter wrong
+    assert message in error["msg"]
+    assert "input_value" not in str(caught.value)  # it may be a secret with a typing error
 
 
 @pytest.mark.parametrize("name", sorted(GOOD))
@@ -79,7 +79,7 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.allowed_origins == ("https://shop.example", "http://localhost:3000")
 
 
-def test_an_owner_may_only_cancel_where_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_by_default_an_owner_may_only_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SELF_SERVICE_TRANSITIONS", raising=False)
 
     assert settings().SELF_SERVICE_TRANSITIONS == ("CANCELED",)
@@ -96,7 +96,9 @@ def test_durations_are_those_of_iso_8601() -> None:
 
     windows = (found.CUSTOMER_CANCEL_WINDOW, found.PENDING_TTL)
     assert windows == (timedelta(minutes=90), timedelta(days=3))
-    assert settings(PENDING_TTL="").PENDING_TTL is None  # as compose gives what is not set
+    assert (
+        settings(PENDING_TTL="").PENDING_TTL is None
+    )  # as compose passes a setting that is not set
 
 
 def test_settings_do_not_change() -> None:

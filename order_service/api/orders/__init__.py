@@ -1,4 +1,4 @@
-"""The command routes of orders, a file a noun: parse, ask for one command, answer."""
+"""The command routes of orders, one file a noun: parse a request, execute one command, answer."""
 
 from order_service.api.orders import (
     actions,

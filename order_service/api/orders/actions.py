@@ -1,8 +1,8 @@
-"""`GET /orders/{id}/actions/`: what this caller may do with the order now, until when, and why the
-rest is refused.
+"""`GET /orders/{id}/actions/`: what the caller may do with the order now, until when, and why
+other actions are refused.
 
-No second table of rules: the decider is asked with a command that would be given, after the same
-questions of role and time as the routes ask, and its refusal is the reason.
+No rule is written twice: each action has sample commands (probes). A probe goes through the routes'
+own checks of role and time, then through the decider. Their refusal is the reason in the answer.
 """
 
 from collections.abc import Iterator, Mapping
@@ -48,8 +48,8 @@ _HEADERS = {"Cache-Control": "private, no-store", "Vary": "Authorization"}
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One operation, by its OpenAPI name. `probes`: it is allowed if one of them is; `body`: what
-    the request has to say so that it is this action."""
+    """One operation, by its OpenAPI name. `probes`: the action is allowed if one of them is;
+    `body`: the members of the request's body that select this action."""
 
     name: str
     method: str
@@ -61,7 +61,7 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class _ActionContext:
-    """By whom, of which order, when."""
+    """The caller, the order and the time that probes are checked for."""
 
     caller: Caller
     folded: FoldedOrder
@@ -72,14 +72,14 @@ class _ActionContext:
 @router.get(
     "/{order_id}/actions/",
     operation_id="orders_actions",
-    summary="What may be done with an order now",
+    summary="List what may be done with an order now",
     response_model=documents.Actions,
     responses=documented("order-unreadable"),
     dependencies=[Depends(caller), Depends(known_parameters)],
 )
 async def get_actions(request: Request, caller: CallerDependency, order: OrderPath) -> Response:
-    """For this caller and now, by the stream itself: each action with `allowed`, `until` where time
-    closes it, and the `reason` of a refusal."""
+    """Each action for this caller, on the order's newest version: whether it is `allowed`,
+    `until` when if its time is limited, and the `reason` if it is refused."""
     log: EventLog = request.app.state.log
     order_id = await log.resolve(order)
     folded = await log.read(order_id)
@@ -87,11 +87,11 @@ async def get_actions(request: Request, caller: CallerDependency, order: OrderPa
         raise OrderNotFound
     visible_to(caller, folded)
     context = _ActionContext(caller, folded, request.app.state.settings, now())
-    listed = [_shown(action, context) for action in _actions(context)]
+    listed = [_as_document(action, context) for action in _actions(context)]
     return json_answer(documents.Actions(listed), headers=_HEADERS)
 
 
-def _shown(action: Action, context: _ActionContext) -> documents.Action:
+def _as_document(action: Action, context: _ActionContext) -> documents.Action:
     refusal = _refusal(action, context)
     return documents.Action(
         action.name,
@@ -105,11 +105,11 @@ def _shown(action: Action, context: _ActionContext) -> documents.Action:
 
 
 def _refusal(action: Action, context: _ActionContext) -> OrderServiceError | None:
-    """That of the first probe, if all are refused."""
+    """None if a probe is allowed; else the refusal of the first probe."""
     first = None
     for probe in action.probes:
         try:
-            _try(probe, context)
+            _check(probe, context)
         except OrderServiceError as error:
             first = first or error
         else:
@@ -117,7 +117,7 @@ def _refusal(action: Action, context: _ActionContext) -> OrderServiceError | Non
     return first
 
 
-def _try(probe: c.OrderCommand, context: _ActionContext) -> None:
+def _check(probe: c.OrderCommand, context: _ActionContext) -> None:
     if isinstance(probe, c.ChangeStatus):
         may_set(context.caller, probe.to, context.settings)
     else:
@@ -129,28 +129,25 @@ def _try(probe: c.OrderCommand, context: _ActionContext) -> None:
     decide(probe, context.folded.order)
 
 
-# --- what there is to be done ---------------------------------------------------------------------
+# --- the actions of an order ----------------------------------------------------------------------
 
 
 def _actions(context: _ActionContext) -> Iterator[Action]:
-    for of_some_kind in (
-        _of_order,
-        _of_lines,
-        _of_payments,
-        _of_shipments,
-        _of_refunds,
-        _of_returns,
-    ):
-        yield from of_some_kind(context)
+    yield from _order_actions(context)
+    yield from _line_actions(context)
+    yield from _payment_actions(context)
+    yield from _shipment_actions(context)
+    yield from _refund_actions(context)
+    yield from _return_actions(context)
 
 
-def _of_order(context: _ActionContext) -> Iterator[Action]:
+def _order_actions(context: _ActionContext) -> Iterator[Action]:
     cancel_ends = cancel_until(context.caller, context.folded, context.settings)
-    for wanted in get_args(c.TargetStatus):
-        if wanted not in ("PENDING", status(context.folded.order)):
-            probe = c.ChangeStatus(wanted, uuid4(), context.at, "CUSTOMER_REQUEST")
-            until = cancel_ends if wanted == "CANCELED" else None
-            body = {"status": wanted}
+    for target in get_args(c.TargetStatus):
+        if target not in ("PENDING", status(context.folded.order)):
+            probe = c.ChangeStatus(target, uuid4(), context.at, "CUSTOMER_REQUEST")
+            until = cancel_ends if target == "CANCELED" else None
+            body = {"status": target}
             yield Action("orders_change_status", "PATCH", "", (probe,), until, body)
     cancel = c.CancelOrder("CUSTOMER_REQUEST", uuid4())
     yield Action("orders_cancel", "POST", "cancel/", (cancel,), cancel_ends)
@@ -160,7 +157,7 @@ def _of_order(context: _ActionContext) -> Iterator[Action]:
     yield Action("notes_add", "POST", "notes/", (note,))
 
 
-def _of_lines(context: _ActionContext) -> Iterator[Action]:
+def _line_actions(context: _ActionContext) -> Iterator[Action]:
     add = c.AddLine("SKU", None, 1, 0)
     yield Action("lines_add", "POST", "lines/", (add,))
     for line_id, line in context.folded.order.lines.items():
@@ -174,7 +171,7 @@ def _of_lines(context: _ActionContext) -> Iterator[Action]:
         yield Action("lines_cancel_units", "POST", f"{path}cancel/", (cancel,))
 
 
-def _of_payments(context: _ActionContext) -> Iterator[Action]:
+def _payment_actions(context: _ActionContext) -> Iterator[Action]:
     authorize = c.AuthorizePayment(uuid4(), None)
     record = c.RecordPayment(uuid4(), uuid4(), None, "manual")
     for probe, kind in ((authorize, "authorization"), (record, "capture")):
@@ -190,7 +187,7 @@ def _of_payments(context: _ActionContext) -> Iterator[Action]:
             yield Action("payments_fail", "POST", f"{path}fail/", (fail,))
 
 
-def _of_shipments(context: _ActionContext) -> Iterator[Action]:
+def _shipment_actions(context: _ActionContext) -> Iterator[Action]:
     allow_unpaid = context.settings.ALLOW_SHIP_UNPAID
     ship = c.Ship(uuid4(), None, context.at, allow_unpaid=allow_unpaid)
     yield Action("shipments_dispatch", "POST", "shipments/", (ship,))
@@ -201,11 +198,11 @@ def _of_shipments(context: _ActionContext) -> Iterator[Action]:
             yield Action("shipments_update_tracking", "PATCH", path, (track,))
             void = c.VoidShipment(shipment_id, "OTHER")
             yield Action("shipments_void", "POST", f"{path}void/", (void,))
-            arrive = c.ConfirmDelivery(shipment_id, None, context.at)
-            yield Action("shipments_confirm_delivery", "POST", f"{path}delivered/", (arrive,))
+            confirm = c.ConfirmDelivery(shipment_id, None, context.at)
+            yield Action("shipments_confirm_delivery", "POST", f"{path}delivered/", (confirm,))
 
 
-def _of_refunds(context: _ActionContext) -> Iterator[Action]:
+def _refund_actions(context: _ActionContext) -> Iterator[Action]:
     request = c.RequestRefund(uuid4(), None, "OTHER")
     yield Action("refunds_request", "POST", "refunds/", (request,))
     for refund_id, refund in context.folded.order.refunds.items():
@@ -216,29 +213,29 @@ def _of_refunds(context: _ActionContext) -> Iterator[Action]:
             yield Action("refunds_fail", "POST", f"{path}fail/", (fail,))
 
 
-def _of_returns(context: _ActionContext) -> Iterator[Action]:
+def _return_actions(context: _ActionContext) -> Iterator[Action]:
     order, window = context.folded.order, return_window(context.caller, context.settings)
-    # What has been delivered comes first: its refusal says more.
+    # Delivered lines come first: the refusal of the first probe is shown, and theirs says more.
     lines = sorted(order.lines, key=lambda line_id: -order.lines[line_id].delivered)
     requests = tuple(
         c.RequestReturn(uuid4(), (LineQuantity(line_id, 1),), "OTHER", context.at, window)
         for line_id in lines
     )
     yield Action("returns_request", "POST", "returns/", requests, _return_until(context, window))
-    for return_id, found in order.returns.items():
+    for return_id, existing in order.returns.items():
         path = f"returns/{return_id}/"
-        if found.status == "REQUESTED":
+        if existing.status == "REQUESTED":
             yield Action(
                 "returns_approve", "POST", f"{path}approve/", (c.ApproveReturn(return_id),)
             )
             yield Action("returns_reject", "POST", f"{path}reject/", (c.RejectReturn(return_id),))
             yield Action("returns_cancel", "POST", f"{path}cancel/", (c.CancelReturn(return_id),))
-        if found.status == "APPROVED":
+        if existing.status == "APPROVED":
             receive = c.ReceiveReturn(return_id, None, uuid4())
             yield Action("returns_receive", "POST", f"{path}receive/", (receive,))
 
 
 def _return_until(context: _ActionContext, window: timedelta | None) -> datetime | None:
-    """When the caller's time to send back the last unit ends."""
-    arrivals = [s.delivered_at for s in context.folded.order.shipments.values() if s.delivered_at]
-    return max(arrivals) + window if arrivals and window is not None else None
+    """When the caller's return window closes for the unit that was delivered last."""
+    deliveries = [s.delivered_at for s in context.folded.order.shipments.values() if s.delivered_at]
+    return max(deliveries) + window if deliveries and window is not None else None

@@ -1,4 +1,4 @@
-"""Cancellations, of the whole order or of units of a line."""
+"""Cancellations of an order, or of units of a line."""
 
 from typing import Self
 from uuid import UUID, uuid4
@@ -24,7 +24,7 @@ class CancelRequest(ChangeBody):
     note: Note | None = None
 
     @model_validator(mode="after")
-    def _explained(self) -> Self:
+    def _check_note(self) -> Self:
         if self.reason == "OTHER" and self.note is None:
             raise PydanticCustomError("note_missing", "The reason OTHER needs a note")
         return self
@@ -46,7 +46,7 @@ class CancelUnitsRequest(CancelRequest):
 def cancel_order(
     body: CancelRequest, context: CommandContext, order: FoldedOrder, text_ref: UUID | None
 ) -> CancelOrder:
-    """The order is canceled, and what was paid for it is to be given back."""
+    """Cancels the order, and requests a refund of what was paid for it."""
     check_cancel_window(context.caller, order, context.settings, now())
     return CancelOrder(body.reason, uuid4(), text_ref)
 
@@ -66,5 +66,5 @@ def cancel_order(
     text_kind="cancel_units",
 )
 def cancel_units(body: CancelUnitsRequest, text_ref: UUID | None, line_id: LinePath) -> CancelUnits:
-    """Units that have not been shipped are not sold any more; the last of them cancel the order."""
+    """Cancels units that have not shipped. The order is canceled with the last of them."""
     return CancelUnits(line_id_of(line_id), body.quantity, body.reason, uuid4(), text_ref)

@@ -1,4 +1,4 @@
-"""What a request for a command says beside its body: the caller, the key, the versions it names."""
+"""What a command's request carries beside its body: caller, idempotency key, expected versions."""
 
 import hashlib
 import re
@@ -35,10 +35,10 @@ _ETAGS_SYNTAX = r'^(\*|(W/)?"[!#-~]*"( *, *(W/)?"[!#-~]*")*)$'
 
 @immutable
 class CommandContext:
-    """One request for a command, however it was parsed.
+    """One request for a command, from FastAPI or the fast path.
 
-    `key`: its Idempotency-Key; None in a dry run, which stores nothing. `tags`: of If-Match, on an
-    order that exists.
+    `key`: its Idempotency-Key; None in a dry run, which stores nothing. `tags`: the ETags of
+    If-Match; always None for a new order.
     """
 
     caller: Caller
@@ -51,9 +51,9 @@ class CommandContext:
     tags: Tags = None
 
     def metadata(self, route: str, body: BaseModel, key: str | None) -> Metadata:
-        """The actor, and what proves a repeat of the same request under the same key.
+        """The actor, and the fingerprint that proves a repeat of the request under its key.
 
-        `route`: the method, and the path as the OpenAPI document has it.
+        `route`: the method, and the path as in the OpenAPI document.
         """
         return Metadata(
             "staff" if self.caller.is_staff else "user",
@@ -66,10 +66,10 @@ class CommandContext:
 
 
 def fingerprint(route: str, body: BaseModel) -> str:
-    """SHA-256 of method, route and the canonical content, its first half: 128 bits in 22 letters.
+    """The first half of a SHA-256 of method, route and canonical body: 128 bits in 22 letters.
 
-    Of what was sent only: keys never expire, and a field that a later version of this service adds
-    must not make old requests look like others.
+    Only members that were sent count: keys never expire, and a field that a later version adds must
+    not change the fingerprint of an old request.
     """
     sent = body.model_dump(exclude_unset=True)
     content = orjson.dumps(sent, default=str, option=orjson.OPT_SORT_KEYS)
@@ -78,8 +78,8 @@ def fingerprint(route: str, body: BaseModel) -> str:
 
 
 def route_of(request: Request) -> str:
-    """For a fingerprint: method and route with its parameters, except the order: it may be given by
-    id or by number, and the key is looked up in its stream anyway."""
+    """The route for a fingerprint: the method, and the path with all its values but the order's. An
+    order has an id and a number, and a key is looked up only in the order's own stream."""
     route: Any = request.scope["route"]
     path: str = route.path
     for name, value in request.path_params.items():
@@ -97,13 +97,13 @@ async def _idempotency_key(
     idempotency_key: Annotated[
         str | None,
         Header(
-            description="A name for this request: repeats under it get the first answer.",
+            description="The client's name for this request: a repeat gets the first answer.",
             json_schema_extra={"pattern": _KEY_SYNTAX},
         ),
     ] = None,
 ) -> str | None:
-    """The key, bare or as a structured-field string. Raises Problem 400; for two keys as well,
-    since a repeat might be recognized by the other one only."""
+    """The key, bare or as a structured-field string. Raises Problem 400 for an invalid key, and for
+    two keys: a repeat might name only the other one."""
     if idempotency_key is None:
         return None
     if len(request.headers.getlist("idempotency-key")) > 1:
@@ -112,7 +112,7 @@ async def _idempotency_key(
 
 
 def key_of(field: str) -> str:
-    """The key in the one header of it. Raises Problem 400."""
+    """The key in an Idempotency-Key header. Raises Problem 400."""
     match = _KEY.fullmatch(field)
     key = match and (match[1] or match[2])
     if not key or len(key) > KEY_LENGTH_MAX:
@@ -124,7 +124,8 @@ def invalid_key() -> Problem:
     return Problem(
         400,
         "idempotency-key-invalid",
-        'Send 1 to 255 printable ASCII characters, once, bare or as a string: "8e03978e".',
+        "Send one Idempotency-Key of 1 to 255 printable ASCII characters, bare or as a string such "
+        'as "8e03978e".',
     )
 
 
@@ -133,17 +134,17 @@ async def _tags(
     if_match: Annotated[
         list[str] | None,
         Header(
-            description="Act only if the order has one of these ETags.",
+            description="Execute the command only if the order has one of these ETags.",
             json_schema_extra={"pattern": _ETAGS_SYNTAX},
         ),
     ] = None,
 ) -> Tags:
-    """The tags that If-Match names, weak ones with their `W/`. Raises Problem 400."""
-    return None if if_match is None else tags_of(",".join(if_match))  # several are one list
+    """The ETags of all If-Match headers, which together are one list. Raises Problem 400."""
+    return None if if_match is None else tags_of(",".join(if_match))
 
 
 def tags_of(tags: str) -> Tags:
-    """The tags that If-Match names. Raises Problem 400."""
+    """The ETags that an If-Match header names, weak ones with their `W/`. Raises Problem 400."""
     if tags.strip() == "*":
         return "*"
     if not _ETAGS.fullmatch(tags):
@@ -151,7 +152,7 @@ def tags_of(tags: str) -> Tags:
     return frozenset(f'{weak}"{opaque}"' for weak, opaque in _ETAG.findall(tags))
 
 
-# --- where a context comes from -------------------------------------------------------------------
+# --- contexts -------------------------------------------------------------------------------------
 
 
 @raises("overloaded", "outcome-unknown")
@@ -160,7 +161,7 @@ async def _command_context(
     caller: CallerDependency,
     key: Annotated[str | None, Depends(_idempotency_key)],
     dry_run: Annotated[
-        Flag, Query(description="Answer what would happen, and store nothing.")
+        Flag, Query(description="Answer with what the command would do, and store nothing.")
     ] = False,
 ) -> CommandContext:
     state = request.app.state
@@ -185,12 +186,13 @@ async def _change_context(
     return replace(context, tags=tags)
 
 
-# For a command on an order that exists.
+# The context of a command on an existing order.
 ChangeContextDependency = Annotated[CommandContext, Depends(_change_context)]
 
 
-def fast_path_context(parsed: ParsedRequest, *, on_an_order: bool) -> CommandContext:
-    """What FastAPI's dependencies make of an ordinary request; `on_an_order`: one that exists."""
+def fast_path_context(parsed: ParsedRequest, *, order_exists: bool) -> CommandContext:
+    """The same context as FastAPI's dependencies make. `order_exists`: whether the command is on an
+    existing order, so that If-Match counts."""
     state = parsed.app.state
     key, tags = parsed.header(b"idempotency-key"), parsed.header(b"if-match")
     return CommandContext(
@@ -200,5 +202,5 @@ def fast_path_context(parsed: ParsedRequest, *, on_an_order: bool) -> CommandCon
         state.settings,
         parsed.request_id,
         None if key is None else key_of(key),
-        tags=tags_of(tags) if on_an_order and tags is not None else None,
+        tags=tags_of(tags) if order_exists and tags is not None else None,
     )

@@ -1,7 +1,7 @@
-"""The one form of a route that gives a command to an order that exists.
+"""The one way to define a route for a command on an existing order.
 
-A route names its path, the command, the problems of its own and its summary; the function that it
-decorates makes the command. Everything else happens here, alike for all of them.
+A route declares its path, command, summary and own problems, and decorates the function that builds
+the command. The rest is the same for all routes, and is done here.
 """
 
 from collections.abc import Callable
@@ -37,12 +37,12 @@ from order_service.web.query_parameters import known_parameters
 from order_service.web.responses import Reply
 
 Build = TypeVar("Build", bound=Callable[..., OrderCommand])
-# What a function that makes a command may ask for by name; its other parameters are of the path.
-_GIVEN = ("body", "context", "order", "text_ref")
+# Parameters that a build function may have; its others are parameters of the path.
+_BUILD_PARAMETERS = ("body", "context", "order", "text_ref")
 
 
 class CommandRouter(APIRouter):
-    """FastAPI's router, whose `command` adds a route."""
+    """FastAPI's router with a decorator, `command`, that adds a command route."""
 
     def command(
         self,
@@ -57,39 +57,41 @@ class CommandRouter(APIRouter):
         text_of: Callable[[Any], str | None] = attrgetter("note"),
         authorize: Callable[[CommandContext, Any], None] | None = None,
     ) -> Callable[[Build], Build]:
-        """Decorates a function that makes the command; its docstring describes the operation.
+        """Decorates a function that builds the command; its docstring describes the operation.
 
-        The function takes, by these names, what it needs of: `body` (always, with its model),
-        `context` (CommandContext), `order` (FoldedOrder), `text_ref`; and the parameters of the
-        path. It is called after visibility, repeat, role and precondition have been checked, once
-        for each attempt.
+        The function has a parameter `body` (annotated with its model), the parameters of the path,
+        and any of `context` (CommandContext), `order` (FoldedOrder) and `text_ref`. It is called
+        once for each attempt, after the checks of visibility, repeat, role and precondition.
 
-        `kind`: the command whose permission applies, unless `authorize` checks that of the body;
-        `problems`: beside those that every change may answer; `text_kind`, `text_of`: a free text
-        that is kept beside the events, and where the body has it.
+        `kind`: the command whose permission applies, unless `authorize` checks another one;
+        `problems`: the slugs beyond those of every change; `text_kind`, `text_of`: the kind of a
+        free text that is stored outside the events, and how to get it from the body.
         """
 
         def add(build: Build) -> Build:
-            own_problems = ("forbidden", *problems) if is_for_staff(kind) else problems
-            allow = authorize or (lambda context, _: may_command(context.caller, kind))
+            route_problems = ("forbidden", *problems) if is_for_staff(kind) else problems
+            check_permission = authorize or (lambda context, _: may_command(context.caller, kind))
             self.add_api_route(
                 path,
-                _endpoint(build, allow, text_kind, text_of),
+                _endpoint(build, check_permission, text_kind, text_of),
                 methods=[method],
                 operation_id=operation_id,
                 description=getdoc(build),
-                **described(summary, *own_problems),
+                **route_options(summary, *route_problems),
             )
             return build
 
         return add
 
 
-def described(summary: str, *problems: str) -> dict[str, Any]:
-    """How a route of a command on an order is described. `problems`: those of its own."""
+def route_options(summary: str, *problems: str) -> dict[str, Any]:
+    """How the OpenAPI document describes a route. `problems`: those beyond every change's."""
     headers = ("ETag", consistency_token.HEADER, "Idempotent-Replayed")
     responses = documented(
-        *problems, "order-full", says="The order; in a dry run its preview.", may_send=headers
+        *problems,
+        "order-full",
+        description="The order; in a dry run its preview.",
+        may_send=headers,
     )
     return {"summary": summary, "response_model": Order | DryRun, "responses": responses}
 
@@ -100,21 +102,21 @@ def _endpoint(
     text_kind: str | None,
     text_of: Callable[[Any], str | None],
 ) -> Callable[..., Any]:
-    """For FastAPI: with the parameters of every change, and those of `build` that are of the
-    path."""
+    """The function that FastAPI calls. Its signature has the parameters of every change, and the
+    path parameters of `build`."""
     parameters = signature(build).parameters
-    wanted = [name for name in _GIVEN if name in parameters]
-    of_path = [parameter for name, parameter in parameters.items() if name not in _GIVEN]
+    build_names = [name for name in _BUILD_PARAMETERS if name in parameters]
+    path_parameters = [p for name, p in parameters.items() if name not in _BUILD_PARAMETERS]
 
     async def endpoint(
         request: Request, context: CommandContext, body: ChangeBody, order_id: str, **path: str
     ) -> Response:
-        await known_parameters(request)  # broken JSON is the more urgent problem
+        await known_parameters(request)  # after the body: broken JSON is the more urgent problem
         text_ref, texts = free_text(text_kind, text_of(body)) if text_kind else (None, ())
 
         def command(order: FoldedOrder) -> OrderCommand:
-            given = {"body": body, "context": context, "order": order, "text_ref": text_ref}
-            return build(**{name: given[name] for name in wanted}, **path)
+            values = {"body": body, "context": context, "order": order, "text_ref": text_ref}
+            return build(**{name: values[name] for name in build_names}, **path)
 
         reply = await execute(
             context,
@@ -127,21 +129,24 @@ def _endpoint(
         )
         return reply.response()
 
-    taken = {
+    annotations = {
         "request": Request,
         "context": ChangeContextDependency,
         "body": _body(parameters["body"].annotation),
         "order_id": OrderPath,
     }
-    shared = [Parameter(name, Parameter.KEYWORD_ONLY, annotation=t) for name, t in taken.items()]
-    of_path = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in of_path]
-    setattr(endpoint, "__signature__", Signature([*shared, *of_path]))  # noqa: B010  # as in `raises`
+    shared = [
+        Parameter(name, Parameter.KEYWORD_ONLY, annotation=annotation)
+        for name, annotation in annotations.items()
+    ]
+    path_parameters = [p.replace(kind=Parameter.KEYWORD_ONLY) for p in path_parameters]
+    setattr(endpoint, "__signature__", Signature([*shared, *path_parameters]))  # noqa: B010  # as in `raises`
     endpoint.__name__ = build.__name__
     return endpoint
 
 
 def _body(model: type[ChangeBody]) -> Any:
-    """May be left out where none of its members is required."""
+    """The parameter for a body, which is optional if none of its members is required."""
     optional = not any(field.is_required() for field in model.model_fields.values())
     return Annotated[model, Depends(json_body(model, optional=optional))]
 
@@ -155,14 +160,14 @@ async def execute(
     texts: tuple[OrderText, ...],
     authorize: Callable[[], None],
 ) -> Reply:
-    """The answer to the command on the order with this id or number. `route`: as of
+    """Executes the command, or previews it in a dry run. `order`: id or number; `route`: see
     `CommandContext.metadata`."""
     caller, log = context.caller, context.log
     order_id = await log.resolve(order)
     change = Change(
         command=command,
         metadata=context.metadata(route, body, context.key),
-        visible=lambda folded: visible_to(caller, folded),
+        check_visible=lambda folded: visible_to(caller, folded),
         authorize=authorize,
         precondition=Precondition(
             context.tags,

@@ -1,4 +1,4 @@
-"""Where an order goes, and notes on it: text that is kept beside the events."""
+"""The shipping address and the notes: free text that is stored outside the events."""
 
 from operator import attrgetter
 from typing import Annotated
@@ -31,13 +31,13 @@ class Address(Body):
     phone: Words | None = None
 
     def as_text(self) -> str:
-        """JSON with these members in this order, null where there is nothing."""
+        """JSON with all members in this order; those that are left out are null."""
         members = (getattr(self, name) for name in ShippingAddress.__struct_fields__)
         return to_json(ShippingAddress(*members)).decode()
 
 
 class ChangeAddressRequest(Address, ChangeBody):
-    """The whole address: members that are left out are empty."""
+    """The whole new address: members that are left out are empty."""
 
 
 class AddNoteRequest(ChangeBody):
@@ -56,7 +56,7 @@ class AddNoteRequest(ChangeBody):
     text_of=Address.as_text,
 )
 def change_shipping_address(body: ChangeAddressRequest, text_ref: UUID) -> ChangeShippingAddress:
-    """The order goes there, whole: members that are left out are empty."""
+    """Replaces the whole shipping address: members that are left out are empty."""
     return ChangeShippingAddress(text_ref)
 
 
@@ -72,5 +72,5 @@ def change_shipping_address(body: ChangeAddressRequest, text_ref: UUID) -> Chang
     authorize=lambda context, body: may_note(context.caller, body.visibility),
 )
 def add_note(body: AddNoteRequest, text_ref: UUID) -> AddNote:
-    """The note stands in the order's notes; internal ones are by staff and for staff."""
+    """Adds a note to the order. Only staff write and read internal notes."""
     return AddNote(uuid4(), body.visibility, text_ref)

@@ -1,7 +1,7 @@
-"""What the fields of an order's commands may hold, and the parts of their paths.
+"""The types of fields in the bodies of order commands, and of parameters in their paths.
 
-Quantities and prices come as JSON numbers or as strings: clients of the older service send maps of
-strings. A price never passes through a float: the parser gives its decimal text.
+Quantities and prices are JSON numbers or strings: clients of the older service send maps of
+strings. A price never passes through a float: the parser keeps its decimal text.
 """
 
 import re
@@ -39,14 +39,16 @@ _QUANTITY_TEXT = "^[0-9]{1,6}$"
 _PRICE_TEXT = r"^[0-9]{1,13}(\.[0-9]{1,20})?$"
 
 
-class _Either:
-    """Annotates what comes in one of several ways, of which the first that fits is taken: with core
-    schemas, as in `Characters`, most quantities and prices meet no function of ours (6.2 us an
-    order of three lines instead of 7.7)."""
+class _OneOfForms:
+    """Annotates a value that has one of several forms; the first that matches is used.
 
-    def __init__(self, code: str, message: str, *ways: core_schema.CoreSchema) -> None:
+    The forms are core schemas, as in `Characters`: then most quantities and prices need no Python
+    function of ours (6.2 us an order of three lines instead of 7.7).
+    """
+
+    def __init__(self, code: str, message: str, *forms: core_schema.CoreSchema) -> None:
         self._schema = core_schema.union_schema(
-            [*ways], mode="left_to_right", custom_error_type=code, custom_error_message=message
+            [*forms], mode="left_to_right", custom_error_type=code, custom_error_message=message
         )
 
     def __get_pydantic_core_schema__(
@@ -55,7 +57,7 @@ class _Either:
         return self._schema
 
 
-def _text(pattern: str, read: Callable[[str], Any]) -> core_schema.CoreSchema:
+def _text_form(pattern: str, read: Callable[[str], Any]) -> core_schema.CoreSchema:
     text = core_schema.str_schema(strict=True, pattern=pattern)
     return core_schema.chain_schema([text, core_schema.no_info_plain_validator_function(read)])
 
@@ -63,46 +65,46 @@ def _text(pattern: str, read: Callable[[str], Any]) -> core_schema.CoreSchema:
 def _price_number(value: Any) -> Decimal:
     if isinstance(value, int | Decimal) and not isinstance(value, bool):
         price = Decimal(value)
-        if price >= 0 and _written_in(price, PRICE_DIGITS_MAX):
+        if price >= 0 and _fits_digits(price, PRICE_DIGITS_MAX):
             return price
-    raise ValueError("no price")
+    raise ValueError("not a price")
 
 
-def _written_in(number: Decimal, digits: int) -> bool:
-    """Neither more significant digits than that, nor further away from the point."""
+def _fits_digits(number: Decimal, digits: int) -> bool:
+    """At most `digits` significant digits, and none further than that from the decimal point."""
     _, significant, exponent = number.as_tuple()
     assert isinstance(exponent, int), "the parser refuses NaN and infinities"
     return len(significant) <= digits and -digits <= exponent and number.adjusted() < digits
 
 
-def _written(number: dict[str, Any], text: dict[str, Any]) -> WithJsonSchema:
-    """A number, or its text: pydantic describes what comes out of a validator, not what goes in."""
+def _number_or_text(number: dict[str, Any], text: dict[str, Any]) -> WithJsonSchema:
+    """The JSON schema of the input: pydantic itself would describe a validator's output."""
     return WithJsonSchema({"anyOf": [number, {"type": "string", **text}]})
 
 
 Quantity = Annotated[
     int,
-    _Either(
+    _OneOfForms(
         "quantity",
         "A quantity is a whole number of at most 6 digits",
         core_schema.int_schema(strict=True),
-        _text(_QUANTITY_TEXT, int),
+        _text_form(_QUANTITY_TEXT, int),
     ),
     Field(ge=1, le=QUANTITY_MAX),
-    _written(
+    _number_or_text(
         {"type": "integer", "minimum": 1, "maximum": QUANTITY_MAX},
         {"maxLength": 6, "pattern": f"^0*([1-9][0-9]{{0,4}}|{QUANTITY_MAX})$"},
     ),
 ]
 Price = Annotated[
     Decimal,
-    _Either(
+    _OneOfForms(
         "price",
         "A price is a number of at most 15 digits, or a string such as 129.99",
-        _text(_PRICE_TEXT, Decimal),
+        _text_form(_PRICE_TEXT, Decimal),
         core_schema.no_info_plain_validator_function(_price_number),
     ),
-    _written(
+    _number_or_text(
         {"type": "number", "minimum": 0, "exclusiveMaximum": 10**PRICE_DIGITS_MAX},
         {"pattern": _PRICE_TEXT},
     ),
@@ -116,8 +118,8 @@ LineId = Annotated[int, Field(strict=True, ge=1, le=LINE_ID_MAX)]
 
 
 class Item(Body):
-    """`product_id` and `price` are other names of `sku` and `unit_price`; keys that are not listed
-    are kept as the line's attributes (strings, at most 20)."""
+    """`product_id` and `price` are other names of `sku` and `unit_price`. All further keys are kept
+    as the line's attributes (strings, at most 20)."""
 
     model_config = ConfigDict(extra="allow")
     _OTHER_NAMES: ClassVar[Mapping[str, str]] = {"product_id": "sku", "price": "unit_price"}
@@ -132,8 +134,8 @@ class Item(Body):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_name(cls, value: Any) -> Any:
-        """Few attributes, too: nothing else is asked of the item as a whole."""
+    def _use_first_names(cls, value: Any) -> Any:
+        """Replaces other names and checks the number of attributes: both concern a whole item."""
         if not isinstance(value, dict):
             return value
         if len(value) > ATTRIBUTES_MAX and len(value.keys() - cls._NAMES) > ATTRIBUTES_MAX:
@@ -152,7 +154,7 @@ class Item(Body):
     def __get_pydantic_json_schema__(
         cls, core: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        """With the other names, of which pydantic does not know."""
+        """Adds what pydantic cannot derive: the other names, and the bounds of attribute names."""
         schema = handler.resolve_ref_schema(handler(core))
         properties = schema["properties"]
         for other, name in cls._OTHER_NAMES.items():
@@ -183,36 +185,40 @@ def quantities(lines: list[LineUnits]) -> tuple[LineQuantity, ...]:
 
 
 def minor(price: Decimal | None, order: FoldedOrder) -> int | None:
-    """`InvalidRequest` for an amount with more digits than the order's currency has."""
+    """Minor units. Raises `InvalidRequest` for more digits than the order's currency has."""
     return None if price is None else money.to_minor(price, order.order.currency)
 
 
 def free_text(kind: str, text: str | None) -> tuple[UUID | None, tuple[OrderText, ...]]:
-    """The reference to a text that is kept beside the events, and the text, if there is one."""
+    """The id of a text that is stored outside the events, and the text, if there is one."""
     if text is None:
         return None, ()
-    kept = OrderText(uuid4(), kind, text)
-    return kept.text_id, (kept,)
+    order_text = OrderText(uuid4(), kind, text)
+    return order_text.text_id, (order_text,)
 
 
-# --- parts of paths -------------------------------------------------------------------------------
+# --- path parameters ------------------------------------------------------------------------------
 
-# Checked with the rules, like an id that the order does not have.
+# Plain strings, so that a malformed id is a 404 like an unknown one, after the other checks.
 PartPath = Annotated[
-    str, Path(description="Its id in the order's document.", json_schema_extra={"format": "uuid"})
+    str,
+    Path(
+        description="The part's id in the order's document.", json_schema_extra={"format": "uuid"}
+    ),
 ]
 LinePath = Annotated[str, Path(description="A line_id of the order's items.", examples=["1"])]
 
 
 def part_id(path: str) -> UUID:
-    """The id of a payment, shipment, refund or return; NotFound for what cannot be one."""
-    found = parse_uuid(path)
-    if found is None:
-        raise NotFound("not-found", "The order has nothing with this id: read it again.")
-    return found
+    """The id of a payment, shipment, refund or return. Raises NotFound for a malformed id."""
+    uuid = parse_uuid(path)
+    if uuid is None:
+        raise NotFound("not-found", "The order has no part with this id: read the order again.")
+    return uuid
 
 
 def line_id_of(path: str) -> int:
+    """Raises NotFound for a malformed line_id."""
     if not _LINE_ID.fullmatch(path) or int(path) > LINE_ID_MAX:
-        raise NotFound("line-not-found", "The order has no such line: read it again.")
+        raise NotFound("line-not-found", "The order has no such line: read the order again.")
     return int(path)

@@ -1,4 +1,4 @@
-"""The lines of an order that nobody has paid for yet."""
+"""Changes to the lines of an unpaid order."""
 
 from order_service.api.orders.command_route import CommandRouter
 from order_service.api.orders.fields import Item, LinePath, Quantity, line_id_of, minor
@@ -14,7 +14,7 @@ class AddLineRequest(ChangeBody, Item):
 
 
 class RemoveLineRequest(ChangeBody):
-    """Nothing but what every change may say."""
+    """Only the members of every change."""
 
 
 class ChangeQuantityRequest(ChangeBody):
@@ -30,7 +30,7 @@ class ChangeQuantityRequest(ChangeBody):
     problems=("order-not-editable",),
 )
 def add_line(body: AddLineRequest, order: FoldedOrder) -> AddLine:
-    """The order has one more line, under the next `line_id`."""
+    """Adds a line, with the next unused `line_id`."""
     price = minor(body.unit_price, order)
     return AddLine(body.sku, body.name, body.quantity, price, body.attributes)
 
@@ -44,7 +44,7 @@ def add_line(body: AddLineRequest, order: FoldedOrder) -> AddLine:
     problems=("line-not-found", "order-not-editable"),
 )
 def change_quantity(body: ChangeQuantityRequest, line_id: LinePath) -> ChangeLineQuantity:
-    """That many units of the line are ordered."""
+    """Changes the number of units that are ordered of the line."""
     return ChangeLineQuantity(line_id_of(line_id), body.quantity)
 
 
@@ -57,5 +57,5 @@ def change_quantity(body: ChangeQuantityRequest, line_id: LinePath) -> ChangeLin
     problems=("line-not-found", "order-not-editable", "last-line"),
 )
 def remove_line(body: RemoveLineRequest, line_id: LinePath) -> RemoveLine:
-    """The line is gone; its number is not used again."""
+    """Removes the line. Its `line_id` is not used again."""
     return RemoveLine(line_id_of(line_id))

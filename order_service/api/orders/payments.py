@@ -24,9 +24,9 @@ router = CommandRouter(prefix="/orders/{order_id}/payments", tags=["payments"])
 
 
 class PaymentRequest(ChangeBody):
-    """An authorization may have `method` and `expires_at`, a capture has its `source`. Without
-    `amount`: whatever is due. With a provider as `source` and an authorization's
-    `provider_reference`, so much of that was captured; without `amount`, all of it."""
+    """An authorization may have `method` and `expires_at`; a capture has a `source`. The default of
+    `amount` is the amount due. With the `source` provider and the `provider_reference` of an
+    authorization, the payment is a capture of that authorization: by default, of all of it."""
 
     kind: Literal["authorization", "capture"]
     amount: Price | None = None
@@ -36,17 +36,18 @@ class PaymentRequest(ChangeBody):
     source: PaymentSource = "manual"
 
     @model_validator(mode="after")
-    def _of_its_kind(self) -> Self:
+    def _check_members_of_kind(self) -> Self:
         foreign = {"source"} if self.kind == "authorization" else {"method", "expires_at"}
         if foreign & self.model_fields_set:
             raise PydanticCustomError(
-                "kind", "method and expires_at are an authorization's, source is a capture's"
+                "kind",
+                "Send method and expires_at with an authorization only, source with a capture",
             )
         return self
 
 
 class CaptureRequest(ChangeBody):
-    """Without `amount`: whatever is open of the authorization."""
+    """The default of `amount` is the open amount of the authorization."""
 
     amount: Price | None = None
 
@@ -68,10 +69,10 @@ class FailPaymentRequest(ChangeBody):
     problems=("invalid-transition", "payment-reference-conflict", "amount-exceeds-due"),
 )
 def add_payment(body: PaymentRequest, order: FoldedOrder) -> AuthorizePayment | RecordPayment:
-    """Money is reserved (authorization) or has come in (capture).
+    """Records reserved money (`kind` authorization) or received money (`kind` capture).
 
-    What a provider reports (`source` provider) is taken whatever is due; a `provider_reference`
-    that is known already changes nothing.
+    A provider's capture (`source` provider) is recorded whatever the amount due. A repeat with the
+    same `provider_reference` changes nothing.
     """
     amount, reference = minor(body.amount, order), body.provider_reference
     if body.kind == "authorization":
@@ -90,7 +91,7 @@ def add_payment(body: PaymentRequest, order: FoldedOrder) -> AuthorizePayment | 
 def capture_payment(
     body: CaptureRequest, order: FoldedOrder, payment_id: PartPath
 ) -> CapturePayment:
-    """So much of the authorization has come in."""
+    """Captures `amount` of the authorization."""
     amount = minor(body.amount, order)
     return CapturePayment(part_id(payment_id), amount, now())
 
@@ -104,7 +105,7 @@ def capture_payment(
     problems=("not-found", "payment-not-voidable"),
 )
 def void_authorization(body: VoidAuthorizationRequest, payment_id: PartPath) -> VoidAuthorization:
-    """What was open of the authorization is given up."""
+    """Gives up the open amount of the authorization."""
     return VoidAuthorization(part_id(payment_id), body.reason)
 
 
@@ -117,5 +118,5 @@ def void_authorization(body: VoidAuthorizationRequest, payment_id: PartPath) -> 
     problems=("not-found",),
 )
 def fail_payment(body: FailPaymentRequest, payment_id: PartPath) -> RecordPaymentFailure:
-    """The provider's refusal is on record."""
+    """Records that the provider refused the payment."""
     return RecordPaymentFailure(part_id(payment_id), body.code)

@@ -1,6 +1,6 @@
-"""Who may do what, and until when: roles, and the windows that close for owners.
+"""Permissions: what owners and staff may do, and the time windows that end for owners.
 
-The only table of permissions: routes check it before a command, `actions` lists what it allows.
+The only table of permissions: routes check it before a command, and `actions` reports it.
 """
 
 from datetime import datetime, timedelta
@@ -41,7 +41,7 @@ _OWNERS_COMMANDS: frozenset[type[OrderCommand]] = frozenset(
 
 
 def visible_to(caller: Caller, order: FoldedOrder) -> None:
-    """Another's order is answered like one that does not exist."""
+    """Raises OrderNotFound for the order of another user, as for one that does not exist."""
     if not caller.is_staff and order.order.user_id != caller.user_id:
         raise OrderNotFound
 
@@ -52,23 +52,23 @@ def is_for_staff(kind: type[OrderCommand]) -> bool:
 
 def may_command(caller: Caller, kind: type[OrderCommand]) -> None:
     if not caller.is_staff and is_for_staff(kind):
-        raise _forbidden("This is for the shop's staff: ask them.")
+        raise _forbidden("Only the shop's staff may do this: ask them.")
 
 
-def may_set(caller: Caller, wanted: TargetStatus, settings: Settings) -> None:
+def may_set(caller: Caller, target: TargetStatus, settings: Settings) -> None:
     allowed = ("PENDING", *settings.SELF_SERVICE_TRANSITIONS)
-    if not caller.is_staff and wanted not in allowed:
-        raise _forbidden(f"An order's owner may not set {wanted}: ask the shop's staff.")
+    if not caller.is_staff and target not in allowed:
+        raise _forbidden(f"An order's owner cannot set {target}: ask the shop's staff.")
 
 
 def may_note(caller: Caller, visibility: NoteVisibility) -> None:
     if not caller.is_staff and visibility != "public":
-        raise _forbidden("Internal notes are for the shop's staff: send a public one.")
+        raise _forbidden("Only the shop's staff may add internal notes: send a public one.")
 
 
 def may_place_for(caller: Caller, user_id: UUID) -> None:
     if not caller.is_staff and caller.user_id != user_id:
-        raise _forbidden("Orders for others are placed by the shop's staff: leave user_id out.")
+        raise _forbidden("Only the shop's staff may place orders for others: leave user_id out.")
 
 
 def _forbidden(detail: str) -> RuleViolation:
@@ -79,7 +79,7 @@ def _forbidden(detail: str) -> RuleViolation:
 
 
 def cancel_until(caller: Caller, order: FoldedOrder, settings: Settings) -> datetime | None:
-    """When the caller's time to cancel the order ends; None: it does not."""
+    """When the caller's time to cancel the order ends; None: there is no limit."""
     if caller.is_staff or status(order.order) != "PAID":
         return None
     return order.created_at + settings.CUSTOMER_CANCEL_WINDOW
@@ -94,10 +94,10 @@ def check_cancel_window(
         raise violation(
             order.order,
             "cancel-window-closed",
-            "The time in which you may cancel a paid order is over: ask the shop's staff.",
+            "The time to cancel a paid order is over: ask the shop's staff.",
         )
 
 
 def return_window(caller: Caller, settings: Settings) -> timedelta | None:
-    """How long after its delivery the caller may send a unit back; None: always."""
+    """How long after its delivery the caller may return a unit; None: without limit."""
     return None if caller.is_staff else settings.RETURN_WINDOW

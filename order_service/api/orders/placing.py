@@ -1,7 +1,7 @@
 """`POST /orders/` and `POST /orders/bulk/`.
 
-In bulk each order is judged on its own, exactly as if it had been sent alone: same problems, same
-fingerprint, and the key of order i is `<key>/<i>`.
+A bulk request handles each order exactly as if it had been sent alone: same problems, same
+fingerprint; order i has the key `<key>/<i>`.
 """
 
 import asyncio
@@ -50,11 +50,11 @@ from order_service.web.responses import NO_STORE, Reply, json_answer
 
 router = APIRouter(prefix="/orders", tags=["orders"])
 
-_Outcome = tuple[BulkResult, FoldedOrder | None]  # what is answered, and what was placed
-_ROUTE = "POST /orders/"  # of a fingerprint, alone or in bulk
+_Outcome = tuple[BulkResult, FoldedOrder | None]  # the result; the placed order
+_ROUTE = "POST /orders/"  # of an order's fingerprint, alone or in bulk
 
 
-# What is no code is refused as `unknown-currency`, with the codes that are none either.
+# Any string passes here: `money` refuses unknown and malformed codes alike (`unknown-currency`).
 CurrencyCode = Annotated[
     str,
     Characters(most=3),
@@ -72,10 +72,10 @@ class PlaceOrderRequest(Body):
     shipping_address: Address | None = None
     shipping_fee: Price | None = None
     discount: Price | None = None
-    user_id: Id | None = Field(default=None, description="For staff: whose order it is.")
+    user_id: Id | None = Field(default=None, description="For staff: the user who owns the order.")
 
     def command(self, user_id: UUID, default_currency: str, address_ref: UUID | None) -> PlaceOrder:
-        """`InvalidRequest` for an amount with more digits than the currency has."""
+        """Raises `InvalidRequest` for an amount with more digits than the currency has."""
         currency = default_currency if self.currency is None else self.currency
         lines = [
             OrderLine(
@@ -105,15 +105,15 @@ def _minor(price: Decimal | None, currency: str) -> int | None:
 
 
 class PlaceOrdersRequest(Body):
-    # Validated one by one, so that a wrong order is its own problem only.
+    # `Any`, since each order is validated alone: an invalid one fails without the others.
     orders: list[
-        Annotated[Any, Field(description="As the body of `POST /orders/`; else its own problem.")]
+        Annotated[Any, Field(description="A body of `POST /orders/`; an invalid one fails alone.")]
     ] = Field(min_length=1, max_length=limits.BULK_ORDERS_MAX)
 
 
 _one_order = json_body(PlaceOrderRequest)
 _many_orders = json_body(PlaceOrdersRequest)
-_NOT_IN_LOG = {"id": None, "number": None}  # of an order that was not placed
+_UNKNOWN = {"id": None, "number": None}  # members that a preview cannot have
 
 
 @router.post(
@@ -123,7 +123,7 @@ _NOT_IN_LOG = {"id": None, "number": None}  # of an order that was not placed
     status_code=201,
     response_model=Order,
     responses={
-        200: {"description": "Of a dry run.", "model": DryRun},
+        200: {"description": "The preview of a dry run.", "model": DryRun},
         **documented(
             *("forbidden", "duplicate-reference", "total-mismatch", "unknown-currency"),
             status=201,
@@ -137,22 +137,22 @@ async def post_order(
     context: CommandContextDependency,
     body: Annotated[PlaceOrderRequest, Depends(_one_order)],
 ) -> Response:
-    """The order is stored, durably, before this answers."""
+    """Places the order, which is stored durably before the answer is sent."""
     await known_parameters(request)
     return (await _place(context, body)).response()
 
 
 async def post_on_fast_path(parsed: ParsedRequest) -> Reply:
     """`post_order` on the fast path."""
-    context = fast_path_context(parsed, on_an_order=False)
+    context = fast_path_context(parsed, order_exists=False)
     return await _place(context, _one_order.parse(parsed.body))
 
 
 async def _place(context: CommandContext, body: PlaceOrderRequest) -> Reply:
-    """The answer to the order, which is then stored."""
+    """Stores the order, or previews it in a dry run."""
     creation = _creation(context, body, context.key)
     if context.dry_run:
-        return reply_with_preview(await preview_order(context.log, creation, now()), **_NOT_IN_LOG)
+        return reply_with_preview(await preview_order(context.log, creation, now()), **_UNKNOWN)
     placed = await place_order(context.log, creation)
     return reply_with(placed, 201, {"Location": f"/orders/{creation.order_id}/"})
 
@@ -179,7 +179,7 @@ async def _check_user(context: CommandContext, user_id: UUID) -> None:
         raise InvalidRequest("validation", "Wrong fields: 1; see errors.", errors=[unknown])
 
 
-# --- many at once ---------------------------------------------------------------------------------
+# --- bulk -----------------------------------------------------------------------------------------
 
 
 @router.post(
@@ -194,12 +194,12 @@ async def place_bulk(
     context: CommandContextDependency,
     body: Annotated[PlaceOrdersRequest, Depends(_many_orders)],
 ) -> Response:
-    """Each order is stored, or has its problem; `status` is what it alone would have got."""
+    """Places each order as if sent alone; its result has that `status`, and the problem if any."""
     await known_parameters(request)
     last = len(body.orders) - 1
     if context.key and len(_key_of(context.key, last)) > KEY_LENGTH_MAX:
         raise invalid_key()
-    async with asyncio.TaskGroup() as group:  # all at once, so that they share one append
+    async with asyncio.TaskGroup() as group:  # concurrently, so that they share one append
         orders = enumerate(body.orders)
         tasks = [group.create_task(_outcome(context, i, order)) for i, order in orders]
     outcomes = [task.result() for task in tasks]
@@ -217,8 +217,8 @@ async def _outcome(context: CommandContext, index: int, order: object) -> _Outco
         key = _key_of(context.key, index) if context.key else None
         creation = _creation(context, _one_order.validate(order), key)
         if context.dry_run:
-            shown = dry_run(await preview_order(context.log, creation, now()), **_NOT_IN_LOG)
-            return BulkResult(index, 200, order=shown.order, events=shown.events), None
+            preview = dry_run(await preview_order(context.log, creation, now()), **_UNKNOWN)
+            return BulkResult(index, 200, order=preview.order, events=preview.events), None
         placed = (await place_order(context.log, creation)).order
     except Exception as error:
         problem = problems.of_exception(redacted_for(context.caller, error))

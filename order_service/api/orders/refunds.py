@@ -13,7 +13,7 @@ router = CommandRouter(prefix="/orders/{order_id}/refunds", tags=["refunds"])
 
 
 class RequestRefundRequest(ChangeBody):
-    """Without `amount`: whatever can be given back."""
+    """The default of `amount` is the refundable amount."""
 
     amount: Price | None = None
     reason: RefundReason
@@ -40,7 +40,7 @@ class FailRefundRequest(ChangeBody):
 def request_refund(
     body: RequestRefundRequest, order: FoldedOrder, text_ref: UUID | None
 ) -> RequestRefund:
-    """Money is to be given back."""
+    """Requests that money is paid back; the refund is pending until it is settled or fails."""
     return RequestRefund(uuid4(), minor(body.amount, order), body.reason, text_ref)
 
 
@@ -53,7 +53,7 @@ def request_refund(
     problems=("not-found", "refund-not-pending"),
 )
 def settle_refund(body: SettleRefundRequest, refund_id: PartPath) -> SettleRefund:
-    """The money has been given back."""
+    """Records that the money was paid back."""
     return SettleRefund(part_id(refund_id), body.provider_reference)
 
 
@@ -66,5 +66,5 @@ def settle_refund(body: SettleRefundRequest, refund_id: PartPath) -> SettleRefun
     problems=("not-found", "refund-not-pending"),
 )
 def fail_refund(body: FailRefundRequest, refund_id: PartPath) -> FailRefund:
-    """The money could not be given back: it may be asked for again."""
+    """Records that the money could not be paid back. Another refund may be requested."""
     return FailRefund(part_id(refund_id), body.code)

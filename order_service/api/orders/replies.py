@@ -1,7 +1,4 @@
-"""The answer to a command: the order's document.
-
-Queries and the cache serve the same bytes.
-"""
+"""The answer to a command: the order's document, in the same bytes as queries and the cache."""
 
 from collections.abc import Mapping
 
@@ -18,14 +15,14 @@ from order_service.web.responses import NO_STORE, PRIVATE, Reply, json_bytes
 def reply_with(
     answer: Answer, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Reply:
-    found = PRIVATE | {
+    all_headers = PRIVATE | {
         "ETag": etag(answer.order.version),
         consistency_token.HEADER: consistency_token.token_of(answer.order),
         **(headers or {}),
     }
     if answer.replayed:
-        found["Idempotent-Replayed"] = "true"
-    return Reply(status, found, document(answer.order))
+        all_headers["Idempotent-Replayed"] = "true"
+    return Reply(status, all_headers, document(answer.order))
 
 
 def reply_with_preview(preview: Preview, **unknown: None) -> Reply:
@@ -33,7 +30,7 @@ def reply_with_preview(preview: Preview, **unknown: None) -> Reply:
 
 
 def dry_run(preview: Preview, **unknown: None) -> DryRun:
-    """`unknown`: members of the order that only the log would give."""
+    """`unknown`: members of a new order that only its append determines."""
     currency = preview.order.order.currency
     order = asdict(order_document(preview.order))
     return DryRun(

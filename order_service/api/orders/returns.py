@@ -30,7 +30,7 @@ class RequestReturnRequest(ChangeBody):
 
 
 class DecideReturnRequest(ChangeBody):
-    """Nothing needs to be said."""
+    """Only the members of every change."""
 
 
 class RejectReturnRequest(ChangeBody):
@@ -42,9 +42,9 @@ class ReceivedUnits(LineUnits):
 
 
 class ReceiveReturnRequest(ChangeBody):
-    """Without `lines`: everything that was approved and has not come yet, fit to be sold."""
+    """The default of `lines` is all approved units that are not yet received, as sellable."""
 
-    # A line may come in two conditions.
+    # A line may come back in two conditions.
     lines: list[ReceivedUnits] | None = Field(default=None, min_length=1, max_length=2 * LINES_MAX)
 
 
@@ -60,7 +60,7 @@ class ReceiveReturnRequest(ChangeBody):
 def request_return(
     body: RequestReturnRequest, context: CommandContext, text_ref: UUID | None
 ) -> RequestReturn:
-    """Units are to come back; owners may ask for it for a while after their delivery."""
+    """Requests a return of delivered units. Owners can do so until their return window closes."""
     window = return_window(context.caller, context.settings)
     return RequestReturn(uuid4(), quantities(body.lines), body.reason, now(), window, text_ref)
 
@@ -74,7 +74,7 @@ def request_return(
     problems=("not-found", "return-not-pending"),
 )
 def approve_return(body: DecideReturnRequest, return_id: PartPath) -> ApproveReturn:
-    """The units may be sent."""
+    """Approves the return: the customer may send the units."""
     return ApproveReturn(part_id(return_id))
 
 
@@ -90,7 +90,7 @@ def approve_return(body: DecideReturnRequest, return_id: PartPath) -> ApproveRet
 def reject_return(
     body: RejectReturnRequest, text_ref: UUID | None, return_id: PartPath
 ) -> RejectReturn:
-    """The units are not taken back."""
+    """Rejects the return: the shop does not take the units back."""
     return RejectReturn(part_id(return_id), text_ref)
 
 
@@ -103,7 +103,7 @@ def reject_return(
     problems=("not-found", "return-not-pending"),
 )
 def cancel_return(body: DecideReturnRequest, return_id: PartPath) -> CancelReturn:
-    """The units stay where they are."""
+    """Cancels the return: the customer keeps the units."""
     return CancelReturn(part_id(return_id))
 
 
@@ -116,7 +116,7 @@ def cancel_return(body: DecideReturnRequest, return_id: PartPath) -> CancelRetur
     problems=("not-found", "line-not-found", "return-not-pending", "quantity-exceeds-outstanding"),
 )
 def receive_return(body: ReceiveReturnRequest, return_id: PartPath) -> ReceiveReturn:
-    """Units are back, and what was paid for them is to be given back."""
+    """Records that units came back, and requests a refund of what was paid for them."""
     lines = None
     if body.lines is not None:
         lines = tuple(

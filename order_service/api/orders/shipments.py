@@ -14,7 +14,7 @@ router = CommandRouter(prefix="/orders/{order_id}/shipments", tags=["shipments"]
 
 
 class ShipRequest(ChangeBody):
-    """Without `lines`: everything that is outstanding."""
+    """The default of `lines` is all outstanding units."""
 
     lines: Lines | None = None
     carrier: Words | None = None
@@ -22,7 +22,7 @@ class ShipRequest(ChangeBody):
 
 
 class UpdateTrackingRequest(ChangeBody):
-    """What is left out stays as it is."""
+    """Members that are left out keep their values."""
 
     carrier: Words | None = None
     tracking_number: Words | None = None
@@ -34,7 +34,7 @@ class VoidShipmentRequest(ChangeBody):
 
 
 class ConfirmDeliveryRequest(ChangeBody):
-    """Without `delivered_at`: now."""
+    """The default of `delivered_at` is now."""
 
     delivered_at: Time | None = None
 
@@ -54,7 +54,7 @@ class ConfirmDeliveryRequest(ChangeBody):
     ),
 )
 def dispatch(body: ShipRequest, context: CommandContext) -> Ship:
-    """A parcel is on its way."""
+    """Records that a shipment of these units was dispatched."""
     return Ship(
         shipment_id=uuid4(),
         lines=None if body.lines is None else quantities(body.lines),
@@ -74,7 +74,7 @@ def dispatch(body: ShipRequest, context: CommandContext) -> Ship:
     problems=("not-found", "invalid-transition"),
 )
 def update_tracking(body: UpdateTrackingRequest, shipment_id: PartPath) -> UpdateTracking:
-    """The parcel's carrier and tracking number are known."""
+    """Changes the shipment's carrier and tracking number."""
     return UpdateTracking(part_id(shipment_id), body.carrier, body.tracking_number)
 
 
@@ -90,7 +90,7 @@ def update_tracking(body: UpdateTrackingRequest, shipment_id: PartPath) -> Updat
 def void_shipment(
     body: VoidShipmentRequest, text_ref: UUID | None, shipment_id: PartPath
 ) -> VoidShipment:
-    """The parcel never left, or will not arrive: its units are outstanding again."""
+    """Records that the shipment never left or will not arrive: its units are outstanding again."""
     return VoidShipment(part_id(shipment_id), body.reason, text_ref)
 
 
@@ -103,5 +103,5 @@ def void_shipment(
     problems=("not-found", "invalid-transition"),
 )
 def confirm_delivery(body: ConfirmDeliveryRequest, shipment_id: PartPath) -> ConfirmDelivery:
-    """The parcel has arrived."""
+    """Records that the shipment was delivered."""
     return ConfirmDelivery(part_id(shipment_id), body.delivered_at, now())

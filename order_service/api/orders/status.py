@@ -12,7 +12,7 @@ from order_service.api.orders.command_context import (
     CommandContext,
     fast_path_context,
 )
-from order_service.api.orders.command_route import described, execute
+from order_service.api.orders.command_route import execute, route_options
 from order_service.api.orders.fields import free_text
 from order_service.api.orders.permissions import check_cancel_window, may_set
 from order_service.domain.commands import ChangeStatus, TargetStatus
@@ -30,12 +30,12 @@ from order_service.web.responses import Reply
 
 router = APIRouter(prefix="/orders", tags=["orders"])
 
-_ROUTE = "PATCH /orders/{order_id}/"  # of a fingerprint
+_ROUTE = "PATCH /orders/{order_id}/"  # of the fingerprint
 
 
 class ChangeStatusRequest(ChangeBody):
-    """`reason` says why it is canceled, `tracking_number` goes with what is shipped: with another
-    status they say nothing. A `note` goes with any."""
+    """`reason` counts with the status CANCELED only, `tracking_number` with SHIPPED only; a `note`
+    counts with any."""
 
     status: Status
     reason: CancelReason | None = None
@@ -44,10 +44,10 @@ class ChangeStatusRequest(ChangeBody):
 
     @property
     def target(self) -> TargetStatus:
-        if self.status == "PARTIALLY_SHIPPED" or self.status == "RETURNED":  # narrows
+        if self.status == "PARTIALLY_SHIPPED" or self.status == "RETURNED":  # mypy narrows this
             raise InvalidRequest(
                 "status-not-settable",
-                f"{self.status} follows from shipments and returns: it cannot be set.",
+                f"Cannot set {self.status}: it follows from shipments and returns.",
             )
         return self.status
 
@@ -58,7 +58,7 @@ _status_body = json_body(ChangeStatusRequest)
 @router.patch(
     "/{order_id}/",
     operation_id="orders_change_status",
-    **described(
+    **route_options(
         "Set an order's status",
         "forbidden",
         "invalid-transition",
@@ -74,19 +74,19 @@ async def change_status(
     body: Annotated[ChangeStatusRequest, Depends(_status_body)],
     order: OrderPath,
 ) -> Response:
-    """The order has the status; 200 without a new version if it had it already."""
+    """Sets the status. An order that has it already is answered as it is, without a new version."""
     await known_parameters(request)
     return (await _set_status(context, order, body)).response()
 
 
 async def patch_on_fast_path(parsed: ParsedRequest) -> Reply:
     """`change_status` on the fast path."""
-    context = fast_path_context(parsed, on_an_order=True)
+    context = fast_path_context(parsed, order_exists=True)
     return await _set_status(context, str(parsed.order_id), _status_body.parse(parsed.body))
 
 
 async def _set_status(context: CommandContext, order: str, body: ChangeStatusRequest) -> Reply:
-    """The answer to the change of the order with this id or number."""
+    """Executes the change. `order`: id or number."""
     caller, settings = context.caller, context.settings
     target = body.target
     text_ref, texts = free_text("status", body.note)

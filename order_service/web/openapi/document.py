@@ -1,7 +1,7 @@
-"""The OpenAPI document: FastAPI's, completed.
+"""Completes FastAPI's OpenAPI document.
 
-FastAPI knows paths, parameters and response models. Added here: the bodies that `json_body`
-declares, every problem that an operation may answer with, the headers, examples and links.
+FastAPI provides paths, parameters and response models. This module adds the bodies that `json_body`
+declares, every problem that an operation may return, headers, examples and links.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,13 +23,13 @@ from order_service.web.problems.problem import MEDIA_TYPE
 from order_service.web.problems.problem_type import MEMBERS
 from order_service.web.rate_limits import UNLIMITED_PATHS
 
-# What any request may be answered with: framing, limits, mistakes of ours.
+# Problems that any request may get.
 _ANY = ("malformed-request", "content-too-large", "internal-error")
 _SCHEMA = "#/components/schemas/{model}"
 
 
-# The same token as of the OAuth2 flow by which the documentation's Authorize asks for one: any
-# client may send it, however it has come by it.
+# The same token that the OAuth2 flow of the documentation's Authorize button issues; a client may
+# send one that it got otherwise.
 _ACCESS_TOKEN = {"AccessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
 
 
@@ -72,8 +72,8 @@ def openapi(app: FastAPI) -> dict[str, Any]:
 
 
 def _name_headers(operation: dict[str, Any]) -> None:
-    """Headers as they are commonly written, and as texts: FastAPI derives the names from those of
-    arguments, and takes a header that may come in several fields for a list."""
+    """Gives header parameters their usual names and string schemas: FastAPI derives names from
+    arguments, and describes a header that may be repeated as an array."""
     for parameter in operation.get("parameters", ()):
         if parameter["in"] == "header":
             parameter["name"] = "-".join(word.capitalize() for word in parameter["name"].split("-"))
@@ -92,7 +92,7 @@ def _body_schemas(models: Iterable[type[BaseModel]]) -> dict[str, Any]:
 
 
 def _problems(route: Any, method: str, operation: dict[str, Any]) -> tuple[str, ...]:
-    """The slugs of every problem that the operation may answer with, each once."""
+    """The slugs of all problems that the operation may return, each once."""
     slugs = list(_ANY)
     if route.path not in UNLIMITED_PATHS:
         slugs += ("quota-exceeded", "overloaded")
@@ -100,7 +100,7 @@ def _problems(route: Any, method: str, operation: dict[str, Any]) -> tuple[str, 
         slugs.append("unsupported-media-type")
     if "service" not in operation["tags"]:
         slugs.append("dependency-unavailable")
-    if any(_may_be_wrong(parameter) for parameter in operation.get("parameters", ())):
+    if any(_can_be_invalid(parameter) for parameter in operation.get("parameters", ())):
         slugs.append("validation")
     if "{order_id}" in route.path_format:
         slugs.append("order-not-found")
@@ -117,8 +117,8 @@ def _tree(dependant: Dependant) -> Iterator[Dependant]:
         yield from _tree(dependency)
 
 
-def _may_be_wrong(parameter: dict[str, Any]) -> bool:
-    """Whether FastAPI refuses some texts for this parameter."""
+def _can_be_invalid(parameter: dict[str, Any]) -> bool:
+    """Whether FastAPI refuses some values of this parameter."""
     schema = parameter["schema"]
     kinds = schema.get("anyOf", [schema])
     plain = ({"type": "string"}, {"type": "null"}, {"type": "array", "items": {"type": "string"}})
@@ -129,10 +129,10 @@ def _may_be_wrong(parameter: dict[str, Any]) -> bool:
 def _describe_responses(
     operation: dict[str, Any], slugs: tuple[str, ...], shared: dict[str, Any]
 ) -> None:
-    """Problems become references to `shared`: most operations have most of them in common."""
+    """Replaces problems by references to `shared`, since most operations have the same ones."""
     responses = operation["responses"]
     if "validation" not in slugs:
-        responses.pop("422", None)  # FastAPI's own guess
+        responses.pop("422", None)  # added by FastAPI, with another schema
     for response in responses.values():
         response["headers"] = response.get("headers", {}) | headers(*ALWAYS_SENT)
     for status in {CATALOGUE[slug].status for slug in slugs}:
@@ -158,7 +158,7 @@ def _problem_response(slugs: list[str]) -> dict[str, Any]:
 
 
 def _problem_headers(slugs: list[str]) -> tuple[list[str], list[str]]:
-    """Those of all these problems, and those of some only."""
+    """The headers that all of these problems have, and those that only some have."""
     sets = [set(CATALOGUE[slug].headers) for slug in slugs]
     always = set.intersection(*sets)
     return sorted(always), sorted(set.union(*sets) - always)
@@ -168,19 +168,25 @@ def _problem_headers(slugs: list[str]) -> tuple[list[str], list[str]]:
 
 PROBLEM_SCHEMA: dict[str, Any] = {
     "type": "object",
-    "description": "RFC 9457. `type` is what programs go by; more members depend on it.",
+    "description": "RFC 9457. Programs should act on `type`, on which further members depend.",
     "required": ["type", "title", "status", "detail", "instance", "request_id"],
     "properties": {
         "type": {"type": "string", "format": "uri-reference", "example": "/problems/validation"},
-        "title": {"type": "string", "description": "The name of the type."},
-        "status": {"type": "integer", "description": "The HTTP status again."},
-        "detail": {"type": "string", "description": "This very case, for a person to read."},
+        "title": {"type": "string", "description": "The name of the problem type."},
+        "status": {"type": "integer", "description": "The HTTP status."},
+        "detail": {
+            "type": "string",
+            "description": "An explanation of this occurrence, for people.",
+        },
         "instance": {"type": "string", "format": "uri-reference"},
-        "request_id": {"type": "string", "description": "As in X-Request-Id and in the logs."},
+        "request_id": {
+            "type": "string",
+            "description": "The request's id, as in X-Request-Id and in the logs.",
+        },
         "trace_id": {
             "type": "string",
             "pattern": "^[0-9a-f]{32}$",
-            "description": "Of the trace (W3C), where there is one: the client's, or ours.",
+            "description": "The W3C trace id, if the request belongs to a trace.",
         },
     },
 }
@@ -191,7 +197,7 @@ def schema_name(slug: str) -> str:
 
 
 def _problem_schema(slug: str) -> dict[str, Any]:
-    """A problem type's own: `type`, `status` and members."""
+    """The schema of one problem type: its `type`, `status` and members."""
     kind, uri = CATALOGUE[slug], type_of(slug)
     properties: dict[str, Any] = {"type": {"const": uri}, "status": {"const": kind.status}}
     for name in (*kind.members, *kind.may_have):

@@ -1,6 +1,7 @@
-"""What was really sent and answered: the examples of the OpenAPI document. Imports nothing of ours.
+"""Adds recorded requests and responses to the OpenAPI document as examples.
 
-The file is written by the test that sends them and compares the answers with it.
+tests/contract/test_examples.py sends the requests, and compares the responses with the file or
+records them.
 """
 
 import json
@@ -19,7 +20,7 @@ def _exchanges() -> tuple[dict[str, Any], ...]:
 
 
 def add_examples(operation: dict[str, Any]) -> None:
-    """To the operation's parameters, its body and its successes."""
+    """Adds examples to the operation's parameters, request body and successful responses."""
     for exchange in _of(operation["operationId"]):
         name, request = exchange["name"], exchange["request"]
         for parameter in operation.get("parameters", ()):
@@ -38,7 +39,7 @@ def add_examples(operation: dict[str, Any]) -> None:
 
 
 def _typed(text: str, schema: dict[str, Any]) -> Any:
-    """The value that the text in the address stands for."""
+    """The parameter's value as its schema's type."""
     kinds = {kind.get("type") for kind in schema.get("anyOf", [schema])}
     return json.loads(text) if kinds & {"integer", "boolean"} else text
 

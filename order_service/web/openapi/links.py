@@ -1,15 +1,14 @@
-"""Links of the OpenAPI document: which answer has what another operation's path needs. Imports
-nothing of ours.
+"""Adds links to the OpenAPI document: which response has the ids for another operation's path.
 
-Who is logged in places an order; the answer has its id; who reads the order finds the ids of its
-lines, payments, shipments, refunds and returns.
+A logged-in client places an order; the response has the order's id. Reading the order returns the
+ids of its lines, payments, shipments, refunds and returns.
 """
 
 import re
 from typing import Any
 
-# A path parameter: the operation that answers with it, its status, and where its answer has it.
-_FOUND_IN = {
+# Path parameter to the operation that returns it, that operation's status, and a JSON pointer.
+_SOURCES = {
     "user_id": ("accounts_me", "200", "/id"),
     "order_id": ("orders_place", "201", "/id"),
     "line_id": ("orders_get", "200", "/items/0/line_id"),
@@ -31,11 +30,11 @@ def add_links(paths: dict[str, dict[str, Any]]) -> None:
     address = ("orders_change_shipping_address", "200", "orders_shipping_address")
     link(*address, {"order_id": "$response.body#/id"})
     for template, path in paths.items():
-        names = [name for name in re.findall(r"\{(\w+)\}", template) if name in _FOUND_IN]
+        names = [name for name in re.findall(r"\{(\w+)\}", template) if name in _SOURCES]
         if names:
-            source, status, _ = _FOUND_IN[names[-1]]  # the most special one: a part of an order
-            parameters = {name: f"$response.body#{_FOUND_IN[name][2]}" for name in names}
+            source, status, _ = _SOURCES[names[-1]]  # the last one, which names a part of an order
+            parameters = {name: f"$response.body#{_SOURCES[name][2]}" for name in names}
             for operation in path.values():
                 if operation["operationId"] == address[2]:
-                    continue  # an order that was just placed has none
+                    continue  # a new order may have no address; linked above
                 link(source, status, operation["operationId"], parameters)

@@ -1,4 +1,4 @@
-"""`/problems/{slug}`: each problem type, explained to a person."""
+"""`/problems/{slug}`: a page for people about each problem type."""
 
 from html import escape
 
@@ -28,10 +28,11 @@ _PAGE = """<!doctype html>
 <h2>Members</h2>
 <dl>
 <dt><code>type</code>, <code>title</code>, <code>status</code></dt>
-<dd>The type of problem, its name, and the HTTP status again (RFC 9457).</dd>
-<dt><code>detail</code></dt><dd>One sentence about this very case; no program should read it.</dd>
+<dd>The problem type, its name, and the HTTP status (RFC 9457).</dd>
+<dt><code>detail</code></dt>
+<dd>An explanation of this occurrence, for people; programs should not parse it.</dd>
 <dt><code>instance</code>, <code>request_id</code></dt>
-<dd>The request's id, which is in the header X-Request-Id and in the logs too.</dd>
+<dd>The request's id, as in the header X-Request-Id and in the logs.</dd>
 {members}</dl>
 <h2>Example</h2>
 <pre>{example}</pre>
@@ -50,7 +51,7 @@ _PAGE = """<!doctype html>
 async def explain(
     slug: str = Path(description="The last part of a problem document's `type`."),
 ) -> Response:
-    """What a problem type means, why it happens, what to do, and what its members hold."""
+    """A page that explains a problem type: its meaning, cause, remedy and members."""
     if slug not in CATALOGUE:
         raise HTTPException(404)
     return HTMLResponse(page(slug))
@@ -60,7 +61,7 @@ def page(slug: str) -> str:
     kind = CATALOGUE[slug]
     uri = type_of(slug)
     members = [_member(name, "") for name in kind.members]
-    members += [_member(name, " (where it applies)") for name in kind.may_have]
+    members += [_member(name, " (optional)") for name in kind.may_have]
     example = orjson.dumps(example_of(slug), option=orjson.OPT_INDENT_2).decode()
     return _PAGE.format(
         title=escape(title_of(uri, kind.status)),

@@ -1,8 +1,8 @@
-"""The interactive documentation and the OpenAPI document behind it.
+"""Serves the interactive documentation and the OpenAPI document.
 
-FastAPI's own page loads Swagger UI from a content delivery network and starts it by inline script;
-here its files come from a package that carries them, so that the page needs nobody else and no
-`unsafe-inline` script.
+FastAPI's own page loads Swagger UI from a content delivery network and starts it with an inline
+script. Here the files come from a Python package, so the page needs no other server and no
+`unsafe-inline` in its content security policy.
 """
 
 from functools import lru_cache
@@ -38,7 +38,7 @@ _FILES = {
 
 
 def install(app: FastAPI) -> None:
-    """`/docs` and `/openapi.json`."""
+    """Adds the routes `/docs` and `/openapi.json`."""
     static = files("fastapi_offline") / "static"
 
     async def page(request: Request) -> Response:
@@ -55,11 +55,11 @@ def install(app: FastAPI) -> None:
         return Response((static / name).read_bytes(), 200, headers, _FILES[name])
 
     @lru_cache(maxsize=1)
-    def described() -> bytes:
+    def document_bytes() -> bytes:
         return orjson.dumps(openapi(app))
 
     async def document(request: Request) -> Response:
-        return Response(described(), media_type="application/json")
+        return Response(document_bytes(), media_type="application/json")
 
     for path, endpoint in (
         ("/docs", page),

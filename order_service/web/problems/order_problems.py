@@ -83,20 +83,20 @@ ORDER_PROBLEMS: Mapping[str, ProblemType] = {
         "No unit is left to ship.",
         "All units have been shipped or canceled.",
         "Read the order: its shipments list what has shipped.",
-        "Cannot ship: nothing is left, SHIPPED.",
+        "Cannot ship: no units are outstanding; the order is SHIPPED.",
         may_have=("from_status", "to_status"),
     ),
     "payment-not-capturable": _rule(
         "Nothing can be captured of this payment.",
         "It is not an authorization, or it was captured, voided, or has expired.",
         "Read the order's payments; record another payment if money has arrived.",
-        "Cannot capture the payment: nothing of it is open.",
+        "Cannot capture the payment: it has no open amount.",
     ),
     "payment-not-voidable": _rule(
         "There is nothing to void.",
         "It is not an authorization, or it was captured or voided before.",
         "To return money, request a refund.",
-        "Cannot void the payment: nothing of it is open.",
+        "Cannot void the payment: it has no open amount.",
     ),
     "payment-reference-conflict": _rule(
         "The order has another payment with this provider_reference.",
@@ -193,7 +193,7 @@ ORDER_PROBLEMS: Mapping[str, ProblemType] = {
         "This status cannot be set.",
         "PARTIALLY_SHIPPED and RETURNED follow from shipments and returns.",
         "Record the shipment or the return.",
-        "RETURNED follows from shipments and returns: it cannot be set.",
+        "Cannot set RETURNED: it follows from shipments and returns.",
     ),
     "quantity-exceeds-outstanding": ProblemType(
         422,

@@ -1,1 +1,1 @@
-"""What is checked: each check says what it found and what to do. `registry.py` is the list."""
+"""The checks; each reports what it found and what to do. `registry.py` is the list."""

@@ -1,4 +1,4 @@
-"""What a check is, and what it finds."""
+"""The types of a check and of its findings."""
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ Status = Literal["ok", "degraded", "down"]  # of the service
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`unseen`: this account may not look; that is no fault. `remedy`: what to do where it is not
-    as `expected`."""
+    """`unseen`: the account may not read the value; that is no fault. `remedy`: what to do if
+    `found` is not as `expected`."""
 
     check: str
     state: State
@@ -22,25 +22,26 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`run` is given its `subject`: an open connection, or what was read once for several checks.
-    Bounds and failures are the surface's, which opens and reads it.
+    """`run` receives the subject named `subject`: an open connection, or values read once for
+    several checks. The surface that runs the check opens or reads the subject, with timeouts, and
+    handles errors.
 
-    The surfaces: `start` (web does not start where a finding is wrong); `readyz` and `health`, by
-    the name that the check has there; `doctor`.
+    The surfaces: `start` (web does not start if a finding is wrong); `readyz` and `health`, with
+    the check's name there; `doctor`.
     """
 
     subject: str
     run: Callable[[Any], Awaitable[list[Finding]]]
     start: bool = False
     readyz: str = ""
-    readyz_says: str = "RuntimeError"  # where a finding is wrong
+    readyz_error: str = "RuntimeError"  # shown if a finding is wrong
     health: str = ""
-    health_unknown: Status = "degraded"  # what the service is where the subject cannot be read
+    health_unknown: Status = "degraded"  # the service's status if the subject cannot be read
     doctor: bool = False
 
 
-async def found_by(checks: Iterable[Check], subjects: Mapping[str, Any]) -> list[Finding]:
-    """What those of the checks find whose subjects there are."""
+async def run_checks(checks: Iterable[Check], subjects: Mapping[str, Any]) -> list[Finding]:
+    """The findings of the checks whose subjects are given; other checks do not run."""
     return [
         one
         for check in checks
@@ -58,13 +59,13 @@ def unseen(check: str, why: str, expected: str) -> Finding:
 
 
 def unreachable(check: str, where: str, error: BaseException, remedy: str) -> Finding:
-    """The error's kind, and the first line of its text: a driver's time-out has none."""
+    """`found`: the error's type and the first line of its text; a driver's time-out has no text."""
     text = " ".join([type(error).__name__, *str(error).splitlines()[:1]])
     return Finding(check, "wrong", text, f"answers at {where}", remedy)
 
 
 def version_of(text: str) -> tuple[int, ...]:
-    """The numbers that a version begins with: of `17.2-alpine` 17 and 2."""
+    """The numbers at the start of a version: `17.2-alpine` is (17, 2)."""
     numbers: list[int] = []
     for part in text.split("."):
         digits = part[: len(part) - len(part.lstrip("0123456789"))]

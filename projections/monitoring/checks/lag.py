@@ -1,4 +1,4 @@
-"""Relay and read models: not late, nothing parked, and of this version's making."""
+"""Relay and read models: lag, parked streams, and rows of this version of the code."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -12,10 +12,10 @@ from order_service import limits
 from order_service.infra.lag import CHECKPOINTS_IN_USE
 from projections.monitoring.checks.check import Finding, finding
 
-Rows = Sequence[Mapping[str, Any]]  # of `status.read`: those of a name stand together
+Rows = Sequence[Mapping[str, Any]]  # from `status.read`: rows of one name are adjacent
 
-# What the relay or a live read model should have reached long ago: a process does not do its work.
-# (A log in which nothing happens shows nothing of that.)
+# Checkpoints with an event waiting for longer than :lag_s: a process does not do its work. (While
+# no events are appended, a stopped process is not noticed.)
 _LATE = text(
     f"SELECT count(*) FROM ({CHECKPOINTS_IN_USE}) c "  # noqa: S608
     "WHERE c.waiting_since < clock_timestamp() - make_interval(secs => :lag_s)"
@@ -26,27 +26,27 @@ async def late(connection: AsyncConnection) -> list[Finding]:
     """One quick statement: probes may run it every second."""
     found = await connection.execute(_LATE, {"lag_s": limits.READINESS_LAG_S})
     count = found.scalar_one()
-    remedy = "See that relay, consumer and worker run and what they log."
+    remedy = "Check that relay, consumer and worker run, and read their logs."
     return [finding("late checkpoints", count == 0, count, "0", remedy)]
 
 
 async def checkpoints(rows: Rows) -> list[Finding]:
-    """Of the relay and of each read model."""
+    """Findings for the relay and for each read model."""
     return [one for name, of_name in _by_name(rows).items() for one in _of(name, of_name)]
 
 
 async def relay(rows: Rows) -> list[Finding]:
-    return [_in_one("relay", {"relay": _by_name(rows)["relay"]})]
+    return [_combined("relay", {"relay": _by_name(rows)["relay"]})]
 
 
 async def read_models(rows: Rows) -> list[Finding]:
-    """Of all of them one finding."""
-    return [_in_one("read models", {n: of for n, of in _by_name(rows).items() if n != "relay"})]
+    """One finding for all read models."""
+    return [_combined("read models", {n: of for n, of in _by_name(rows).items() if n != "relay"})]
 
 
 def lag_of(rows: Rows) -> tuple[int, float]:
-    """Of one name: events that are not done yet, of all partitions, and the oldest one's age in
-    seconds."""
+    """`rows` of one name: the number of events after the checkpoints of all partitions, and the age
+    of the oldest in seconds."""
     return sum(row["lag_events"] for row in rows), max(row["lag_s"] for row in rows)
 
 
@@ -63,7 +63,7 @@ def _of(name: str, rows: Rows) -> list[Finding]:
         seconds <= limits.LAG_MAX_S,
         f"{events} events, {seconds:.1f} s",
         f"at most {limits.LAG_MAX_S:g} s",
-        f"See that {roles} run and what they log, and whether RabbitMQ serves.",
+        f"Check that {roles} run, read their logs, and check that RabbitMQ answers.",
     )
     if name == "relay":
         return [lag]
@@ -76,28 +76,28 @@ def _of(name: str, rows: Rows) -> list[Finding]:
             parked == 0,
             parked,
             "0",
-            "Look at `./entrypoint.sh dead-letters list`; mend the code and retry, or skip.",
+            "Run `./entrypoint.sh dead-letters list`; fix the code and retry, or skip the event.",
         ),
         finding(
             f"{name} version",
             not replay_needed,
-            "another version's rows" if replay_needed else "this version's rows",
-            "this version's rows",
+            "rows of another version" if replay_needed else "rows of this version",
+            "rows of this version",
             f"Run `./entrypoint.sh replay {name}`.",
         ),
     ]
 
 
-def _in_one(check: str, by_name: Mapping[str, Rows]) -> Finding:
+def _combined(check: str, by_name: Mapping[str, Rows]) -> Finding:
     events = max(lag_of(rows)[0] for rows in by_name.values())
     seconds = max(lag_of(rows)[1] for rows in by_name.values())
     parked = sum(row["parked"] for rows in by_name.values() for row in rows)
     stale = [name for name, rows in by_name.items() if rows[0]["replay_needed"]]
-    said = (
-        f"{events:,} events behind, the oldest for {seconds:.1f} s.",
+    parts = (
+        f"{events:,} events behind, lag {seconds:.1f} s.",
         *([f"{parked} orders parked."] if parked else ()),
         *([f"Replay needed: {', '.join(stale)}."] if stale else ()),
     )
     wrong = [one for name, rows in by_name.items() for one in _of(name, rows) if one.state != "ok"]
     remedies = dict.fromkeys(one.remedy for one in wrong)
-    return finding(check, not wrong, " ".join(said), "none behind or parked", " ".join(remedies))
+    return finding(check, not wrong, " ".join(parts), "none behind or parked", " ".join(remedies))

@@ -1,4 +1,4 @@
-"""This machine: Python, disk space, open files; and the web process behind an address."""
+"""This machine: Python, disk space, open files; and the web process at an address."""
 
 import asyncio
 import resource
@@ -24,7 +24,7 @@ async def machine(settings: Settings) -> list[Finding]:
             sys.version_info >= PYTHON_MIN,
             sys.version.split()[0],
             f"{'.'.join(map(str, PYTHON_MIN))} or newer",
-            "Use a newer Python.",
+            f"Install Python {'.'.join(map(str, PYTHON_MIN))} or newer.",
         ),
         _open_files(),
         *[_disk(path) for path in dict.fromkeys((Path.cwd(), Path(tempfile.gettempdir())))],
@@ -33,7 +33,7 @@ async def machine(settings: Settings) -> list[Finding]:
             bool(settings.FLOWER_PASSWORD),
             "set" if settings.FLOWER_PASSWORD else "not set",
             "set",
-            "Set it: Flower does not start without one.",
+            "Set FLOWER_PASSWORD: Flower does not start without it.",
         ),
     ]
 
@@ -46,8 +46,8 @@ def _open_files() -> Finding:
         most == resource.RLIM_INFINITY or most >= wanted,
         f"{most:,} a process" if most != resource.RLIM_INFINITY else "no limit",
         f"{wanted:,} or more",
-        f"Raise the limit (ulimit -n, LimitNOFILE): with less, web takes fewer than "
-        f"{limits.CONNECTIONS_MAX:,} connections.",
+        f"Raise the limit (ulimit -n, LimitNOFILE): web then accepts {limits.CONNECTIONS_MAX:,} "
+        "connections, now fewer.",
     )
 
 
@@ -58,18 +58,18 @@ def _disk(path: Path) -> Finding:
         usage.free >= max(limits.DOCTOR_DISK_BYTES, usage.total * limits.DOCTOR_DISK_SHARE),
         f"{usage.free / 2**30:,.1f} GiB free of {usage.total / 2**30:,.1f}",
         f"{limits.DOCTOR_DISK_SHARE:.0%} and {limits.DOCTOR_DISK_BYTES / 2**30:g} GiB free",
-        "Make room: PostgreSQL and RabbitMQ stop when they cannot write.",
+        "Free disk space: PostgreSQL and RabbitMQ stop when they cannot write.",
     )
 
 
 async def web(url: str) -> list[Finding]:
-    """Whether the web process there says that it is ready."""
+    """Whether the web process at that address is ready."""
     return [await asyncio.to_thread(_web, url)]
 
 
 def _web(url: str) -> Finding:
     where = f"{url.rstrip('/')}/readyz"
-    remedy = "See that web runs, and what it logs; another address is given by --url."
+    remedy = "Check that web runs, and read its log; pass another address with --url."
     if not url.startswith(("http://", "https://")):
         return finding("web", False, url, "http://HOST:PORT", remedy)
     try:

@@ -1,4 +1,4 @@
-"""PostgreSQL: new enough, with connections to spare, durable, migrated."""
+"""PostgreSQL: version, free connections, durability, schema revision."""
 
 import time
 
@@ -10,8 +10,8 @@ from projections.monitoring.checks.check import Finding, finding
 from projections.monitoring.checks.servers import Clock, agreement
 
 VERSION_MIN = 15
-# The last revision in `migrations`. Not read from Alembic, whose import is a seventh of a web
-# process's start; a test holds it there.
+# The last revision in `migrations`. Not read from Alembic, whose import takes a seventh of a web
+# process's start; a test compares the two.
 SCHEMA_REVISION = "0008"
 _REVISION = text("SELECT version_num FROM alembic_version")
 _NOW = text("SELECT extract(epoch FROM clock_timestamp())::float")
@@ -22,7 +22,7 @@ _FACTS = text(
     "current_setting('max_connections')::int AS connections_max, "
     "pg_size_pretty(pg_database_size(current_database())) AS size"
 )
-# A commit that PostgreSQL acknowledges has to be on disk: all promises rest on that.
+# A commit that PostgreSQL acknowledges must be on disk: every promise depends on it.
 _DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
 
 
@@ -47,7 +47,7 @@ async def server(connection: AsyncConnection) -> list[Finding]:
             facts.connections < facts.connections_max * limits.DOCTOR_FULL,
             f"{facts.connections} of {facts.connections_max}",
             f"less than {limits.DOCTOR_FULL:.0%}",
-            "Raise max_connections, or run fewer processes: each may take "
+            "Raise max_connections, or run fewer processes: each may use "
             f"{limits.POOL_SIZE} and its appender's.",
         ),
         finding("database size", True, facts.size, "-", ""),
@@ -69,8 +69,8 @@ async def _durable(connection: AsyncConnection, name: str) -> Finding:
 async def revision(connection: AsyncConnection) -> list[Finding]:
     revision = (await connection.execute(_REVISION)).scalar_one_or_none()
     remedy = (
-        "Run `./entrypoint.sh migrate` of this version; where the database is ahead, run the newer "
+        "Run `./entrypoint.sh migrate` of this version; if the database is newer, run the newer "
         "code."
     )
-    is_ours = revision == SCHEMA_REVISION
-    return [finding("schema revision", is_ours, revision, SCHEMA_REVISION, remedy)]
+    is_current = revision == SCHEMA_REVISION
+    return [finding("schema revision", is_current, revision, SCHEMA_REVISION, remedy)]

@@ -1,4 +1,4 @@
-"""The processes of the service: one of each role at least."""
+"""The processes of the service: at least one of each role."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,8 +9,10 @@ ROLES = ("web", "relay", "consumer", "worker")
 
 
 async def roles(processes: Sequence[Mapping[str, Any]]) -> list[Finding]:
-    """`processes`: as `heartbeat.read_all` has them."""
+    """`processes`: from `heartbeat.read_all`."""
     missing = [role for role in ROLES if role not in {one["role"] for one in processes}]
-    found = f"Not seen: {', '.join(missing)}." if missing else f"{len(processes)} seen."
-    remedy = f"Start {', '.join(missing)}, and look at what they log."
-    return [finding("processes", not missing, found, "one of each role", remedy)]
+    found = (
+        f"No heartbeat from {', '.join(missing)}." if missing else f"{len(processes)} processes."
+    )
+    remedy = f"Start {', '.join(missing)}, and read their logs."
+    return [finding("processes", not missing, found, "at least one of each role", remedy)]

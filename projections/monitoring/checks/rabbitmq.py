@@ -1,5 +1,4 @@
-"""RabbitMQ: new enough, with our exchange and queues as they are declared, and a process that reads
-each queue."""
+"""RabbitMQ: version, exchange and queues as declared, and at least one consumer of each queue."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,13 +11,17 @@ from order_service.settings import Settings
 from projections.monitoring.checks.check import Finding, finding, version_of
 
 VERSION_MIN = (3, 10)
-Declare = Callable[[AbstractChannel, bool], Awaitable[Any]]  # passively: it is only looked at
-_MISSING = "It is declared when relay and consumer start: see that they run, and what they log."
-_OTHERWISE = "Stop relay, consumer and worker, delete it, and start them: they declare it anew."
+Declare = Callable[
+    [AbstractChannel, bool], Awaitable[Any]
+]  # channel, passive: passive only checks that it exists
+_MISSING = (
+    "Relay and consumer declare it when they start: check that they run, and read their logs."
+)
+_DIFFERENT = "Stop relay, consumer and worker, delete it, and start them: they declare it again."
 
 
 async def greets(settings: Settings) -> list[Finding]:
-    await rabbitmq.greet(settings)
+    await rabbitmq.handshake(settings)
     return []
 
 
@@ -39,7 +42,7 @@ def _version(connection: AbstractConnection) -> Finding:
         version_of(version) >= VERSION_MIN,
         version,
         f"{'.'.join(map(str, VERSION_MIN))} or newer",
-        "Use a newer RabbitMQ.",
+        f"Install RabbitMQ {'.'.join(map(str, VERSION_MIN))} or newer.",
     )
 
 
@@ -63,24 +66,26 @@ async def _queue(
         return queue.declaration_result
 
     found, declaration = await _declared(connection, declare)
-    kept = _as_declared(f"queue {name}", found, "classic, durable, bounded, drops its oldest")
+    declared = _as_declared(f"queue {name}", found, "classic, durable, bounded, drops its oldest")
     if declaration is None:
-        return [kept]
+        return [declared]
     return [
-        kept,
+        declared,
         finding(
             f"queue {name} is read",
             declaration.consumer_count > 0,
-            f"{declaration.consumer_count} readers, {declaration.message_count} messages",
-            f"a {role} at least",
-            f"Start the {role}, and look at what it logs.",
+            f"{declaration.consumer_count} consumers, {declaration.message_count} messages",
+            f"at least one {role}",
+            f"Start the {role}, and read its log.",
         ),
     ]
 
 
 async def _declared(connection: AbstractConnection, declare: Declare) -> tuple[str, Any]:
-    """`as declared`, `missing` or RabbitMQ's own words on what is otherwise. Nothing is made: only
-    what is there is declared as it should be, which changes nothing.
+    """`as declared`, `missing`, or RabbitMQ's text on what differs; and the declaration's result.
+
+    Nothing is created: the object is declared only if it exists, and then a declaration changes
+    nothing.
     """
     try:
         channel = await connection.channel()
@@ -95,5 +100,5 @@ async def _declared(connection: AbstractConnection, declare: Declare) -> tuple[s
 
 
 def _as_declared(check: str, found: str, expected: str) -> Finding:
-    remedy = _MISSING if found == "missing" else _OTHERWISE
+    remedy = _MISSING if found == "missing" else _DIFFERENT
     return finding(check, found == "as declared", found, expected, remedy)

@@ -1,4 +1,4 @@
-"""Redis: new enough, a cache and nothing more."""
+"""Redis: version, clock, memory limit, eviction, and no persistence, as befits a cache."""
 
 import time
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from projections.monitoring.checks.check import Finding, finding, unseen, versio
 from projections.monitoring.checks.servers import Clock, agreement
 
 VERSION_MIN = (6, 0)
-_PERSISTENCE = "none: a cache that comes back with old entries shows old orders"
+_PERSISTENCE = "none: a cache restored from disk could serve old orders"
 
 
 async def pings(redis: Redis) -> list[Finding]:
@@ -32,7 +32,7 @@ async def server(redis: Redis) -> list[Finding]:
             version_of(version) >= VERSION_MIN,
             version,
             f"{'.'.join(map(str, VERSION_MIN))} or newer",
-            "Use a newer Redis or Valkey.",
+            f"Install Redis {'.'.join(map(str, VERSION_MIN))} or newer, or Valkey.",
         ),
         agreement(await read_clock(redis)),
         _memory(info),
@@ -40,8 +40,8 @@ async def server(redis: Redis) -> list[Finding]:
             "Redis eviction",
             str(info.get("maxmemory_policy", "")).startswith("allkeys-"),
             info.get("maxmemory_policy"),
-            "allkeys-lru or another of all keys",
-            "Set maxmemory-policy allkeys-lru: a full cache would refuse what is new.",
+            "allkeys-lru or another allkeys- policy",
+            "Set maxmemory-policy allkeys-lru: otherwise a full cache refuses new entries.",
         ),
         finding(
             "Redis append-only file",
@@ -63,7 +63,7 @@ def _memory(info: Mapping[str, Any]) -> Finding:
         most > 0,
         f"{used / 2**20:,.0f} MiB of {limit}",
         "a limit",
-        "Set maxmemory, such as 256mb: without it the cache grows until the machine has no more.",
+        "Set maxmemory, such as 256mb: otherwise the cache fills the machine's memory.",
     )
 
 
@@ -72,7 +72,7 @@ async def _snapshots(redis: Redis) -> Finding:
     try:
         configured = await redis.config_get("save")
     except ResponseError:
-        return unseen(name, "CONFIG is not allowed here", expected)
+        return unseen(name, "this account may not use CONFIG", expected)
     save = configured.get("save", "")
     remedy = f'Set save "". Expected persistence is {_PERSISTENCE}.'
     return finding(name, not save, save or "off", expected, remedy)

@@ -1,4 +1,4 @@
-"""The one list of checks, with the surfaces that run each; it is shown in this order."""
+"""The only list of checks, with the surfaces that run each, in the order of display."""
 
 from projections.monitoring.checks import lag, machine, postgres, processes, rabbitmq, redis
 from projections.monitoring.checks.check import Check
@@ -14,7 +14,7 @@ CHECKS: tuple[Check, ...] = (
     Check("postgresql", postgres.revision, start=True, readyz="database", doctor=True),
     Check("settings", rabbitmq.greets, readyz="broker"),
     Check("redis", redis.pings, readyz="cache"),
-    Check("postgresql", lag.late, readyz="lag", readyz_says="Lagging"),
+    Check("postgresql", lag.late, readyz="lag", readyz_error="Lagging"),
     Check("checkpoints", lag.relay, health="relay", health_unknown="down"),
     Check("checkpoints", lag.read_models, health="read models", health_unknown="down"),
     Check("checkpoints", lag.checkpoints, doctor=True),

@@ -7,12 +7,12 @@ from order_service import limits
 from projections.monitoring.checks.check import Finding, finding
 
 _EXPECTED = f"at most {limits.CLOCK_DIFFERENCE_MAX_S:g} s"
-_NTP = "Let NTP set the clocks of both machines: expiry of tokens and tasks goes by them."
+_NTP = "Set the clocks of both machines by NTP: the expiry of tokens and tasks depends on them."
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`error`: its kind, where the server did not answer; else empty."""
+    """`error`: the error's type if the server did not answer, else empty."""
 
     server: str
     error: str
@@ -21,8 +21,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """What a server says the time is, and this machine's time before and after. All in seconds
-    since the epoch."""
+    """A server's time, and this machine's time before and after reading it. All in seconds since
+    the epoch."""
 
     server: str
     ours_before: float
@@ -35,7 +35,7 @@ class Clock:
 
     @property
     def difference_s(self) -> float:
-        """At least: the time that the reading took is not counted against it."""
+        """The least possible difference: the duration of the reading is not counted."""
         return max(self.ours_before - self.theirs, self.theirs - self.ours_after, 0.0)
 
     @property
@@ -49,13 +49,13 @@ def agreement(clock: Clock) -> Finding:
 
 
 async def clocks(clocks: Sequence[Clock]) -> list[Finding]:
-    """Of those that were read, in one finding."""
-    said = ", ".join(f"{clock.server} {clock.ahead_s:+.3f} s" for clock in clocks)
-    found = f"Of this process: {said or 'unknown'}."
+    """One finding for all clocks that could be read."""
+    offsets = ", ".join(f"{clock.server} {clock.ahead_s:+.3f} s" for clock in clocks)
+    found = f"Ahead of this process: {offsets or 'unknown'}."
     return [finding("clocks", all(clock.agrees for clock in clocks), found, _EXPECTED, _NTP)]
 
 
 async def answers(answer: Answer) -> list[Finding]:
     found = f"Does not answer: {answer.error}." if answer.error else "Answers."
-    remedy = f"Start {answer.server}, and look at its address in the settings."
+    remedy = f"Start {answer.server}, and check its address in the settings."
     return [finding(answer.server, not answer.error, found, "Answers.", remedy)]

@@ -1,4 +1,4 @@
-"""What a caller may do with an order now, and why not the rest."""
+"""The actions that a caller may take on an order, and the reasons against the others."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,12 +12,14 @@ from tests.support.http.accounts import Account, new_account
 from tests.support.http.orders import act, change, place, problem
 
 
-async def actions(web: httpx.AsyncClient, who: Account, order: httpx.Response) -> httpx.Response:
-    return await web.get(f"/orders/{order.json()['id']}/actions/", headers=who.headers)
+async def actions(
+    web: httpx.AsyncClient, account: Account, order: httpx.Response
+) -> httpx.Response:
+    return await web.get(f"/orders/{order.json()['id']}/actions/", headers=account.headers)
 
 
 def allowed(answer: httpx.Response) -> set[str]:
-    """By name, and by what the body would say where that makes a difference."""
+    """The names of the allowed actions, with the body's values that select them."""
     return {
         " ".join((a["name"], *a.get("body", {}).values()))
         for a in answer.json()["actions"]
@@ -57,7 +59,7 @@ async def test_the_actions_of_a_new_order(
     assert problem(foreign) == (404, "order-not-found")
 
 
-async def test_actions_on_parts_lead_to_where_they_are_done(
+async def test_the_paths_of_actions_on_parts_execute_them(
     web: httpx.AsyncClient, owner: Account, staff: Account
 ) -> None:
     order = await place(web, owner)
@@ -88,7 +90,7 @@ async def test_actions_on_parts_lead_to_where_they_are_done(
     assert named(at_last, "orders_cancel")["reason"]["type"] == "/problems/already-shipped"
 
 
-async def test_actions_know_the_windows_that_close_for_owners(
+async def test_actions_show_the_windows_of_owners(
     settings: Settings, web_engine: AsyncEngine
 ) -> None:
     async with serving_with(

@@ -1,4 +1,4 @@
-"""Order commands over HTTP: what is accepted, what is refused and how, repeats, preconditions."""
+"""Placing orders and setting their status over HTTP: answers and refusals."""
 
 from typing import Any
 from uuid import uuid4
@@ -21,7 +21,9 @@ async def staff(web: httpx.AsyncClient, web_engine: AsyncEngine) -> Account:
     return await new_account(web, web_engine, role="staff")
 
 
-async def test_a_placed_order_is_answered_whole(web: httpx.AsyncClient, owner: Account) -> None:
+async def test_the_answer_to_a_placed_order_is_its_whole_document(
+    web: httpx.AsyncClient, owner: Account
+) -> None:
     answer = await place(web, owner, total_price="24.98")
 
     order = answer.json()
@@ -38,7 +40,9 @@ async def test_a_placed_order_is_answered_whole(web: httpx.AsyncClient, owner: A
     assert order["created_at"] == order["updated_at"]
 
 
-async def test_items_may_be_maps_of_strings(web: httpx.AsyncClient, owner: Account) -> None:
+async def test_the_values_of_items_may_all_be_strings(
+    web: httpx.AsyncClient, owner: Account
+) -> None:
     item = {"product_id": "1", "quantity": "2", "price": "9.99", "colour": "blue"}
 
     order = (await place(web, owner, items=[item])).json()
@@ -48,7 +52,7 @@ async def test_items_may_be_maps_of_strings(web: httpx.AsyncClient, owner: Accou
     assert order["items"][0]["attributes"] == {"colour": "blue"}
 
 
-async def test_items_without_prices_take_the_agreed_total(
+async def test_an_order_without_prices_has_the_total_price_as_agreed(
     web: httpx.AsyncClient, owner: Account
 ) -> None:
     order = (await place(web, owner, items=[{"sku": "A", "quantity": 3}], total_price=10.5)).json()
@@ -57,7 +61,7 @@ async def test_items_without_prices_take_the_agreed_total(
     assert order["items"][0]["unit_price"] is None
 
 
-async def test_an_order_of_nothing_to_pay_is_paid_at_once(
+async def test_an_order_with_a_total_of_zero_is_paid_at_once(
     web: httpx.AsyncClient, owner: Account
 ) -> None:
     answer = await place(web, owner, items=[{"sku": "GIFT", "quantity": 1, "unit_price": 0}])
@@ -109,7 +113,7 @@ async def test_an_order_of_nothing_to_pay_is_paid_at_once(
         ({"user_id": "me"}, "validation"),
     ],
 )
-async def test_a_wrong_order_is_refused_and_nothing_stored(
+async def test_an_invalid_order_is_refused_and_not_stored(
     web: httpx.AsyncClient, owner: Account, web_engine: AsyncEngine, body: Any, code: str
 ) -> None:
     answer = await place(web, owner, **body)
@@ -119,13 +123,15 @@ async def test_a_wrong_order_is_refused_and_nothing_stored(
     assert await stored_events(web_engine) == 0
 
 
-async def test_a_total_that_differs_says_the_right_one(
+async def test_the_refusal_of_a_wrong_total_contains_the_right_one(
     web: httpx.AsyncClient, owner: Account
 ) -> None:
     assert (await place(web, owner, total_price="1")).json()["expected"] == "24.98"
 
 
-async def test_an_external_reference_is_taken_once(web: httpx.AsyncClient, owner: Account) -> None:
+async def test_an_external_reference_can_be_used_once(
+    web: httpx.AsyncClient, owner: Account
+) -> None:
     first = await place(web, owner, external_reference="cart-1")
 
     again = await place(web, owner, external_reference="cart-1")
@@ -135,7 +141,7 @@ async def test_an_external_reference_is_taken_once(web: httpx.AsyncClient, owner
     assert again.json()["existing_order"] == first.json()["id"]
 
 
-async def test_an_order_goes_from_pending_to_delivered(
+async def test_the_status_is_set_step_by_step_from_pending_to_delivered(
     web: httpx.AsyncClient, staff: Account
 ) -> None:
     order = await place(web, staff)
@@ -146,7 +152,7 @@ async def test_an_order_goes_from_pending_to_delivered(
     assert [a.headers["etag"] for a in answers] == ['"3"', '"5"', '"7"']
 
 
-async def test_a_status_that_is_reached_already_changes_nothing(
+async def test_setting_the_present_status_changes_nothing(
     web: httpx.AsyncClient, staff: Account, web_engine: AsyncEngine
 ) -> None:
     order = await place(web, staff)
@@ -158,7 +164,7 @@ async def test_a_status_that_is_reached_already_changes_nothing(
     assert await stored_events(web_engine) == 3
 
 
-async def test_an_illegal_transition_says_what_is_allowed(
+async def test_the_refusal_of_a_transition_lists_the_allowed_ones(
     web: httpx.AsyncClient, staff: Account
 ) -> None:
     order = await place(web, staff)
@@ -191,7 +197,7 @@ async def test_a_derived_status_cannot_be_set(
         {"status": "CANCELED", "note": " "},
     ],
 )
-async def test_a_wrong_change_is_refused(
+async def test_an_invalid_change_is_refused(
     web: httpx.AsyncClient, staff: Account, body: dict[str, Any]
 ) -> None:
     refused = await change(web, staff, await place(web, staff), **body)
@@ -213,7 +219,7 @@ async def test_an_owner_may_set_only_what_the_shop_allows(
     assert "Twice" not in canceled.text
 
 
-async def test_a_paid_order_that_is_canceled_asks_for_its_refund(
+async def test_canceling_a_paid_order_requests_a_refund(
     web: httpx.AsyncClient, staff: Account
 ) -> None:
     order = await place(web, staff)
@@ -224,7 +230,7 @@ async def test_a_paid_order_that_is_canceled_asks_for_its_refund(
     assert (canceled["cancel_reason"], canceled["refund_pending"]) == ("OTHER", "24.98")
 
 
-async def test_anothers_order_is_answered_like_none(
+async def test_another_users_order_is_answered_like_a_missing_one(
     web: httpx.AsyncClient, owner: Account, web_engine: AsyncEngine
 ) -> None:
     order = await place(web, owner)
@@ -245,7 +251,9 @@ async def test_anothers_order_is_answered_like_none(
     assert len({answer.json()["detail"] for answer in answers}) == 1
 
 
-async def test_without_a_token_nothing_is_parsed(web: httpx.AsyncClient) -> None:
+async def test_a_request_without_a_token_is_refused_before_its_body_is_parsed(
+    web: httpx.AsyncClient,
+) -> None:
     answer = await web.post("/orders/", content=b"{", headers={"Content-Type": "application/json"})
 
     assert answer.status_code == 401

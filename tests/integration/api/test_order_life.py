@@ -1,4 +1,4 @@
-"""The commands on an order over HTTP, by noun: what each answers, and how it is refused."""
+"""The commands on an order over HTTP, by noun: answers and refusals."""
 
 from dataclasses import replace
 from typing import Any
@@ -19,7 +19,7 @@ from tests.support.log.given_log import given_order
 ADDRESS = {"name": "Ada", "line1": "12 Square", "city": "London", "country": "GB"}
 
 
-async def test_lines_are_edited_until_money_moves(
+async def test_lines_can_be_edited_until_there_is_a_payment(
     web: httpx.AsyncClient, owner: Account, staff: Account
 ) -> None:
     order = await place(web, owner)
@@ -52,7 +52,7 @@ async def test_lines_are_edited_until_money_moves(
     assert problem(paid) == (409, "order-not-editable")
 
 
-async def test_addresses_and_notes_are_kept_beside_the_events(
+async def test_addresses_and_notes_are_stored_outside_the_events(
     web: httpx.AsyncClient, owner: Account, staff: Account, web_engine: AsyncEngine
 ) -> None:
     order = await place(web, owner, shipping_address=ADDRESS)
@@ -81,7 +81,7 @@ async def test_addresses_and_notes_are_kept_beside_the_events(
     assert sum('"city":"Paris"' in body and '"phone":null' in body for _, body in texts) == 1
 
 
-async def test_an_order_is_paid_in_two_parts_of_two_kinds(
+async def test_an_order_is_paid_by_an_authorization_and_a_capture(
     web: httpx.AsyncClient, owner: Account, staff: Account
 ) -> None:
     order = await place(web, owner)
@@ -113,10 +113,10 @@ async def test_an_order_is_paid_in_two_parts_of_two_kinds(
 
 
 @pytest.mark.parametrize("currency", ["ANG", "BGN"])
-async def test_an_order_in_a_withdrawn_currency_lives_on(
+async def test_an_order_in_a_withdrawn_currency_accepts_further_commands(
     web: httpx.AsyncClient, owner: Account, staff: Account, web_engine: AsyncEngine, currency: str
 ) -> None:
-    """As version 0.1.0 placed it; only new orders are refused."""
+    """Version 0.1.0 placed such orders; only new ones are refused."""
     placed = replace(PLACED, user_id=UUID(owner.user_id), currency=currency)
     path = f"/orders/{await given_order(web_engine, placed)}/"
     line = {"sku": "CAP", "quantity": 1, "unit_price": "1.55"}
@@ -139,7 +139,7 @@ async def test_an_order_in_a_withdrawn_currency_lives_on(
     assert (refunded["currency"], refunded["refunded"]) == (currency, "1.55")
 
 
-async def test_payments_that_make_no_sense_are_refused(
+async def test_invalid_payments_are_refused(
     web: httpx.AsyncClient, owner: Account, staff: Account
 ) -> None:
     order = await place(web, owner)
@@ -170,7 +170,7 @@ async def test_payments_that_make_no_sense_are_refused(
     assert (problem(by_owner), by_owner.json()["required_role"]) == ((403, "forbidden"), "staff")
 
 
-async def test_parcels_are_sent_tracked_lost_and_delivered(
+async def test_shipments_are_dispatched_tracked_voided_and_delivered(
     web: httpx.AsyncClient, owner: Account, staff: Account
 ) -> None:
     order = await place(web, owner)
@@ -235,7 +235,7 @@ async def test_units_and_orders_are_canceled_with_a_reason(
     assert (again.status_code, again.content) == (200, canceled.content)
 
 
-async def test_an_owner_cancels_a_paid_order_for_a_while_only(
+async def test_an_owner_can_cancel_a_paid_order_only_within_the_window(
     settings: Settings, web_engine: AsyncEngine
 ) -> None:
     async with serving_with(settings, CUSTOMER_CANCEL_WINDOW="PT0S") as web:
@@ -254,7 +254,7 @@ async def test_an_owner_cancels_a_paid_order_for_a_while_only(
     assert (by_staff.status_code, already.status_code) == (200, 200)
 
 
-async def test_refunds_are_asked_for_and_settled_or_fail(
+async def test_refunds_are_requested_and_settled_or_fail(
     web: httpx.AsyncClient, owner: Account, staff: Account
 ) -> None:
     order = await place(web, owner)
@@ -280,7 +280,7 @@ async def test_refunds_are_asked_for_and_settled_or_fail(
     assert settled.json()["status"] == "PAID"
 
 
-async def test_units_come_back_by_a_return(
+async def test_a_return_is_requested_decided_and_received(
     web: httpx.AsyncClient, owner: Account, staff: Account
 ) -> None:
     order = await place(web, owner)
@@ -312,7 +312,7 @@ async def test_units_come_back_by_a_return(
     assert problem(too_many) == (422, "validation")
 
 
-async def test_an_owner_returns_units_for_a_while_only(
+async def test_an_owner_can_request_a_return_only_within_the_window(
     settings: Settings, web_engine: AsyncEngine
 ) -> None:
     async with serving_with(settings, RETURN_WINDOW="PT0S", ALLOW_SHIP_UNPAID="true") as web:

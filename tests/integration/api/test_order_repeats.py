@@ -22,7 +22,7 @@ async def staff(web: httpx.AsyncClient, web_engine: AsyncEngine) -> Account:
     return await new_account(web, web_engine, role="staff")
 
 
-async def test_if_match_of_another_version_is_refused_with_the_present_one(
+async def test_a_stale_if_match_is_refused_with_the_present_etag(
     web: httpx.AsyncClient, staff: Account, web_engine: AsyncEngine
 ) -> None:
     order = await place(web, staff)
@@ -37,7 +37,7 @@ async def test_if_match_of_another_version_is_refused_with_the_present_one(
     assert (weak.status_code, malformed.status_code, fresh.status_code) == (412, 400, 200)
 
 
-async def test_an_expected_version_in_the_body_is_a_precondition_too(
+async def test_a_stale_expected_version_in_the_body_is_refused(
     web: httpx.AsyncClient, staff: Account
 ) -> None:
     order = await place(web, staff)
@@ -48,7 +48,7 @@ async def test_an_expected_version_in_the_body_is_a_precondition_too(
     assert stale.json()["type"] == "/problems/concurrent-update"
 
 
-async def test_a_creation_repeated_under_its_key_is_answered_the_same(
+async def test_a_repeated_creation_gets_the_first_answer(
     web: httpx.AsyncClient, owner: Account, web_engine: AsyncEngine
 ) -> None:
     headers = {**owner.headers, "Idempotency-Key": '"cart-1"'}
@@ -67,10 +67,10 @@ async def test_a_creation_repeated_under_its_key_is_answered_the_same(
     assert await stored_events(web_engine) == 1
 
 
-async def test_a_change_repeated_under_its_key_is_answered_as_it_was_then(
+async def test_a_repeated_change_gets_the_first_answer(
     web: httpx.AsyncClient, staff: Account, web_engine: AsyncEngine
 ) -> None:
-    """Even with the If-Match of then: the repeat of a lost answer still carries the old tag."""
+    """Even with the same If-Match, which is stale by then: the client has not seen a newer tag."""
     order = await place(web, staff)
     key = {"Idempotency-Key": "pay", "If-Match": '"1"'}
     first = await change(web, staff, order, key, status="PAID")
@@ -83,7 +83,7 @@ async def test_a_change_repeated_under_its_key_is_answered_as_it_was_then(
     assert await stored_events(web_engine) == 5
 
 
-async def test_another_request_under_a_used_key_is_refused(
+async def test_another_request_with_a_used_key_is_refused(
     web: httpx.AsyncClient, owner: Account, web_engine: AsyncEngine
 ) -> None:
     headers = {**owner.headers, "Idempotency-Key": "cart-1"}
@@ -95,7 +95,7 @@ async def test_another_request_under_a_used_key_is_refused(
     assert await stored_events(web_engine) == 1
 
 
-async def test_a_refused_request_leaves_its_key_free(
+async def test_the_key_of_a_refused_request_can_be_used_again(
     web: httpx.AsyncClient, owner: Account
 ) -> None:
     headers = {**owner.headers, "Idempotency-Key": "cart-1"}
@@ -106,16 +106,16 @@ async def test_a_refused_request_leaves_its_key_free(
     assert (wrong.status_code, right.status_code) == (422, 201)
 
 
-async def test_one_key_of_two_users_makes_two_orders(
+async def test_the_same_key_of_two_users_makes_two_orders(
     web: httpx.AsyncClient, owner: Account, web_engine: AsyncEngine
 ) -> None:
     other = await new_account(web, web_engine)
 
     answers = [
         await web.post(
-            "/orders/", json={"items": ITEMS}, headers={**who.headers, "Idempotency-Key": "k"}
+            "/orders/", json={"items": ITEMS}, headers={**account.headers, "Idempotency-Key": "k"}
         )
-        for who in (owner, other)
+        for account in (owner, other)
     ]
 
     assert answers[0].json()["id"] != answers[1].json()["id"]
@@ -143,7 +143,7 @@ async def test_two_keys_are_refused(web: httpx.AsyncClient, owner: Account) -> N
     assert problem(answer) == (400, "idempotency-key-invalid")
 
 
-async def test_fifty_repeats_at_once_make_one_order(
+async def test_fifty_concurrent_repeats_make_one_order(
     web: httpx.AsyncClient, owner: Account, web_engine: AsyncEngine
 ) -> None:
     headers = {**owner.headers, "Idempotency-Key": "cart-1"}
@@ -156,7 +156,7 @@ async def test_fifty_repeats_at_once_make_one_order(
     assert await stored_events(web_engine) == 1
 
 
-async def test_of_two_changes_at_one_version_one_is_stale(
+async def test_one_of_two_concurrent_changes_of_a_version_is_stale(
     web: httpx.AsyncClient, staff: Account
 ) -> None:
     order = await place(web, staff)
@@ -204,10 +204,9 @@ async def test_if_match_is_a_list_of_strong_tags(
     assert answer.status_code == status
 
 
-async def test_a_stale_tag_on_a_repeat_or_a_foreign_order_is_not_looked_at(
+async def test_visibility_is_checked_before_if_match_and_if_match_before_the_rules(
     web: httpx.AsyncClient, staff: Account, owner: Account
 ) -> None:
-    """Visibility comes before the precondition, and the precondition before the rules."""
     order = await place(web, staff)
 
     foreign = await change(web, owner, order, {"If-Match": '"9"'}, status="CANCELED")
@@ -216,10 +215,10 @@ async def test_a_stale_tag_on_a_repeat_or_a_foreign_order_is_not_looked_at(
     assert (foreign.status_code, illegal.status_code) == (404, 412)
 
 
-async def test_a_document_is_the_same_bytes_before_and_after_it_was_stored(
+async def test_a_document_has_the_same_bytes_before_and_after_storing(
     web: httpx.AsyncClient, owner: Account
 ) -> None:
-    """JSONB keeps an object's keys in an order of its own."""
+    """JSONB does not preserve the order of an object's keys."""
     item = {**ITEMS[0], "zeta": "1", "b": "2", "aa": "3"}
     headers = {**owner.headers, "Idempotency-Key": "k"}
 
@@ -230,10 +229,10 @@ async def test_a_document_is_the_same_bytes_before_and_after_it_was_stored(
     assert first.content == again.content == read.content
 
 
-async def test_the_fingerprint_of_a_request_stays_the_same_for_ever(
+async def test_the_fingerprint_of_a_request_never_changes(
     web: httpx.AsyncClient, owner: Account, web_engine: AsyncEngine
 ) -> None:
-    """Keys never expire: neither spelling nor a field that is added later may change it."""
+    """Keys never expire: neither another spelling nor a field that is added later may change it."""
     body: Any = {"items": [{"sku": "A", "quantity": 1, "unit_price": 1.50}]}
     headers = {**owner.headers, "Idempotency-Key": "k"}
     await web.post("/orders/", json=body, headers=headers)
@@ -251,7 +250,9 @@ async def test_the_fingerprint_of_a_request_stays_the_same_for_ever(
         assert stored.scalar_one() == "x4bCSrBmaOlgAwwg9-ZbyQ"
 
 
-async def test_an_id_may_be_written_in_capitals(web: httpx.AsyncClient, staff: Account) -> None:
+async def test_an_order_id_may_be_written_in_capitals(
+    web: httpx.AsyncClient, staff: Account
+) -> None:
     order_id = (await place(web, staff)).json()["id"]
     path = f"/orders/{order_id.upper()}/"
 

@@ -1,4 +1,5 @@
-"""Fixtures: a cache on the Redis of all tests; two and a `control` on a private, mortal server."""
+"""Fixtures: a cache on the tests' shared Redis; two caches and a `control` client on a private
+server that a test may stop."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from order_service.settings import Settings
 from tests.support.read_side.cached import TTL_S, a_process
 from tests.support.servers.private_redis import PrivateRedis
 
-# What comes out there depends on the order of steps alone: a busy machine must not come into it.
+# Long enough that no call times out on a busy machine: results depend on the order of steps only.
 PATIENCE_S = 5.0
 
 
@@ -56,7 +57,7 @@ async def reader(server: PrivateRedis) -> AsyncIterator[OrderCache]:
 
 @pytest.fixture
 async def control(server: PrivateRedis) -> AsyncIterator[Redis]:
-    """The operator's redis-cli."""
+    """A client with an operator's commands, like redis-cli."""
     client = connect(server.settings(), timeout_s=5)
     yield client
     await client.aclose()

@@ -1,4 +1,4 @@
-"""The cache on a real Redis: what it gives back, and that it never goes back in time."""
+"""The cache on a real Redis: look-ups, fills and refreshes; it never returns older versions."""
 
 import asyncio
 from uuid import uuid4
@@ -24,14 +24,14 @@ from tests.support.read_side.cached import (
 # --- look up and fill ---
 
 
-async def test_what_was_filled_is_found(cache: OrderCache) -> None:
+async def test_a_filled_order_is_a_hit(cache: OrderCache) -> None:
     document = b'{"note": "bytes \xc3\xa9\n as they are"}\n\x00\xff'
     await cache.fill(ORDER, await leased(cache), 7, OWNER, document)
 
     assert await cache.look_up(ORDER) == CachedOrder(OWNER, 7, document)
 
 
-async def test_a_filled_entry_has_a_time_to_live_and_leaves_no_lease(
+async def test_a_fill_sets_a_time_to_live_and_deletes_the_lease(
     cache: OrderCache, redis: Redis
 ) -> None:
     await filled(cache, 1)
@@ -40,7 +40,9 @@ async def test_a_filled_entry_has_a_time_to_live_and_leaves_no_lease(
     assert TTL_S - 2 <= await redis.ttl(f"order:{{{ORDER}}}") <= TTL_S
 
 
-async def test_readers_that_miss_together_share_the_lease(cache: OrderCache, redis: Redis) -> None:
+async def test_concurrent_readers_that_miss_share_the_lease(
+    cache: OrderCache, redis: Redis
+) -> None:
     first, second = await leased(cache), await leased(cache)
 
     assert first == second
@@ -75,7 +77,7 @@ async def test_a_fill_never_replaces_a_newer_entry(cache: OrderCache, redis: Red
 
 
 @pytest.mark.parametrize("loss", ["expired or evicted", "flushed"])
-async def test_without_its_lease_a_fill_is_refused(
+async def test_a_fill_without_its_lease_is_refused(
     cache: OrderCache, redis: Redis, loss: str
 ) -> None:
     lease = await leased(cache)
@@ -85,7 +87,7 @@ async def test_without_its_lease_a_fill_is_refused(
     assert isinstance(await cache.look_up(ORDER), Lease)
 
 
-async def test_a_lease_ends_by_itself(cache: OrderCache, redis: Redis) -> None:
+async def test_a_lease_expires(cache: OrderCache, redis: Redis) -> None:
     lease = await leased(cache)
     await redis.pexpire(f"order:{{{ORDER}}}:lease", 1)
     await asyncio.sleep(0.01)
@@ -97,8 +99,8 @@ async def test_a_lease_ends_by_itself(cache: OrderCache, redis: Redis) -> None:
 # --- refresh ---
 
 
-async def test_what_was_read_before_a_write_does_not_fill_after_it(cache: OrderCache) -> None:
-    """The stale fill: reads version 1, a writer commits and refreshes 2, the reader fills 1."""
+async def test_a_document_read_before_a_write_cannot_be_filled_after_it(cache: OrderCache) -> None:
+    """A stale fill: a reader reads 1, a writer commits and refreshes 2, the reader fills 1."""
     lease = await leased(cache)
     await cache.refresh([entry(2)])
     await fill(cache, lease, 1)
@@ -111,7 +113,7 @@ async def test_a_refresh_replaces_an_older_entry_and_renews_its_time_to_live(
 ) -> None:
     await filled(cache, 9)
     await redis.expire(f"order:{{{ORDER}}}", 5)
-    await cache.refresh([entry(10)])  # 10 is newer than 9 as a number, not as a text
+    await cache.refresh([entry(10)])  # 10 is greater than 9 as a number, not as a string
 
     assert await cache.look_up(ORDER) == cached(10)
     assert await redis.ttl(f"order:{{{ORDER}}}") > 5
@@ -130,7 +132,7 @@ async def test_a_refresh_never_fills(cache: OrderCache, redis: Redis) -> None:
     assert await redis.dbsize() == 0
 
 
-async def test_one_refresh_serves_many_orders(cache: OrderCache) -> None:
+async def test_one_refresh_updates_many_orders(cache: OrderCache) -> None:
     orders = [uuid4() for _ in range(500)]
     for order_id in orders[:3]:
         await filled(cache, 1, order_id)
@@ -141,10 +143,10 @@ async def test_one_refresh_serves_many_orders(cache: OrderCache) -> None:
     ]
 
 
-async def test_a_refresh_ends_the_lease_beside_an_entry_too(
+async def test_a_refresh_also_deletes_the_lease_of_an_existing_entry(
     cache: OrderCache, redis: Redis
 ) -> None:
-    """Else the entry could be evicted and the reader fill what it read before the write."""
+    """Otherwise the entry could be evicted, and the reader could fill its older document."""
     lease = await leased(cache)
     await redis.set(f"order:{{{ORDER}}}", f"1:{ORDER.hex}:1:{OWNER.hex}\nx")
     await cache.refresh([entry(2)])
@@ -158,7 +160,7 @@ async def test_a_refresh_ends_the_lease_beside_an_entry_too(
 
 
 @pytest.mark.parametrize("link", ["", '</orders/?after=é>; rel="next"'])
-async def test_a_list_is_found_as_it_was_filled(cache: OrderCache, redis: Redis, link: str) -> None:
+async def test_a_filled_list_is_a_hit(cache: OrderCache, redis: Redis, link: str) -> None:
     page = CachedList(b"generation 3\n\x00:12,4", link, b"[1,\n2]")
     lease = await cache.look_up_list(OWNER)
     assert isinstance(lease, Lease)
@@ -168,7 +170,9 @@ async def test_a_list_is_found_as_it_was_filled(cache: OrderCache, redis: Redis,
     assert await redis.ttl(f"orders-of:{{{OWNER}}}") <= limits.LIST_CACHE_TTL_S
 
 
-async def test_a_dropped_list_is_gone_and_so_is_what_was_read_before(cache: OrderCache) -> None:
+async def test_a_dropped_list_is_a_miss_and_an_older_page_cannot_be_filled(
+    cache: OrderCache,
+) -> None:
     page = CachedList(b"", "", b"[]")
     early = await cache.look_up_list(OWNER)
     assert isinstance(early, Lease)
@@ -185,7 +189,7 @@ async def test_a_dropped_list_is_gone_and_so_is_what_was_read_before(cache: Orde
 # --- for verify ---
 
 
-async def test_entries_gives_every_cached_order_and_nothing_else(
+async def test_entries_returns_every_cached_order_and_nothing_else(
     cache: OrderCache, redis: Redis
 ) -> None:
     orders = {uuid4() for _ in range(1_200)}  # more than two pages of SCAN
@@ -204,7 +208,7 @@ async def test_entries_gives_every_cached_order_and_nothing_else(
     assert dict(found) == {order_id: cached(3, order_id) for order_id in orders}
 
 
-async def test_delete_ends_entry_and_lease(cache: OrderCache, redis: Redis) -> None:
+async def test_delete_deletes_entry_and_lease(cache: OrderCache, redis: Redis) -> None:
     other = uuid4()
     await filled(cache, 1)
     await leased(cache, other)
@@ -216,8 +220,8 @@ async def test_delete_ends_entry_and_lease(cache: OrderCache, redis: Redis) -> N
 # --- event loops ---
 
 
-def test_it_works_in_an_event_loop_of_its_own() -> None:
-    """As in a worker process, which makes its loop and its client after the fork."""
+def test_the_cache_works_in_a_new_event_loop() -> None:
+    """Like in a worker process, which creates its loop and its client after the fork."""
 
     async def work() -> object:
         async with a_process(Settings()) as (cache, _):  # type: ignore[call-arg]

@@ -1,4 +1,4 @@
-"""The cache over lines to Redis that fall silent or break in the middle of a reply."""
+"""The cache over connections to Redis that go silent or break in the middle of a reply."""
 
 import asyncio
 import random
@@ -21,22 +21,22 @@ Pump = Callable[[asyncio.StreamReader, asyncio.StreamWriter, bool], Coroutine[No
 
 @asynccontextmanager
 async def proxy(port: int, pump: Callable[[], Pump]) -> AsyncIterator[int]:
-    """The port of a line to Redis; for each connection a new pump carries what goes either way."""
+    """The port of a proxy to Redis; each connection has a new pump that copies both directions."""
     lines: set[asyncio.Task[None]] = set()  # an event loop does not keep tasks alive by itself
 
     async def serve(client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
         upstream, ask = await asyncio.open_connection("127.0.0.1", port)
         carry = pump()
-        ways = [
+        directions = [
             asyncio.create_task(carry(client, ask, False)),
             asyncio.create_task(carry(upstream, answer, True)),
         ]
         try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
+            for direction in directions:
+                direction.cancel()
+            await asyncio.gather(*directions, return_exceptions=True)
             ask.close()
             answer.close()
 
@@ -53,7 +53,7 @@ async def proxy(port: int, pump: Callable[[], Pump]) -> AsyncIterator[int]:
 
 
 class Freezer:
-    """Can make all connections that there are fall silent, as a lost route does; new ones work."""
+    """`freeze` makes all present connections silent, like a lost route; new connections work."""
 
     def __init__(self) -> None:
         self.frozen = asyncio.Event()
@@ -73,14 +73,14 @@ class Freezer:
         return pump
 
 
-async def test_connections_that_died_in_silence_cost_one_timeout_all_together(
+async def test_all_silently_dead_connections_cost_one_timeout_in_total(
     server: PrivateRedis, writer: OrderCache
 ) -> None:
     await filled(writer, 1)
     line = Freezer()
 
     async with proxy(server.port, line) as port, a_process(server.settings(port)) as (cache, _):
-        await asyncio.gather(*(cache.look_up(uuid4()) for _ in range(20)))  # 20 idle lines
+        await asyncio.gather(*(cache.look_up(uuid4()) for _ in range(20)))  # 20 idle connections
         line.freeze()
         assert await cache.look_up(ORDER) is None
         await asyncio.sleep(limits.REDIS_BREAKER_S)
@@ -91,7 +91,7 @@ async def test_connections_that_died_in_silence_cost_one_timeout_all_together(
 
 
 def cutting(chance: random.Random) -> Callable[[], Pump]:
-    """Lines that break after some bytes of replies."""
+    """Pumps that close their connection after a random number of reply bytes."""
 
     def cut_once() -> Pump:
         left = chance.randrange(20, 400_000)
@@ -111,10 +111,10 @@ def cutting(chance: random.Random) -> Callable[[], Pump]:
 
 
 @pytest.mark.fuzz
-async def test_a_line_cut_in_mid_reply_never_delivers_what_is_for_another_key(
+async def test_a_connection_cut_in_mid_reply_never_returns_the_value_of_another_key(
     server: PrivateRedis, writer: OrderCache, monkeypatch: pytest.MonkeyPatch, random_seed: int
 ) -> None:
-    monkeypatch.setattr(limits, "REDIS_BREAKER_S", 0.0)  # try again at once: more cuts
+    monkeypatch.setattr(limits, "REDIS_BREAKER_S", 0.0)  # retries at once, for more cuts
     chance = random.Random(random_seed)
     documents = {uuid4(): chance.randbytes(chance.randrange(10, 3_000)) for _ in range(30)}
     for order_id, document in documents.items():
@@ -140,10 +140,10 @@ async def test_a_line_cut_in_mid_reply_never_delivers_what_is_for_another_key(
     assert outcomes.count("NoneType") > 10
 
 
-def test_a_line_that_was_reset_is_a_bypass_under_uvloop_too(server: PrivateRedis) -> None:
-    """Its transports answer a write with RuntimeError, once they know; those of asyncio do not."""
+def test_a_reset_connection_is_a_bypass_under_uvloop_too(server: PrivateRedis) -> None:
+    """A write to a reset uvloop transport raises RuntimeError; asyncio's transports do not."""
 
-    async def look_ups_over_a_line_that_is_reset() -> None:
+    async def look_up_over_reset_connections() -> None:
         async with (
             proxy_to("127.0.0.1", server.port) as line,
             a_process(server.settings(line.port)) as (cache, _),
@@ -155,4 +155,4 @@ def test_a_line_that_was_reset_is_a_bypass_under_uvloop_too(server: PrivateRedis
                 await cache.look_up(ORDER)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(look_ups_over_a_line_that_is_reset())
+        runner.run(look_up_over_reset_connections())

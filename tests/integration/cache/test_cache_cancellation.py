@@ -1,4 +1,4 @@
-"""Callers of the cache that go away in the middle leave no harm behind."""
+"""Cancelled callers of the cache do no harm."""
 
 import asyncio
 import random
@@ -13,7 +13,7 @@ from tests.support.read_side.cached import ORDER, cached, entry, filled
 
 
 @pytest.mark.fuzz
-async def test_cancelled_look_ups_never_deliver_a_reply_for_another_key(
+async def test_a_cancelled_look_up_never_causes_a_reply_for_another_key(
     cache: OrderCache, random_seed: int
 ) -> None:
     orders = [uuid4() for _ in range(40)]
@@ -38,25 +38,23 @@ async def test_cancelled_look_ups_never_deliver_a_reply_for_another_key(
 async def test_a_cancellation_is_never_swallowed(
     cache: OrderCache, redis: Redis, connected: bool
 ) -> None:
-    """At whatever step it comes: a task that is told to end must end (see `_cancellable`)."""
-    kept_on = []
+    """A cancelled task ends, at whatever step the cancellation arrives (see `cancellable`)."""
+    not_cancelled = []
     for steps in range(60):
         if not connected:
             await redis.connection_pool.disconnect()
         task = asyncio.create_task(cache.look_up(ORDER))
         for _ in range(steps):
             await asyncio.sleep(0)
-        cancelled = task.cancel()  # False if it has ended before
+        cancelled = task.cancel()  # False if the task has already ended
         await asyncio.wait((task,))
         if cancelled and not task.cancelled():
-            kept_on.append(steps)
+            not_cancelled.append(steps)
 
-    assert kept_on == []
+    assert not_cancelled == []
 
 
-async def test_cancelled_callers_give_their_connections_back(
-    cache: OrderCache, redis: Redis
-) -> None:
+async def test_cancelled_callers_release_their_connections(cache: OrderCache, redis: Redis) -> None:
     for _ in range(5):
         tasks = [asyncio.create_task(cache.look_up(uuid4())) for _ in range(200)]
         await asyncio.sleep(0.002)
@@ -69,13 +67,13 @@ async def test_cancelled_callers_give_their_connections_back(
     assert all(isinstance(lease, Lease) for lease in found)
 
 
-async def test_a_cancelled_refresh_is_made_good(cache: OrderCache) -> None:
+async def test_a_cancelled_refresh_is_retried(cache: OrderCache) -> None:
     await filled(cache, 1)
     writer = asyncio.create_task(cache.refresh([entry(2)]))
     await asyncio.sleep(0)
     writer.cancel()
     await asyncio.gather(writer, return_exceptions=True)
 
-    assert await cache.look_up(ORDER) != cached(1)  # nobody knows whether Redis got it
+    assert await cache.look_up(ORDER) != cached(1)  # unknown whether Redis received it
     await cache.retry_stale()
     assert await cache.look_up(ORDER) != cached(1)

@@ -1,4 +1,4 @@
-"""Whatever else stands under the cache's keys is never served, and is written over."""
+"""Garbage under the cache's keys is never served, and is overwritten."""
 
 from uuid import uuid4
 
@@ -62,7 +62,7 @@ async def test_a_fill_overwrites_garbage(cache, redis, put) -> None:  # type: ig
     assert await cache.look_up(ORDER) == cached(1)
 
 
-async def test_another_type_under_the_lease_heals(cache: OrderCache, redis: Redis) -> None:
+async def test_a_lease_key_of_another_type_is_deleted(cache: OrderCache, redis: Redis) -> None:
     await redis.rpush(f"order:{{{ORDER}}}:lease", "x")
 
     assert await cache.look_up(ORDER) is None
@@ -73,7 +73,7 @@ async def test_another_type_under_the_lease_heals(cache: OrderCache, redis: Redi
 async def test_a_reply_that_is_for_another_key_is_never_served(
     cache: OrderCache, redis: Redis
 ) -> None:
-    """Damage behind a good beginning stands for any reply that cannot be this entry."""
+    """A damaged value with a valid prefix stands for any reply to another command."""
     await redis.set(f"order:{{{ORDER}}}", f"1:{ORDER.hex}:1:not-an-owner\n{{}}")
 
     assert await cache.look_up(ORDER) is None
@@ -81,7 +81,7 @@ async def test_a_reply_that_is_for_another_key_is_never_served(
     assert isinstance(await cache.look_up(ORDER), Lease)
 
 
-async def test_every_script_survives_the_loss_of_all_scripts(
+async def test_every_script_is_loaded_again_after_a_script_flush(
     cache: OrderCache, redis: Redis
 ) -> None:
     await redis.script_flush()

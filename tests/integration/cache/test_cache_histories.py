@@ -1,4 +1,4 @@
-"""No order of the steps of readers, writers and evictions takes the cache back in time."""
+"""No order of the steps of readers, writers and evictions makes the cache return older versions."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from order_service.cache.entries import Places
+from order_service.cache.entries import Slots
 from order_service.cache.order_cache import CachedOrder, Lease, OrderCache
 from order_service.infra.redis import connect
 from order_service.settings import Settings
@@ -18,22 +18,22 @@ from tests.support.read_side.cached import TTL_S, entry, fill, filled
 
 
 class History:
-    """One order, its log, and the actors on it; each step of an actor is one round trip or read."""
+    """One order, its log and its actors; each step of an actor is one round trip or read."""
 
     def __init__(self, cache: OrderCache, redis: Redis) -> None:
         self.cache, self.redis, self.order_id = cache, redis, uuid4()
-        self.key = Places("").order(self.order_id).entry
+        self.key = Slots("").order(self.order_id).entry
         self.committed = 1
-        self.told = 0  # the highest version whose refresh has returned
-        self.hands: dict[str, tuple[object, int]] = {}
+        self.acknowledged = 0  # the highest version whose refresh has returned
+        self.held: dict[str, tuple[object, int]] = {}
 
     async def step(self, actor: str, step: str) -> None:
-        found, version = self.hands.get(actor, (None, 0))
+        found, version = self.held.get(actor, (None, 0))
         match step:
             case "look up":
                 found = await self.cache.look_up(self.order_id)
                 if isinstance(found, CachedOrder):
-                    assert found.version >= self.told
+                    assert found.version >= self.acknowledged
             case "read":
                 version = self.committed
             case "fill" if isinstance(found, Lease):
@@ -42,22 +42,22 @@ class History:
                 version = self.committed = self.committed + 1
             case "refresh":
                 await self.cache.refresh([entry(version, self.order_id)])
-                self.told = max(self.told, version)
+                self.acknowledged = max(self.acknowledged, version)
             case "evict":
                 await self.redis.delete(self.key)
-        self.hands[actor] = (found, version)
+        self.held[actor] = (found, version)
         await self.check()
 
     async def check(self) -> None:
-        """What any other process would be given now; looked at without leaving a lease."""
+        """Asserts the version that any other process would read now, without creating a lease."""
         value = await self.redis.get(self.key)
         if value is not None:
-            assert self.told <= int(value.split(b":")[2]) <= self.committed
+            assert self.acknowledged <= int(value.split(b":")[2]) <= self.committed
 
 
 READER = ("look up", "read", "fill")
 WRITER = ("commit", "refresh")
-PROJECTION = ("read", "refresh")  # it may come late, with a version long superseded
+PROJECTION = ("read", "refresh")  # may be late, with an old version
 EVICTION = ("evict",)
 
 
@@ -109,7 +109,7 @@ async def test_no_order_of_steps_makes_the_cache_go_back(
 )
 @given(data=st.data())
 def test_long_random_histories_never_go_back(data: st.DataObject) -> None:
-    """Three readers, two writers and a projection, over and over, with evictions."""
+    """Three readers, two writers and a projection take many steps, with evictions."""
     programs = {
         "r1": READER,
         "r2": READER,

@@ -1,4 +1,4 @@
-"""The cache while its Redis is hung, dead or restarted, and what it makes good afterwards."""
+"""The cache while Redis is hung, dead or restarted, and its retries afterwards."""
 
 import asyncio
 import time
@@ -26,18 +26,18 @@ from tests.support.waiting import eventually
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A busy machine's Redis may be slow, and is not taken for hung."""
+    """A longer time-out: a slow Redis on a busy machine must not count as hung."""
     monkeypatch.setattr(limits, "REDIS_TIMEOUT_S", 0.4)
 
 
 async def took(work: object) -> float:
-    begun = time.monotonic()
+    started = time.monotonic()
     await work  # type: ignore[misc]
-    return time.monotonic() - begun
+    return time.monotonic() - started
 
 
 async def longest_stall(stop: asyncio.Event) -> float:
-    """How long the event loop stood still at most, until `stop`."""
+    """The longest time that the event loop was blocked, until `stop`."""
     longest = 0.0
     while not stop.is_set():
         longest = max(longest, await took(asyncio.sleep(0.005)) - 0.005)
@@ -74,11 +74,11 @@ async def test_a_burst_into_a_redis_that_just_hung_waits_once(
 
     burst = await took(asyncio.gather(*(writer.look_up(uuid4()) for _ in range(500))))
 
-    # One after another, in turns of 32, they would wait 16 times.
+    # In batches of 32, one after another, they would wait 16 times.
     assert burst < 9 * limits.REDIS_TIMEOUT_S
 
 
-async def test_a_dead_redis_is_a_bypass_and_is_used_again_when_it_is_back(
+async def test_a_dead_redis_is_bypassed_and_used_again_after_a_restart(
     server: PrivateRedis, writer: OrderCache
 ) -> None:
     await filled(writer, 1)
@@ -95,7 +95,7 @@ async def test_a_dead_redis_is_a_bypass_and_is_used_again_when_it_is_back(
     assert isinstance(await writer.look_up(ORDER), Lease)
 
 
-async def test_a_busy_process_does_not_take_redis_for_dead(
+async def test_a_busy_process_does_not_count_redis_as_dead(
     writer: OrderCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "REDIS_TIMEOUT_S", 0.1)
@@ -104,13 +104,13 @@ async def test_a_busy_process_does_not_take_redis_for_dead(
     looking = asyncio.create_task(writer.look_up(ORDER))
     for _ in range(10):
         await asyncio.sleep(0)
-        time.sleep(1.5 * limits.REDIS_TIMEOUT_S)  # noqa: ASYNC251  # others have the process
+        time.sleep(1.5 * limits.REDIS_TIMEOUT_S)  # noqa: ASYNC251  # other tasks keep the process busy
 
     assert await looking == cached(1)
     assert isinstance(await writer.look_up(ORDER), CachedOrder)
 
 
-async def test_one_call_tries_a_hung_redis_while_the_others_go_on(
+async def test_one_call_tries_a_hung_redis_while_the_others_bypass_it(
     server: PrivateRedis, writer: OrderCache
 ) -> None:
     server.hang()
@@ -130,15 +130,13 @@ async def test_a_restart_between_lease_and_fill_refuses_the_fill(
     await writer.refresh([entry(2)])
     server.kill()
     server.start()
-    await asyncio.sleep(0.05)  # the event loop learns that the lines are closed
+    await asyncio.sleep(0.05)  # until the event loop sees the closed connections
     await fill(reader, lease, 1)
 
     assert isinstance(await reader.look_up(ORDER), Lease)
 
 
-async def test_verify_is_told_that_there_is_no_redis(
-    server: PrivateRedis, writer: OrderCache
-) -> None:
+async def test_verify_gets_an_error_without_redis(server: PrivateRedis, writer: OrderCache) -> None:
     await filled(writer, 1)
     server.kill()
 
@@ -148,17 +146,17 @@ async def test_verify_is_told_that_there_is_no_redis(
         await writer.delete([ORDER])
 
 
-# --- P5: what could not be told ---
+# --- P5: updates that failed ---
 
 
-async def test_old_contents_are_gone_a_second_after_a_hung_redis_answers_again(
+async def test_old_contents_are_deleted_a_second_after_a_hung_redis_answers_again(
     server: PrivateRedis, writer: OrderCache, reader: OrderCache
 ) -> None:
     await filled(reader, 1)
     server.hang()
     await writer.refresh([entry(2)])
     await asyncio.sleep(0.5)
-    assert await writer.look_up(ORDER) is None  # never old contents in the process that wrote
+    assert await writer.look_up(ORDER) is None  # the writing process bypasses the key
 
     server.go_on()
 
@@ -166,11 +164,11 @@ async def test_old_contents_are_gone_a_second_after_a_hung_redis_answers_again(
     await eventually(lambda: writer.look_up(ORDER), lambda found: isinstance(found, Lease))
 
 
-async def test_what_was_read_before_an_untold_write_does_not_fill_afterwards(
+async def test_a_document_read_before_a_failed_refresh_cannot_be_filled_after_it(
     server: PrivateRedis, writer: OrderCache, reader: OrderCache, control: Redis
 ) -> None:
     lease = await leased(reader)
-    await control.persist(f"order:{{{ORDER}}}:lease")  # time must not do the work here
+    await control.persist(f"order:{{{ORDER}}}:lease")  # the lease must not just expire
     server.hang()
     await writer.refresh([entry(2)])
     server.go_on()
@@ -181,7 +179,7 @@ async def test_what_was_read_before_an_untold_write_does_not_fill_afterwards(
 
 
 @pytest.mark.parametrize("pause", ["ALL", "WRITE"])
-async def test_a_paused_redis_is_told_when_the_pause_ends(
+async def test_a_paused_redis_is_updated_when_the_pause_ends(
     writer: OrderCache, reader: OrderCache, control: Redis, pause: str
 ) -> None:
     await filled(reader, 1)
@@ -192,7 +190,7 @@ async def test_a_paused_redis_is_told_when_the_pause_ends(
     await eventually(lambda: reader.look_up(ORDER), lambda found: found not in (None, cached(1)))
 
 
-async def test_more_stale_keys_than_are_remembered_flush_the_cache(
+async def test_more_stale_keys_than_the_limit_flush_the_cache(
     server: PrivateRedis,
     writer: OrderCache,
     reader: OrderCache,
@@ -208,17 +206,17 @@ async def test_more_stale_keys_than_are_remembered_flush_the_cache(
     await writer.refresh([entry(2, order_id) for order_id in orders])
     await writer.drop_lists([OWNER])
 
-    assert await writer.look_up(ORDER) is None  # an untouched one, too: all count as stale now
+    assert await writer.look_up(ORDER) is None  # unchanged, but all keys count as stale now
     server.go_on()
 
     await eventually(lambda: control.keys("*"), lambda keys: keys == [b"limits:someone"])
     assert isinstance(await writer.look_up(orders[0]), Lease)
 
 
-async def test_a_flush_finds_what_is_filled_behind_its_back(
+async def test_a_flush_deletes_entries_that_are_filled_during_its_scan(
     server: PrivateRedis, reader: OrderCache, control: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A reader uses its lease, given before the write, after the scan has passed its key."""
+    """A reader with a lease from before the write fills its key after the scan has passed it."""
     monkeypatch.setattr(limits, "STALE_KEYS_MAX", 0)
     lease = await leased(reader)
 
@@ -230,7 +228,7 @@ async def test_a_flush_finds_what_is_filled_behind_its_back(
             return int(await unlink(*keys))
 
         monkeypatch.setattr(redis, "unlink", fill_first)
-        await control.execute_command("REPLICAOF", "127.0.0.1", "1")  # refuses, so ends no lease
+        await control.execute_command("REPLICAOF", "127.0.0.1", "1")  # refuses to delete the lease
         await cache.refresh([entry(2)])
         await control.execute_command("REPLICAOF", "NO", "ONE")
 
@@ -249,7 +247,7 @@ async def test_closing_does_not_wait_for_a_hung_redis(
     server.go_on()
 
 
-async def test_closing_tells_redis_what_is_left(server: PrivateRedis, reader: OrderCache) -> None:
+async def test_closing_retries_failed_updates(server: PrivateRedis, reader: OrderCache) -> None:
     await filled(reader, 1)
     async with a_process(server.settings()) as (cache, _):
         server.hang()

@@ -1,4 +1,4 @@
-"""The cache while its Redis answers, but is full, read-only or lets nobody in."""
+"""The cache while Redis answers but is full, read-only or refuses connections."""
 
 import asyncio
 from uuid import uuid4
@@ -10,7 +10,7 @@ from tests.support.read_side.cached import ORDER, a_process, cached, entry, fill
 from tests.support.servers.private_redis import PrivateRedis
 
 
-async def test_a_full_redis_is_a_bypass_that_still_gives_hits_and_drops_old_contents(
+async def test_a_full_redis_still_serves_hits_and_deletes_old_contents(
     writer: OrderCache, control: Redis
 ) -> None:
     await filled(writer, 1)
@@ -32,8 +32,8 @@ async def test_a_fill_into_a_full_redis_is_no_error(writer: OrderCache, control:
     assert isinstance(await writer.look_up(ORDER), Lease)
 
 
-async def test_a_refused_refresh_is_made_good(writer: OrderCache, control: Redis) -> None:
-    """A read-only replica answers, so nothing times out; what it refuses must be told later."""
+async def test_a_refused_refresh_is_retried(writer: OrderCache, control: Redis) -> None:
+    """A read-only replica answers without a time-out, but the update must be retried."""
     await filled(writer, 1)
     await control.execute_command("REPLICAOF", "127.0.0.1", "1")
     await writer.refresh([entry(2)])
@@ -44,17 +44,19 @@ async def test_a_refused_refresh_is_made_good(writer: OrderCache, control: Redis
     assert isinstance(await writer.look_up(ORDER), Lease)
 
 
-async def test_no_free_connection_at_the_server_is_a_bypass(
+async def test_a_server_without_free_connections_is_bypassed(
     server: PrivateRedis, control: Redis
 ) -> None:
-    await control.config_set("maxclients", "1")  # the operator's own
+    await control.config_set("maxclients", "1")  # used by `control`
 
     async with a_process(server.settings()) as (cache, _):
         assert await cache.look_up(ORDER) is None
         await cache.refresh([entry(1)])
 
 
-async def test_a_wrong_password_is_a_bypass(server: PrivateRedis, control: Redis) -> None:
+async def test_a_server_that_refuses_the_password_is_bypassed(
+    server: PrivateRedis, control: Redis
+) -> None:
     await control.config_set("requirepass", "secret")
 
     async with a_process(server.settings()) as (cache, _):

@@ -14,7 +14,7 @@ from projections.commands import orders
 from tests.support.http.accounts import Account
 from tests.support.http.orders import ITEMS, act, place
 from tests.support.read_side.read_side import ReadSide
-from tests.support.servers.command_line import asked
+from tests.support.servers.command_line import run_word
 from tests.support.waiting import eventually
 
 Capture = pytest.CaptureFixture[str]
@@ -33,7 +33,7 @@ async def order(web: httpx.AsyncClient, owner: Account, staff: Account) -> dict[
 
 async def as_json(capsys: Capture, settings: Settings, *words: str) -> Any:
     capsys.readouterr()
-    assert await asked(orders, settings, *words, "--json") == 0
+    assert await run_word(orders, settings, *words, "--json") == 0
     return json.loads(capsys.readouterr().out)
 
 
@@ -61,21 +61,21 @@ async def test_an_order_is_shown_as_it_is_and_as_it_was_and_what_is_not_is_said(
         (4, "PaymentCaptured"),
         (5, "OrderPaid"),
     ]
-    await asked(orders, settings, "show", number)
+    await run_word(orders, settings, "show", number)
     shown = capsys.readouterr().out
     assert f"number              {number}" in shown
     assert "      1  PEN  Pen          1  9.99" in shown
 
     with pytest.raises(OrderNotFound):
-        await asked(orders, settings, "show", "A-4711-2")
+        await run_word(orders, settings, "show", "A-4711-2")
     with pytest.raises(InvalidRequest, match="versions 1 to 5"):
-        await asked(orders, settings, "at", order["id"], "6")
+        await run_word(orders, settings, "at", order["id"], "6")
     with pytest.raises(InvalidRequest, match="was placed at"):
-        await asked(orders, settings, "at", order["id"], "2020-01-01T00:00:00Z")
+        await run_word(orders, settings, "at", order["id"], "2020-01-01T00:00:00Z")
     with pytest.raises(InvalidRequest, match="expected a version, or a time"):
-        await asked(orders, settings, "at", order["id"], "yesterday")
+        await run_word(orders, settings, "at", order["id"], "yesterday")
     with pytest.raises(InvalidRequest, match="from 0 to 5"):
-        await asked(orders, settings, "diff", order["id"], "4", "2")
+        await run_word(orders, settings, "diff", order["id"], "4", "2")
 
 
 async def test_a_list_is_filtered_as_over_http_and_goes_past_a_page(
@@ -95,7 +95,7 @@ async def test_a_list_is_filtered_as_over_http_and_goes_past_a_page(
     everything = await as_json(capsys, settings, "list")
     paid = await as_json(capsys, settings, "list", "--status", "PAID", "--currency", "USD")
     found = await as_json(capsys, settings, "list", "--q", owner.email, "--limit", "3")
-    wrong = await asked(orders, settings, "list", "--payment-status", "RICH")
+    wrong = await run_word(orders, settings, "list", "--payment-status", "RICH")
 
     assert len({one["id"] for one in everything}) == 5
     assert [one["number"] for one in paid] == [order["number"]]
@@ -113,7 +113,7 @@ async def test_the_tail_shows_what_comes_and_resumes_after_an_id(
 ) -> None:
     async def lines(*words: str) -> list[dict[str, Any]]:
         capsys.readouterr()
-        assert await asked(events_command, settings, "tail", "--json", *words) == 0
+        assert await run_word(events_command, settings, "tail", "--json", *words) == 0
         return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
     seen = await lines("--no-follow", "--order", order["number"])
@@ -121,7 +121,7 @@ async def test_the_tail_shows_what_comes_and_resumes_after_an_id(
     by_staff = await lines("--no-follow", "--actor", "staff")
     placed_so_far = await lines("--no-follow", "--type", "OrderPlaced")
     follow = asyncio.create_task(
-        asked(events_command, settings, "tail", "--json", "--since", seen[-1]["id"])
+        run_word(events_command, settings, "tail", "--json", "--since", seen[-1]["id"])
     )
     capsys.readouterr()
     placed = await place(web, owner)

@@ -1,4 +1,4 @@
-"""What each role of PostgreSQL may do, in one list; and logins that may not become another role."""
+"""The rights of each PostgreSQL role, in one list; and logins that cannot switch roles."""
 
 import asyncio
 from collections.abc import Iterator
@@ -45,12 +45,12 @@ RIGHTS = {
     },
 }
 COLUMNS = {"users": ["password_hash"], "refresh_tokens": ["revoked_at", "used_at"]}
-# Web asks, and cannot say that it was done; the projector answers, and cannot ask.
-ASKING = {
+# Web may insert requests but not complete them; the projector may complete but not insert them.
+OPERATOR_REQUESTS = {
     (WEB, "INSERT", ("actor", "kind", "projection", "reason", "request_id", "stream_id")),
     (PROJECTOR, "UPDATE", ("claimed_at", "detail", "finished_at", "outcome")),
 }
-# What a login must not do even as its own role.
+# Statements that a login must not run even as its own role.
 ALTER = ("ALTER TABLE events ADD x int", "DROP TABLE partitions", "CREATE TABLE public.x ()")
 FORBIDDEN = {
     WEB: (
@@ -91,7 +91,7 @@ async def test_a_role_has_these_rights_and_no_others(settings: Settings, role: R
     assert dict(map(tuple, found)) == RIGHTS[role]
 
 
-async def test_only_the_web_role_may_append_and_only_passwords_and_logins_change(
+async def test_only_the_web_role_may_append_and_it_updates_only_passwords_and_logins(
     settings: Settings,
 ) -> None:
     columns = await fetch(
@@ -119,7 +119,7 @@ async def test_only_the_web_role_may_append_and_only_passwords_and_logins_change
     assert tuple(creates) == (False, False)
 
 
-async def test_web_asks_for_what_operators_want_and_the_projector_answers(
+async def test_web_inserts_operator_requests_and_the_projector_completes_them(
     settings: Settings,
 ) -> None:
     found = await fetch(
@@ -130,15 +130,15 @@ async def test_web_asks_for_what_operators_want_and_the_projector_answers(
         [WEB, PROJECTOR],
     )
 
-    assert {(role, right, tuple(columns)) for role, right, columns in found} == ASKING
+    assert {(role, right, tuple(columns)) for role, right, columns in found} == OPERATOR_REQUESTS
 
 
 @pytest.fixture(params=[(WEB, PROJECTOR), (PROJECTOR, WEB)])
 def login(
     settings: Settings, request: pytest.FixtureRequest
 ) -> Iterator[tuple[Settings, Role, Role]]:
-    """Settings with the login that `migrate` makes for one role, made twice; that role, and the
-    other."""
+    """Settings with the login that `migrate` creates for one role (created, then updated), that
+    role, and the other role."""
     own, other = request.param
     for password in ("an-older-password", PASSWORD):
         asyncio.run(make(settings, {f"DB_{own[6:].upper()}_PASSWORD": password}))
@@ -154,7 +154,7 @@ async def make(settings: Settings, passwords: dict[str, str]) -> None:
     await engine.dispose()
 
 
-async def test_a_process_may_have_a_login_that_can_be_its_own_role_only(
+async def test_a_login_of_one_role_cannot_switch_to_another(
     login: tuple[Settings, Role, Role],
 ) -> None:
     settings, own, other = login
@@ -165,7 +165,7 @@ async def test_a_process_may_have_a_login_that_can_be_its_own_role_only(
             async with engine.connect() as connection:
                 await connection.execute(text(f"SET ROLE {forbidden}"))
     async with engine.connect() as connection:
-        await connection.execute(text("SET ROLE NONE"))  # what it entered as may do no more
+        await connection.execute(text("SET ROLE NONE"))  # the login itself has no more rights
         with pytest.raises(FAILURES, match="permission denied"):
             await connection.execute(text("UPDATE events SET type = 'x'"))
     for statement in FORBIDDEN[own]:

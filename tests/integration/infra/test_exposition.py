@@ -1,4 +1,4 @@
-"""Where a process tells its metrics, to whom, and what it does about those who ask for more."""
+"""Where a process serves its metrics, and how it treats other requests and idle clients."""
 
 import asyncio
 import os
@@ -15,15 +15,15 @@ from order_service.telemetry.exposition import exposed
 
 
 @asynccontextmanager
-async def telling(port: int) -> AsyncIterator[str]:
-    """A process of ours that tells its metrics from this port on."""
+async def serving_metrics(port: int) -> AsyncIterator[str]:
+    """The address of a process that serves its metrics on the first free port from `port` on."""
     settings = Settings(METRICS_ADDRESS=f"127.0.0.1:{port}")  # type: ignore[call-arg]
     async with exposed(settings, "web"):
         yield f"http://127.0.0.1:{port}"
 
 
-async def asked(port: int, request: bytes) -> bytes:
-    """All that comes back until the connection is closed."""
+async def response_to(port: int, request: bytes) -> bytes:
+    """All bytes received until the connection is closed."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         writer.write(request)
@@ -35,12 +35,12 @@ async def asked(port: int, request: bytes) -> bytes:
         writer.close()
 
 
-async def test_it_is_told_on_loopback_only_unless_the_operator_says_otherwise() -> None:
+async def test_metrics_are_served_on_loopback_only_by_default() -> None:
     assert Settings.model_fields["METRICS_ADDRESS"].default.startswith("127.0.0.1:")
     port = free_port()
-    async with telling(port) as url, httpx.AsyncClient() as client:
+    async with serving_metrics(port) as url, httpx.AsyncClient() as client:
         found = await client.get(f"{url}/metrics")
-        with pytest.raises(httpx.ConnectError):  # an address of this machine's, but not that one
+        with pytest.raises(httpx.ConnectError):  # another address of this machine
             await client.get(f"http://127.0.0.2:{port}/metrics")
 
     assert found.status_code == 200
@@ -51,15 +51,15 @@ async def test_it_is_told_on_loopback_only_unless_the_operator_says_otherwise() 
 
 async def test_each_process_takes_the_next_free_port() -> None:
     port = free_port()
-    async with telling(port), telling(port), httpx.AsyncClient() as client:
-        told = [await client.get(f"http://127.0.0.1:{n}/metrics") for n in (port, port + 1)]
+    async with serving_metrics(port), serving_metrics(port), httpx.AsyncClient() as client:
+        responses = [await client.get(f"http://127.0.0.1:{n}/metrics") for n in (port, port + 1)]
 
-    assert [answer.status_code for answer in told] == [200, 200]
+    assert [answer.status_code for answer in responses] == [200, 200]
 
 
-async def test_what_is_no_request_for_metrics_is_answered_with_nothing_of_them() -> None:
+async def test_other_requests_get_no_metrics() -> None:
     port = free_port()
-    async with telling(port):
+    async with serving_metrics(port):
         for request in (
             b"GET / HTTP/1.1\r\n\r\n",
             b"POST /metrics HTTP/1.1\r\n\r\n",
@@ -68,25 +68,25 @@ async def test_what_is_no_request_for_metrics_is_answered_with_nothing_of_them()
             b"\x16\x03\x01" + os.urandom(64) + b"\r\n\r\n",
             b"GET /metrics HTTP/1.1\r\nX: " + b"x" * 2 * limits.METRICS_HEAD_BYTES_MAX,
         ):
-            answer = await asked(port, request)
+            answer = await response_to(port, request)
             assert b"order_service" not in answer, request[:20]
-        assert b"200 OK" in await asked(port, b"GET /metrics?now HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200 OK" in await response_to(port, b"GET /metrics?now HTTP/1.1\r\nHost: x\r\n\r\n")
 
 
-async def test_those_who_say_nothing_are_few_and_keep_nobody_off_for_long() -> None:
+async def test_idle_connections_are_bounded_in_number_and_time() -> None:
     port = free_port()
-    async with telling(port):
-        silent = [asyncio.create_task(asked(port, b"GET")) for _ in range(20)]
+    async with serving_metrics(port):
+        silent = [asyncio.create_task(response_to(port, b"GET")) for _ in range(20)]
         await asyncio.wait(silent[limits.METRICS_CONNECTIONS_MAX :])
         still_open = [task for task in silent if not task.done()]
-        await asyncio.wait(silent)  # by their deadline
-        answer = await asked(port, b"GET /metrics HTTP/1.1\r\n\r\n")
+        await asyncio.wait(silent)  # until their deadline
+        answer = await response_to(port, b"GET /metrics HTTP/1.1\r\n\r\n")
 
     assert len(still_open) == limits.METRICS_CONNECTIONS_MAX
     assert b"200 OK" in answer
 
 
 @pytest.mark.parametrize("address", ["9464", "127.0.0.1:", ":9464", "a b:1"])
-def test_an_address_that_is_none_is_refused_at_the_start(address: str) -> None:
+def test_an_invalid_address_is_refused_at_the_start(address: str) -> None:
     with pytest.raises(ValueError, match="METRICS_ADDRESS"):
         Settings(METRICS_ADDRESS=address)  # type: ignore[call-arg]

@@ -22,7 +22,7 @@ from tests.support.http.queries import get
 from tests.support.log.examples import PLACED
 from tests.support.log.given_log import given_order
 from tests.support.read_side.read_side import advance_all, rows, run, verified
-from tests.support.servers.command_line import asked
+from tests.support.servers.command_line import run_word
 
 
 def alembic(settings: Settings, *arguments: str) -> str:
@@ -38,7 +38,7 @@ def alembic(settings: Settings, *arguments: str) -> str:
 
 
 def exit_codes_of_replicas(settings: Settings, count: int) -> list[int]:
-    """Of processes that all begin to migrate at once."""
+    """The exit codes of processes that all start to migrate at once."""
     replicas = [
         subprocess.Popen(
             [sys.executable, "-m", "alembic", "upgrade", "head"],
@@ -66,7 +66,7 @@ async def tables(settings: Settings) -> set[str]:
 
 
 @pytest.mark.parametrize("target", ["0001", "base"])
-async def test_what_goes_down_comes_up_again(settings: Settings, target: str) -> None:
+async def test_a_downgraded_schema_is_upgraded_again(settings: Settings, target: str) -> None:
     before = await tables(settings)
 
     alembic(settings, "downgrade", target)
@@ -79,7 +79,7 @@ async def test_what_goes_down_comes_up_again(settings: Settings, target: str) ->
 
 
 async def test_replicas_that_start_together_migrate_once(settings: Settings) -> None:
-    """Alembic takes no lock of its own: without ours they would meet half-way in a revision."""
+    """Alembic takes no lock: without ours the replicas would run the same revision at once."""
     before = await tables(settings)
     alembic(settings, "downgrade", "base")
 
@@ -89,14 +89,14 @@ async def test_replicas_that_start_together_migrate_once(settings: Settings) -> 
     assert await tables(settings) == before
 
 
-NOT_OURS = (  # rules of the linter that
-    "prefer-bigint-over-int",  # know columns that grow by one a row: ours number generations, lines
+EXCLUDED_RULES = (
+    "prefer-bigint-over-int",  # our integers are no row counters: they number generations and lines
     "prefer-bigint-over-smallint",
-    "prefer-text-field",  # speak of alembic's own table
-    "require-timeout-settings",  # do not see that the session has both timeouts
+    "prefer-text-field",  # alembic's own table
+    "require-timeout-settings",  # the session sets both time-outs
     "require-lock-timeout",
     "require-statement-timeout",
-    "transaction-nesting",  # take the whole script for one transaction: it is one a revision
+    "transaction-nesting",  # each revision is a transaction, not the whole script
 )
 
 
@@ -105,7 +105,7 @@ def linted(sql: str) -> subprocess.CompletedProcess[str]:
         [
             str(Path(sys.executable).with_name("squawk")),
             "--assume-in-transaction",
-            f"--exclude={','.join(NOT_OURS)}",
+            f"--exclude={','.join(EXCLUDED_RULES)}",
         ],
         input=sql,
         capture_output=True,
@@ -114,8 +114,8 @@ def linted(sql: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_migrations_lock_nobody_out(migrated_template: Settings) -> None:
-    """As far as a linter can tell; what has a good reason says so beside the statement."""
+def test_migrations_block_no_client(migrated_template: Settings) -> None:
+    """By a linter's rules; each exception has its reason beside the statement."""
     sql = alembic(migrated_template, "upgrade", "head", "--sql")
 
     found = linted(sql)
@@ -127,14 +127,15 @@ def test_migrations_lock_nobody_out(migrated_template: Settings) -> None:
 INDEXES = "SELECT regexp_replace(indexdef, '.* USING ', '') FROM pg_indexes WHERE tablename = "
 
 
-async def test_an_older_read_model_is_served_as_far_as_it_goes_until_a_replay(
+async def test_an_older_read_model_serves_what_it_has_until_a_replay(
     settings: Settings,
     web_engine: AsyncEngine,
     projector_engine: AsyncEngine,
     cache: OrderCache,
     redis: Redis,
 ) -> None:
-    """A database that was in use before order_view grew: nothing fails, nothing wrong is shown."""
+    """The database is older than the new columns of order_view: no request fails with 500, and no
+    response is wrong."""
     order_id = await given_order(web_engine, PLACED)
     await advance_all(projector_engine, cache)
     alembic(settings, "downgrade", "0003")
@@ -153,11 +154,11 @@ async def test_an_older_read_model_is_served_as_far_as_it_goes_until_a_replay(
     async with serving(create_app(unlimited)) as web:
         staff = await new_account(web, web_engine, role="staff")
         before = {path: await get(web, staff, path) for path in _paths(order_id)}
-        assert await asked(replay, settings, "order_view", "--workers", "1") == 0
+        assert await run_word(replay, settings, "order_view", "--workers", "1") == 0
         after = {path: await get(web, staff, path) for path in _paths(order_id)}
 
     order, plain, *lagging = before.values()
-    assert order.json()["id"] == str(order_id)  # folded: the row is another version's
+    assert order.json()["id"] == str(order_id)  # folded from the log: the row has another version
     assert (plain.status_code, plain.json()[0]["currency"]) == (200, "EUR")
     assert {answer.status_code for answer in lagging} == {503}
     assert {a.json()["type"] for a in lagging} == {"/problems/projection-lagging"}
@@ -175,7 +176,7 @@ def _paths(order_id: UUID) -> list[str]:
     return [f"/orders/{order_id}/", f"{of_user}?limit=9", *lagging]
 
 
-async def test_a_read_model_that_has_taken_in_nothing_needs_no_replay(
+async def test_an_empty_read_model_needs_no_replay(
     settings: Settings, web_engine: AsyncEngine
 ) -> None:
     version = "SELECT projection_version FROM read_models WHERE name = 'order_view'"

@@ -1,4 +1,4 @@
-"""Who gets the next free connection of a pool."""
+"""The pool's free connections go to waiting callers in order of arrival."""
 
 import asyncio
 
@@ -13,11 +13,11 @@ from order_service.settings import Settings
 CLIENTS, CONNECTIONS, TIMES = 24, 4, 20
 
 
-async def test_nobody_waits_longer_than_all_others_take(settings: Settings) -> None:
+async def test_no_caller_waits_for_more_than_one_turn_of_all_others(settings: Settings) -> None:
     engine = create_engine(settings, WEB, application_name="test-pool", pool_size=CONNECTIONS)
     served, waited = 0, []
 
-    async def ask_again_and_again() -> None:
+    async def query_repeatedly() -> None:
         for _ in range(TIMES):
             asked_at = served
 
@@ -29,20 +29,20 @@ async def test_nobody_waits_longer_than_all_others_take(settings: Settings) -> N
 
             await query(engine, read)
 
-    await asyncio.gather(*(ask_again_and_again() for _ in range(CLIENTS)))
+    await asyncio.gather(*(query_repeatedly() for _ in range(CLIENTS)))
 
     await engine.dispose()
     assert served == CLIENTS * TIMES
-    assert max(waited) <= CLIENTS + CONNECTIONS  # those that were asked for before, and are served
+    assert max(waited) <= CLIENTS + CONNECTIONS  # earlier requests, and those in progress
 
 
-async def test_what_is_given_to_somebody_who_has_just_given_up_goes_to_the_next() -> None:
-    turns, connection = FairQueue(1), ConnectionPoolEntry()
-    waiting = asyncio.create_task(greenlet_spawn(turns.get, True, 5))
-    await asyncio.sleep(0)  # it waits
-    turns.put_nowait(connection)  # it is his now, but he has not run since
+async def test_a_connection_given_to_a_cancelled_caller_goes_to_the_next() -> None:
+    queue, connection = FairQueue(1), ConnectionPoolEntry()
+    waiting = asyncio.create_task(greenlet_spawn(queue.get, True, 5))
+    await asyncio.sleep(0)  # until it waits
+    queue.put_nowait(connection)  # assigned to the task, which has not run since
     waiting.cancel()
 
     await asyncio.wait((waiting,))
 
-    assert turns.get_nowait() is connection
+    assert queue.get_nowait() is connection

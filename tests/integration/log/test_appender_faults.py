@@ -1,4 +1,4 @@
-"""What the appender does when the database is slow, silent or held: bounded, and true to P1."""
+"""The appender while the database is slow, silent or locked: waits are bounded, and P1 holds."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -33,7 +33,7 @@ from tests.support.waiting import WAIT_S
 
 @pytest.fixture
 def patient_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It ends no wait itself, within the test's: so what ends one is the bound in question."""
+    """A database without short time-outs, so that the bound under test ends each wait."""
     monkeypatch.setattr(limits, "APPEND_STATEMENT_TIMEOUT_MS", 120_000)
     monkeypatch.setattr(limits, "LOCK_TIMEOUT_MS", 120_000)
     monkeypatch.setattr(limits, "DRIVER_TIMEOUT_S", 120)
@@ -47,10 +47,10 @@ async def code_of(outcome: object) -> str:
     return "stored"
 
 
-async def test_the_appender_outlives_a_queue_of_which_everybody_went_away(
+async def test_the_appender_survives_a_queue_whose_commands_all_timed_out(
     settings: Settings, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the database is silent for longer than commands wait, the queue empties by itself."""
+    """The database is silent for longer than commands wait, so all queued commands time out."""
     async with holding(settings, 1):
         monkeypatch.setattr(limits, "APPEND_WAIT_S", 0.2)
         in_flight = asyncio.create_task(log.append(new_order(on_partition(1))))
@@ -69,7 +69,8 @@ async def test_the_appender_outlives_a_queue_of_which_everybody_went_away(
 async def test_a_refused_second_attempt_leaves_the_first_ones_outcome_unknown(
     settings: Settings, web_engine: AsyncEngine
 ) -> None:
-    """The first was stored and its reply lost: "cannot store" would invite a second order."""
+    """The first attempt was stored and its reply lost. "Cannot store" would make the client place a
+    second order."""
     async with opened_through_proxy(settings) as (log, proxy):
         await log.append(new_order(on_partition(1)))
         proxy.replies = False
@@ -83,13 +84,13 @@ async def test_a_refused_second_attempt_leaves_the_first_ones_outcome_unknown(
     await assert_dense(web_engine, events=2)
 
 
-async def test_an_append_on_a_session_that_was_ended_is_sent_again(
+async def test_an_append_on_a_terminated_session_is_sent_again(
     settings: Settings, web_engine: AsyncEngine
 ) -> None:
-    """Between PostgreSQL's last word on it and the end of the connection, the driver knows neither
-    success nor a lost connection: it says that another operation is in progress."""
+    """After PostgreSQL's last message and before the connection's end the driver reports neither
+    success nor a lost connection, but that another operation is in progress."""
     async with (
-        deaf_to_the_end(settings) as through,
+        without_end_of_connection(settings) as through,
         opened(through) as log,
     ):
         await log.append(new_order())
@@ -98,18 +99,19 @@ async def test_an_append_on_a_session_that_was_ended_is_sent_again(
     await assert_dense(web_engine, events=2)
 
 
-async def test_a_refusal_is_logged_in_postgresqls_own_words(
+async def test_a_refusal_is_logged_with_postgresqls_message(
     settings: Settings, log: EventLog, caplog: pytest.LogCaptureFixture
 ) -> None:
     await run_sql(settings, "REVOKE EXECUTE ON FUNCTION append FROM order_web", settings.DB_NAME)
 
     assert await code_of(log.append(new_order())) == "dependency-unavailable"
     assert [one.getMessage() for one in caplog.records if "append" in one.getMessage()] == [
-        "append refused: InsufficientPrivilegeError: permission denied for function append"
+        "PostgreSQL refused an append: InsufficientPrivilegeError: permission denied for function "
+        "append"
     ]
 
 
-TERMINATE = b"X\0\0\0\4"  # a client's last word
+TERMINATE = b"X\0\0\0\4"  # a client's last message
 END_APPENDERS = (
     "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity "
     "WHERE application_name = 'test-append' AND datname = current_database()"
@@ -117,9 +119,8 @@ END_APPENDERS = (
 
 
 @asynccontextmanager
-async def deaf_to_the_end(settings: Settings) -> AsyncIterator[Settings]:
-    """Settings by which PostgreSQL is reached, but an end that it puts to a connection is not
-    heard."""
+async def without_end_of_connection(settings: Settings) -> AsyncIterator[Settings]:
+    """Settings of a proxy to PostgreSQL that does not forward the server's end of a connection."""
 
     async def pass_on(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         while piece := await source.read(65_536):
@@ -142,10 +143,10 @@ async def deaf_to_the_end(settings: Settings) -> AsyncIterator[Settings]:
         yield settings.model_copy(update={"DB_HOST": "127.0.0.1", "DB_PORT": port})
 
 
-async def test_a_held_partition_does_not_take_the_rest_of_a_batch_with_it(
+async def test_a_locked_partition_does_not_fail_the_rest_of_a_batch(
     settings: Settings, log: EventLog, web_engine: AsyncEngine
 ) -> None:
-    """R6: the others go on."""
+    """R6: appends to the other partitions succeed."""
     async with holding(settings, 1):
         codes = await asyncio.gather(
             *(code_of(log.append(new_order(on_partition(n)))) for n in range(4))
@@ -155,8 +156,8 @@ async def test_a_held_partition_does_not_take_the_rest_of_a_batch_with_it(
     await assert_dense(web_engine, events=3)
 
 
-async def test_closing_waits_for_what_is_in_flight(settings: Settings) -> None:
-    """A command of a client that went away is sent and told to the cache all the same."""
+async def test_closing_waits_for_appends_in_flight(settings: Settings) -> None:
+    """The command of a disconnected client is still sent, and the cache is refreshed."""
     refreshed: list[FoldedOrder] = []
 
     async def refresh(orders: Sequence[FoldedOrder]) -> None:
@@ -175,7 +176,7 @@ async def test_closing_waits_for_what_is_in_flight(settings: Settings) -> None:
     assert len(refreshed) == 1
 
 
-async def test_commands_wait_for_their_turn_within_a_bound(
+async def test_commands_wait_for_the_stream_lock_within_a_bound(
     settings: Settings, patient_database: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order_id = on_partition(1)
@@ -206,10 +207,10 @@ async def test_appends_wait_in_a_bounded_queue(
     assert codes.count("overloaded") == 1
 
 
-async def test_reads_of_a_hung_database_end_together(
+async def test_reads_of_a_hung_database_all_end_within_one_bound(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each waits for the one before it: all of them no longer than one may."""
+    """Each batch waits for the one before it, but no read waits longer than LOAD_WAIT_S."""
     monkeypatch.setattr(limits, "LOAD_WAIT_S", 0.2)
     async with opened_through_proxy(settings) as (log, proxy):
         proxy.replies = False
@@ -234,11 +235,11 @@ async def test_an_event_is_bounded_in_bytes_not_in_characters(log: EventLog) -> 
     assert caught.value.code == "content-too-large"
 
 
-async def test_a_repeat_is_found_before_the_role_is_asked_whatever_memory_says(
+async def test_a_repeat_is_found_before_authorization_even_with_an_outdated_memory(
     settings: Settings, log: EventLog
 ) -> None:
-    """Step 7 comes before step 8: another process carried the command out, this one remembers the
-    order as it was before."""
+    """Step 7 comes before step 8: another process executed the command, and this one has an older
+    version of the order in memory."""
     order_id = uuid7()
     keyed = replace(BY_USER, actor_id=USER, key="key-1", fingerprint="print-1")
     await placed(log, order_id, placing(), BY_USER)

@@ -1,4 +1,4 @@
-"""P1 and P2: what is appended is in the log once, densely, in commit order."""
+"""P1 and P2: appended events are in the log once, without gaps, in commit order."""
 
 import asyncio
 import multiprocessing
@@ -34,7 +34,7 @@ from tests.support.log.event_log import (
 from tests.support.log.examples import BY_USER, CAPTURED, PAID, PLACED, USER, placing, to_status
 
 
-async def test_an_append_is_read_back_as_it_was_folded(log: EventLog) -> None:
+async def test_an_appended_order_is_read_back_unchanged(log: EventLog) -> None:
     append = Append(uuid7(), None, (PLACED, CAPTURED, PAID), BY_USER)
 
     folded = await log.append(append)
@@ -43,7 +43,7 @@ async def test_an_append_is_read_back_as_it_was_folded(log: EventLog) -> None:
     assert await log.read(append.stream_id) == folded
 
 
-async def test_a_stream_that_moved_on_is_a_conflict_and_stores_nothing(
+async def test_an_append_to_a_changed_stream_is_a_conflict_and_stores_nothing(
     log: EventLog, web_engine: AsyncEngine
 ) -> None:
     stream_id = uuid7()
@@ -56,7 +56,7 @@ async def test_a_stream_that_moved_on_is_a_conflict_and_stores_nothing(
     await assert_dense(web_engine, events=1)
 
 
-async def test_concurrent_appends_ride_together_and_stay_dense(
+async def test_concurrent_appends_are_batched_without_gaps(
     log: EventLog, web_engine: AsyncEngine
 ) -> None:
     await asyncio.gather(*(log.append(new_order()) for _ in range(500)))
@@ -78,7 +78,7 @@ async def test_fifty_commands_on_one_stream_have_one_effect(
     await assert_dense(web_engine, events=3)
 
 
-async def test_of_fifty_appends_at_one_version_one_wins(
+async def test_one_of_fifty_appends_at_the_same_version_wins(
     log: EventLog, web_engine: AsyncEngine
 ) -> None:
     stream_id = uuid7()
@@ -94,7 +94,7 @@ async def test_of_fifty_appends_at_one_version_one_wins(
 async def test_a_bad_command_among_good_ones_fails_alone(
     log: EventLog, web_engine: AsyncEngine
 ) -> None:
-    """No function of PostgreSQL reads U+0000; the edge refuses it, this is the net below."""
+    """PostgreSQL refuses U+0000. The API refuses it earlier; this is the second line of defence."""
     zero = OrderPlaced(USER, "USD", (OrderLine(1, "a\0b", None, 1, 1),), 0, 0, 1)
     bad = Append(uuid7(), None, (zero,), BY_USER)
 
@@ -107,7 +107,7 @@ async def test_a_bad_command_among_good_ones_fails_alone(
     await assert_dense(web_engine, events=3)
 
 
-async def test_a_client_that_goes_away_cancels_nothing(
+async def test_a_client_that_disconnects_cancels_no_append(
     log: EventLog, web_engine: AsyncEngine
 ) -> None:
     appends = [asyncio.create_task(log.append(new_order())) for _ in range(20)]
@@ -121,8 +121,8 @@ async def test_a_client_that_goes_away_cancels_nothing(
     await assert_dense(web_engine, events=21)
 
 
-async def test_the_cache_is_told_of_orders_that_moved_on_only(settings: Settings) -> None:
-    """Of a new order there is no older version that anybody could have cached."""
+async def test_only_changed_orders_refresh_the_cache(settings: Settings) -> None:
+    """No cache can have an older version of a new order."""
     refreshed: list[int] = []
 
     async def refresh(orders: Sequence[FoldedOrder]) -> None:
@@ -149,7 +149,7 @@ async def test_free_text_is_stored_with_the_command_and_not_in_its_event(
     assert tuple(row) == (stream_id, "Hello")
 
 
-async def test_an_external_reference_is_used_once_by_a_user(
+async def test_a_user_can_use_an_external_reference_once(
     log: EventLog, web_engine: AsyncEngine
 ) -> None:
     first = await placed(log, uuid7(), placing(reference="R1"), BY_USER)
@@ -177,7 +177,7 @@ async def test_one_of_two_orders_with_a_reference_in_one_batch_wins(
 @pytest.mark.parametrize(
     "statement", ["UPDATE events SET version = 9", "DELETE FROM events", "TRUNCATE events"]
 )
-async def test_events_refuse_every_change(
+async def test_recorded_events_cannot_be_changed(
     settings: Settings, log: EventLog, statement: str
 ) -> None:
     await log.append(new_order())
@@ -189,7 +189,7 @@ async def test_events_refuse_every_change(
     await owner.dispose()
 
 
-async def test_the_web_role_appends_by_the_function_only(web_engine: AsyncEngine) -> None:
+async def test_the_web_role_can_append_only_with_the_function(web_engine: AsyncEngine) -> None:
     with pytest.raises(Exception, match="permission denied"):
         async with web_engine.begin() as connection:
             await connection.execute(text("UPDATE partitions SET position = 9"))
@@ -199,10 +199,10 @@ async def test_the_web_role_appends_by_the_function_only(web_engine: AsyncEngine
 
 
 @pytest.mark.parametrize("ending", ["COMMIT", "ROLLBACK"])
-async def test_a_held_append_holds_its_partition_and_no_other(
+async def test_a_blocked_append_blocks_its_partition_and_no_other(
     settings: Settings, log: EventLog, web_engine: AsyncEngine, ending: str
 ) -> None:
-    """R6: nobody sees B's position before A's; a rolled-back A leaves no hole."""
+    """R6: no reader sees B's position before A's; a rolled-back A leaves no gap."""
     async with holding(settings, 1) as held:
         await log.append(new_order(on_partition(2)))
         behind = asyncio.create_task(log.append(new_order(on_partition(1))))
@@ -217,7 +217,7 @@ async def test_a_held_append_holds_its_partition_and_no_other(
     await assert_dense(web_engine, events=3 if ending == "COMMIT" else 2)
 
 
-async def test_a_writer_stopped_in_the_middle_is_waited_for_within_a_bound(
+async def test_the_wait_for_a_writer_that_holds_the_partition_is_bounded(
     settings: Settings, log: EventLog, web_engine: AsyncEngine
 ) -> None:
     async with holding(settings, 1) as held:
@@ -233,7 +233,7 @@ async def test_a_writer_stopped_in_the_middle_is_waited_for_within_a_bound(
 async def test_a_lost_commit_reply_is_resolved_by_sending_the_same_batch_again(
     settings: Settings, web_engine: AsyncEngine
 ) -> None:
-    """F10: the server commits, the client never hears of it; the repeat finds its own events."""
+    """F10: the server commits, but its reply is lost; the second attempt finds its own events."""
     async with opened_through_proxy(settings) as (log, proxy):
         await log.append(new_order())
         proxy.replies = False
@@ -247,7 +247,7 @@ async def test_a_lost_commit_reply_is_resolved_by_sending_the_same_batch_again(
     await assert_dense(web_engine, events=2)
 
 
-async def test_a_database_that_is_gone_is_said_to_be(
+async def test_an_append_to_an_unreachable_database_has_an_unknown_outcome(
     settings: Settings, web_engine: AsyncEngine
 ) -> None:
     async with opened_through_proxy(settings) as (log, proxy):
@@ -270,7 +270,7 @@ def _appending_process(settings: Settings, orders: int) -> None:
     asyncio.run(main())
 
 
-async def test_several_processes_append_densely_together(
+async def test_several_processes_append_without_gaps(
     settings: Settings, web_engine: AsyncEngine
 ) -> None:
     context = multiprocessing.get_context("spawn")
@@ -284,7 +284,7 @@ async def test_several_processes_append_densely_together(
     await assert_dense(web_engine, events=900)
 
 
-async def test_a_process_stopped_with_its_appends_in_flight_does_not_stop_others(
+async def test_a_stopped_process_with_appends_in_flight_does_not_block_others(
     settings: Settings, log: EventLog, web_engine: AsyncEngine
 ) -> None:
     context = multiprocessing.get_context("spawn")
@@ -304,7 +304,7 @@ async def test_a_process_stopped_with_its_appends_in_flight_does_not_stop_others
     await assert_dense(web_engine, events=sum(map(len, found.values())))
 
 
-async def test_a_repeat_under_a_key_gets_the_first_answer_at_its_version(log: EventLog) -> None:
+async def test_a_repeat_with_a_key_gets_the_first_response_at_its_version(log: EventLog) -> None:
     keyed = BY_USER.__class__("user", USER, "key-1", "print-1")
     order_id = order_id_of_key(USER, "key-1")
     first = await placed(log, order_id, placing(), keyed)
@@ -316,7 +316,7 @@ async def test_a_repeat_under_a_key_gets_the_first_answer_at_its_version(log: Ev
     assert again.order == first.order
 
 
-async def test_repeats_under_a_key_at_the_same_time_store_one_order(
+async def test_concurrent_repeats_with_a_key_store_one_order(
     log: EventLog, web_engine: AsyncEngine
 ) -> None:
     keyed = BY_USER.__class__("user", USER, "key-1", "print-1")
@@ -328,7 +328,7 @@ async def test_repeats_under_a_key_at_the_same_time_store_one_order(
     await assert_dense(web_engine, events=1)
 
 
-async def test_another_request_under_a_used_key_is_refused(log: EventLog) -> None:
+async def test_another_request_with_a_used_key_is_refused(log: EventLog) -> None:
     order_id = order_id_of_key(USER, "key-1")
     await placed(log, order_id, placing(), BY_USER.__class__("user", USER, "key-1", "print-1"))
 

@@ -1,4 +1,4 @@
-"""Whole lives of orders: by the same rules and keys as commands that come one by one."""
+"""Bulk loading of whole orders follows the same rules and keys as single commands."""
 
 from dataclasses import replace
 from uuid import UUID, uuid4
@@ -30,7 +30,7 @@ def life(*commands: OrderCommand) -> list[Step]:
 LIFE = life(placing(), to_status("PAID"), to_status("SHIPPED"))
 
 
-async def test_a_loaded_order_is_what_its_commands_make_one_by_one(
+async def test_a_loaded_order_equals_the_order_after_single_commands(
     log: EventLog, web_engine: AsyncEngine
 ) -> None:
     order_id, other_id = uuid4(), uuid4()
@@ -42,17 +42,15 @@ async def test_a_loaded_order_is_what_its_commands_make_one_by_one(
 
     assert loaded == await log.read(order_id)
     assert (loaded.order, loaded.commands) == (one_by_one.order, one_by_one.commands)
-    own = ("id", "number", "created_at", "updated_at")
+    different = ("id", "number", "created_at", "updated_at")
     shown, expected = asdict(order_document(loaded)), asdict(order_document(one_by_one))
-    assert {k: shown[k] for k in shown if k not in own} == {
-        k: expected[k] for k in expected if k not in own
+    assert {k: shown[k] for k in shown if k not in different} == {
+        k: expected[k] for k in expected if k not in different
     }
     await assert_dense(web_engine, events=10)
 
 
-async def test_what_was_loaded_before_is_not_loaded_twice(
-    log: EventLog, web_engine: AsyncEngine
-) -> None:
+async def test_an_order_is_not_loaded_twice(log: EventLog, web_engine: AsyncEngine) -> None:
     order_id = uuid4()
     command = placing(reference="basket 1")
     await load_order(log, order_id, life(command, to_status("PAID")))
@@ -65,7 +63,7 @@ async def test_what_was_loaded_before_is_not_loaded_twice(
     await assert_dense(web_engine, events=5)
 
 
-async def test_another_life_under_the_same_keys_is_refused(log: EventLog) -> None:
+async def test_other_commands_with_the_same_keys_are_refused(log: EventLog) -> None:
     order_id = uuid4()
     await load_order(log, order_id, LIFE)
     other = [Step(step.command, replace(step.metadata, fingerprint="other")) for step in LIFE]
@@ -87,7 +85,7 @@ async def test_another_life_under_the_same_keys_is_refused(log: EventLog) -> Non
         (life(placing(total_price_minor=1)), "total-mismatch"),
     ],
 )
-async def test_of_a_refused_life_nothing_is_stored(
+async def test_a_refused_load_stores_nothing(
     log: EventLog, web_engine: AsyncEngine, refused: list[Step], code: str
 ) -> None:
     await load_order(log, uuid4(), life(placing(reference="taken")))
@@ -101,7 +99,7 @@ async def test_of_a_refused_life_nothing_is_stored(
     await assert_dense(web_engine, events=1)
 
 
-async def test_a_life_is_bounded_in_bytes(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_load_is_bounded_in_bytes(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "APPEND_BATCH_BYTES_MAX", 1_000)
     lines = tuple(OrderLine(n, "PEN", "x" * 100, 1, 1) for n in range(1, 10))
 

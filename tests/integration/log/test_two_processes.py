@@ -1,4 +1,4 @@
-"""Two web processes on one log: what one remembers may be behind, what it answers may not."""
+"""Two web processes on one log: an outdated memory never causes an outdated response."""
 
 import asyncio
 from collections import Counter
@@ -43,9 +43,7 @@ async def moved(
     return await changed(log, order_id, to_status(to), metadata)
 
 
-async def test_a_refusal_is_never_decided_on_what_was_remembered(
-    one: EventLog, other: EventLog
-) -> None:
+async def test_a_refusal_is_never_decided_from_memory(one: EventLog, other: EventLog) -> None:
     order_id = (await placed(one, uuid7(), placing(), BY_USER)).order.id
     await moved(other, order_id, "PAID")
 
@@ -54,7 +52,7 @@ async def test_a_refusal_is_never_decided_on_what_was_remembered(
     assert shipped.order.version == 5
 
 
-async def test_a_no_op_is_never_decided_on_what_was_remembered(
+async def test_a_command_without_effect_is_never_decided_from_memory(
     one: EventLog, other: EventLog
 ) -> None:
     order_id = (await placed(one, uuid7(), placing(), BY_USER)).order.id
@@ -67,7 +65,7 @@ async def test_a_no_op_is_never_decided_on_what_was_remembered(
     assert caught.value.facts["current_version"] == 5
 
 
-async def test_commands_of_both_on_one_order_have_one_effect(
+async def test_the_same_command_in_both_processes_has_one_effect(
     one: EventLog, other: EventLog, web_engine: AsyncEngine
 ) -> None:
     order_id = (await placed(one, uuid7(), placing(), BY_USER)).order.id
@@ -78,7 +76,7 @@ async def test_commands_of_both_on_one_order_have_one_effect(
     await assert_dense(web_engine, events=3)
 
 
-async def test_of_the_appends_of_both_at_one_version_one_wins(
+async def test_one_of_the_appends_of_both_processes_at_one_version_wins(
     one: EventLog, other: EventLog, web_engine: AsyncEngine
 ) -> None:
     before = (await placed(one, uuid7(), placing(), BY_USER)).order
@@ -92,7 +90,7 @@ async def test_of_the_appends_of_both_at_one_version_one_wins(
     await assert_dense(web_engine, events=3)
 
 
-async def test_repeats_of_a_creation_in_both_at_once_make_one_order(
+async def test_concurrent_repeats_of_a_creation_in_both_processes_create_one_order(
     one: EventLog, other: EventLog, web_engine: AsyncEngine
 ) -> None:
     order_id = order_id_of_key(USER, "key-1")
@@ -106,7 +104,7 @@ async def test_repeats_of_a_creation_in_both_at_once_make_one_order(
     await assert_dense(web_engine, events=1)
 
 
-async def test_repeats_of_a_change_in_both_at_once_change_once(
+async def test_concurrent_repeats_of_a_change_in_both_processes_change_once(
     one: EventLog, other: EventLog, web_engine: AsyncEngine
 ) -> None:
     order_id = (await placed(one, uuid7(), placing(), BY_USER)).order.id
@@ -119,7 +117,7 @@ async def test_repeats_of_a_change_in_both_at_once_change_once(
     await assert_dense(web_engine, events=3)
 
 
-async def test_a_command_whose_client_went_away_is_found_by_its_repeat_elsewhere(
+async def test_a_repeat_in_another_process_finds_the_command_of_a_disconnected_client(
     one: EventLog, other: EventLog, web_engine: AsyncEngine
 ) -> None:
     order_id = order_id_of_key(USER, "key-1")
@@ -134,10 +132,10 @@ async def test_a_command_whose_client_went_away_is_found_by_its_repeat_elsewhere
     await assert_dense(web_engine, events=1)
 
 
-async def test_a_repeated_append_holds_though_the_order_moved_on_meanwhile(
+async def test_a_resent_append_succeeds_even_if_the_order_changed_meanwhile(
     settings: Settings, other: EventLog, web_engine: AsyncEngine
 ) -> None:
-    """Its reply was lost; another process paid the order before it was sent once more."""
+    """The reply was lost, and another process paid the order before the append was sent again."""
     async with proxy_to(settings.DB_HOST, settings.DB_PORT) as proxy:
         through = settings.model_copy(update={"DB_HOST": "127.0.0.1", "DB_PORT": proxy.port})
         async with opened(through) as one:

@@ -1,4 +1,4 @@
-"""The loop that keeps read models up with the log: P4."""
+"""The loop that brings read models up to the log's head: P4."""
 
 import asyncio
 
@@ -40,7 +40,7 @@ async def test_an_order_goes_from_the_log_into_every_read_model(
     assert await rows(web_engine, POSITIONS) == [(3,), (0,), (0,), (0,)]
 
 
-async def test_checkpoints_that_stand_apart_come_together_and_count_every_event_once(
+async def test_checkpoints_at_different_positions_meet_and_count_every_event_once(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
     order_id = await given_order(web_engine, PLACED)
@@ -58,13 +58,13 @@ async def test_checkpoints_that_stand_apart_come_together_and_count_every_event_
 
 
 @pytest.fixture
-def one_a_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No two partitions share one."""
+def one_partition_a_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No two partitions share a transaction."""
     monkeypatch.setattr("order_service.limits.ADVANCE_PARTITIONS", 1)
 
 
-@pytest.mark.usefixtures("one_a_transaction")
-async def test_partitions_that_share_no_transaction_have_their_turns_in_one_task(
+@pytest.mark.usefixtures("one_partition_a_transaction")
+async def test_one_task_advances_partitions_that_share_no_transaction(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
     for partition in (1, 3):
@@ -75,8 +75,8 @@ async def test_partitions_that_share_no_transaction_have_their_turns_in_one_task
     assert await rows(web_engine, POSITIONS) == [(0,), (3,), (0,), (3,)]
 
 
-@pytest.mark.usefixtures("one_a_transaction")
-async def test_a_partition_with_a_long_backlog_keeps_no_other_waiting(
+@pytest.mark.usefixtures("one_partition_a_transaction")
+async def test_a_long_backlog_in_one_partition_delays_no_other(
     web_engine: AsyncEngine,
     projector_engine: AsyncEngine,
     cache: OrderCache,
@@ -94,8 +94,8 @@ async def test_a_partition_with_a_long_backlog_keeps_no_other_waiting(
     assert await rows(web_engine, POSITIONS) == [(1,), (1,), (1,), (1,)]
 
 
-@pytest.mark.usefixtures("one_a_transaction")
-async def test_a_transaction_that_fails_leaves_its_partitions_apart_and_the_others_go_on(
+@pytest.mark.usefixtures("one_partition_a_transaction")
+async def test_a_failed_batch_is_left_to_advance_and_the_other_batches_continue(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
     for partition in (0, 3):
@@ -109,7 +109,7 @@ async def test_a_transaction_that_fails_leaves_its_partitions_apart_and_the_othe
     assert await rows(web_engine, POSITIONS) == [(0,), (0,), (0,), (1,)]
 
 
-async def test_an_event_that_cannot_be_applied_leaves_its_partition_apart_and_the_others_go_on(
+async def test_a_partition_with_a_failing_event_is_left_to_advance_and_the_others_continue(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
     await given_order(web_engine, POISON, partition=1)
@@ -136,7 +136,7 @@ async def test_an_aggregate_moves_with_its_order_and_leaves_no_empty_row(
     assert await rows(web_engine, CUSTOMERS) == [(USER, "USD", 1, 2498)]
 
 
-async def test_a_hint_that_comes_twice_has_one_effect(
+async def test_a_doubled_hint_has_one_effect(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
     await given_order(web_engine, PLACED)
@@ -164,7 +164,7 @@ async def test_workers_at_once_count_every_event_once(
     assert await rows(web_engine, CUSTOMERS) == [(USER, "USD", 30, 0)]
 
 
-async def test_a_worker_that_finds_the_lock_taken_goes_away_at_once(
+async def test_a_worker_that_finds_the_checkpoint_locked_returns_at_once(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
     await given_order(web_engine, PLACED)
@@ -177,28 +177,28 @@ async def test_a_worker_that_finds_the_lock_taken_goes_away_at_once(
     assert await rows(web_engine, ORDERS) == []
 
 
-async def test_news_that_came_while_the_lock_was_held_is_not_forgotten(
+async def test_events_appended_while_the_checkpoint_is_locked_are_projected(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
-    """The worker that holds the lock finishes an event that another one was turned away with."""
+    """The holder of the lock projects the event whose hint another worker dropped."""
     first = await given_order(web_engine, PLACED)
     async with projector_engine.begin() as blocker:
-        # The holder waits here, in the middle of its batch.
+        # Blocks the holder in the middle of its batch.
         await blocker.execute(text("LOCK TABLE read_models.order_view_1 IN SHARE MODE"))
         holder = asyncio.create_task(advance(projector_engine, cache, "order_view", 0))
         await eventually(lambda: rows(web_engine, "SELECT pid FROM pg_locks WHERE NOT granted"))
         second = await given_order(web_engine, PLACED)
         assert await advance(projector_engine, cache, "order_view", 0) is False
 
-    if await holder:  # on a busy machine its time is up: it asks for another turn
+    if await holder:  # on a busy machine ADVANCE_TIME_S may be up
         assert await advance(projector_engine, cache, "order_view", 0) is False
     assert {row[0] for row in await rows(web_engine, ORDERS)} == {first, second}
 
 
-async def test_rows_and_checkpoint_go_back_together(
+async def test_rows_and_checkpoint_are_rolled_back_together(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
-    """A connection that dies between the rows and the commit leaves neither."""
+    """If the connection dies between the rows and the commit, neither is stored."""
     await given_order(web_engine, PLACED)
     await run(
         projector_engine,
@@ -219,7 +219,7 @@ async def test_rows_and_checkpoint_go_back_together(
     assert await rows(web_engine, positions) == [(0,)]
 
 
-async def test_a_partition_that_failed_is_left_alone_for_a_while(
+async def test_a_failed_partition_is_paused(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
     await given_order(web_engine, PLACED)
@@ -236,7 +236,7 @@ async def test_a_partition_that_failed_is_left_alone_for_a_while(
     assert len(await rows(web_engine, ORDERS)) == 1
 
 
-async def test_a_long_backlog_is_worked_off_turn_by_turn(
+async def test_a_long_backlog_is_projected_by_several_tasks(
     web_engine: AsyncEngine,
     projector_engine: AsyncEngine,
     cache: OrderCache,
@@ -252,7 +252,7 @@ async def test_a_long_backlog_is_worked_off_turn_by_turn(
     assert await advance(projector_engine, cache, "order_view", 0) is False
 
 
-async def test_what_nobody_was_told_about_is_found(
+async def test_a_checkpoint_that_is_behind_is_found_without_a_hint(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
     await given_order(web_engine, PLACED, partition=2)
@@ -265,7 +265,7 @@ async def test_what_nobody_was_told_about_is_found(
     assert found == [(name, 2, 0, True) for name in others]
 
 
-async def test_what_a_worker_holds_is_not_free_until_it_lets_go(
+async def test_a_locked_checkpoint_is_not_free_until_it_is_released(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
     await given_order(web_engine, PLACED)
@@ -319,7 +319,7 @@ async def test_the_cache_is_brought_up_to_the_row_and_list_pages_are_dropped(
     assert isinstance(await cache.look_up_list(USER), Lease)
 
 
-async def test_a_projection_that_lags_does_not_take_the_cache_back(
+async def test_a_lagging_projection_overwrites_no_newer_cache_entry(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
     order_id = await given_order(web_engine, PLACED)

@@ -1,4 +1,4 @@
-"""Events that a read model cannot apply: parked with their streams, retried or skipped: P8."""
+"""Events that a read model cannot apply: their streams are parked, retried or skipped: P8."""
 
 import asyncio
 import signal
@@ -95,7 +95,7 @@ async def test_a_flood_of_parkings_stops_the_partition(
     for _ in range(4):
         await given_order(web_engine, PLACED, POISON)
 
-    with pytest.raises(TooManyParkings, match="Cannot go on with order_view in partition 0"):
+    with pytest.raises(TooManyParkings, match="Cannot project order_view in partition 0"):
         await advance(projector_engine, cache, "order_view", 0)
 
     assert await rows(web_engine, POSITIONS) == [(0,), (0,), (0,), (0,)]
@@ -137,7 +137,7 @@ asyncio.run(main())
 
 
 def work(settings: Settings, deadly: UUID, delivery: str) -> int:
-    """A worker process of its own; returns its exit code."""
+    """Runs a separate worker process; returns its exit code."""
     environment = {
         name: str(value) for name, value in settings.model_dump(mode="json").items() if value
     }
@@ -164,7 +164,7 @@ async def test_an_event_that_kills_its_worker_is_parked_after_three_tries(
     assert await rows(web_engine, suspects) == [(None, 0)]
 
 
-async def test_a_redelivered_task_for_harmless_events_leaves_no_suspicion(
+async def test_a_redelivered_task_for_harmless_events_leaves_no_suspect(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
     await given_order(web_engine, PLACED, CAPTURED, PAID)
@@ -177,16 +177,16 @@ async def test_a_redelivered_task_for_harmless_events_leaves_no_suspicion(
 
 
 @pytest.fixture
-def unpausing(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A partition that fails is tried again at once."""
+def no_pause(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed partition is tried again at once."""
     monkeypatch.setattr("order_service.limits.ADVANCE_BACKOFF_S", (0.0,))
 
 
-@pytest.mark.usefixtures("unpausing")
-async def test_an_event_is_not_to_blame_for_a_read_model_that_cannot_be_written(
+@pytest.mark.usefixtures("no_pause")
+async def test_an_event_is_not_parked_because_its_read_model_cannot_be_written(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
-    """F17, F42: however often its task is delivered again, since nobody has died of it."""
+    """F17, F42: however often its task is redelivered, since no worker has died of the event."""
     order_id = await given_order(web_engine, PLACED)
     await run(projector_engine, "ALTER TABLE read_models.order_view_1 RENAME TO away")
     for _ in range(SUSPECT_TRIES_MAX + 2):
@@ -200,8 +200,8 @@ async def test_an_event_is_not_to_blame_for_a_read_model_that_cannot_be_written(
     assert await rows(web_engine, ORDERS) == [(order_id, "PENDING", 1)]
 
 
-@pytest.mark.usefixtures("unpausing")
-async def test_workers_that_meet_on_an_event_each_take_back_their_own_try(
+@pytest.mark.usefixtures("no_pause")
+async def test_workers_at_the_same_event_each_take_back_only_their_own_try(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
     await given_order(web_engine, PLACED)
@@ -253,7 +253,7 @@ async def test_a_retry_that_fails_again_leaves_the_stream_parked(
     assert ("order_view", bad, 2, 1) in await rows(web_engine, PARKED)
 
 
-async def test_a_skipped_event_is_left_out_and_the_stream_goes_on(
+async def test_a_skipped_event_is_left_out_and_the_stream_is_unparked(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
     bad = await given_order(web_engine, PLACED, POISON, CAPTURED, PAID)
@@ -273,5 +273,5 @@ async def test_a_skipped_event_is_left_out_and_the_stream_goes_on(
 async def test_only_a_parked_stream_can_be_retried(
     projector_engine: AsyncEngine, cache: OrderCache
 ) -> None:
-    with pytest.raises(dead_letters.NotParked, match="order_view has not parked stream"):
+    with pytest.raises(dead_letters.NotParked, match="is not parked in order_view"):
         await dead_letters.retry(projector_engine, cache, PROJECTIONS["order_view"], order_id_in(0))

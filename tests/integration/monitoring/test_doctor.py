@@ -1,4 +1,4 @@
-"""The doctor: each server well, and then hurt in what it looks at."""
+"""`doctor`: no finding for a healthy server, and one for each fault that it checks."""
 
 import asyncio
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.conftest import run_sql
 from tests.support.log.examples import PLACED
 from tests.support.log.given_log import POISON
 from tests.support.read_side.read_side import ReadSide
-from tests.support.servers.command_line import asked
+from tests.support.servers.command_line import run_word
 from tests.support.servers.private_redis import PrivateRedis
 
 
@@ -24,91 +24,91 @@ def wrong(found: list[Finding]) -> set[str]:
     return {one.check for one in found if one.state == "wrong"}
 
 
-async def test_postgres_well_and_hurt(
+async def test_doctor_finds_each_fault_of_postgresql(
     settings: Settings, read_side: ReadSide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    well = await doctor.check_postgres(settings)
+    healthy = await doctor.check_postgres(settings)
     await read_side.given(PLACED, POISON)
     await read_side.advance()
-    monkeypatch.setattr("order_service.limits.LAG_MAX_S", 0.0)  # the relay does not run
+    monkeypatch.setattr("order_service.limits.LAG_MAX_S", 0.0)  # the relay is not running
     monkeypatch.setattr("order_service.limits.DOCTOR_FULL", 0.0)
     name = settings.DB_NAME
     await run_sql(settings, f"ALTER DATABASE {name} SET synchronous_commit = off")
     await run_sql(settings, "UPDATE alembic_version SET version_num = '0001'", name)
     await run_sql(settings, "UPDATE read_models SET projection_version = 99", name)
-    hurt = await doctor.check_postgres(settings)
-    nobody = await doctor.check_postgres(settings.model_copy(update={"DB_PORT": 1}))
+    faulty = await doctor.check_postgres(settings)
+    unreachable = await doctor.check_postgres(settings.model_copy(update={"DB_PORT": 1}))
 
-    assert wrong(well) == set()
-    assert wrong(hurt) == {
+    assert wrong(healthy) == set()
+    assert wrong(faulty) == {
         *("PostgreSQL connections", "PostgreSQL synchronous_commit", "schema revision"),
         "relay lag",
         *(f"{model} version" for model in PROJECTIONS),
         *(f"{model} parked streams" for model in PROJECTIONS),
     }
-    assert wrong(nobody) == {"PostgreSQL as order_web", "PostgreSQL as order_projector"}
+    assert wrong(unreachable) == {"PostgreSQL as order_web", "PostgreSQL as order_projector"}
 
 
-async def test_redis_well_and_hurt(tmp_path: Path) -> None:
+async def test_doctor_finds_each_fault_of_redis(tmp_path: Path) -> None:
     server = PrivateRedis(tmp_path)
     settings = server.settings()
     client = connect(settings)
     try:
         await client.config_set("maxmemory", "64mb")
         await client.config_set("maxmemory-policy", "allkeys-lru")
-        well = await doctor.check_redis(settings)
+        healthy = await doctor.check_redis(settings)
         for name, value in (
             *(("maxmemory", "0"), ("maxmemory-policy", "noeviction")),
             *(("appendonly", "yes"), ("save", "60 1")),
         ):
             await client.config_set(name, value)
-        hurt = await doctor.check_redis(settings)
+        faulty = await doctor.check_redis(settings)
         await client.execute_command("ACL", "SETUSER", "default", "-config")
         unseen = await doctor.check_redis(settings)
     finally:
         await client.aclose()
         server.kill()
-    nobody = await doctor.check_redis(settings)
+    unreachable = await doctor.check_redis(settings)
 
-    assert wrong(well) == set()
-    assert wrong(hurt) == {
+    assert wrong(healthy) == set()
+    assert wrong(faulty) == {
         *("Redis memory", "Redis eviction", "Redis append-only file", "Redis snapshots")
     }
     assert [one.check for one in unseen if one.state == "unseen"] == ["Redis snapshots"]
-    assert wrong(nobody) == {"Redis"}
+    assert wrong(unreachable) == {"Redis"}
 
 
-async def test_rabbitmq_well_and_hurt(rabbitmq_channel: AbstractChannel) -> None:
+async def test_doctor_finds_each_fault_of_rabbitmq(rabbitmq_channel: AbstractChannel) -> None:
     settings = Settings()  # type: ignore[call-arg]
-    heard: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+    messages: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
     missing = await doctor.check_rabbitmq(settings)
     hints = await broker.declare(rabbitmq_channel)
     tasks = await rabbitmq_channel.get_queue(broker.TASK_QUEUE)
     unread = await doctor.check_rabbitmq(settings)
     for queue in (hints, tasks):
-        await queue.consume(heard.put)
-    well = await doctor.check_rabbitmq(settings)
+        await queue.consume(messages.put)
+    healthy = await doctor.check_rabbitmq(settings)
     await rabbitmq_channel.queue_delete(broker.TASK_QUEUE)
     await rabbitmq_channel.declare_queue(broker.TASK_QUEUE, durable=False)
-    otherwise = await doctor.check_rabbitmq(settings)
-    nobody = await doctor.check_rabbitmq(settings.model_copy(update={"RABBITMQ_PORT": 1}))
+    different = await doctor.check_rabbitmq(settings)
+    unreachable = await doctor.check_rabbitmq(settings.model_copy(update={"RABBITMQ_PORT": 1}))
 
     hint, task = (f"queue {name}" for name in (broker.HINT_QUEUE, broker.TASK_QUEUE))
     assert wrong(missing) == {f"exchange {broker.EVENTS_EXCHANGE}", hint, task}
     assert wrong(unread) == {f"{hint} is read", f"{task} is read"}
-    assert wrong(well) == set()
-    assert wrong(otherwise) == {task}
-    assert "PRECONDITION_FAILED" in next(one.found for one in otherwise if one.check == task)
-    assert wrong(nobody) == {"RabbitMQ"}
+    assert wrong(healthy) == set()
+    assert wrong(different) == {task}
+    assert "PRECONDITION_FAILED" in next(one.found for one in different if one.check == task)
+    assert wrong(unreachable) == {"RabbitMQ"}
 
 
 @pytest.fixture
 def rabbitmq_channel(rabbitmq: AbstractChannel) -> AbstractChannel:
-    """Under another name: the module that is tested has that one."""
+    """The fixture `rabbitmq` under a name that no imported module has."""
     return rabbitmq
 
 
-async def test_the_machine_is_hurt_and_the_whole_says_so(
+async def test_doctor_finds_faults_of_the_machine_and_prints_all_remedies(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = Settings()  # type: ignore[call-arg]
@@ -117,10 +117,12 @@ async def test_the_machine_is_hurt_and_the_whole_says_so(
     nowhere = {"DB_PORT": 1, "REDIS_PORT": 1, "RABBITMQ_PORT": 1, "FLOWER_PASSWORD": ""}
 
     found = await doctor.check_machine(settings.model_copy(update=nowhere))
-    code = await asked(doctor, settings.model_copy(update=nowhere), "--url", "http://127.0.0.1:1")
+    code = await run_word(
+        doctor, settings.model_copy(update=nowhere), "--url", "http://127.0.0.1:1"
+    )
 
     assert {f"disk of {Path.cwd()}", "FLOWER_PASSWORD"} <= wrong(found)
     assert code == 1
-    said = capsys.readouterr().out
-    assert "web: See that web runs" in said
-    assert "wrong  FLOWER_PASSWORD" in said
+    output = capsys.readouterr().out
+    assert "web: Check that web runs" in output
+    assert "wrong  FLOWER_PASSWORD" in output

@@ -1,4 +1,4 @@
-"""What operators see of the read side and ask of it over HTTP, done by real workers."""
+"""Operators read and change the read side over HTTP; real workers make the changes."""
 
 import time
 from collections.abc import AsyncIterator
@@ -44,7 +44,7 @@ def desk(web: httpx.AsyncClient, staff: Account) -> "Desk":
 
 
 class Desk:
-    """The service as an operator asks it."""
+    """An operator's HTTP client."""
 
     def __init__(self, web: httpx.AsyncClient, staff: Account) -> None:
         self._web = web
@@ -63,31 +63,31 @@ class Desk:
         return next(one for one in found["projections"] if one["name"] == name)
 
     async def rebuilt(self, name: str, state: str) -> Any:
-        """The rebuild, once it is in that state."""
+        """The rebuild, once it has reached that state."""
         found: Any = None
 
-        async def so_far() -> bool:
+        async def is_in_state() -> bool:
             nonlocal found
             found = (await self.projection(name))["rebuild"]
             return bool(found["state"] == state)
 
-        await eventually(so_far)
+        await eventually(is_in_state)
         return found
 
 
 @pytest.fixture
-async def at_work(
+async def running_service(
     settings: Settings,
     rabbitmq: AbstractChannel,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Path]:
-    """Relay, consumer and a worker are; gives the folder that arms the worker's windows."""
+    """Relay, consumer and a worker run. Yields the folder that arms the worker's failpoints."""
     monkeypatch.setenv("FAILPOINTS", str(tmp_path))
     monkeypatch.setenv("FAILPOINTS_IN_TESTS", "yes")
-    monkeypatch.setattr("order_service.limits.TICK_S", 0.1)  # here, in the consumer
-    # Here, in the web process; the worker's are those of worker_probe.py.
-    monkeypatch.setattr("order_service.limits.OPERATOR_PATIENCE_S", PATIENCE_S)
+    monkeypatch.setattr("order_service.limits.TICK_S", 0.1)  # in this process: the consumer's
+    # In this process: the web process's; worker_probe.py sets the worker's.
+    monkeypatch.setattr("order_service.limits.OPERATOR_CLAIM_TIMEOUT_S", PATIENCE_S)
     monkeypatch.setattr("order_service.limits.OPERATOR_WAIT_S", PATIENCE_S)
     async with (
         working(settings),
@@ -97,10 +97,10 @@ async def at_work(
         yield tmp_path
 
 
-async def test_operators_see_and_mend_what_is_stuck(
-    desk: Desk, at_work: Path, read_side: ReadSide, web_engine: AsyncEngine
+async def test_operators_resolve_dead_letters_and_rebuild_read_models(
+    desk: Desk, running_service: Path, read_side: ReadSide, web_engine: AsyncEngine
 ) -> None:
-    """One after the other in one service, which takes seconds to start."""
+    """Several steps in one test, since the service takes seconds to start."""
     bad = await read_side.given(PLACED, CAPTURED, POISON, PAID)
     await read_side.given(PLACED, CAPTURED, PAID, partition=1)
     await _dead_letters(desk, bad)
@@ -108,7 +108,7 @@ async def test_operators_see_and_mend_what_is_stuck(
         ("retry", "order_view", bad, None, UUID(desk.staff.user_id), "still-parked"),
         ("skip", "order_view", bad, "never meant", UUID(desk.staff.user_id), "done"),
     ]
-    await _rebuild(desk, at_work)
+    await _rebuild(desk, running_service)
     assert (await desk.post(f"{PROJECTED}sales_by_day/rollback/"))[0] == 409
     await _health(desk)
 
@@ -138,8 +138,8 @@ async def _dead_letters(desk: Desk, bad: UUID) -> None:
     assert (await desk.projection("order_view"))["parked"] == 0
 
 
-async def _rebuild(desk: Desk, windows: Path) -> None:
-    (windows / "replay-built").write_text("exit")
+async def _rebuild(desk: Desk, failpoints: Path) -> None:
+    (failpoints / "replay-built").write_text("exit")
     status, asked = await desk.post(f"{PROJECTED}order_view/rebuild/")
     assert (status, asked["rebuild"]["state"]) == (202, "queued")
     assert (await desk.post(f"{PROJECTED}order_view/rebuild/"))[0] == 409
@@ -158,21 +158,21 @@ async def _rebuild(desk: Desk, windows: Path) -> None:
 
 
 async def _health(desk: Desk) -> None:
-    """The other two read models still wait behind the event."""
+    """The stream is still parked in other read models."""
     health: Any = None
 
-    async def all_seen_and_well() -> bool:
+    async def is_complete() -> bool:
         nonlocal health
         health = await desk.get("/ops/health/")
-        wanting = {one["name"] for one in health["checks"] if one["status"] != "ok"}
+        degraded = {one["name"] for one in health["checks"] if one["status"] != "ok"}
         roles = {one["role"] for one in health["processes"]}
         return (
-            wanting == {"read models"}
+            degraded == {"read models"}
             and roles == {"web", "relay", "consumer", "worker"}
             and any(one["processed"] for one in health["workers"])
         )
 
-    await eventually(all_seen_and_well)
+    await eventually(is_complete)
     assert health["status"] == "degraded"
     assert [one["name"] for one in health["queues"]] == ["orders.projections", "orders.tasks"]
     assert all(one["consumers"] == 1 for one in health["queues"])
@@ -180,10 +180,10 @@ async def _health(desk: Desk) -> None:
     assert worker["processed"] > 0
 
 
-async def test_what_no_worker_takes_is_not_done_later(
+async def test_a_request_that_no_worker_claims_is_not_executed_later(
     desk: Desk, read_side: ReadSide, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("order_service.limits.OPERATOR_PATIENCE_S", -1)
+    monkeypatch.setattr("order_service.limits.OPERATOR_CLAIM_TIMEOUT_S", -1)
     bad = await read_side.given(PLACED, POISON)
     await read_side.advance()
 
@@ -193,28 +193,30 @@ async def test_what_no_worker_takes_is_not_done_later(
     assert await rows(read_side.web_engine, "SELECT claimed_at FROM operator_requests") == [(None,)]
 
 
-async def test_health_says_what_is_missing(desk: Desk, rabbitmq: AbstractChannel) -> None:
+async def test_health_shows_missing_processes(desk: Desk, rabbitmq: AbstractChannel) -> None:
     health = await desk.get("/ops/health/")
 
     checks = {one["name"]: one for one in health["checks"]}
-    assert checks["processes"]["detail"] == "Not seen: relay, consumer, worker."
-    assert checks["rabbitmq"]["status"] == "degraded"  # nobody has declared its queues
+    assert checks["processes"]["detail"] == "No heartbeat from relay, consumer, worker."
+    assert checks["rabbitmq"]["status"] == "degraded"  # no process has declared its queues
     assert health["status"] == "degraded"
 
 
 async def test_the_history_adds_up_what_all_web_processes_did(
     desk: Desk, settings: Settings, web_engine: AsyncEngine, redis: Redis, read_side: ReadSide
 ) -> None:
-    step = int(time.time() // limits.HISTORY_STEP_S) - 3  # no process notes that by itself now
+    step = (
+        int(time.time() // limits.HISTORY_STEP_S) - 3
+    )  # a past step that no process records by itself
     processes = [History(web_engine, redis, Rates()) for _ in range(2)]
     await desk.get(PROJECTED)
     for process in processes:
-        await process.note(step - 1)
+        await process.record(step - 1)
     await read_side.given(PLACED, CAPTURED)
     for _ in range(3):
         await desk.get(PROJECTED)
     for process in processes:
-        await process.note(step)
+        await process.record(step)
 
     found = await desk.get("/ops/history/?minutes=1")
 
@@ -226,13 +228,13 @@ async def test_the_history_adds_up_what_all_web_processes_did(
     assert found["series"]["requests"][at - 2] is None
 
 
-async def test_without_redis_the_history_is_empty_and_nobody_fails(
+async def test_without_redis_the_history_is_empty_and_nothing_fails(
     settings: Settings, web_engine: AsyncEngine
 ) -> None:
     away = connect(settings.model_copy(update={"REDIS_PORT": 1}))
     history = History(web_engine, away, Rates())
 
-    await history.note(1)
+    await history.record(1)
 
     assert set((await history.read(1)).series.requests) == {None}
     await away.aclose()

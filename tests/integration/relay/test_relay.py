@@ -55,7 +55,7 @@ async def test_every_event_is_published_once_in_the_order_of_its_partition(
     assert len(tap.places) == 13
 
 
-async def test_a_message_is_the_event_as_stored_and_persistent(
+async def test_a_message_is_persistent_and_contains_the_event_as_stored(
     settings: Settings, web_engine: AsyncEngine, tap: Tap
 ) -> None:
     await given_order(web_engine, RawEvent("OfTomorrow", '{"b": 1.10}', 7), stream_id=ORDER)
@@ -72,7 +72,7 @@ async def test_a_message_is_the_event_as_stored_and_persistent(
     assert message.headers["cloudEvents:type"] == "org.order-service.of.tomorrow.v7"
 
 
-async def test_a_backlog_goes_out_in_order(
+async def test_a_backlog_is_published_in_order(
     settings: Settings, web_engine: AsyncEngine, tap: Tap
 ) -> None:
     await given_backlog(web_engine, 3_000)
@@ -84,7 +84,7 @@ async def test_a_backlog_goes_out_in_order(
     assert tap.places == [(0, n) for n in range(1, 3_001)]
 
 
-async def test_a_relay_killed_before_its_checkpoint_moved_has_lost_nothing(
+async def test_a_relay_that_is_killed_before_its_checkpoint_moves_loses_no_event(
     settings: Settings, web_engine: AsyncEngine, projector_engine: AsyncEngine, tap: Tap
 ) -> None:
     async with running(relay.run, settings) as killed:
@@ -101,7 +101,7 @@ async def test_a_relay_killed_before_its_checkpoint_moved_has_lost_nothing(
 async def before_its_move(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, tap: Tap, killed: asyncio.Task[None]
 ) -> None:
-    """The relay has published a window, and no more than that, and is killed."""
+    """The relay has published exactly one window, and is killed."""
     await given_order(web_engine, PLACED)
     await relayed(web_engine, {0: 1})
     async with projector_engine.begin() as holder:
@@ -113,7 +113,7 @@ async def before_its_move(
     assert len(tap.places) == 1 + RELAY_WINDOW
 
 
-async def test_a_late_relay_does_not_move_a_checkpoint_that_another_has_moved(
+async def test_a_slow_relay_does_not_move_a_checkpoint_that_another_has_moved(
     settings: Settings, web_engine: AsyncEngine, projector_engine: AsyncEngine, tap: Tap
 ) -> None:
     async with running(relay.run, settings):
@@ -130,7 +130,7 @@ async def test_a_late_relay_does_not_move_a_checkpoint_that_another_has_moved(
     assert tap.places == [(0, n) for n in (1, 2, 3, 4, 4)]
 
 
-async def test_two_relays_at_once_lose_nothing_and_keep_the_order(
+async def test_two_relays_together_lose_no_event_and_keep_the_order(
     settings: Settings, web_engine: AsyncEngine, tap: Tap
 ) -> None:
     async with running(relay.run, settings), running(relay.run, settings) as stopped_early:
@@ -145,7 +145,7 @@ async def test_two_relays_at_once_lose_nothing_and_keep_the_order(
         assert tap.first_appearances(partition) == list(range(1, 401))
 
 
-async def test_a_lease_keeps_the_second_relay_from_the_same_work(
+async def test_a_lease_prevents_a_second_relay_from_publishing_the_same_events(
     settings: Settings, web_engine: AsyncEngine, tap: Tap
 ) -> None:
     async with running(relay.run, settings):
@@ -160,7 +160,7 @@ async def test_a_lease_keeps_the_second_relay_from_the_same_work(
     assert tap.places == [(0, n) for n in range(1, 22)]
 
 
-async def test_a_relay_that_stops_leaves_its_partitions_to_the_next_at_once(
+async def test_a_relay_that_stops_releases_its_leases(
     settings: Settings, web_engine: AsyncEngine, tap: Tap
 ) -> None:
     await given_order(web_engine, PLACED)
@@ -173,10 +173,10 @@ async def test_a_relay_that_stops_leaves_its_partitions_to_the_next_at_once(
 
 
 @pytest.mark.parametrize("deleted", ["queue", "binding", "exchange"])
-async def test_what_is_deleted_is_declared_again_and_no_event_is_lost(
+async def test_deleted_topology_is_declared_again_and_no_event_is_lost(
     settings: Settings, web_engine: AsyncEngine, rabbitmq: AbstractChannel, deleted: str
 ) -> None:
-    """F35, F37: with nothing bound, RabbitMQ returns the message and confirms it all the same."""
+    """F35, F37: without a bound queue, RabbitMQ returns the message, but also confirms it."""
     async with running(relay.run, settings):
         await given_order(web_engine, PLACED)
         await relayed(web_engine, {0: 1})
@@ -199,7 +199,7 @@ async def test_what_is_deleted_is_declared_again_and_no_event_is_lost(
     assert last.routing_key == "order.payment_captured"
 
 
-async def test_a_cut_connection_to_rabbitmq_costs_duplicates_at_most(
+async def test_a_lost_connection_to_rabbitmq_causes_at_most_duplicates(
     settings: Settings, web_engine: AsyncEngine, tap: Tap
 ) -> None:
     async with (
@@ -212,7 +212,7 @@ async def test_a_cut_connection_to_rabbitmq_costs_duplicates_at_most(
     assert tap.first_appearances(0) == list(range(1, 2_001))
 
 
-async def test_a_cut_connection_to_postgresql_costs_duplicates_at_most(
+async def test_a_lost_connection_to_postgresql_causes_at_most_duplicates(
     settings: Settings, web_engine: AsyncEngine, tap: Tap
 ) -> None:
     async with proxy_to(settings.DB_HOST, settings.DB_PORT) as proxy:
@@ -232,10 +232,10 @@ async def cut_while_publishing(engine: AsyncEngine, tap: Tap, proxy: Proxy) -> N
     await relayed(engine, {0: 2_000})
 
 
-async def test_confirms_that_never_come_move_nothing(
+async def test_the_checkpoint_does_not_move_without_confirms(
     settings: Settings, web_engine: AsyncEngine, tap: Tap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """F33, F39: a hung or alarmed RabbitMQ. The window is unknown, so it is published again."""
+    """F33, F39: RabbitMQ hangs or has an alarm. The outcome is unknown: the window is repeated."""
     monkeypatch.setattr("order_service.limits.RELAY_CONFIRM_TIMEOUT_S", 0.3)
     monkeypatch.setattr("order_service.limits.RABBITMQ_CLOSE_TIMEOUT_S", 0.1)
     async with (
@@ -255,7 +255,7 @@ async def test_confirms_that_never_come_move_nothing(
     assert tap.places[:3] == [(0, 1), (0, 2), (0, 2)]
 
 
-async def test_a_relay_waits_for_a_rabbitmq_that_is_not_there_yet(
+async def test_a_relay_waits_until_rabbitmq_is_reachable(
     settings: Settings, web_engine: AsyncEngine, tap: Tap
 ) -> None:
     await given_order(web_engine, PLACED)

@@ -1,4 +1,4 @@
-"""Rebuilding read models beside the live ones: P6, and P4 afterwards."""
+"""Read models are rebuilt beside the live ones: P6, and P4 afterwards."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ PLACED_BY_OTHER = OrderPlaced(OTHER_USER, "EUR", (PEN,), 0, 0, 1998)
 
 @pytest.fixture
 async def orders(read_side: ReadSide) -> list[UUID]:
-    """Orders in every partition and in several states; not projected yet."""
+    """Orders in every partition and in several states, not projected yet."""
     ids = []
     for partition in range(4):
         ids.append(await read_side.given(PLACED, partition=partition))
@@ -49,7 +49,7 @@ async def orders(read_side: ReadSide) -> list[UUID]:
     return ids
 
 
-async def skipped(read_side: ReadSide, name: str, stream_id: UUID) -> None:
+async def skip(read_side: ReadSide, name: str, stream_id: UUID) -> None:
     engine, cache = read_side.projector_engine, read_side.cache
     await dead_letters.skip(engine, cache, PROJECTIONS[name], stream_id, "never meant")
 
@@ -64,15 +64,15 @@ async def test_every_read_model_is_rebuilt_and_equals_the_log(
     assert await read_side.rows(LIVE) == [(name, 2, 1) for name in sorted(PROJECTIONS)]
     assert await read_side.rows(LEFT_OVER) == []
     assert (await read_side.verified()).agree
-    said = capsys.readouterr().out
-    assert "order_view: 0 rows differ, 0 streams parked." in said
-    assert "40 of 40 events" in said
+    output = capsys.readouterr().out
+    assert "order_view: 0 rows differ, 0 streams parked." in output
+    assert "40 of 40 events" in output
 
 
-async def test_autovacuum_looks_after_what_was_built(
+async def test_autovacuum_is_on_for_a_built_generation(
     settings: Settings, read_side: ReadSide, orders: list[UUID]
 ) -> None:
-    """While it was built it did not: the first index would have waited for it."""
+    """It is off during the build, so that the first index does not wait for it."""
     await replayed(settings, "order_view")
 
     built = "SELECT reloptions FROM pg_class WHERE relname = 'order_view_2'"
@@ -83,26 +83,26 @@ async def test_autovacuum_looks_after_what_was_built(
 
 @asynccontextmanager
 async def autovacuum_at(settings: Settings, table: str) -> AsyncIterator[None]:
-    """As of a large table: it is at work on it inside the block, and would be for minutes."""
+    """Inside the block autovacuum runs on the table, slowed down as if the table were large."""
     owner = create_engine(settings, None, application_name="test-owner", pool_size=1)
-    slowly = "autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1"
+    slow = "autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1"
     at_once = "autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0"
     try:
         async with owner.connect() as pooled:
             session = await pooled.execution_options(isolation_level="AUTOCOMMIT")
             for _ in range(200):
                 await session.execute(text(f"UPDATE {table} SET version = version"))
-            await session.execute(text(f"ALTER TABLE {table} SET ({slowly}, {at_once})"))
+            await session.execute(text(f"ALTER TABLE {table} SET ({slow}, {at_once})"))
             await session.execute(text("ALTER SYSTEM SET autovacuum_naptime = 1"))
             await session.execute(text("SELECT pg_reload_conf()"))
-            at_work = text(
+            running = text(
                 f"SELECT 1 FROM pg_stat_progress_vacuum WHERE relid = '{table}'::regclass"
             )
 
-            async def is_at_work() -> bool:
-                return bool((await session.execute(at_work)).all())
+            async def is_running() -> bool:
+                return bool((await session.execute(running)).all())
 
-            await eventually(is_at_work)
+            await eventually(is_running)
             try:
                 yield
             finally:
@@ -112,21 +112,23 @@ async def autovacuum_at(settings: Settings, table: str) -> AsyncIterator[None]:
         await owner.dispose()
 
 
-async def test_autovacuum_keeps_no_old_table(
+async def test_a_running_autovacuum_does_not_prevent_the_drop_of_an_old_table(
     settings: Settings, read_side: ReadSide, orders: list[UUID]
 ) -> None:
-    """It gives way only to whoever waits longer than our DDL does."""
+    """PostgreSQL cancels it only for a lock request that waits longer than our DDL does."""
     await read_side.advance()
     assert await replayed(settings, "order_view") == 0
 
     async with autovacuum_at(settings, "read_models.order_view_1"):
         assert await replayed(settings, "order_view") == 0
 
-    left = [table for (table,) in await read_side.rows(TABLES) if table.startswith("order_view_")]
-    assert left == ["order_view_2", "order_view_3"]
+    remaining = [
+        table for (table,) in await read_side.rows(TABLES) if table.startswith("order_view_")
+    ]
+    assert remaining == ["order_view_2", "order_view_3"]
 
 
-async def test_a_live_generation_that_lags_is_overtaken(
+async def test_a_lagging_live_generation_is_replaced(
     settings: Settings, read_side: ReadSide, orders: list[UUID]
 ) -> None:
     assert await replayed(settings, "order_view", "--workers", "1") == 0
@@ -154,7 +156,7 @@ async def test_a_second_replay_drops_the_generation_before_the_last(
     assert await read_side.rows(generations) == [(2,), (3,)]
 
 
-async def test_differences_are_shown_and_mended(
+async def test_differences_are_shown_and_corrected(
     settings: Settings, read_side: ReadSide, orders: list[UUID], capsys: pytest.CaptureFixture[str]
 ) -> None:
     await read_side.advance()
@@ -163,13 +165,13 @@ async def test_differences_are_shown_and_mended(
 
     assert await replayed(settings, "order_view") == 0
 
-    said = capsys.readouterr().out
-    assert f"differs (live / rebuilt): order_view ({orders[0]})" in said
-    assert "order_view: 1 rows differ" in said
+    output = capsys.readouterr().out
+    assert f"differs (live / rebuilt): order_view ({orders[0]})" in output
+    assert "order_view: 1 rows differ" in output
     assert (await read_side.verified()).agree
 
 
-async def test_a_check_swaps_nothing_and_says_by_its_exit_code_what_it_found(
+async def test_check_swaps_nothing_and_its_exit_code_shows_differences(
     settings: Settings, read_side: ReadSide, orders: list[UUID]
 ) -> None:
     await read_side.advance()
@@ -197,7 +199,7 @@ async def test_a_rollback_is_caught_up_before_it_is_live(
     assert (await read_side.verified()).agree
 
 
-async def test_a_rollback_is_refused_where_the_code_has_moved_on(
+async def test_a_rollback_to_another_version_of_the_code_is_refused(
     settings: Settings, read_side: ReadSide, orders: list[UUID], capsys: pytest.CaptureFixture[str]
 ) -> None:
     await replayed(settings, "order_view")
@@ -205,12 +207,12 @@ async def test_a_rollback_is_refused_where_the_code_has_moved_on(
 
     assert await replayed(settings, "--rollback", "order_view") == 2
     assert await replayed(settings, "--rollback", "sales_by_day") == 2
-    said = capsys.readouterr().err
-    assert "was built by version 7 of its code, this is version 3" in said
-    assert "sales_by_day has no generation to go back to." in said
+    output = capsys.readouterr().err
+    assert "was built by version 7 of its code, found version 3" in output
+    assert "Cannot roll back sales_by_day: it has no previous generation." in output
 
 
-async def test_two_at_once_one_says_so_and_stops(
+async def test_of_two_concurrent_replays_one_is_refused(
     settings: Settings, orders: list[UUID], capsys: pytest.CaptureFixture[str]
 ) -> None:
     exits = await asyncio.gather(replayed(settings, "--all"), replayed(settings, "--all"))
@@ -236,7 +238,7 @@ async def test_poison_parks_its_stream_in_the_rebuild_too(
 async def test_a_number_too_large_to_store_parks_its_stream_live_and_in_the_rebuild(
     settings: Settings, read_side: ReadSide, orders: list[UUID]
 ) -> None:
-    """The driver refuses it, for a whole batch and for a whole COPY; only its stream must pay."""
+    """The driver rejects the whole batch or COPY; only the stream of that number is parked."""
     huge = replace(PEN, unit_price_minor=2**62, quantity=100)
     bad = await read_side.given(replace(PLACED, lines=(huge,)))
     await read_side.advance()
@@ -244,19 +246,19 @@ async def test_a_number_too_large_to_store_parks_its_stream_live_and_in_the_rebu
     assert await replayed(settings, "--all") == 0
 
     letters = "SELECT name, stream_id, generation FROM dead_letters"
-    # The sums of sales_by_day have no such bound: only a single order's total has one.
+    # Sums in sales_by_day have no such bound; a single order's total has one.
     assert set(await read_side.rows(letters)) == {("order_view", bad, g) for g in (1, 2)}
     assert (await read_side.verified()).wrong == 0
 
 
-async def test_a_skip_stays_across_rebuilds_and_forbids_the_way_back(
+async def test_a_skip_holds_for_rebuilds_and_prevents_a_rollback(
     settings: Settings, read_side: ReadSide, orders: list[UUID]
 ) -> None:
     await replayed(settings, "customer_summary")
     bad = await read_side.given(PLACED, POISON, CAPTURED)
     await read_side.advance()
     for name in PROJECTIONS:
-        await skipped(read_side, name, bad)
+        await skip(read_side, name, bad)
 
     assert await replayed(settings, "--rollback", "customer_summary") == 2
     assert await replayed(settings, "--all") == 0
@@ -270,11 +272,11 @@ async def test_no_event_is_skipped_while_a_replay_runs(read_side: ReadSide) -> N
 
     async with read_side.projector_engine.connect() as connection:
         await connection.execute(text(f"SELECT pg_advisory_lock({replay.REPLAY_LOCK})"))
-        with pytest.raises(dead_letters.ReplayRuns, match="wait until it has ended"):
-            await skipped(read_side, "order_view", bad)
+        with pytest.raises(dead_letters.ReplayRunning, match="wait until it has ended"):
+            await skip(read_side, "order_view", bad)
 
 
-async def test_a_build_of_another_version_is_thrown_away(
+async def test_a_build_of_another_version_is_discarded(
     settings: Settings, read_side: ReadSide, orders: list[UUID]
 ) -> None:
     async with read_side.projector_engine.begin() as connection:
@@ -301,14 +303,14 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
-    """A file, since the command's worker processes import what started them."""
+    """A file, since the replay processes import the module that started them."""
     path = tmp_path / "replay_command.py"
     path.write_text(COMMAND)
     return path
 
 
 async def start(settings: Settings, script: Path, *words: str) -> asyncio.subprocess.Process:
-    """The command as a process group of its own, so that it can be killed with its workers."""
+    """Starts the command in its own process group, so that it can be killed with its processes."""
     environment = {**os.environ, "DB_NAME": settings.DB_NAME, "PYTHONPATH": str(ROOT)}
     return await asyncio.create_subprocess_exec(
         sys.executable,
@@ -322,7 +324,7 @@ async def start(settings: Settings, script: Path, *words: str) -> asyncio.subpro
 
 
 STEPS = {
-    "the build is begun": "SELECT name FROM rebuilds",
+    "the build has begun": "SELECT name FROM rebuilds",
     "a range is done": "SELECT name FROM rebuild_marks WHERE events > 0",
     "all ranges are done": "SELECT 1 FROM rebuild_marks HAVING bool_and(finished)",
     "a generation is swapped in": "SELECT name FROM read_models WHERE live_generation > 1",
@@ -330,7 +332,7 @@ STEPS = {
 
 
 @pytest.mark.parametrize("step", STEPS)
-async def test_killed_at_any_point_and_run_again(
+async def test_a_replay_killed_at_any_point_can_be_run_again(
     step: str, settings: Settings, read_side: ReadSide, orders: list[UUID], script: Path
 ) -> None:
     await read_side.advance()
@@ -340,8 +342,8 @@ async def test_killed_at_any_point_and_run_again(
             await asyncio.sleep(0.002)
     if process.returncode is None:
         os.killpg(process.pid, signal.SIGKILL)
-    said, _ = await process.communicate()
-    assert process.returncode in (-signal.SIGKILL, 0), said.decode()
+    output, _ = await process.communicate()
+    assert process.returncode in (-signal.SIGKILL, 0), output.decode()
     await read_side.given(PLACED, partition=3)
 
     assert await replayed(settings, "--all") == 0
@@ -351,10 +353,11 @@ async def test_killed_at_any_point_and_run_again(
     assert await read_side.rows(LEFT_OVER) == []
 
 
-async def test_under_traffic_nothing_goes_back_and_the_result_is_exact(
+async def test_a_replay_under_traffic_is_exact_and_no_read_goes_back(
     settings: Settings, read_side: ReadSide, orders: list[UUID]
 ) -> None:
-    """Events are appended, projected and read all the while; no read sees fewer orders."""
+    """Events are appended, projected and read meanwhile; no read returns fewer orders than
+    before."""
     await read_side.advance()
     stop = asyncio.Event()
     counts: list[int] = []

@@ -1,4 +1,4 @@
-"""verify: it finds what is wrong, and nothing where all is right, under traffic too."""
+"""`verify` finds wrong rows and entries, and reports none if all are right, also under traffic."""
 
 import argparse
 import asyncio
@@ -21,7 +21,7 @@ from projections.replay.verify import verify_cache
 from tests.support.log.examples import CAPTURED, PAID, PLACED, USER
 from tests.support.log.given_log import POISON, RawEvent, given_order
 from tests.support.read_side.read_side import advance_all, rows, run, verified
-from tests.support.servers.command_line import asked
+from tests.support.servers.command_line import run_word
 from tests.support.waiting import eventually
 
 
@@ -29,7 +29,7 @@ from tests.support.waiting import eventually
 async def orders(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache
 ) -> list[UUID]:
-    """Projected orders, two in a partition."""
+    """Projected orders, two in each partition."""
     ids = [
         await given_order(web_engine, *events, partition=partition)
         for partition in range(4)
@@ -76,10 +76,10 @@ async def test_one_wrong_row_is_found(
     assert found.differences[0].name == name
 
 
-async def test_two_rows_that_changed_places_are_found(
+async def test_two_swapped_rows_are_found(
     projector_engine: AsyncEngine, orders: list[UUID]
 ) -> None:
-    """The number of rows stays right, and so does every sum."""
+    """The number of rows and every sum stay right."""
     rename = "UPDATE read_models.order_view SET order_id = '{1}' WHERE order_id = '{0}'"
     spare = UUID(int=4)
     for old, new in ((orders[0], spare), (orders[1], orders[0]), (spare, orders[1])):
@@ -101,7 +101,7 @@ async def test_ranges_of_streams_meet_without_a_gap(
     assert (await verified(projector_engine)).wrong == 1
 
 
-async def test_it_is_exact_while_orders_are_placed_and_projected(
+async def test_verify_is_exact_while_orders_are_placed_and_projected(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache, orders: list[UUID]
 ) -> None:
     stop = asyncio.Event()
@@ -121,7 +121,7 @@ async def test_it_is_exact_while_orders_are_placed_and_projected(
     assert found[-1].rows > found[0].rows
 
 
-async def test_a_parked_stream_fails_it_though_its_rows_are_right(
+async def test_a_parked_stream_fails_verify_even_if_its_rows_are_right(
     web_engine: AsyncEngine, projector_engine: AsyncEngine, cache: OrderCache, orders: list[UUID]
 ) -> None:
     bad = await given_order(web_engine, PLACED, POISON)
@@ -168,10 +168,10 @@ async def test_a_wrong_cached_order_is_found(
 
 
 async def verify_command(settings: Settings, *words: str) -> int:
-    return await asked(verify, settings, *words)
+    return await run_word(verify, settings, *words)
 
 
-async def test_the_command_lists_what_differs_and_mends_it(
+async def test_the_command_lists_differences_and_repairs_them(
     settings: Settings,
     projector_engine: AsyncEngine,
     cache: OrderCache,
@@ -185,10 +185,10 @@ async def test_the_command_lists_what_differs_and_mends_it(
     await fill(cache, orders[1], 1, b"{}")
 
     assert await verify_command(settings) == 1
-    said = capsys.readouterr().out
-    assert f"differs (log / found): order_view ({orders[0]})" in said
-    assert "customer_summary: 4 rows, 0 differ, 0 streams parked." in said
-    assert "cache: 1 rows, 1 differ" in said
+    output = capsys.readouterr().out
+    assert f"differs (log / found): order_view ({orders[0]})" in output
+    assert "customer_summary: 4 rows, 0 differ, 0 streams parked." in output
+    assert "cache: 1 rows, 1 differ" in output
 
     assert await verify_command(settings, "--repair") == 0
     capsys.readouterr()
@@ -204,7 +204,7 @@ async def test_the_command_lists_what_differs_and_mends_it(
     }
 
 
-async def test_status_tells_how_far_everything_is(
+async def test_status_shows_every_checkpoint(
     settings: Settings,
     web_engine: AsyncEngine,
     projector_engine: AsyncEngine,
@@ -216,7 +216,7 @@ async def test_status_tells_how_far_everything_is(
     await advance_all(projector_engine, cache)
     await given_order(web_engine, PLACED, CAPTURED, partition=2)
 
-    assert await asked(status, settings, "--json") == 0
+    assert await run_word(status, settings, "--json") == 0
 
     found = {(row["name"], row["partition"]): row for row in json.loads(capsys.readouterr().out)}
     assert len(found) == 20
@@ -229,22 +229,22 @@ async def test_status_tells_how_far_everything_is(
     assert (behind["head"], behind["checkpoint"], behind["lag_events"]) == (6, 4, 2)
     assert behind["lag_s"] > 0
 
-    watching = asyncio.create_task(asked(status, settings, "--json", "--watch", "0.1"))
-    said = ""
+    watching = asyncio.create_task(run_word(status, settings, "--json", "--watch", "0.1"))
+    output = ""
 
-    def looked_twice() -> bool:
-        nonlocal said
-        said += capsys.readouterr().out
-        return said.count("\n") >= 2
+    def printed_twice() -> bool:
+        nonlocal output
+        output += capsys.readouterr().out
+        return output.count("\n") >= 2
 
-    await eventually(looked_twice)
+    await eventually(printed_twice)
     watching.cancel()
     await asyncio.wait({watching})
-    assert "events_per_s" not in said.splitlines()[0]
-    assert {row["events_per_s"] for row in json.loads(said.splitlines()[1])} == {0.0}
+    assert "events_per_s" not in output.splitlines()[0]
+    assert {row["events_per_s"] for row in json.loads(output.splitlines()[1])} == {0.0}
 
 
-async def test_dead_letters_by_command(
+async def test_the_dead_letters_command_lists_shows_and_changes_parked_streams(
     settings: Settings,
     web_engine: AsyncEngine,
     projector_engine: AsyncEngine,
@@ -255,7 +255,7 @@ async def test_dead_letters_by_command(
     await advance_all(projector_engine, cache)
 
     async def command(*words: str) -> int:
-        return await asked(dead_letters, settings, *words)
+        return await run_word(dead_letters, settings, *words)
 
     assert await command("list") == 0
     assert "4 parked." in capsys.readouterr().out
@@ -271,10 +271,10 @@ async def test_dead_letters_by_command(
     assert await command("retry", "order_view", str(bad)) == 1
     assert await command("skip", "order_view", str(bad), "--reason", "never meant") == 0
     assert await command("retry", "order_view", str(bad)) == 1
-    assert f"order_view has not parked stream {bad}." in capsys.readouterr().out
+    assert f"Stream {bad} is not parked in order_view." in capsys.readouterr().out
 
 
-async def test_every_parked_stream_is_retried_after_the_code_was_mended(
+async def test_every_parked_stream_is_retried_after_the_code_was_fixed(
     settings: Settings,
     web_engine: AsyncEngine,
     projector_engine: AsyncEngine,
@@ -282,7 +282,7 @@ async def test_every_parked_stream_is_retried_after_the_code_was_mended(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """An upcaster was forgotten, and is added."""
+    """An upcaster is missing at first, then it is added."""
     monkeypatch.setattr(OrderDelivered, "SCHEMA_VERSION", 2)
     for _ in range(2):
         await given_order(web_engine, PLACED, RawEvent("OrderDelivered", "{}", schema_version=1))
@@ -290,10 +290,10 @@ async def test_every_parked_stream_is_retried_after_the_code_was_mended(
     arguments = argparse.Namespace(action="retry-all")
 
     assert await dead_letters.run(arguments, settings) == 1
-    assert "0 of 8 parked streams go on." in capsys.readouterr().out
+    assert "Applied 0 of 8 parked streams." in capsys.readouterr().out
     monkeypatch.setitem(UPCASTERS, ("OrderDelivered", 1), lambda data: data)
     assert await dead_letters.run(arguments, settings) == 0
-    assert "8 of 8 parked streams go on." in capsys.readouterr().out
+    assert "Applied 8 of 8 parked streams." in capsys.readouterr().out
 
     found = await verified(projector_engine)
     assert (found.wrong, found.parked) == (0, [])

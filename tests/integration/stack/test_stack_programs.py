@@ -109,11 +109,11 @@ def test_a_folder_is_filled_whole_or_not_at_all_and_once(folder: Path) -> None:
         raise StackError("no network")
 
     with pytest.raises(StackError):
-        packages.filled(target, fail_half_way)
+        packages.fill_once(target, fail_half_way)
     assert not target.exists()
 
-    packages.filled(target, lambda unfinished: (unfinished / "whole").touch())
-    packages.filled(target, fail_half_way)  # not called any more
+    packages.fill_once(target, lambda unfinished: (unfinished / "whole").touch())
+    packages.fill_once(target, fail_half_way)  # not called any more
 
     assert [path.name for path in target.iterdir()] == ["whole"]
     assert sorted(path.name for path in target.parent.iterdir()) == [".lock", "thing"]

@@ -20,7 +20,7 @@ from redis.retry import Retry
 
 from order_service.stack import servers
 from order_service.stack import state as state_folder
-from order_service.stack.processes import end_leftovers, give_way, marked, spawn, stop
+from order_service.stack.processes import end_leftovers, marked, set_niceness, spawn, stop
 from order_service.stack.programs import POSTGRESQL, RABBITMQ, REDIS, find
 from order_service.stack.servers import (
     Server,
@@ -65,7 +65,7 @@ def running(state: State) -> Iterator[dict[str, Server]]:
                 asyncio.run(eventually(server.ready, limit_s=START_LIMIT_S))
         for server in servers:
             asyncio.run(eventually(server.ready, limit_s=START_LIMIT_S))
-            give_way(processes[server.command.name][0], server.command.niceness)
+            set_niceness(processes[server.command.name][0], server.command.niceness)
         yield {server.command.name: server for server in servers}
     finally:
         stop(processes, WAIT_S)

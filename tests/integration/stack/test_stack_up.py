@@ -186,7 +186,7 @@ def test_a_crashed_role_is_said_and_started_again(state: State, start: Starter, 
     assert start_time(pid_of(state, "web")) is not None
 
 
-def test_a_role_lets_others_go_first_once_all_is_ready_and_when_it_is_started_again(
+def test_a_role_has_its_niceness_once_all_is_ready_and_after_a_restart(
     state: State, start: Starter
 ) -> None:
     start()

@@ -70,7 +70,7 @@ async def test_the_board_has_what_is_not_done_and_what_has_just_changed(
     await run(read_side.projector_engine, DAYS_AGO)
     days_later = await board(web, staff)
     monkeypatch.setattr(limits, "BOARD_CARDS_MAX", 3)
-    monkeypatch.setattr(limits, "BOARD_CARDS_TOGETHER", 2)
+    monkeypatch.setattr(limits, "BOARD_BATCH_CARDS", 2)
     cut = await board(web, staff)
 
     def named(shown: dict[str, Any]) -> list[str]:

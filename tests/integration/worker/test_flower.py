@@ -1,4 +1,4 @@
-"""Flower as it is started here: behind its password, which nobody else can read, and read-only."""
+"""Flower as we start it: protected by a password that other users cannot read, and read-only."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ PASSWORD = "a:long password"
 
 @pytest.fixture(scope="module")
 def running(migrated_template: Settings) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """The process and its address."""
+    """Flower's process and address."""
     port = free_port()
     settings = migrated_template.model_copy(
         update={"FLOWER_PASSWORD": PASSWORD, "FLOWER_PORT": port}
@@ -37,36 +37,36 @@ def running(migrated_template: Settings) -> Iterator[tuple[subprocess.Popen[byte
 
 @pytest.fixture
 async def page(running: tuple[subprocess.Popen[bytes], str]) -> str:
-    async def answers() -> bool:
+    async def is_up() -> bool:
         async with httpx.AsyncClient() as client:
             try:
                 return (await client.get(f"{running[1]}/healthcheck")).status_code == 200
             except httpx.TransportError:
                 return False
 
-    await eventually(answers)
+    await eventually(is_up)
     return running[1]
 
 
 @pytest.mark.parametrize("path", ["/", "/workers", "/tasks", "/broker", "/api/tasks"])
-async def test_every_page_asks_for_the_password(page: str, path: str) -> None:
+async def test_every_page_requires_the_password(page: str, path: str) -> None:
     async with httpx.AsyncClient(base_url=page) as client:
-        nobody = await client.get(path)
+        anonymous = await client.get(path)
         wrong = await client.get(path, auth=("operator", "a"))
         operator = await client.get(path, auth=("operator", PASSWORD))
 
-    assert (nobody.status_code, wrong.status_code) == (401, 401)
+    assert (anonymous.status_code, wrong.status_code) == (401, 401)
     assert operator.status_code == 200
 
 
-async def test_it_changes_nothing(page: str) -> None:
+async def test_flower_is_read_only(page: str) -> None:
     async with httpx.AsyncClient(base_url=page, auth=("operator", PASSWORD)) as client:
         answer = await client.post("/api/worker/shutdown/celery@anywhere")
 
     assert answer.status_code == 403
 
 
-async def test_the_password_does_not_stand_in_the_command_line(
+async def test_the_password_is_not_in_the_command_line(
     running: tuple[subprocess.Popen[bytes], str], page: str
 ) -> None:
     del page
@@ -79,7 +79,7 @@ async def test_the_password_does_not_stand_in_the_command_line(
 @pytest.mark.parametrize(
     ("user", "password"), [("operator", ""), ("operator", "half,half"), ("o,p", "x"), ("o:p", "x")]
 )
-def test_it_is_not_started_with_a_login_that_does_not_hold(
+def test_flower_does_not_start_with_an_unsafe_login(
     migrated_template: Settings, user: str, password: str
 ) -> None:
     settings = migrated_template.model_copy(

@@ -1,4 +1,4 @@
-"""Tasks are in the queue, or it is an error in time: F33, F35; and which are not sent: F46."""
+"""A send puts the task in the queue or fails in time: F33, F35; and tasks not sent: F46."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ from tests.support.servers.proxy import proxy_to
 from tests.support.waiting import WAIT_S
 
 
-async def test_a_task_for_a_deleted_queue_is_an_error_and_then_declares_it(
+async def test_a_task_for_a_deleted_queue_is_an_error_and_the_queue_is_declared_again(
     settings: Settings, rabbitmq: AbstractChannel
 ) -> None:
     sender = TaskSender(settings)
@@ -49,11 +49,12 @@ async def test_a_silent_rabbitmq_ends_a_send_in_time(
         sender.close()
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_redelivered_task_does_the_work_itself(
     settings: Settings, web_engine: AsyncEngine, rabbitmq: AbstractChannel
 ) -> None:
-    """It comes back to the queue's head if it dies of an event. Tasks that it sent instead would
-    stand behind every hint that came meanwhile, each of which dies of that event first."""
+    """If an event kills the worker, RabbitMQ returns the task to the queue's head. Separate tasks
+    would wait behind every hint that arrived meanwhile, each of which dies of that event first."""
     await broker.declare(rabbitmq)
     await given_order(web_engine, PLACED, CAPTURED, PAID)
     WorkerProcess.open(settings)

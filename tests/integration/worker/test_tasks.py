@@ -1,4 +1,4 @@
-"""Celery as it is set up here, in real worker processes: F35, F44, F47."""
+"""Celery with our configuration, in real worker processes: F35, F44, F47."""
 
 import os
 import signal
@@ -24,8 +24,8 @@ from tests.support.waiting import eventually
 
 @pytest.fixture(scope="module")
 def lasting_worker(migrated_template: Settings) -> Iterator[Settings]:
-    """The settings of a worker that serves all tests of this module, since starting one takes
-    seconds. It is stopped at the end, and says so by its exit code."""
+    """The settings of one worker for all tests of this module, since a start takes seconds. At the
+    end the worker is stopped; its exit code must be 0."""
     with own_database(migrated_template) as settings:
         with_probes(settings)
         worker = start_worker(settings)
@@ -42,7 +42,7 @@ async def engine(lasting_worker: Settings) -> AsyncIterator[AsyncEngine]:
 
 @pytest.fixture
 async def tasks(lasting_worker: Settings, engine: AsyncEngine) -> AsyncIterator[Tasks]:
-    """The queue of a worker that is at work."""
+    """The task queue, which a running worker consumes."""
     connection = await rabbitmq.connect(lasting_worker, "test")
     tasks = Tasks(engine, await connection.channel())
     await tasks.are_consumed()
@@ -61,7 +61,7 @@ async def test_a_task_brings_its_projection_to_the_head(
 
     async def all_there() -> bool:
         found = [await checkpoints(engine, name) for name in PROJECTIONS]
-        return all(places[0] == places[3] == 3 for places in found)
+        return all(positions[0] == positions[3] == 3 for positions in found)
 
     await eventually(all_there)
     sender.close()
@@ -72,7 +72,7 @@ async def test_workers_declare_no_queues_for_delayed_tasks(tasks: Tasks) -> None
         await tasks.channel.declare_queue("celery_delayed_0", passive=True)
 
 
-async def test_the_task_of_a_killed_process_is_given_to_another(tasks: Tasks) -> None:
+async def test_the_task_of_a_killed_process_is_redelivered_to_another(tasks: Tasks) -> None:
     tasks.send("killed", then="hang")
     ((_, killed, _),) = await tasks.runs("killed")
 
@@ -95,8 +95,8 @@ async def test_a_process_takes_one_task_and_leaves_the_others_to_other_workers(
     assert len(await tasks.runs("c", "d", "e")) == 3
 
 
-async def test_a_task_that_fails_does_not_come_again(tasks: Tasks) -> None:
-    """The tick sends another while there is something to do."""
+async def test_a_failed_task_is_not_redelivered(tasks: Tasks) -> None:
+    """The tick sends another task while a checkpoint is behind."""
     tasks.send("fails", then="fail")
     tasks.send("next")
 
@@ -105,7 +105,7 @@ async def test_a_task_that_fails_does_not_come_again(tasks: Tasks) -> None:
     assert await tasks.waiting() == 0
 
 
-async def test_what_is_no_task_is_thrown_away_and_the_worker_goes_on(
+async def test_a_message_that_is_no_task_is_discarded_and_the_worker_continues(
     lasting_worker: Settings, engine: AsyncEngine, tasks: Tasks
 ) -> None:
     for message in hostile():
@@ -120,7 +120,7 @@ async def test_what_is_no_task_is_thrown_away_and_the_worker_goes_on(
     await eventually(all_are_gone)
 
 
-async def test_a_worker_comes_back_to_a_deleted_queue(tasks: Tasks) -> None:
+async def test_a_worker_consumes_again_after_its_queue_was_deleted(tasks: Tasks) -> None:
     tasks.send("before")
     await tasks.runs("before")
 

@@ -73,7 +73,7 @@ async def changed(
     metadata: Metadata,
     authorize: Callable[[], None] = lambda: None,
 ) -> Answer:
-    change = Change(lambda _: command, metadata, visible=lambda _: None, authorize=authorize)
+    change = Change(lambda _: command, metadata, check_visible=lambda _: None, authorize=authorize)
     return await change_order(log, order_id, change)
 
 

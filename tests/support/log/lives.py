@@ -38,7 +38,7 @@ PARCEL = UUID(int=6)
 REFUND = UUID(int=7)
 RETURN = UUID(int=8)
 TEXT = UUID(int=9)
-NOBODY = UUID(int=404)
+UNKNOWN_ID = UUID(int=404)
 
 AUTHORIZED = PaymentAuthorized(PAYMENT, 2498, "card", "auth-1")
 PENS_SENT = ShipmentDispatched(PARCEL, (LineQuantity(1, 2),), AT)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from order_service.domain import commands as c
 from order_service.domain.events import LineQuantity, OrderLine, ReceivedQuantity
 from tests.support.log.examples import AT, USER
-from tests.support.log.lives import NOBODY, TEXT
+from tests.support.log.lives import TEXT, UNKNOWN_ID
 from tests.support.model.order import OrderModel
 
 T = TypeVar("T")
@@ -151,12 +151,12 @@ def pay(
 
 @asked(when=lambda m: m.authorized, n=nth, amount=amounts, at=hours)
 def capture(it: Asking, n: int, amount: int | None, at: datetime) -> c.OrderCommand:
-    return c.CapturePayment(pick(it.model.payments, n, NOBODY), amount, at)
+    return c.CapturePayment(pick(it.model.payments, n, UNKNOWN_ID), amount, at)
 
 
 @asked(when=lambda m: m.payments, n=nth, code=st.sampled_from([None, "declined", "closed"]))
 def give_up_payment(it: Asking, n: int, code: str | None) -> c.OrderCommand:
-    payment_id = pick(it.model.payments, n, NOBODY)
+    payment_id = pick(it.model.payments, n, UNKNOWN_ID)
     if code is None:
         return c.VoidAuthorization(payment_id, "OTHER")
     return c.RecordPaymentFailure(payment_id, code)
@@ -175,19 +175,19 @@ def ship(
 
 @asked(when=lambda m: m.shipments, n=nth, carrier=names, number=names)
 def track(it: Asking, n: int, carrier: str | None, number: str | None) -> c.OrderCommand:
-    return c.UpdateTracking(pick(it.model.shipments, n, NOBODY), carrier, number)
+    return c.UpdateTracking(pick(it.model.shipments, n, UNKNOWN_ID), carrier, number)
 
 
 @asked(when=lambda m: m.shipments, n=nth)
 def void_shipment(it: Asking, n: int) -> c.OrderCommand:
-    return c.VoidShipment(pick(it.model.shipments, n, NOBODY), "LOST")
+    return c.VoidShipment(pick(it.model.shipments, n, UNKNOWN_ID), "LOST")
 
 
 @asked(when=lambda m: m.shipments, n=st.none() | nth, delivered_at=st.none() | hours, at=hours)
 def deliver(
     it: Asking, n: int | None, delivered_at: datetime | None, at: datetime
 ) -> c.OrderCommand:
-    shipment_id = None if n is None else pick(it.model.shipments, n, NOBODY)
+    shipment_id = None if n is None else pick(it.model.shipments, n, UNKNOWN_ID)
     return c.ConfirmDelivery(shipment_id, delivered_at, at)
 
 
@@ -214,7 +214,7 @@ def request_refund(it: Asking, amount: int | None) -> c.OrderCommand:
 
 @asked(when=lambda m: m.refunds, n=nth, reference=references, succeeds=st.booleans())
 def end_refund(it: Asking, n: int, reference: str | None, succeeds: bool) -> c.OrderCommand:
-    refund_id = pick(it.model.refunds, n, NOBODY)
+    refund_id = pick(it.model.refunds, n, UNKNOWN_ID)
     if succeeds:
         return c.SettleRefund(refund_id, reference)
     return c.FailRefund(refund_id, "closed")
@@ -243,7 +243,7 @@ def request_return(
     answer=st.sampled_from([c.ApproveReturn, c.ApproveReturn, c.RejectReturn, c.CancelReturn]),
 )
 def answer_return(it: Asking, n: int, answer: Callable[[UUID], c.OrderCommand]) -> c.OrderCommand:
-    return answer(pick(it.model.returns, n, NOBODY))
+    return answer(pick(it.model.returns, n, UNKNOWN_ID))
 
 
 @asked(
@@ -260,4 +260,4 @@ def receive_return(
     if lines is not None:
         asked_for = zip(it.parts(lines, twice), conditions, strict=False)
         parts = tuple(ReceivedQuantity(q.line_id, q.quantity, how) for q, how in asked_for)
-    return c.ReceiveReturn(pick(it.model.returns, n, NOBODY), parts, it.new_id())
+    return c.ReceiveReturn(pick(it.model.returns, n, UNKNOWN_ID), parts, it.new_id())

@@ -19,7 +19,7 @@ from order_service.domain.events import (
 from tests.support.model.order import OrderModel
 
 NEW = UUID(int=1)  # an id that only the service can make up
-NOBODY = UUID(int=404)
+UNKNOWN_ID = UUID(int=404)
 LONG_AGO, FAR_OFF = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 ADDRESS = {"name": "Ada", "line1": "12 Square", "city": "London", "country": "GB"}
 OWNERS_COMMANDS = (
@@ -95,7 +95,7 @@ def given(**members: Any) -> dict[str, Any]:
 def pick(draw: st.DrawFn, parts: Mapping[UUID, Any], fits: Callable[[Any], bool]) -> UUID:
     """Mostly one that fits, at times any, or one that is not there."""
     fitting = [part_id for part_id, part in parts.items() if fits(part)]
-    return draw(st.sampled_from(fitting * 4 + [*parts, NOBODY]))
+    return draw(st.sampled_from(fitting * 4 + [*parts, UNKNOWN_ID]))
 
 
 def in_state(state: str) -> Callable[[Any], bool]:

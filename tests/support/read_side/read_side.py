@@ -19,7 +19,7 @@ from order_service.settings import Settings
 from projections.loop.advance import advance
 from projections.loop.advance_batches import Batches
 from projections.operators.requests import claim
-from projections.operators.work import mend
+from projections.operators.work import retry_or_skip
 from projections.read_models.registry import PROJECTIONS
 from projections.replay import replay
 from projections.replay.verify import Findings, verify_partition
@@ -90,7 +90,7 @@ async def operators_served(
                     words = ("--rollback", asked.projection, "--request", str(asked.request_id))
                     await replayed(settings, *words)
                 elif asked.kind != "rebuild":
-                    await mend(engine, cache, asked)
+                    await retry_or_skip(engine, cache, asked)
             await asyncio.sleep(0.02)
 
     serving = asyncio.create_task(serve())

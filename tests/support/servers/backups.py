@@ -1,4 +1,4 @@
-"""Backups as docs/operate.md says how to make and restore them."""
+"""Makes and restores backups the way docs/operate.md describes."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from order_service.stack.programs import POSTGRESQL, find
 from order_service.stack.settings import as_exports
 from tests.conftest import run_sql
 
-# What docs/operate.md says before a restore into a server that has never seen the service.
+# The statements of docs/operate.md before a restore into a server without the service's roles.
 ROLES = (
     "CREATE ROLE order_web NOLOGIN",
     "CREATE ROLE order_projector NOLOGIN",
@@ -22,8 +22,9 @@ def dump(settings: Settings, file: Path) -> None:
 
 
 async def restore(settings: Settings, file: Path, *, beside: str) -> None:
-    """The dump's contents are the database of `settings`, made beside it under another name and put
-    in its place when they are complete."""
+    """Replaces the database of `settings` by the dump's contents. The restore goes into a database
+    named `beside`, which takes the other's name once it is complete.
+    """
     await run_sql(settings, f"CREATE DATABASE {beside}")
     _run(settings, "pg_restore", "--exit-on-error", f"--dbname={beside}", str(file))
     await run_sql(settings, f"DROP DATABASE {settings.DB_NAME} WITH (FORCE)")

@@ -1,4 +1,4 @@
-"""A real browser: the machine's Chromium, else Debian's, unpacked beside the environment."""
+"""A real browser: the machine's Chromium, else Debian's, unpacked in the virtual environment."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, s
 
 from order_service.stack.programs import CHROMIUM, find
 
-# Precise figures of the heap, and a collection on demand, for measurements.
+# For measurements: precise heap sizes, and garbage collection on demand.
 ARGUMENTS = ["--enable-precise-memory-info", "--js-flags=--expose-gc"]
 WAIT_MS = 60_000  # however busy the machine is
 SIZE = {"width": 1280, "height": 800}
@@ -17,7 +17,7 @@ SIZE = {"width": 1280, "height": 800}
 
 @contextmanager
 def running_browser() -> Iterator[Browser]:
-    """Headless; in a sandbox unless we are root, for whom Chromium has none."""
+    """A headless browser, in a sandbox unless root runs it: Chromium has no sandbox for root."""
     programs = find(CHROMIUM, lambda text: print(text, file=sys.stderr))
     names = (names[0] for names in CHROMIUM.needs)
     with sync_playwright() as playwright:
@@ -34,7 +34,7 @@ def running_browser() -> Iterator[Browser]:
 
 
 def log_in(context: BrowserContext, email: str, password: str) -> None:
-    """Every page of the context is logged in afterwards, until the refresh token expires."""
+    """Logs in every page of the context, until the refresh token expires."""
     page = context.new_page()
     page.goto("/desk")
     page.get_by_label("E-mail").fill(email)
@@ -45,7 +45,9 @@ def log_in(context: BrowserContext, email: str, password: str) -> None:
 
 
 def complaints(page: Page) -> list[str]:
-    """What the page complains of from now on: errors of scripts, on the console, of the policy."""
+    """The list that receives the page's problems from now on: script errors, console warnings and
+    errors, violations of the content security policy.
+    """
     found: list[str] = []
 
     def note(text: str) -> None:

@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector of the tests' own: OTLP over HTTP, as every exporter speaks it."""
+"""An OpenTelemetry collector for tests: it accepts OTLP over HTTP, as exporters send it."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ class Collector:
             self._arrived.notify_all()
 
     def until(self, enough: Callable[[list[Span]], bool]) -> list[Span]:
-        """All that have arrived, once that is enough; or after WAIT_S."""
+        """All spans received so far, once `enough` accepts them or WAIT_S is over."""
         with self._arrived:
             self._arrived.wait_for(lambda: enough(self.spans), WAIT_S)
             return list(self.spans)
@@ -48,9 +48,9 @@ def collecting() -> Iterator[Collector]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            is_small = self.headers.get("Content-Encoding") == "gzip"
+            is_compressed = self.headers.get("Content-Encoding") == "gzip"
             assert self.path == "/v1/traces"
-            collector.take(decompress(body) if is_small else body)
+            collector.take(decompress(body) if is_compressed else body)
             answer = ExportTraceServiceResponse().SerializeToString()
             self.send_response(200)
             self.send_header("Content-Length", str(len(answer)))
@@ -68,12 +68,12 @@ def collecting() -> Iterator[Collector]:
 
 
 def _spans(request: ExportTraceServiceRequest) -> Iterator[Span]:
-    for of_resource in request.resource_spans:
-        facts = {a.key: a.value.string_value for a in of_resource.resource.attributes}
-        for scope in of_resource.scope_spans:
+    for resource_spans in request.resource_spans:
+        resource = {a.key: a.value.string_value for a in resource_spans.resource.attributes}
+        for scope in resource_spans.scope_spans:
             for span in scope.spans:
                 yield Span(
-                    *(facts["service.name"], span.name, span.trace_id.hex(), span.span_id.hex()),
+                    *(resource["service.name"], span.name, span.trace_id.hex(), span.span_id.hex()),
                     span.parent_span_id.hex(),
                     {a.key: a.value.string_value or a.value.int_value for a in span.attributes},
                 )

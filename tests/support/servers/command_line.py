@@ -1,4 +1,4 @@
-"""Words of the command line, asked inside the test's own process."""
+"""Runs words of the command line inside the test's process."""
 
 import argparse
 from types import ModuleType
@@ -6,9 +6,9 @@ from types import ModuleType
 from order_service.settings import Settings
 
 
-async def asked(word: ModuleType, settings: Settings, *words: str) -> int:
-    """Its exit code; what it prints is for `capsys`."""
+async def run_word(word: ModuleType, settings: Settings, *arguments: str) -> int:
+    """The exit code of `word`, a module of the command line; `capsys` captures its output."""
     parser = argparse.ArgumentParser()
     word.add_arguments(parser)
-    code: int = await word.run(parser.parse_args(words), settings)
+    code: int = await word.run(parser.parse_args(arguments), settings)
     return code

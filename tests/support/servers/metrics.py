@@ -1,4 +1,4 @@
-"""What the processes of a running stack tell Prometheus, read with the parser of its library."""
+"""The metrics that the processes of a running stack expose, read with Prometheus's parser."""
 
 import json
 import re
@@ -13,13 +13,13 @@ from order_service.telemetry import metrics as counted
 from tests.support.servers.stack import Stack
 from tests.support.waiting import WAIT_S
 
-_SAID = re.compile(r"metrics at (http://\S+)")
+_LISTENING = re.compile(r"Serving metrics at (http://\S+)")
 _ROLES = ("web", "relay", "consumer", "worker")
 
 
 @dataclass(frozen=True)
 class Family:
-    """What all series of one name are. `labels`: their names."""
+    """A metric family. `labels`: the names of its labels."""
 
     name: str
     kind: str
@@ -27,7 +27,7 @@ class Family:
 
 
 def families() -> dict[str, Family]:
-    """All that the processes may tell, by name."""
+    """All families that the processes may expose, by name."""
     labelled = [
         one
         for one in vars(counted).values()
@@ -47,7 +47,7 @@ def _name(family: Metric) -> str:
 
 @dataclass
 class Metrics:
-    """Of all processes together. `roles`: of each, one an address."""
+    """The metrics of all processes. `roles`: the role of each address."""
 
     text: str = ""
     families: set[str] = field(default_factory=set)
@@ -72,13 +72,13 @@ class Metrics:
 
 
 async def read_metrics(stack: Stack) -> Metrics:
-    """Of every process that has said where it tells them, and lives."""
-    metrics, said = Metrics(), stack.logs()
+    """The metrics of every running process whose log names its address."""
+    metrics, logs = Metrics(), stack.logs()
     async with httpx.AsyncClient(timeout=WAIT_S) as client:
-        for address in sorted({a for role in _ROLES for a in _addresses(said[role])}):
+        for address in sorted({a for role in _ROLES for a in _addresses(logs[role])}):
             try:
                 answer = await client.get(address)
-            except httpx.ConnectError:  # one that was replaced
+            except httpx.ConnectError:  # the process was replaced
                 continue
             assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
             metrics.add(answer.text)
@@ -87,4 +87,4 @@ async def read_metrics(stack: Stack) -> Metrics:
 
 def _addresses(log: str) -> list[str]:
     lines = (json.loads(line)["message"] for line in log.splitlines())
-    return [found[1] for line in lines if (found := _SAID.fullmatch(line))]
+    return [found[1] for line in lines if (found := _LISTENING.fullmatch(line))]

@@ -1,4 +1,4 @@
-"""What tests of the way out share: roles that run beside the test, and a tap on the exchange."""
+"""For tests of relay, consumer and worker: roles beside the test, and a tap on the exchange."""
 
 import asyncio
 import contextlib
@@ -22,8 +22,9 @@ Role = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 @contextlib.asynccontextmanager
 async def running(role: Role, settings: Settings) -> AsyncIterator[asyncio.Task[None]]:
-    """The role at work; told to stop at the end, which it must do without an error. A test may also
-    cancel it, which is as near to a kill as a task comes."""
+    """Runs the role as a task. At the end of the block it receives the stop event and must end
+    without an error. A test may also cancel the task, which is the closest to a kill.
+    """
     stop = asyncio.Event()
     task = asyncio.ensure_future(role(settings, stop))
     try:
@@ -37,7 +38,7 @@ async def running(role: Role, settings: Settings) -> AsyncIterator[asyncio.Task[
 
 
 def through(proxy: Proxy, settings: Settings) -> Settings:
-    """Settings by which RabbitMQ is reached through the proxy."""
+    """Settings with which the service reaches RabbitMQ through the proxy."""
     return settings.model_copy(update={"RABBITMQ_HOST": "127.0.0.1", "RABBITMQ_PORT": proxy.port})
 
 
@@ -58,7 +59,7 @@ class Tap:
             await self._arrived.wait_for(enough)
 
     async def has_all(self, heads: dict[int, int]) -> None:
-        """Waits until every position up to the heads (partition to position) has appeared."""
+        """Waits until every position up to `heads` (by partition) has arrived."""
         wanted = {(p, n) for p, head in heads.items() for n in range(1, head + 1)}
         await self.until(lambda: wanted <= set(self.places))
 
@@ -76,7 +77,7 @@ class Tap:
 
 
 async def tap_into(channel: AbstractChannel) -> Tap:
-    """A queue of the test's own, as other consumers have."""
+    """A tap with a separate queue, as any other consumer has."""
     tap = Tap()
     await rabbitmq.declare(channel)
     queue = await channel.declare_queue(exclusive=True)
@@ -86,7 +87,7 @@ async def tap_into(channel: AbstractChannel) -> Tap:
 
 
 async def given_backlog(engine: AsyncEngine, events: int, partition: int = 0) -> UUID:
-    """One order with that many events, appended at once."""
+    """Appends one order with `events` events at once; returns its id."""
     notes = (RawEvent("NoteAdded", f'{{"number": {n}}}') for n in range(events))
     return await given_order(engine, *notes, partition=partition)
 
@@ -99,10 +100,10 @@ async def checkpoints(engine: AsyncEngine, name: str = "relay") -> dict[int, int
 
 
 async def relayed(engine: AsyncEngine, heads: dict[int, int]) -> None:
-    """Waits until the relay's checkpoints stand there."""
+    """Waits until the relay's checkpoints have reached `heads` (by partition)."""
 
-    async def there() -> bool:
+    async def reached() -> bool:
         found = await checkpoints(engine)
         return all(found[partition] >= head for partition, head in heads.items())
 
-    await eventually(there)
+    await eventually(reached)

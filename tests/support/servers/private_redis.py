@@ -1,4 +1,4 @@
-"""A Redis server of one test's own, to be frozen, killed and started again."""
+"""A Redis server for one test, which the test may freeze, kill and start again."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ def program() -> str:
 
 
 class PrivateRedis:
-    """Answers from the beginning; keeps its port when it is killed and started again."""
+    """Answers once it is made; keeps its port when it is killed and started again."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -28,9 +28,11 @@ class PrivateRedis:
         self.start()
 
     def start(self) -> None:
-        place = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder))
+        address = ("--bind", "127.0.0.1", "--port", str(self.port), "--dir", str(self.folder))
         memory_only = ("--save", "", "--appendonly", "no")
-        self.server = subprocess.Popen([program(), *place, *memory_only], stdout=subprocess.DEVNULL)
+        self.server = subprocess.Popen(
+            [program(), *address, *memory_only], stdout=subprocess.DEVNULL
+        )
         deadline = time.monotonic() + WAIT_S
         while not self.answers():
             assert time.monotonic() < deadline, "The private Redis did not start."
@@ -56,5 +58,6 @@ class PrivateRedis:
         self.server.wait()
 
     def settings(self, port: int | None = None) -> Settings:
-        place = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": port or self.port, "REDIS_DB": 0}
-        return Settings().model_copy(update={**place, "REDIS_PASSWORD": ""})  # type: ignore[call-arg]
+        """`port`: of a proxy in front of it, if any."""
+        address = {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": port or self.port, "REDIS_DB": 0}
+        return Settings().model_copy(update={**address, "REDIS_PASSWORD": ""})  # type: ignore[call-arg]

@@ -1,7 +1,7 @@
-"""A TCP proxy on loopback that tests put between our code and a real server, to spoil the wire.
+"""A TCP proxy on loopback that tests put between the service and a real server to disturb the link.
 
-It passes everything until it is told otherwise; `heal` makes it pass again. What a mode holds back
-is kept and passes once it is healed, as it would on a link that was down for a while.
+It passes all bytes until a test sets another mode; `heal` makes it pass them again. It keeps the
+bytes that a mode holds back and passes them once it is healed, as a link does that was down.
 """
 
 import asyncio
@@ -13,29 +13,29 @@ from dataclasses import dataclass
 
 CHUNK_BYTES = 65_536
 THROTTLED_CHUNK_BYTES = 1_024
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of no time: closing sends RST
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: closing sends RST
 
 
 @dataclass(frozen=True)
 class Mode:
-    """How bytes pass, in both directions but for `replies_max`."""
+    """How bytes pass. All but `replies_max` apply to both directions."""
 
     delay_s: float = 0.0  # of each chunk
     bytes_per_s: float | None = None  # of each connection and direction
     flows: bool = True
-    accepts: bool = True  # else a new connection is reset
-    replies_max: int | None = None  # bytes of reply a connection, after which it is reset
+    accepts: bool = True  # False: a new connection is reset
+    replies_max: int | None = None  # bytes of reply after which a connection is reset
 
 
 class Proxy:
-    """`replies`: while False, what the server says is swallowed, and `swallowed` set."""
+    """`replies`: while False, the proxy drops the server's bytes and sets `swallowed`."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._writers: set[asyncio.StreamWriter] = set()
-        self._replied: dict[asyncio.StreamWriter, int] = {}  # bytes since the mode began
+        self._replied: dict[asyncio.StreamWriter, int] = {}  # bytes since the mode was set
         self._mode = Mode()
-        self._changed = asyncio.Event()  # of the mode; a new one each time
+        self._changed = asyncio.Event()  # the mode; a new event each time
         self.replies = True
         self.swallowed = asyncio.Event()
         self.port = 0
@@ -44,38 +44,38 @@ class Proxy:
 
     def heal(self) -> None:
         self.replies = True
-        self._begin(Mode())
+        self._set(Mode())
 
     def delay(self, seconds: float) -> None:
-        self._begin(Mode(delay_s=seconds))
+        self._set(Mode(delay_s=seconds))
 
     def throttle(self, bytes_per_s: float) -> None:
-        self._begin(Mode(bytes_per_s=bytes_per_s))
+        self._set(Mode(bytes_per_s=bytes_per_s))
 
     def black_hole(self) -> None:
-        """Connections stay open, new ones are accepted, and nothing passes."""
-        self._begin(Mode(flows=False))
+        """Connections stay open and new ones are accepted, but no byte passes."""
+        self._set(Mode(flows=False))
 
     def reset(self) -> None:
-        """Every connection is reset, and so is each new one."""
-        self._begin(Mode(accepts=False))
+        """Resets every connection, and each new one."""
+        self._set(Mode(accepts=False))
         self.cut()
 
     def cut_after(self, replied_bytes: int) -> None:
-        """Each connection is reset once it has brought so many more bytes of reply."""
-        self._begin(Mode(replies_max=replied_bytes))
+        """Resets each connection after `replied_bytes` more bytes of reply."""
+        self._set(Mode(replies_max=replied_bytes))
 
     def drop_replies(self) -> None:
-        """What is sent arrives, and no answer comes back."""
+        """Requests reach the server, but no reply comes back."""
         self.replies = False
         self.swallowed.clear()
 
     def cut(self) -> None:
-        """Resets the connections of the moment; new ones are none the worse."""
+        """Resets the current connections; new ones are not affected."""
         for writer in self._writers:
             _reset(writer)
 
-    def _begin(self, mode: Mode) -> None:
+    def _set(self, mode: Mode) -> None:
         self._mode = mode
         self._replied.clear()
         self._changed.set()
@@ -88,7 +88,7 @@ class Proxy:
             return _reset(writer)
         try:
             server_reader, server_writer = await asyncio.open_connection(*self._target)
-        except OSError:  # as the client would find it without us
+        except OSError:  # as without the proxy
             return _reset(writer)
         self._writers |= {writer, server_writer}
         try:
@@ -108,7 +108,7 @@ class Proxy:
                 if reply and not self.replies:
                     self.swallowed.set()
                     continue
-                await self._hinder(len(chunk))
+                await self._hold_back(len(chunk))
                 if reply and not self._may_reply(writer, len(chunk)):
                     self._reset_both(reader, writer)
                     return
@@ -119,16 +119,16 @@ class Proxy:
     def _chunk_bytes(self) -> int:
         return CHUNK_BYTES if self._mode.bytes_per_s is None else THROTTLED_CHUNK_BYTES
 
-    async def _hinder(self, length: int) -> None:
-        """Returns once a chunk of that length may pass."""
+    async def _hold_back(self, length: int) -> None:
+        """Returns once a chunk of `length` bytes may pass."""
         while not self._mode.flows:
             await self._changed.wait()
-        hindrance_s = self._mode.delay_s
+        wait_s = self._mode.delay_s
         if self._mode.bytes_per_s is not None:
-            hindrance_s += length / self._mode.bytes_per_s
-        if hindrance_s:
+            wait_s += length / self._mode.bytes_per_s
+        if wait_s:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), hindrance_s)
+                await asyncio.wait_for(self._changed.wait(), wait_s)
 
     def _may_reply(self, writer: asyncio.StreamWriter, length: int) -> bool:
         if self._mode.replies_max is None:
@@ -152,7 +152,7 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 @contextlib.asynccontextmanager
 async def proxy_to(host: str, port: int, own_port: int = 0) -> AsyncIterator[Proxy]:
-    """`own_port`: where it listens; 0 for any free one."""
+    """`own_port`: where the proxy listens; 0: any free port."""
     proxy = Proxy(host, port)
     server = await asyncio.start_server(proxy._serve, "127.0.0.1", own_port)
     proxy.port = server.sockets[0].getsockname()[1]

@@ -1,13 +1,16 @@
-"""When a running stack is quiet: nothing lags, nothing waits in a queue, and it is ready.
+"""Waits until a running stack is quiet: it is ready, nothing lags, and no message waits in a queue.
 
-A test that reads what all tests on one stack share (a counter, a lag, the cache, a queue) waits for
-that first: events of the test before it may still be on their way.
+Tests on one stack share counters, lags, the cache and queues. A test that reads one of them first
+waits for a quiet stack, since events of the test before may still be in progress.
 """
 
 import asyncio
+import os
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import asyncpg
 import httpx
@@ -21,8 +24,8 @@ from order_service.stack.state import State
 from tests.support.servers.stack import Stack, database_arguments
 from tests.support.waiting import WAIT_S
 
-# What drivers say of a server that is away. RuntimeError: aiormq's and asyncpg's transports, of a
-# connection that is closing.
+# What drivers raise for an unavailable server. RuntimeError: aiormq's and asyncpg's transports
+# raise it for a connection that is closing.
 AWAY: tuple[type[Exception], ...] = (
     *FAILURES, RedisError, AMQPError, httpx.TransportError, RuntimeError,
 )  # fmt: skip
@@ -39,17 +42,17 @@ WHERE c.name = 'relay' OR c.generation = m.live_generation
 
 
 class NotQuiet(AssertionError):
-    """What was still missing when the time was over."""
+    """The stack was not quiet in time; the text says what it still had to do."""
 
 
 async def quiet(stack: Stack, limit_s: float = WAIT_S) -> None:
-    """Returns once all has been quiet for STEADY_S; raises NotQuiet after `limit_s`."""
+    """Returns once the stack has been quiet for STEADY_S; raises NotQuiet after `limit_s`."""
     settings = State(stack.state).read()["settings"]
     await until_steady(lambda: missing(stack, settings), STEADY_S, limit_s)
 
 
 async def until_steady(look: Callable[[], Awaitable[str]], steady_s: float, limit_s: float) -> None:
-    """Returns once `look` has found nothing missing for `steady_s`; raises NotQuiet."""
+    """Returns once `look` has returned nothing for `steady_s`; raises NotQuiet after `limit_s`."""
     deadline = time.monotonic() + limit_s
     quiet_since = None
     while quiet_since is None or time.monotonic() - quiet_since < steady_s:
@@ -64,7 +67,7 @@ async def until_steady(look: Callable[[], Awaitable[str]], steady_s: float, limi
 
 
 async def missing(stack: Stack, settings: Mapping[str, str], queues: Sequence[str] = QUEUES) -> str:
-    """What keeps the stack from being quiet; nothing if it is."""
+    """Why the stack is not quiet; empty if it is."""
     try:
         async with asyncio.timeout(ANSWER_S):
             return await _lag(settings) or await _waiting(settings, queues) or await _unready(stack)
@@ -82,7 +85,7 @@ async def _lag(settings: Mapping[str, str]) -> str:
 
 
 async def _waiting(settings: Mapping[str, str], queues: Sequence[str]) -> str:
-    """A queue that holds something, or that no process consumes."""
+    """The first queue that holds messages or has no consumer; empty if there is none."""
     connection = await rabbitmq.connect(Settings.model_validate(settings), "tests")
     try:
         channel = await connection.channel()
@@ -100,3 +103,8 @@ async def _unready(stack: Stack) -> str:
     async with stack.client() as client:
         answer = await client.get("/readyz")
     return "" if answer.status_code == 200 else f"not ready: {answer.text}"
+
+
+if __name__ == "__main__":
+    folder, port = sys.argv[1:]
+    asyncio.run(quiet(Stack(Path(folder), int(port), os.environ)))

@@ -1,4 +1,4 @@
-"""The whole service as an operator runs it: `./entrypoint.sh up` with servers of its own."""
+"""The whole service as an operator runs it: `./entrypoint.sh up` with private servers."""
 
 import os
 import re
@@ -22,7 +22,7 @@ from tests.support.waiting import WAIT_S
 
 ROOT = Path(__file__).parents[3]
 STOP_TIMEOUT_S = 60
-# What the tests' own servers and this run's settings are called: `up` must not use them.
+# Prefixes of this run's settings and of its servers' addresses: `up` must not use them.
 OURS = ("DB_", "REDIS_", "RABBITMQ_", "SECRET_KEY", "PG")
 
 
@@ -37,7 +37,7 @@ class Stack:
         return f"http://127.0.0.1:{self.port}"
 
     def run(self, *words: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-        """`./entrypoint.sh WORD ... --state DIR`, to its end."""
+        """Runs `./entrypoint.sh WORD ... --state DIR` to its end."""
         return subprocess.run(
             ["./entrypoint.sh", *words, "--state", str(self.state)],
             cwd=ROOT,
@@ -48,7 +48,7 @@ class Stack:
         )
 
     def processes(self) -> dict[str, int]:
-        """Role to process id."""
+        """Process ids by role."""
         lines = [line.split() for line in self.run("ps").stdout.splitlines()]
         return {role: int(pid) for role, pid, _ in lines}
 
@@ -56,30 +56,32 @@ class Stack:
         return httpx.AsyncClient(base_url=self.url, timeout=WAIT_S)
 
     def logs(self) -> dict[str, str]:
-        """Role or server to all the whole lines that it has written."""
+        """By role or server: all complete lines of its log."""
         files = (self.state / "logs").glob("*.log")
         return {file.stem: _whole_lines(file.read_text(errors="replace")) for file in files}
 
     def leaks(self, *secrets: str) -> list[str]:
-        """Lines of the logs with something in clear that has no business there: one of these
-        `secrets` or the stack's own, a token, or the passwords and addresses that tests use."""
+        """Lines of the logs that show what no log may hold: one of `secrets`, one of the stack's
+        secrets, a token, or the passwords and e-mail addresses that tests use.
+        """
         own = State(self.state).read()["secrets"].values()
         fixed = "|".join(map(re.escape, (*own, *secrets, PASSWORD)))
         secret = re.compile(rf"{fixed}|eyJ[\w-]+\.eyJ|[\w.+-]+@example\.com")
         return [
             f"{name}: {line}"
-            for name, said in self.logs().items()
-            for line in said.splitlines()
+            for name, log in self.logs().items()
+            for line in log.splitlines()
             if secret.search(line)
         ]
 
     @contextmanager
     def up(self, *argv: str) -> Iterator[None]:
-        """Inside the block everything runs and is ready; afterwards nothing of it runs. `argv`:
-        a program that does it in another way than `./entrypoint.sh up`."""
-        ours = ("./entrypoint.sh", "up", "--port", str(self.port), "--state", str(self.state))
+        """Inside the block the whole stack runs and is ready; afterwards none of it runs. `argv`: a
+        program to start instead of `./entrypoint.sh up`.
+        """
+        standard = ("./entrypoint.sh", "up", "--port", str(self.port), "--state", str(self.state))
         with subprocess.Popen(
-            argv or ours,
+            argv or standard,
             cwd=ROOT,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -89,7 +91,7 @@ class Stack:
             assert supervisor.stdout is not None
             try:
                 _wait_until_ready(supervisor.stdout)
-                # What it says of crashes must not fill the pipe: it would wait for ever.
+                # Its lines about crashes must not fill the pipe: it would block forever.
                 threading.Thread(target=supervisor.stdout.read, daemon=True).start()
                 yield
             finally:
@@ -98,7 +100,7 @@ class Stack:
 
 
 def _whole_lines(text: str) -> str:
-    """Without the last one, if it is still being written."""
+    """The text without the last line, if the process is still writing that."""
     return text[: text.rfind("\n") + 1]
 
 
@@ -107,7 +109,7 @@ def say(text: str) -> None:
 
 
 def database_arguments(settings: Mapping[str, str]) -> dict[str, Any]:
-    """For asyncpg: as DB_USER, who may do everything."""
+    """For asyncpg: a session as DB_USER, the owner of the database."""
     return {
         "host": settings["DB_HOST"],
         "port": int(settings["DB_PORT"]),
@@ -119,7 +121,7 @@ def database_arguments(settings: Mapping[str, str]) -> dict[str, Any]:
 
 @contextmanager
 def new_stack(**settings: str) -> Iterator[Stack]:
-    """A stack that has not been up yet; its data is gone at the end."""
+    """A stack that has not run yet; its data is removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="order-service-"))
     folder.chmod(0o755)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}

@@ -1,6 +1,6 @@
-"""The app of projections/worker/tasks.py, with a task that a test can follow.
+"""The Celery app of projections/worker/tasks.py, with a task that a test can follow: `probe`.
 
-Each run of `probe` writes a row; what a task does after that is what the test says.
+Each run of `probe` writes a row and then does what its argument `then` names.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ TABLE = "CREATE TABLE probes (id bigserial, name text, pid int, redelivered bool
 
 @worker_process_init.connect  # type: ignore[untyped-decorator]
 def be_patient(**_: object) -> None:
-    """However busy the machine is; in the worker's own processes only."""
-    limits.OPERATOR_PATIENCE_S = PATIENCE_S
+    """Raises the limit of waits in the worker's processes, for a busy machine."""
+    limits.OPERATOR_CLAIM_TIMEOUT_S = PATIENCE_S
 
 
 async def _note(name: str, redelivered: bool) -> None:

@@ -1,4 +1,4 @@
-"""Celery workers as processes of their own, and what became of the probes that they ran."""
+"""Celery workers as separate processes, and the probes that they run."""
 
 import asyncio
 import os
@@ -29,7 +29,7 @@ def with_probes(settings: Settings) -> None:
 
 
 def start_worker(settings: Settings) -> subprocess.Popen[bytes]:
-    """A worker with two processes, as in production but for the probe."""
+    """A worker with two processes, as in production, but with the probe."""
     given = settings.model_dump(include={"DB_NAME", "RABBITMQ_HOST", "RABBITMQ_PORT"})
     environment = {**os.environ, **{name: str(value) for name, value in given.items()}}
     argv = worker.argv(settings.model_copy(update={"WORKER_PROCESSES": 2}))
@@ -39,7 +39,7 @@ def start_worker(settings: Settings) -> subprocess.Popen[bytes]:
 
 
 def stop_worker(worker: subprocess.Popen[bytes]) -> int:
-    """Its exit code, after it was told to stop."""
+    """Stops the worker; returns its exit code."""
     if worker.poll() is None:
         worker.terminate()
     try:
@@ -54,11 +54,11 @@ async def working(settings: Settings) -> AsyncIterator[subprocess.Popen[bytes]]:
     try:
         yield worker
     finally:
-        await asyncio.to_thread(stop_worker, worker)  # the loop goes on: a proxy may run in it
+        await asyncio.to_thread(stop_worker, worker)  # not in the loop: a proxy may run in it
 
 
 class Tasks:
-    """The task queue and what became of probes."""
+    """The task queue, and the runs of probes."""
 
     def __init__(self, engine: AsyncEngine, channel: AbstractChannel) -> None:
         self._engine = engine
@@ -70,7 +70,7 @@ class Tasks:
                 probe.apply_async((name, then), connection=connection, mandatory=True)
 
     async def runs(self, *names: str, count: int = 0) -> list[tuple[str, int, bool]]:
-        """Name, process and whether redelivered, of the first runs of these probes."""
+        """Name, process id and whether redelivered, of the first `count` runs of these probes."""
         found: Sequence[Any] = ()
         statement = text(
             "SELECT name, pid, redelivered FROM probes WHERE name = ANY (:n) ORDER BY id"
@@ -86,7 +86,7 @@ class Tasks:
         return [tuple(row) for row in found]
 
     async def are_consumed(self) -> None:
-        async def they_are() -> bool:
+        async def has_consumer() -> bool:
             try:
                 queue = await self.channel.declare_queue(rabbitmq.TASK_QUEUE, passive=True)
             except ChannelNotFoundEntity:
@@ -94,7 +94,7 @@ class Tasks:
                 return False
             return queue.declaration_result.consumer_count == 1
 
-        await eventually(they_are)
+        await eventually(has_consumer)
 
     async def waiting(self) -> int:
         queue = await self.channel.declare_queue(rabbitmq.TASK_QUEUE, passive=True)

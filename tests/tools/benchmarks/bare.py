@@ -1,7 +1,8 @@
-"""The bare yardstick: plain FastAPI routes that answer fixed bytes; the framework's own price.
+"""The bare yardstick: plain FastAPI routes that answer fixed bytes. It measures the framework
+alone.
 
-Same server, same bodies (the service's own models, as plain FastAPI parameters), same bytes out;
-no token, no limit, no store.
+It has the service's server, the same request models (as plain FastAPI parameters) and the same
+response bytes, but no token, no rate limit and no store.
 """
 
 from pathlib import Path

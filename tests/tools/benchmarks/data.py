@@ -1,8 +1,8 @@
-"""A log of any size, made by SQL from the events of a few real orders.
+"""Makes a log of any size by SQL from the events of a few real orders, the models.
 
-Each life (placed; paid; shipped; ...) was led once, through the service; here its events are
-repeated under new ids, for many users, with many SKUs, over a year. So the payloads are whatever
-today's code writes. Events of neighbouring orders are interleaved, as a live log's are.
+The service itself has made each model (placed; paid; shipped; ...); the SQL repeats the models'
+events under new ids, for many users, with many SKUs, over a year. So the payloads are those that
+the current code writes. Events of neighbouring orders are interleaved, as in a live log.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,33 +13,33 @@ from uuid import UUID, uuid4
 import asyncpg
 
 SKUS = ("SKU-A0000", "SKU-B0000", "SKU-C0000")  # of the models: each becomes one of 5,000
-ORDERS_PER_USER = 60  # as the households of the real baskets
+ORDERS_PER_USER = 60  # as in the real baskets
 BATCH_ORDERS = 20_000
 YEAR = timedelta(days=365)
 
-_LIVES = """
-CREATE TEMP TABLE IF NOT EXISTS lives (
-    life int, version int, type text, schema_version smallint, data text, metadata text)
+_MODELS = """
+CREATE TEMP TABLE IF NOT EXISTS models (
+    model int, version int, type text, schema_version smallint, data text, metadata text)
 """
-_REMEMBER = """
-INSERT INTO lives
+_COPY_MODELS = """
+INSERT INTO models
 SELECT array_position($1::uuid[], stream_id) - 1, version, type, schema_version, data::text,
        metadata::text
 FROM events WHERE stream_id = ANY ($1)
 """
 _LOCK = "SELECT partition FROM partitions ORDER BY partition FOR NO KEY UPDATE"
-# $1, $2: orders from, to; $3: seed; $4: lives, which take turns; $5: users; $6: the user whose the
-# repeated orders are, who stays one of them; $7: when order 0 was placed; $8: time between two
-# orders; $9: partitions, a power of two.
+# $1, $2: numbers of the first and last order; $3: seed; $4: models, used in turn; $5: number of
+# users; $6: the models' user, who is one of them; $7: when order 0 was placed; $8: time between two
+# orders; $9: number of partitions, a power of two.
 _INSERT = """
 WITH made AS (
     SELECT n, md5($3::text || n::text) AS hash, $7::timestamptz + n * $8::interval AS at,
-           ($4::int[])[1 + n % cardinality($4::int[])] AS life,
+           ($4::int[])[1 + n % cardinality($4::int[])] AS model,
            CASE WHEN n % $5::bigint = 0 THEN $6::text
                 ELSE md5('user' || (n % $5::bigint)::text)::uuid::text END AS owner
     FROM generate_series($1::bigint, $2::bigint) AS n
 ), named AS (
-    SELECT n, life, owner, ('x' || right(hash, 2))::bit(8)::int % $9::int AS partition,
+    SELECT n, model, owner, ('x' || right(hash, 2))::bit(8)::int % $9::int AS partition,
            (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || left(hash, 3)
             || '8' || right(hash, 15))::uuid AS stream_id
     FROM made
@@ -48,7 +48,7 @@ WITH made AS (
            l.metadata, o.n + (l.version - 1) * 50 AS turn,
            row_number() OVER (PARTITION BY o.partition ORDER BY o.n + (l.version - 1) * 50, o.n)
                AS place
-    FROM named o JOIN lives l ON l.life = o.life
+    FROM named o JOIN models l ON l.model = o.model
 ), inserted AS (
     INSERT INTO events (partition, position, stream_id, version, event_id, type, schema_version,
                         data, metadata, recorded_at)
@@ -72,7 +72,7 @@ WITH made AS (
 )
 SELECT array_agg(stream_id) FILTER (WHERE version = 1) AS orders, count(*) AS events FROM inserted
 """
-# As if relay and projections had been here already: a replay then builds the read models.
+# Marks all events as relayed and projected: a replay builds the read models afterwards.
 _BYPASS = """
 UPDATE checkpoints c SET position = p.position FROM partitions p
 WHERE p.partition = c.partition AND (c.name = 'relay' OR EXISTS (
@@ -82,41 +82,41 @@ WHERE p.partition = c.partition AND (c.name = 'relay' OR EXISTS (
 
 @dataclass
 class Generator:
-    """Repeats the lives of `models`, orders of `owner` that stand in the log."""
+    """Repeats the events of `models`, orders of `owner` in the log."""
 
     database: asyncpg.Connection
     owner: UUID
     models: tuple[UUID, ...]
 
-    async def remember(self) -> None:
-        """The models' events are in a table of this session."""
-        await self.database.execute(_LIVES)
-        await self.database.execute(_REMEMBER, self.models)
+    async def copy_models(self) -> None:
+        """Copies the models' events into a table of this session."""
+        await self.database.execute(_MODELS)
+        await self.database.execute(_COPY_MODELS, self.models)
 
     async def length(self) -> float:
-        """Events of an order, on average."""
-        count = await self.database.fetchval("SELECT count(*) FROM lives")
+        """The average number of events of an order."""
+        count = await self.database.fetchval("SELECT count(*) FROM models")
         return int(count) / len(self.models)
 
     async def fill(
         self,
         orders: int,
         *,
-        lives: Sequence[int] | None = None,
+        models: Sequence[int] | None = None,
         bypass: bool = False,
-        told: Callable[[int], None] = lambda _: None,
+        report: Callable[[int], None] = lambda _: None,
     ) -> list[UUID]:
-        """So many more orders are in the log; returns the last ones of them.
+        """Adds `orders` orders to the log; returns the ids of the last batch.
 
-        `lives`: which of the models take turns. `bypass`: relay and projections pass them over.
-        `told`: how many there are, from time to time.
+        `models`: indexes of the models to use in turn; None: all. `bypass`: relay and projections
+        skip the events. `report`: gets the number of orders so far, after each batch.
         """
         partitions = await self.database.fetchval("SELECT count(*) FROM partitions")
-        assert partitions & (partitions - 1) == 0, "the partition is found in the id's last byte"
+        assert partitions & (partitions - 1) == 0, "the id's last byte gives the partition"
         last = await self.database.fetchval("SELECT max(recorded_at) FROM partitions")
         now = datetime.now(UTC)
         start = max(last, now - YEAR)
-        lives = list(range(len(self.models))) if lives is None else list(lives)
+        used = list(range(len(self.models))) if models is None else list(models)
         users = max(1, orders // ORDERS_PER_USER)
         seed, made = uuid4().hex, list[UUID]()
         for first in range(0, orders, BATCH_ORDERS):
@@ -124,11 +124,11 @@ class Generator:
             async with self.database.transaction():
                 await self.database.execute(_LOCK)
                 row = await self.database.fetchrow(
-                    *(_INSERT, first, to, seed, lives, users, str(self.owner)),
+                    *(_INSERT, first, to, seed, used, users, str(self.owner)),
                     *(start, (now - start) / orders, partitions),
                 )
                 if bypass:
                     await self.database.execute(_BYPASS)
             made = row["orders"]
-            told(to + 1)
+            report(to + 1)
         return made

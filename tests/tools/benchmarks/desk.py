@@ -1,7 +1,7 @@
-"""The operator's page in a real browser while much happens: does it freeze, does it grow?
+"""Measures the operator's page in a real browser under load: does it freeze, does its memory grow?
 
-Before a load and after it the page's memory is read behind a collection of garbage. Under the load
-the page itself notes each gap between two frames and each task that held its thread for 50 ms.
+The page's memory is read after a garbage collection, before the load and after it. Under load the
+page records each gap between two frames and each task that held its thread for 50 ms.
 """
 
 import asyncio
@@ -12,12 +12,12 @@ from uuid import uuid4
 from playwright.sync_api import CDPSession, Page
 
 from tests.support.servers.chromium import SIZE, complaints, log_in, running_browser
-from tests.tools.benchmarks.cases import OURS, Prepared, Wanted, post
+from tests.support.servers.stack import say
+from tests.tools.benchmarks.cases import OURS, Options, Prepared, post
 from tests.tools.benchmarks.figures import Figure, percentile
-from tests.tools.benchmarks.service import say
 
-EVENTS_PER_S = 500.0  # an order placed is one
-DESK_S = 30.0  # at least, of one load
+EVENTS_PER_S = 500.0  # each placed order is one
+DESK_S = 30.0  # of one load, at least
 SCREENS = ("board", "events")
 LIVE_TIMEOUT_MS = 60_000
 MB = 1_000_000
@@ -50,24 +50,24 @@ class Watched:
     long_tasks_ms: list[float]
 
 
-async def desk(prepared: Prepared, wanted: Wanted) -> list[Figure]:
-    """Each screen in its turn, under orders placed at a fixed rate."""
+async def desk(prepared: Prepared, options: Options) -> list[Figure]:
+    """Measures each screen in turn while orders are placed at a fixed rate."""
     email = f"{uuid4().hex}@example.com"
     made = await prepared.service.command("create-user", email, "--role", "staff")
     await prepared.service.drain()
     loop = asyncio.get_running_loop()
 
     def load() -> None:
-        asyncio.run_coroutine_threadsafe(_load(prepared, wanted), loop).result()
+        asyncio.run_coroutine_threadsafe(_load(prepared, options), loop).result()
 
-    # Playwright's plain interface must not meet a running loop: it gets a thread of its own.
+    # Playwright's synchronous interface refuses a thread with a running loop, so it gets another.
     watched = await asyncio.to_thread(_watch, prepared, email, made.split()[-1], load)
     return [figure for screen, seen in watched.items() for figure in _figures(screen, seen)]
 
 
-async def _load(prepared: Prepared, wanted: Wanted) -> None:
+async def _load(prepared: Prepared, options: Options) -> None:
     load = replace(await post(prepared, OURS), rate=EVENTS_PER_S)
-    seconds = max(wanted.seconds, DESK_S)
+    seconds = max(options.seconds, DESK_S)
     answers = await prepared.service.wrk.run(prepared.service.stack.url, load, seconds)
     await prepared.service.drain()
     say(f"  {answers.rate:,.0f} events/s for {seconds:.0f} s")
@@ -87,7 +87,7 @@ def _screen(page: Page, screen: str, load: Callable[[], None]) -> Watched:
     page.goto(f"/desk#/{screen}")
     page.locator("[data-state=live]").wait_for(timeout=LIVE_TIMEOUT_MS)
     session = page.context.new_cdp_session(page)
-    load()  # what a page has at hand is filled by the first load, and may not grow by the second
+    load()  # fills the page's lists, so that a second load must not make them grow
     before = _memory(session)
     page.evaluate(_WATCH)
     load()

@@ -1,11 +1,11 @@
-"""The bytes that the yardsticks answer: what the service answered to the same requests."""
+"""The bytes that the yardsticks answer: the service's answers to the same requests."""
 
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 JSON = "application/json"
-VARIABLE = "YARDSTICK_DOCUMENTS"  # names the folder, for the yardsticks' processes
+VARIABLE = "YARDSTICK_DOCUMENTS"  # in the yardsticks' processes: the folder
 NAMES = ("order", "placed", "staff", "user")
 
 

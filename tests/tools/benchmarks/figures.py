@@ -1,4 +1,4 @@
-"""What was measured: figures of several rounds, their ratios, the table and the same as data."""
+"""The results: figures of several rounds, their ratios, and the table."""
 
 import math
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ HEAD = (
 
 @dataclass(frozen=True)
 class Figure:
-    """One quantity of one contender: a value a round, and beside it whatever else is known.
+    """One quantity of one contender: a value a round, with further values of the same rounds.
 
-    `ratios`: by the yardstick's name, the median over the rounds of this value by the yardstick's
-    in the same round: what slows a whole round down slows both.
+    `ratios`: by the yardstick's name, the median over the rounds of this value divided by the
+    yardstick's in the same round: a disturbance of a whole round slows both.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Figure:
     note: str = ""
 
     def row(self) -> tuple[str, ...]:
-        """As HEAD says."""
+        """The cells of the columns of HEAD."""
         return (
             *(self.name, self.of, self.unit),
             *(number(value) for value in (median(self.values), min(self.values), max(self.values))),
@@ -51,24 +51,25 @@ def paired(ours: Sequence[float], yardstick: Sequence[float]) -> float:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that so many percent do not pass; `values` may stand in any order. Of none
-    it is no number, which is neither more nor less than any other."""
+    """The smallest of `values`, in any order, that `percent` percent of them do not exceed. NaN if
+    there are none: it compares false with every limit.
+    """
     if not values:
         return math.nan
     ordered = sorted(values)
-    place = -(-len(ordered) * percent // 100)  # rounded up
-    return ordered[max(0, int(place) - 1)]
+    rank = -(-len(ordered) * percent // 100)  # rounded up
+    return ordered[max(0, int(rank) - 1)]
 
 
 def number(value: float) -> str:
-    """Three digits that tell something."""
+    """A short decimal number: about three significant digits."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as they must be; numbers on the right, everything else on the left."""
+    """Columns as wide as their content, numbers on the right, other cells on the left."""
     lines = [tuple(head), *map(tuple, rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     numeric = [

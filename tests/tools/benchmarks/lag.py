@@ -1,9 +1,9 @@
-"""How far reads lie behind writes: sampled under a load of a fixed rate, and the highest such rate
+"""Measures the lag of reads behind writes, under a load at a fixed rate, and finds the highest rate
 that the whole pipeline keeps up with.
 
-A sampler acts as one more client: it places an order, reads it (so that Redis holds it), sets it
-PAID, and asks the read model's table and Redis, every millisecond, for the version that it was
-answered. Its own requests come on top of the load.
+A sampler is one more client: it places an order, reads it (so that Redis holds it), sets it PAID,
+and polls the read model's table and Redis every millisecond for the version in the answer. Its
+requests are additional to the load.
 """
 
 import asyncio
@@ -30,14 +30,14 @@ OVERLOADED = 503
 POLL_S = 0.001
 PAUSE_S = 0.02  # of a sampler, after each order
 VISIBLE_LIMIT_S = 60.0
-# What keeping up means.
+# The pipeline keeps up within these limits.
 LAG_P99_MS_MAX = 1_000.0
 DRAIN_S_MAX = 1.0
-RATE_SHARE_MIN = 0.97  # of the rate that was asked for
-# The search for the rate: halving what lies between the last that did and the last that did not.
+RATE_SHARE_MIN = 0.97  # of the load's rate
+# The search halves the interval between the highest rate that kept up and the lowest that did not.
 TRIAL_S = 6.0
 TRIALS = 5
-LASTING_SHARE = 0.85  # with all that a trial shows, 0 of 3 rounds of 10 s kept up
+LASTING_SHARE = 0.85  # of the rate of a short trial; at the full rate 0 of 3 rounds of 10 s kept up
 _VERSION = """
 SELECT v.version FROM read_models.order_view v
 JOIN read_models m ON m.name = 'order_view' AND m.live_generation = v.generation
@@ -47,7 +47,7 @@ WHERE v.partition = $1 AND v.order_id = $2
 
 @dataclass
 class Lags:
-    """Milliseconds from the answer until a reader of the store sees the version."""
+    """Milliseconds from the answer until the version is in the store."""
 
     view_ms: list[float] = field(default_factory=list)
     redis_ms: list[float] = field(default_factory=list)
@@ -55,8 +55,9 @@ class Lags:
 
 @dataclass(frozen=True)
 class Trial:
-    """A load at a fixed rate. `behind`: events that were not projected or published as it ended;
-    `drain_s`: until they were."""
+    """A load at a fixed rate. `behind`: events not yet projected or published at its end;
+    `drain_s`: how long those took.
+    """
 
     rate: float
     answers: Answers
@@ -74,22 +75,22 @@ class Trial:
 
     def __str__(self) -> str:
         p50, p99 = (percentile(self.lags.view_ms, p) for p in (50, 99))
-        said = "keeps up" if self.keeps_up else "falls behind"
+        verdict = "keeps up" if self.keeps_up else "falls behind"
         return (
             f"{self.answers.rate:,.0f} of {self.rate:,.0f} orders/s, lag p50 {p50:.0f} ms, "
-            f"p99 {p99:.0f} ms, {self.behind} events behind at the end: {said}"
+            f"p99 {p99:.0f} ms, {self.behind} events behind at the end: {verdict}"
         )
 
 
 async def trial(prepared: Prepared, rate: float, seconds: float) -> Trial:
-    """Orders at that rate for so long, lags sampled meanwhile."""
+    """Places orders at `rate` for `seconds` and samples the lags."""
     service, lags, ended = prepared.service, Lags(), asyncio.Event()
     load = replace(await post(prepared, OURS), rate=rate)
     await service.drain()
-    places = Slots(str(await read_incarnation(service.database)))
+    slots = Slots(str(await read_incarnation(service.database)))
     async with asyncio.TaskGroup() as group:
         for number in range(SAMPLERS):
-            group.create_task(_sample(service, places, number, lags, ended))
+            group.create_task(_sample(service, slots, number, lags, ended))
         answers = await service.wrk.run(service.stack.url, load, seconds)
         ended.set()
         behind = await service.behind()
@@ -100,14 +101,17 @@ async def trial(prepared: Prepared, rate: float, seconds: float) -> Trial:
 
 
 async def highest_rate(prepared: Prepared) -> float:
-    """Orders a second to keep up with for long: somewhat less than it did in a short trial."""
+    """The orders a second that the pipeline can keep up with for long: LASTING_SHARE of the rate
+    of a short trial.
+    """
     service = prepared.service
     load = await post(prepared, OURS)
     await service.drain()
     too_high = (await service.wrk.run(service.stack.url, load, prepared.seconds)).rate
     kept = 0.0
     for number in range(TRIALS):
-        # The unlimited rate is what nothing may keep up with, but is worth the first trial.
+        # The first trial is at the rate of a load without limit: the pipeline may keep up even
+        # then.
         rate = too_high if number == 0 else (kept + too_high) / 2
         if (await trial(prepared, rate, TRIAL_S)).keeps_up:
             kept = rate
@@ -122,7 +126,7 @@ async def highest_rate(prepared: Prepared) -> float:
 
 
 async def _sample(
-    service: Service, places: Slots, number: int, lags: Lags, ended: asyncio.Event
+    service: Service, slots: Slots, number: int, lags: Lags, ended: asyncio.Event
 ) -> None:
     database = await asyncpg.connect(**database_arguments(service.settings), **SESSION)
     try:
@@ -130,7 +134,7 @@ async def _sample(
             while not ended.is_set():
                 try:
                     customer = service.customers[number]
-                    await _sample_once(service, places, web, database, customer, lags)
+                    await _sample_once(service, slots, web, database, customer, lags)
                 except httpx.HTTPStatusError as error:
                     if error.response.status_code != OVERLOADED:
                         raise
@@ -141,7 +145,7 @@ async def _sample(
 
 async def _sample_once(
     service: Service,
-    places: Slots,
+    slots: Slots,
     web: httpx.AsyncClient,
     database: asyncpg.Connection,
     customer: Customer,
@@ -157,14 +161,14 @@ async def _sample_once(
     version = changed.raise_for_status().json()["version"]
     await asyncio.gather(
         _note(lags.view_ms, answered_at, _in_view(database, order_id, version)),
-        _note(lags.redis_ms, answered_at, _in_redis(service, places.order(order_id), version)),
+        _note(lags.redis_ms, answered_at, _in_redis(service, slots.order(order_id), version)),
     )
 
 
 async def _note(
     lags_ms: list[float], answered_at: float, shown: Callable[[], Awaitable[bool]]
 ) -> None:
-    """What takes longer than the limit counts as that long."""
+    """Adds the lag; one above VISIBLE_LIMIT_S counts as that limit."""
     with suppress(TimeoutError):
         async with asyncio.timeout(VISIBLE_LIMIT_S):
             while not await shown():
@@ -187,11 +191,11 @@ def _in_view(
     return shown
 
 
-def _in_redis(service: Service, place: Slot, version: int) -> Callable[[], Awaitable[bool]]:
-    """Nothing there is as good: whoever reads then goes to PostgreSQL."""
+def _in_redis(service: Service, slot: Slot, version: int) -> Callable[[], Awaitable[bool]]:
+    """A missing entry counts as visible: a reader then reads PostgreSQL."""
 
     async def shown() -> bool:
-        value = await service.redis.get(place.entry)
-        return not isinstance(value, bytes) or decode_order(place, value).version >= version
+        value = await service.redis.get(slot.entry)
+        return not isinstance(value, bytes) or decode_order(slot, value).version >= version
 
     return shown

@@ -1,4 +1,4 @@
--- What wrk sends and how it judges the answers: `dofile(args[1])` is the load, written by wrk.py.
+-- Sends a load with wrk and checks the answers. `dofile(args[1])` is the load, which wrk.py writes.
 
 local ffi = require("ffi")
 ffi.cdef [[
@@ -21,8 +21,8 @@ function setup(thread)
   table.insert(threads, thread)
 end
 
--- The slots of a load at a fixed rate stand in one row, and whichever connection is free takes the
--- next one: a slow answer takes no slot from the others.
+-- A load at a fixed rate has one sequence of slots, and any free connection takes the next slot: so a
+-- slow answer delays no other request.
 local function keep_to(rate)
   local slots = 0
   return function()

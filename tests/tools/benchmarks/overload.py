@@ -1,77 +1,77 @@
-"""More than the service can do, and clients that hold on to connections: what is left for others.
+"""Measures what remains for other clients under overload, and beside slow clients.
 
-Both on the mix of reads and orders placed. A round is one of the most that it can do, then one of
-what is to be endured; at the end one more of the first kind: it must be as it was.
+Both use the mix of reads and placed orders. A round measures the peak rate, then the rate under the
+disturbance. One more peak is measured at the end: it must be as before.
 """
 
 from dataclasses import replace
 
 from tests.support.servers.stack import say
-from tests.tools.benchmarks.cases import CASES, OURS, Prepared, Wanted
+from tests.tools.benchmarks.cases import CASES, OURS, Options, Prepared
 from tests.tools.benchmarks.figures import Figure, paired
 from tests.tools.benchmarks.rounds import Turn, spent
-from tests.tools.benchmarks.slow import holding_on, kinds
+from tests.tools.benchmarks.slow import kinds, slow_connections
 from tests.tools.benchmarks.wrk import Load
 
-OVERLOAD = 2.0  # times the most that it can do
+OVERLOAD = 2.0  # times the peak rate
 OVERLOAD_CONNECTIONS = 1_024
-OVERLOAD_S = 10.0  # at least, of a round
+OVERLOAD_S = 10.0  # of a round, at least
 SLOW_CLIENTS = 500
-SLOW_S = 45.0  # at least: longer than any of them is let be
-LARGE = "/openapi.json"  # made once: what a reader costs is what waits for it
+SLOW_S = 45.0  # at least: longer than the service keeps any of them
+LARGE = "/openapi.json"  # made once, so a slow reader costs only the bytes that wait for it
 
 
-async def overload(prepared: Prepared, wanted: Wanted) -> list[Figure]:
-    """Right answers a second while twice as much is asked, beside the most that it can do."""
-    seconds = max(wanted.seconds, OVERLOAD_S)
+async def overload(prepared: Prepared, options: Options) -> list[Figure]:
+    """Right answers a second under twice the peak rate, compared with the peak."""
+    seconds = max(options.seconds, OVERLOAD_S)
     peaks, rounds, memory = list[Turn](), list[Turn](), [_memory_mb(prepared)]
-    for number in range(1, wanted.rounds + 1):
+    for number in range(1, options.rounds + 1):
         peaks.append(await _mixed(prepared, seconds))
         most = peaks[-1].answers.rate
         rounds.append(await _mixed(prepared, seconds, OVERLOAD * most, OVERLOAD_CONNECTIONS))
         memory.append(_memory_mb(prepared))
         served = rounds[-1].answers
-        asked = (served.right + served.refused) / served.seconds
+        requested = (served.right + served.refused) / served.seconds
         say(
-            f"  overload {number}/{wanted.rounds}: {most:,.0f}/s at most; of {asked:,.0f}/s "
-            f"{served.rate:,.0f} are served; web has had {memory[-1]:.0f} MB"
+            f"  overload {number}/{options.rounds}: peak {most:,.0f}/s; of {requested:,.0f}/s "
+            f"{served.rate:,.0f} are served; web's peak memory {memory[-1]:.0f} MB"
         )
     after = await _mixed(prepared, seconds)
-    endured = [turn.answers for turn in rounds]
-    refused = sum(a.refused for a in endured) / sum(a.right + a.refused for a in endured)
-    goodput = paired([a.rate for a in endured], [turn.answers.rate for turn in peaks])
+    overloaded = [turn.answers for turn in rounds]
+    refused = sum(a.refused for a in overloaded) / sum(a.right + a.refused for a in overloaded)
+    goodput = paired([a.rate for a in overloaded], [turn.answers.rate for turn in peaks])
     return [
-        _figure("overload: at most", peaks),
+        _figure("overload: peak", peaks),
         replace(
-            _figure("overload: twice that", rounds),
+            _figure("overload: twice the peak", rounds),
             note=f"{refused:.0%} were answered 503; the longest answer took "
-            f"{max(a.max_ms for a in endured):,.0f} ms; most memory of a web process, MB: "
+            f"{max(a.max_ms for a in overloaded):,.0f} ms; peak memory of a web process, MB: "
             + ", ".join(f"{mb:.0f}" for mb in memory),
         ),
-        Figure("overload: twice by most", "x", (goodput,)),
+        Figure("overload: twice / peak", "x", (goodput,)),
         _figure("overload: afterwards", [after]),
     ]
 
 
-async def slow_clients(prepared: Prepared, wanted: Wanted) -> list[Figure]:
-    """Right answers a second with 500 of them, beside those without."""
+async def slow_clients(prepared: Prepared, options: Options) -> list[Figure]:
+    """Right answers a second with SLOW_CLIENTS slow clients, compared with none."""
     service, alone, beside = prepared.service, list[Turn](), list[Turn]()
     slow = kinds(service.staff, LARGE)
-    for number in range(1, wanted.rounds + 1):
-        alone.append(await _mixed(prepared, wanted.seconds))
-        async with holding_on(service.url_of(OURS), SLOW_CLIENTS, slow):
-            beside.append(await _mixed(prepared, max(wanted.seconds, SLOW_S)))
-        say(f"  slow-clients {number}/{wanted.rounds} {beside[-1].answers.rate:,.0f}/s")
-    after = await _mixed(prepared, wanted.seconds)
-    lives = ", ".join(f"{k.name} {k.longest_s:.0f} s ({k.cut_off})" for k in slow)
+    for number in range(1, options.rounds + 1):
+        alone.append(await _mixed(prepared, options.seconds))
+        async with slow_connections(service.url_of(OURS), SLOW_CLIENTS, slow):
+            beside.append(await _mixed(prepared, max(options.seconds, SLOW_S)))
+        say(f"  slow-clients {number}/{options.rounds} {beside[-1].answers.rate:,.0f}/s")
+    after = await _mixed(prepared, options.seconds)
+    lives = ", ".join(f"{k.name} {k.longest_s:.0f} s ({k.disconnected})" for k in slow)
     return [
         _figure("slow-clients: none", alone),
         replace(
             _figure(f"slow-clients: {SLOW_CLIENTS}", beside),
-            note=f"the longest that one was let be, and how many were cut off: {lives}",
+            note=f"longest connection, and number of disconnected clients: {lives}",
         ),
         Figure(
-            "slow-clients: with by without",
+            "slow-clients: with / without",
             "x",
             (paired([b.answers.rate for b in beside], [a.answers.rate for a in alone]),),
         ),

@@ -1,4 +1,4 @@
-"""What /proc says of the stack's processes: CPU seconds and peak memory, by role."""
+"""Reads CPU seconds and peak memory of the stack's processes from /proc, by role."""
 
 import os
 from collections import defaultdict
@@ -12,7 +12,7 @@ SUPERVISOR = "up"
 
 @dataclass(frozen=True)
 class Process:
-    """`cpu_s` holds its own time and that of its children that have ended and were waited for."""
+    """`cpu_s`: of the process and of its children that have ended and were reaped."""
 
     parent: int
     cpu_s: float
@@ -20,20 +20,20 @@ class Process:
 
 @dataclass
 class Usage:
-    """By role: CPU seconds since its start; the processes' peaks of resident memory, in MB."""
+    """By role: CPU seconds since the start; peak resident memory of each process, in MB."""
 
     cpu_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     peaks_mb: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
 def parse_stat(text: str) -> Process:
-    """A line of /proc/PID/stat; the name in it, in brackets, may hold anything."""
+    """Parses /proc/PID/stat; the name in it, in brackets, may hold any characters."""
     fields = text.rpartition(")")[2].split()
     return Process(int(fields[1]), sum(map(int, fields[11:15])) / _TICKS_PER_S)
 
 
 def parse_peak(status: str) -> float:
-    """MB of VmHWM in /proc/PID/status; 0 for what has no memory of its own any more."""
+    """MB of VmHWM in /proc/PID/status; 0 for a process without memory (a zombie)."""
     for line in status.splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / 1024
@@ -41,7 +41,7 @@ def parse_peak(status: str) -> float:
 
 
 def role_of(pid: int, parents: Mapping[int, int], roots: Mapping[int, str]) -> str | None:
-    """The role that the process, or the nearest of its ancestors that has one, was started as."""
+    """The role of the process or of its nearest ancestor that has one. `roots`: roles by pid."""
     while pid:
         if pid in roots:
             return roots[pid]
@@ -50,7 +50,7 @@ def role_of(pid: int, parents: Mapping[int, int], roots: Mapping[int, str]) -> s
 
 
 def usage(roots: Mapping[int, str]) -> Usage:
-    """Of each role's process and all that it has started. The supervisor's own is a role too."""
+    """The usage of each role: its process and all descendants. Of `up` only its own process."""
     running = _running()
     parents = {pid: process.parent for pid, process in running.items()}
     found = Usage()
@@ -69,7 +69,7 @@ def _running() -> dict[int, Process]:
             try:
                 found[int(folder.name)] = parse_stat((folder / "stat").read_text())
             except (FileNotFoundError, ProcessLookupError):
-                continue  # ended meanwhile
+                continue  # it has ended meanwhile
     return found
 
 

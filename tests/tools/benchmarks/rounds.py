@@ -1,4 +1,4 @@
-"""Cases measured: rounds in which every contender has its turn, each on a quiet service."""
+"""Measures cases in rounds: each contender has one turn a round, after the pipeline has drained."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ from tests.tools.benchmarks.processes import Usage
 from tests.tools.benchmarks.wrk import Answers, WrongAnswers
 
 WARM_UP_S = 1.0
-LOG_SHOWN = 5_000  # characters of the web's log, where an answer was wrong
+LOG_SHOWN = 5_000  # characters of web's log, printed after a wrong answer
 THIN_SERVERS = ("thin", "postgres", "redis")  # whose CPU time counts as the thin service's
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One contender in one round. `cpu_s`: by role, until the pipeline had drained."""
+    """One contender in one round. `cpu_s`: by role, until the pipeline has drained."""
 
     answers: Answers
     cpu_s: Mapping[str, float]
@@ -29,7 +29,7 @@ class Turn:
 
 
 async def measure(case: Case, prepared: Prepared, rounds: int) -> list[Figure]:
-    """A figure for each contender; the service's has its ratios to the others."""
+    """A figure for each contender; the service's figure has its ratios to the others."""
     turns: dict[str, list[Turn]] = defaultdict(list)
     for contender in CONTENDERS:
         await _turn(case, prepared, contender, WARM_UP_S)
@@ -55,13 +55,17 @@ async def _turn(case: Case, prepared: Prepared, contender: str, seconds: float) 
     cpu_s = spent(before, service.usage(), contender)
     appended = await service.events() - events
     if case.appends and contender == OURS and appended < answers.right:
-        raise WrongAnswers(f"{answers.right} commands were answered, {appended} events are there")
+        raise WrongAnswers(
+            f"{answers.right} commands were acknowledged, but only {appended} events are stored"
+        )
     return Turn(answers, cpu_s)
 
 
 def spent(before: Usage, after: Usage, contender: str) -> dict[str, float]:
-    """Of the service all roles and servers; of a yardstick its process and the servers it uses.
-    The time of a process that has ended meanwhile went to its parent: the sum stays right."""
+    """CPU seconds by role: for the service of all roles and servers, for a yardstick of its process
+    and the servers that it uses. A process that ends passes its time to its parent, so the sum
+    stays right.
+    """
     roles = {
         OURS: [role for role in {**before.cpu_s, **after.cpu_s} if role not in CONTENDERS],
         "bare": ["bare"],

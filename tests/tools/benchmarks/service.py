@@ -1,4 +1,4 @@
-"""The service under test, up and with data in it: its clients, its progress, its processes."""
+"""The service under test: its clients, its data, its progress and its processes."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ from tests.tools.benchmarks.processes import Usage
 from tests.tools.benchmarks.wrk import Wrk
 from tests.tools.benchmarks.yardsticks import Yardstick
 
-# One web process and a limit that is counted but never reached; tokens outlive a long run.
+# One web process; a rate limit that is counted but never reached; tokens that outlive a long run.
 SETTINGS = {
     "RATE_LIMIT": "999999999/second",
     "WEB_WORKERS": "1",
@@ -37,10 +37,16 @@ ITEMS = [
     for n, sku in enumerate(SKUS, start=1)
 ]
 ORDER = json.dumps({"items": ITEMS}).encode()
-# The models of the data: where an order stands after so many changes of its status.
-LIVES = ((), ("PAID",), ("PAID", "SHIPPED"), ("PAID", "SHIPPED", "DELIVERED"), ("CANCELED",))
+# The models of the data: the changes of status of each.
+MODEL_STATUSES = (
+    (),
+    ("PAID",),
+    ("PAID", "SHIPPED"),
+    ("PAID", "SHIPPED", "DELIVERED"),
+    ("CANCELED",),
+)
 PENDING = 0
-LIVE_FILL_ORDERS_MAX = 50_000  # more than that are made visible by a replay
+LIVE_FILL_ORDERS_MAX = 50_000  # for more, a replay builds the read models
 SESSION = {"server_settings": {"application_name": "bench", "jit": "off"}}
 DRAIN_LIMIT_S = 1_800.0
 DRAIN_POLL_S = 0.02
@@ -82,20 +88,20 @@ class Service:
         return int(await self.database.fetchval(_EVENTS))
 
     async def behind(self) -> int:
-        """Events that the relay or a projection has yet to take, summed over them."""
+        """Events that the relay or a projection has not processed yet, summed over them."""
         return int(await self.database.fetchval(_BEHIND))
 
     async def drain(self) -> float:
-        """Relay and projections have taken every event; returns the seconds it took."""
+        """Waits until relay and projections have processed every event; returns the seconds."""
         began = time.monotonic()
-        while left := await self.behind():
+        while behind := await self.behind():
             if time.monotonic() - began > DRAIN_LIMIT_S:
-                raise RuntimeError(f"{left} events are still behind after {DRAIN_LIMIT_S:.0f} s")
+                raise RuntimeError(f"{behind} events are not processed after {DRAIN_LIMIT_S:.0f} s")
             await asyncio.sleep(DRAIN_POLL_S)
         return time.monotonic() - began
 
     def usage(self) -> Usage:
-        """By role, the yardsticks' included; notes the peaks."""
+        """The usage by role, with the yardsticks; keeps the peaks."""
         records = State(self.stack.state).read_processes()
         roots = {record["pid"]: record["role"] for record in records}
         roots |= {yardstick.pid: yardstick.name for yardstick in self.yardsticks}
@@ -110,8 +116,9 @@ class Service:
     # --- commands ---------------------------------------------------------------------------------
 
     async def run(self, *argv: str, role: str = "command") -> str:
-        """What the program prints, run with the stack's settings; raises if it fails. Its peak of
-        memory is noted as that of `role`."""
+        """Runs the program with the stack's settings; returns its output. Keeps its peak memory as
+        that of `role`. Raises RuntimeError if it fails.
+        """
         process = await asyncio.create_subprocess_exec(
             *argv,
             cwd=ROOT,
@@ -132,7 +139,7 @@ class Service:
         return printed.decode()
 
     async def command(self, *words: str) -> str:
-        """`./entrypoint.sh WORD ...` on this stack."""
+        """Runs `./entrypoint.sh WORD ...` on this stack; returns its output."""
         folder = str(self.stack.state)
         return await self.run("./entrypoint.sh", *words, "--state", folder, role=words[0])
 
@@ -142,22 +149,22 @@ class Service:
             await asyncio.sleep(WATCH_S)
 
     async def fill(self, generator: Generator, orders: int) -> None:
-        """So many more orders, as the data's mix is, in the log and in every read model."""
+        """Adds `orders` orders of all models to the log and to every read model."""
         bypass = orders > LIVE_FILL_ORDERS_MAX
 
-        def told(made: int) -> None:
+        def report(made: int) -> None:
             say(f"  {made:,} of {orders:,} orders are in the log")
 
-        await generator.fill(orders, bypass=bypass, told=told)
+        await generator.fill(orders, bypass=bypass, report=report)
         if bypass:
             say("  replay of all read models")
             await self.command("replay", "--all")
         await self.drain()
         await self.database.execute("VACUUM ANALYZE")
 
-    # --- people and orders ------------------------------------------------------------------------
+    # --- users and orders -------------------------------------------------------------------------
 
-    async def enter_people(self) -> None:
+    async def register_users(self) -> None:
         self.customers = [await self._new_customer() for _ in range(CUSTOMERS)]
         email = f"{uuid4().hex}@example.com"
         made = await self.command("create-user", email, "--role", "staff")
@@ -177,21 +184,21 @@ class Service:
         headers = {**customer.headers, "Content-Type": "application/json"}
         return (await self.web.post("/orders/", content=ORDER, headers=headers)).raise_for_status()
 
-    async def lead_lives(self) -> Generator:
-        """One order of each life; what the data is made of."""
-        owner, led = self.customers[0], list[UUID]()
-        for statuses in LIVES:
+    async def make_models(self) -> Generator:
+        """Places one order for each of MODEL_STATUSES; returns the generator that repeats them."""
+        owner, models = self.customers[0], list[UUID]()
+        for statuses in MODEL_STATUSES:
             order_id = (await self.place(owner)).json()["id"]
             for status in statuses:
                 path, body = f"/orders/{order_id}/", {"status": status}
                 changed = await self.web.patch(path, json=body, headers=self.staff)
                 changed.raise_for_status()
-            led.append(UUID(order_id))
-        generator = Generator(self.database, owner.user_id, tuple(led))
-        await generator.remember()
+            models.append(UUID(order_id))
+        generator = Generator(self.database, owner.user_id, tuple(models))
+        await generator.copy_models()
         return generator
 
-    # --- what the machine's description needs -----------------------------------------------------
+    # --- the description of the machine -----------------------------------------------------------
 
     def broker_version(self) -> str:
         address = f"{self.settings['RABBITMQ_HOST']}:{self.settings['RABBITMQ_PORT']}"
@@ -203,7 +210,7 @@ class Service:
 
 @asynccontextmanager
 async def opened(stack: Stack, wrk: Wrk) -> AsyncIterator[Service]:
-    """The clients of a stack that is up."""
+    """A running stack with its clients."""
     settings: dict[str, Any] = State(stack.state).read()["settings"]
     async with AsyncExitStack() as clients:
         web = await clients.enter_async_context(stack.client())

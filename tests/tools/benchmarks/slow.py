@@ -1,4 +1,4 @@
-"""Clients that hold on to connections and hardly move: a byte in five seconds, or nothing."""
+"""Slow clients: each keeps its connection and sends or reads a byte in five seconds, or nothing."""
 
 import asyncio
 import contextlib
@@ -12,30 +12,30 @@ from urllib.parse import urlsplit
 
 BYTE_EVERY_S = 5.0
 RETRY_S = 0.5
-PIPELINED = 40  # answers of a slow reader: more than the systems' buffers take
+PIPELINED = 40  # answers for a slow reader: more than the kernel's buffers hold
 
 
 @dataclass
 class Kind:
-    """`begins`: sent at once; the rest byte by byte. A reader sends all, and takes byte by byte."""
+    """`begins`: sent at once; `drips`: sent byte by byte. `reads`: reads byte by byte instead."""
 
     name: str
     begins: bytes
     drips: bytes = b""
     reads: bool = False
-    cut_off: int = 0
-    longest_s: float = 0.0  # that one of them was let be
+    disconnected: int = 0
+    longest_s: float = 0.0  # of a connection
 
     def ended(self, after_s: float) -> None:
-        self.cut_off += 1
+        self.disconnected += 1
         self.longest_s = max(self.longest_s, after_s)
 
 
 def kinds(headers: Mapping[str, str], large: str) -> tuple[Kind, ...]:
-    """`large`: the path of an answer that is."""
-    who = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    get = f"GET {large} HTTP/1.1\r\nHost: x\r\n{who}".encode()
-    post = f"POST /orders/ HTTP/1.1\r\nHost: x\r\n{who}Content-Type: application/json\r\n".encode()
+    """`large`: the path of a large answer."""
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    get = f"GET {large} HTTP/1.1\r\nHost: x\r\n{head}".encode()
+    post = f"POST /orders/ HTTP/1.1\r\nHost: x\r\n{head}Content-Type: application/json\r\n".encode()
     return (
         Kind("nothing", b""),
         Kind("head", b"", drips=get * 10),
@@ -46,10 +46,12 @@ def kinds(headers: Mapping[str, str], large: str) -> tuple[Kind, ...]:
 
 
 @asynccontextmanager
-async def holding_on(url: str, clients: int, of: tuple[Kind, ...]) -> AsyncIterator[None]:
-    """Inside the block there are so many, of all kinds alike: who is cut off comes again."""
+async def slow_connections(url: str, clients: int, of: tuple[Kind, ...]) -> AsyncIterator[None]:
+    """Inside the block `clients` clients, evenly of all kinds, are connected; a disconnected client
+    connects again.
+    """
     tasks = [
-        asyncio.create_task(_for_ever(url, kind))
+        asyncio.create_task(_reconnect_forever(url, kind))
         for kind in itertools.islice(itertools.cycle(of), clients)
     ]
     try:
@@ -60,16 +62,16 @@ async def holding_on(url: str, clients: int, of: tuple[Kind, ...]) -> AsyncItera
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _for_ever(url: str, kind: Kind) -> None:
+async def _reconnect_forever(url: str, kind: Kind) -> None:
     while True:
         began = time.monotonic()
         with contextlib.suppress(OSError):
-            await _once(url, kind)
+            await _connect_once(url, kind)
         kind.ended(time.monotonic() - began)
         await asyncio.sleep(RETRY_S)
 
 
-async def _once(url: str, kind: Kind) -> None:
+async def _connect_once(url: str, kind: Kind) -> None:
     loop, address = asyncio.get_running_loop(), urlsplit(url)
     with socket.socket() as held:
         held.setblocking(False)
@@ -78,7 +80,7 @@ async def _once(url: str, kind: Kind) -> None:
         await loop.sock_connect(held, (address.hostname, address.port))
         await loop.sock_sendall(held, kind.begins)
         if kind.reads:
-            # What had arrived before a reset can be read for hours; the reset itself shows here.
+            # Bytes from before a reset can be read for hours; SO_ERROR shows the reset itself.
             while await loop.sock_recv(held, 1):
                 await asyncio.sleep(BYTE_EVERY_S)
                 if held.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):

@@ -1,8 +1,8 @@
-"""The thin yardstick: what one would write by hand in an afternoon. FastAPI, the token checked by
-python-jose, then one INSERT by asyncpg or one GET of Redis; nothing else.
+"""The thin yardstick: a minimal service, written by hand in an afternoon. FastAPI, python-jose for
+the token, then one INSERT by asyncpg or one GET of Redis; nothing else.
 
-Its table lies in the service's own PostgreSQL, so its commits are as durable; the drivers are used
-as their documentation shows them.
+Its table is in the service's PostgreSQL, so its commits are as durable. It uses the drivers as
+their documentation shows.
 """
 
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ _bearer = OAuth2PasswordBearer("/token/")
 
 
 def key_of(name: str) -> str:
-    """Where it looks for an order, or a page, in Redis."""
+    """The Redis key of an order or a page."""
     return f"thin:{name}"
 
 

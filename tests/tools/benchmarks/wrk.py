@@ -1,6 +1,6 @@
-"""The load generator: wrk, with load.lua to send a load and to judge every answer to it.
+"""The load generator: wrk, with load.lua, which sends a load and checks every answer.
 
-wrk is the machine's own, else Debian's, unpacked beside the virtual environment.
+wrk is the machine's own, else Debian's, unpacked in the virtual environment.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from order_service.stack.packages import libraries, unpack
 from order_service.stack.programs import cache
+from tests.support.servers.stack import say
 
 CONNECTIONS = 64
 ANSWER_TIMEOUT_S = 30  # so that a slow answer is measured, not dropped
@@ -26,12 +27,12 @@ _RESULT = re.compile(
 
 
 class WrongAnswers(Exception):
-    """What came back is not what a correct service answers: no figure of it counts."""
+    """An answer was not that of a correct service: the measurement is void."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """One kind of request; several paths take turns. `once`: the load ends with the last path."""
+    """One kind of request. Several paths are used in turn; `once`: the load ends with the last."""
 
     method: str
     paths: tuple[str, ...]
@@ -42,8 +43,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Expected:
-    """Of a right answer: its whole body or a part of it. Those with `header` are counted: a cache
-    that was too slow to be waited for makes no answer wrong."""
+    """A right answer: its whole body or a part of it. Answers with `header` are counted; others are
+    right as well, since a slow cache makes no answer wrong.
+    """
 
     equals: bytes | None = None
     contains: bytes | None = None
@@ -52,8 +54,9 @@ class Expected:
 
 @dataclass(frozen=True)
 class Load:
-    """Requests in turn, and by status what answers must be. `rate`: requests a second; None: each
-    connection asks again at once."""
+    """Requests to send in turn, and the expected answers by status. `rate`: requests a second;
+    None: each connection sends the next request at once.
+    """
 
     requests: tuple[Request, ...]
     expected: Mapping[int, Expected]
@@ -61,7 +64,7 @@ class Load:
     connections: int = CONNECTIONS
 
     def as_lua(self) -> str:
-        """What load.lua reads."""
+        """The load as the Lua file that load.lua reads."""
         requests = [
             {
                 "method": request.method.encode(),
@@ -78,10 +81,10 @@ class Load:
 
 @dataclass(frozen=True)
 class Answers:
-    """What wrk counted: `seconds` from the first answer to the last one."""
+    """The results of wrk. `seconds`: from the first answer to the last."""
 
     right: int
-    marked: int  # of them, with the header that was looked for
+    marked: int  # right answers with the expected header
     wrong: int
     refused: int  # with 503, for overload: neither right nor wrong
     seconds: float
@@ -107,7 +110,7 @@ def _expected(wanted: Expected) -> dict[str, object]:
 
 
 def _lua(value: object) -> str:
-    """A Lua literal. Bytes, since Lua's strings are: whatever is no letter or digit by its code."""
+    """A Lua literal. Lua's strings are bytes; special characters are written as their codes."""
     match value:
         case bytes():
             return '"' + re.sub(rb"[^ -!#-\[\]-~]", _code, value).decode() + '"'
@@ -131,10 +134,10 @@ def _key(key: object) -> str:
 
 
 def parse(printed: str) -> Answers:
-    """Raises ValueError for anything but load.lua's own last lines."""
+    """Parses the last lines of load.lua's output. Raises ValueError if they are missing."""
     found = _RESULT.search(printed)
     if found is None:
-        raise ValueError(f"wrk did not measure:\n{printed}")
+        raise ValueError(f"Cannot measure: wrk printed no result:\n{printed}")
     right, marked, wrong, refused, seconds, p50, p99, longest, errors, example = found.groups()
     return Answers(
         right=int(right),
@@ -156,7 +159,7 @@ class Wrk:
     env: Mapping[str, str]
 
     async def run(self, url: str, load: Load, seconds: float) -> Answers:
-        """All right; raises WrongAnswers if a single answer was not, or none came."""
+        """Sends the load; raises WrongAnswers if an answer is wrong, or if there is none."""
         with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
             file.write(load.as_lua())
             file.flush()
@@ -187,8 +190,8 @@ class Wrk:
 
 
 def find() -> Wrk:
-    """Raises StackError where it can neither be found nor fetched."""
+    """The installed wrk, else Debian's. Raises StackError if it cannot be fetched."""
     if (installed := shutil.which("wrk")) is not None:
         return Wrk(Path(installed), {})
-    folder = unpack("wrk", cache() / "wrk")
+    folder = unpack("wrk", cache() / "wrk", say)
     return Wrk(folder / "usr/bin/wrk", {"LD_LIBRARY_PATH": ":".join(map(str, libraries(folder)))})

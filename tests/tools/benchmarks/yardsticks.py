@@ -1,4 +1,4 @@
-"""The yardsticks' processes: served as the web role is, on ports of their own."""
+"""The processes of the yardsticks, served like the web role, on separate ports."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from order_service.cli import SERVING
+from order_service.cli import UVICORN_OPTIONS
 from order_service.stack.processes import Command, spawn, stop
 from order_service.stack.servers import LOOPBACK, free_port, listens
 from tests.support.servers.stack import ROOT
@@ -30,7 +30,7 @@ class Yardstick:
 
 @contextmanager
 def running(settings: Mapping[str, str], folder: Path) -> Iterator[list[Yardstick]]:
-    """Inside the block they answer with the documents in `folder`; outside they do not run."""
+    """Inside the block the yardsticks run and answer with the documents in `folder`."""
     started: dict[str, tuple[subprocess.Popen[bytes], int]] = {}
     try:
         for name in NAMES:
@@ -58,7 +58,7 @@ def _start(
             f"tests.tools.benchmarks.{name}:create_app",
             "--factory",
         ),
-        *("--host", LOOPBACK, "--port", str(port), "--workers", "1", *SERVING),
+        *("--host", LOOPBACK, "--port", str(port), "--workers", "1", *UVICORN_OPTIONS),
         *("--loop", "uvloop", "--http", "httptools"),
     )
     environment = {**os.environ, **settings, documents.VARIABLE: str(folder)}
@@ -71,7 +71,7 @@ def _wait_until_it_listens(
     deadline = time.monotonic() + START_LIMIT_S
     while not listens(port):
         if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"{name} does not run:\n{_log(folder, name).read_text()}")
+            raise RuntimeError(f"Cannot start {name}:\n{_log(folder, name).read_text()}")
         time.sleep(START_POLL_S)
 
 

@@ -1,9 +1,9 @@
-"""faults: hurts a stack of its own in every way we know, row by row, under load, and shows that
-nothing acknowledged was lost, nothing doubled, nobody saw what is not theirs, and everything came
-back by itself.
+"""faults: injects the faults of the matrix into a private stack under load, row by row. It checks
+that nothing acknowledged is lost, nothing is doubled, no customer sees another's orders, and the
+service recovers by itself.
 
-A row holds its fault for 30 seconds; F57 draws rows from the seed for 10 minutes. A row whose
-promises were broken gets the next ones a fresh stack; its journal and logs are kept.
+A row holds its fault for 30 seconds; F57 draws rows from the seed for 10 minutes. After a row with
+broken promises the next row gets a fresh stack; the journal and the logs are kept.
 """
 
 import asyncio
@@ -36,40 +36,40 @@ SEED_MAX = 2**31
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Options:
     rows: Sequence[Row]
     seed: int
-    minutes: float | None  # of each row; None: once
-    again: str  # what repeats it, beside the rows
+    minutes: float | None  # of each row; None: one run
+    repeat_options: str  # repeat the same load, together with the rows
     file: Path | None
 
 
 def main(arguments: Sequence[str]) -> int:
-    wanted = _parse(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that everything is ended
-    logging.disable()  # what drivers say of servers that we hurt is no news
-    say(f"seed {wanted.seed}")
-    results = asyncio.run(_run(wanted))
+    options = _parse(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the stack is ended
+    logging.disable()  # drivers log every error of the servers under fault
+    say(f"seed {options.seed}")
+    results = asyncio.run(_run(options))
     print(table(results))
-    if wanted.file:
-        found = {"seed": wanted.seed, "rows": [result.as_json() for result in results]}
-        wanted.file.write_text(json.dumps(found, indent=1) + "\n")
+    if options.file:
+        report = {"seed": options.seed, "rows": [result.as_json() for result in results]}
+        options.file.write_text(json.dumps(report, indent=1) + "\n")
     broken = [result.row for result in results if result.broken]
     if broken:
-        print(f"\nagain: ./entrypoint.sh faults {' '.join(broken)} {wanted.again}")
+        print(f"\nrepeat: ./entrypoint.sh faults {' '.join(broken)} {options.repeat_options}")
     return 1 if broken else 0
 
 
-async def _run(wanted: Wanted) -> list[Result]:
-    results = [Result(row.name, row.title) for row in wanted.rows]
-    waiting = deque(zip(wanted.rows, results, strict=True))
+async def _run(options: Options) -> list[Result]:
+    results = [Result(row.name, row.title) for row in options.rows]
+    waiting = deque(zip(options.rows, results, strict=True))
     while waiting:
         say("starting a stack")
-        async with running_bench(wanted.seed, HOLD_S) as bench:
-            engine, is_sound = Engine(bench, wanted.seed, STEADY_S), True
+        async with running_bench(options.seed, HOLD_S) as bench:
+            engine, is_sound = Engine(bench, options.seed, STEADY_S), True
             while waiting and is_sound:
                 row, result = waiting.popleft()
-                await _run_row(engine, row, result, wanted.minutes)
+                await _run_row(engine, row, result, options.minutes)
                 is_sound = not result.broken
             if not is_sound:
                 _keep_evidence(bench)
@@ -77,7 +77,7 @@ async def _run(wanted: Wanted) -> list[Result]:
 
 
 async def _run_row(engine: Engine, row: Row, result: Result, minutes: float | None) -> None:
-    """Once, or again and again for so many minutes; F57 takes its minutes in one run."""
+    """Runs the row once, or repeatedly for `minutes`; F57 spends its minutes in one run."""
     engine.bench.everything_s = (minutes or EVERYTHING_MINUTES) * 60
     until_s = time.monotonic() + (minutes or 0.0) * 60
     while True:
@@ -96,24 +96,24 @@ def _keep_evidence(bench: Bench) -> None:
     say(f"  journal and logs: {folder}")
 
 
-def _parse(arguments: Sequence[str]) -> Wanted:
+def _parse(arguments: Sequence[str]) -> Options:
     parser = words.parser("faults", __doc__)
     known = all_rows()
     titles = "; ".join(f"{name}: {row.title}" for name, row in known.items())
     add = parser.add_argument
-    add("rows", nargs="*", metavar="ROW", help=f"all but F57 if none is named. {titles}")
+    add("rows", nargs="*", metavar="ROW", help=f"default: all but F57. {titles}")
     loads = "; ".join(f"{name}: {load.title}" for name, load in LOADS.items())
-    add("--load", choices=LOADS, help=f"of every row; default: mix, or the row's own. {loads}")
-    add("--seed", type=int, metavar="N", help="of load and rows; default: drawn, and printed")
-    add("--minutes", type=float, metavar="N", help="of each row; default: one run of it")
-    add("--json", type=Path, metavar="FILE", help="the same as data")
+    add("--load", choices=LOADS, help=f"for every row; default: the row's own, or mix. {loads}")
+    add("--seed", type=int, metavar="N", help="seed of load and rows; default: random, and printed")
+    add("--minutes", type=float, metavar="N", help="minutes of each row; default: one run")
+    add("--json", type=Path, metavar="FILE", help="write the results as JSON")
     given = parser.parse_args(arguments)
-    wanted = given.rows or [name for name in known if name != EVERYTHING]
-    names = words.chosen(parser, "row", wanted, known)
+    selection = given.rows or [name for name in known if name != EVERYTHING]
+    names = words.select(parser, "row", selection, known)
     seed = random.randrange(SEED_MAX) if given.seed is None else given.seed
     rows = [known[n] if given.load is None else replace(known[n], load=given.load) for n in names]
-    again = f"--seed {seed}" + (f" --load {given.load}" if given.load else "")
-    return Wanted(rows, seed, given.minutes, again, given.json)
+    repeat_options = f"--seed {seed}" + (f" --load {given.load}" if given.load else "")
+    return Options(rows, seed, given.minutes, repeat_options, given.json)
 
 
 if __name__ == "__main__":

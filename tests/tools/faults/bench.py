@@ -1,5 +1,6 @@
-"""The bench that faults are tried on: one running stack whose roles reach PostgreSQL, Redis and
-RabbitMQ, and whose clients reach the web role, through proxies of ours."""
+"""The bench that faults are injected into: one running stack. Its roles reach PostgreSQL, Redis and
+RabbitMQ through proxies, and so do its clients the web role.
+"""
 
 import asyncio
 import os
@@ -39,8 +40,8 @@ from tests.tools.faults.shopper import Shop
 from tests.tools.faults.tail import Tail
 from tests.tools.faults.tap import Published
 
-# Limits that are counted but never reached; two processes of web and of worker, under parents that
-# restart them; tokens that outlive a long run.
+# A rate limit that is counted but never reached; two processes each of web and of worker, whose
+# parents restart them; tokens that outlive a long run.
 SETTINGS = {
     "RATE_LIMIT": "999999999/second",
     "WEB_WORKERS": "2",
@@ -49,7 +50,7 @@ SETTINGS = {
 }
 SQL_TIMEOUT_S = 30.0
 REDIS_TIMEOUT_S = 5.0
-ORDERS_TOGETHER = 50
+ORDERS_PER_APPEND = 50
 RABBITMQCTL_TIMEOUT_S = 60.0
 LOOK_S = 0.05
 SIGNALLED_S = 30.0
@@ -57,7 +58,7 @@ SIGNALLED_S = 30.0
 
 @dataclass
 class Bench:
-    """What a row may use; `sql`, `redis_client` and `rabbitmqctl` go round the proxies."""
+    """What a row may use. `sql`, `redis_client` and `rabbitmqctl` do not use the proxies."""
 
     stack: Stack
     settings: dict[str, str]  # of the stack: direct addresses and passwords
@@ -71,27 +72,28 @@ class Bench:
     tap: Published
     tail: Tail
     hold_s: float
-    rng: random.Random  # a row's own: the engine gives each run another
-    # Streams that rows have written themselves, which no journal knows.
+    rng: random.Random  # the engine seeds one for each run
+    # Streams that rows have written themselves: no journal holds them.
     strangers: set[UUID] = field(default_factory=set)
-    # When Redis hung or was cut off, in monotonic seconds: old contents may be seen then.
+    # When Redis hung or could not be reached, in monotonic seconds: reads may be stale then.
     stale_times: list[tuple[float, float]] = field(default_factory=list)
-    everything_s: float = 0.0  # how long F57 goes on
+    everything_s: float = 0.0  # how long F57 lasts
 
     async def hold(self, seconds: float | None = None) -> None:
-        """So long the fault lasts, under load: `hold_s`, or a part of it that a row names."""
+        """Lets the fault last, under load, for `hold_s`, or for the `seconds` that a row names."""
         await asyncio.sleep(self.hold_s if seconds is None else seconds)
 
     # --- processes --------------------------------------------------------------------------------
 
     def pid(self, name: str) -> int:
-        """The process that was started for this role or server: up, web, relay, consumer, worker,
-        flower, postgres, redis, rabbitmq or epmd."""
+        """The first process of this role or server: up, web, relay, consumer, worker, flower,
+        postgres, redis, rabbitmq or epmd.
+        """
         records = State(self.stack.state).read_processes()
         return next(int(record["pid"]) for record in records if record["role"] == name)
 
     def children(self, name: str) -> list[int]:
-        """The processes that it has started, and those that they have; the oldest first."""
+        """All descendants of that process, the oldest first."""
         try:
             found = psutil.Process(self.pid(name)).children(recursive=True)
         except psutil.NoSuchProcess:
@@ -99,29 +101,29 @@ class Bench:
         return [process.pid for process in found]
 
     def runs(self, name: str) -> bool:
-        """Whether that process is there now; the stack starts it again if it is not."""
+        """Whether that process runs now; the stack starts it again if it does not."""
         records = State(self.stack.state).read_processes()
         return any(r["role"] == name and start_time(r["pid"]) == r["started"] for r in records)
 
     def signal(self, name: str, number: Signals) -> None:
-        """Sends it to the process of that role or server, as `kill` does, if there is one."""
+        """Sends the signal to the process of that role or server, if it runs."""
         with suppress(ProcessLookupError):
             os.kill(self.pid(name), number)
 
     def signal_all(self, name: str, number: Signals) -> None:
-        """As `signal`, and to all of its children as well."""
+        """Sends the signal to the process and all its descendants."""
         for pid in (self.pid(name), *self.children(name)):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     async def restarted(self, name: str, before: int) -> None:
-        """Waits until that role or server has another process than `before`."""
+        """Waits until that role or server has another process than the pid `before`."""
         async with asyncio.timeout(SIGNALLED_S):
             while self.pid(name) == before:
                 await asyncio.sleep(LOOK_S)
 
     async def kill(self, name: str) -> None:
-        """SIGKILL to its process; returns when it was started again, which the stack does."""
+        """Sends SIGKILL to its process; returns once the stack has started another."""
         before = self.pid(name)
         self.signal(name, SIGKILL)
         await self.restarted(name, before)
@@ -129,14 +131,14 @@ class Bench:
     # --- servers ----------------------------------------------------------------------------------
 
     async def sql(self, statement: str, *parameters: Any) -> list[asyncpg.Record]:
-        """Runs one statement in a session of its own, as the owner of the database."""
+        """Runs one statement in a new session, as the owner of the database."""
         async with self.session() as session:
             rows: list[asyncpg.Record] = await session.fetch(statement, *parameters)
         return rows
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[asyncpg.Connection]:
-        """As the owner of the database."""
+        """A session of the owner of the database."""
         connection = await asyncpg.connect(
             **database_arguments(self.settings),
             timeout=SQL_TIMEOUT_S,
@@ -148,18 +150,20 @@ class Bench:
             await connection.close(timeout=SQL_TIMEOUT_S)
 
     async def add_events(self, number: int) -> None:
-        """So many more events (or a few more), of orders that nobody has placed."""
+        """Appends about `number` events, of orders that no customer has placed."""
         life = (PLACED, CAPTURED, PAID, DISPATCHED, SHIPPED, DELIVERED_SHIPMENT, DELIVERED)
         settings = Settings.model_validate(self.settings)
         engine = create_engine(settings, None, application_name="faults", pool_size=1)
         try:
-            for _ in range(0, number, len(life) * ORDERS_TOGETHER):
-                self.strangers.update(await given_orders(engine, *[life] * ORDERS_TOGETHER))
+            for _ in range(0, number, len(life) * ORDERS_PER_APPEND):
+                self.strangers.update(await given_orders(engine, *[life] * ORDERS_PER_APPEND))
         finally:
             await engine.dispose()
 
     async def rabbitmqctl(self, *words: str) -> str:
-        """What `rabbitmqctl WORD ...` prints, run as the node's own user with its environment."""
+        """The output of `rabbitmqctl WORD ...`, run as the node's user in its environment. Raises
+        RuntimeError if it fails.
+        """
         node = psutil.Process(self.pid("rabbitmq"))
         done = await asyncio.to_thread(
             subprocess.run,
@@ -178,15 +182,16 @@ class Bench:
         return done.stdout
 
     def heal(self) -> None:
-        """Every proxy passes everything again."""
+        """Lets every proxy pass all bytes again."""
         for proxy in (self.web, self.postgres, self.redis, self.rabbitmq):
             proxy.heal()
 
 
 @asynccontextmanager
 async def running_bench(seed: int, hold_s: float) -> AsyncIterator[Bench]:
-    """A bench on a fresh stack that is up and ready, its customers registered; its data, journal
-    included, is gone at the end."""
+    """A bench on a fresh stack that is ready, with its customers registered. At the end its data is
+    removed, with the journal.
+    """
     async with AsyncExitStack() as exits:
         stack = exits.enter_context(new_stack(**SETTINGS, FLOWER_PORT=str(free_port())))
         proxies = await _proxies(exits, stack)
@@ -206,10 +211,10 @@ async def running_bench(seed: int, hold_s: float) -> AsyncIterator[Bench]:
         await tap.open()
         tail = Tail(database_arguments(settings), redis)
         exits.push_async_callback(tail.close)
-        tail.follow()
+        tail.start()
         shop = Shop(f"http://127.0.0.1:{proxies['web'].port}", journal, seed)
         exits.push_async_callback(shop.client.aclose)
-        await shop.enter_people()
+        await shop.register_customers()
         yield Bench(
             stack, settings, **proxies, redis_client=redis, journal=journal, shop=shop, tap=tap,
             tail=tail, hold_s=hold_s, rng=random.Random(seed),
@@ -217,7 +222,7 @@ async def running_bench(seed: int, hold_s: float) -> AsyncIterator[Bench]:
 
 
 async def _proxies(exits: AsyncExitStack, stack: Stack) -> dict[str, Proxy]:
-    """In front of the servers, on the ports that they are going to have, and of the web role."""
+    """Proxies to the web role and to the servers, which start later on the chosen ports."""
     state = State(stack.state)
     state.create()
     targets = {**choose_ports(state), "web": stack.port}
@@ -235,5 +240,5 @@ async def _up(exits: AsyncExitStack, stack: Stack, proxies: Mapping[str, Proxy])
     )
     up = (sys.executable, "-m", "tests.tools.faults.proxied_up", str(stack.state), str(stack.port))
     running = stack.up(*up, *proxied)
-    await asyncio.to_thread(running.__enter__)  # the loop goes on: the proxies run in it
+    await asyncio.to_thread(running.__enter__)  # not in the loop: the proxies run in it
     exits.push_async_callback(asyncio.to_thread, running.__exit__, None, None, None)

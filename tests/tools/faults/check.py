@@ -1,7 +1,7 @@
-"""The invariants of promises.md, section 1, each decided from what is left when all is quiet: the
+"""Checks the invariants of promises.md, section 1, once the bench is quiet. The evidence is the
 journal, the log, the tap, the read models and Redis.
 
-Each check says what is wrong, one line a finding; none if the promise holds.
+Each check yields one line a finding; none if the promise holds.
 """
 
 import hashlib
@@ -20,8 +20,8 @@ from tests.tools.faults.tap import Published
 
 CACHE_TTL_MAX_S = 300
 NAMED_MAX = 5
-# All that one command of a kind makes, in one transaction; every alternative.
-MADE: Mapping[str, tuple[tuple[str, ...], ...]] = {
+# By kind of command: the events that one command makes, in one transaction; all alternatives.
+EVENTS_OF: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "place": (("OrderPlaced",),),
     "PAID": (("PaymentCaptured", "OrderPaid"),),
     "SHIPPED": (("ShipmentDispatched", "OrderShipped"),),
@@ -30,14 +30,15 @@ MADE: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "line": (("OrderLineAdded",),),
     "note": (("OrderNoteAdded",),),
 }
-Digests = Mapping[tuple[int, int], bytes]  # of the event at a partition and position
+Digests = Mapping[tuple[int, int], bytes]  # by partition and position: the event's digest
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """`strangers`: streams that a row wrote itself. `before`: digests of the log as it was when the
-    run began. `ttls`: of the cached orders, in
-    seconds; -1 where there is none. `differences`: what `verify` found."""
+    """`strangers`: streams that a row wrote itself. `before`: digests of the log at the end of the
+    run before. `ttls`: of the cached orders, in seconds; -0.001: none. `differences`: what `verify`
+    found.
+    """
 
     commands: Mapping[str, Command]
     events: Sequence[StoredEvent]  # by partition and position
@@ -60,7 +61,7 @@ class Evidence:
 
     @cached_property
     def by_key(self) -> dict[str, list[StoredEvent]]:
-        """What the log holds of each command."""
+        """The stored events by the key of their command."""
         found: dict[str, list[StoredEvent]] = defaultdict(list)
         for event in self.events:
             if event.stream_id in self.strangers:
@@ -82,7 +83,9 @@ def digests(events: Sequence[StoredEvent]) -> Digests:
 
 
 def acknowledged_is_stored(evidence: Evidence) -> Iterator[str]:
-    """W1. A status that the order had already makes no event: then it must have had it."""
+    """W1. A command that sets the order's present status makes no event: then the order must have
+    reached that status.
+    """
     for key, command in evidence.commands.items():
         stored = evidence.by_key.get(key, [])
         for granted in command.granted:
@@ -96,18 +99,20 @@ def acknowledged_is_stored(evidence: Evidence) -> Iterator[str]:
 
 def _is_no_op(evidence: Evidence, kind: str, order_id: UUID, version: int) -> bool:
     types = {event.type for event in evidence.streams.get(order_id, []) if event.version <= version}
-    return kind.isupper() and any(types >= set(made) for made in MADE[kind])
+    return kind.isupper() and any(types >= set(events) for events in EVENTS_OF[kind])
 
 
 def stored_once_per_key(evidence: Evidence) -> Iterator[str]:
-    """W2, W4: all that a command makes, once, in one place; and one answer to all its repeats."""
+    """W2, W4: the log holds all events of a command once, one after another, and all repeats of the
+    command got the same answer.
+    """
     for key, command in evidence.commands.items():
         stored = evidence.by_key.get(key, [])
         if not stored:
             continue
         types = tuple(event.type for event in stored)
-        if types not in MADE[command.first.kind]:
-            yield f"{key}: {command.first.kind} has made {types}"
+        if types not in EVENTS_OF[command.first.kind]:
+            yield f"{key}: {command.first.kind} made {types}"
         first = stored[0]
         if [(e.stream_id, e.version) for e in stored] != [
             (first.stream_id, first.version + n) for n in range(len(stored))
@@ -123,42 +128,42 @@ def nothing_else_is_stored(evidence: Evidence) -> Iterator[str]:
     for key, stored in evidence.by_key.items():
         command = evidence.commands.get(key)
         if command is None:
-            yield f"{key}: nobody has sent it, yet it is stored: {stored[0]}"
+            yield f"{key}: no customer sent it, but it is stored: {stored[0]}"
         elif command.outcome == "fail":
-            yield f"{key}: refused with {command.first.status}, yet it is stored: {stored[0]}"
-    ours = {event.event_id for stored in evidence.by_key.values() for event in stored}
+            yield f"{key}: refused with {command.first.status}, but it is stored: {stored[0]}"
+    with_key = {event.event_id for stored in evidence.by_key.values() for event in stored}
     for event in evidence.events:
-        if event.event_id not in ours and event.stream_id not in evidence.strangers:
-            yield f"nobody has sent {event}"
+        if event.event_id not in with_key and event.stream_id not in evidence.strangers:
+            yield f"no customer sent {event}"
 
 
 def streams_and_positions_are_dense(evidence: Evidence) -> Iterator[str]:
-    """W5, and positions as well."""
+    """W5, and the positions of a partition."""
     for stream_id, stream in evidence.streams.items():
         if [event.version for event in stream] != [*range(1, len(stream) + 1)]:
             yield f"order {stream_id}: versions {[event.version for event in stream]}"
     positions: dict[int, list[int]] = defaultdict(list)
     for event in evidence.events:
         positions[event.partition].append(event.position)
-    for partition, found in positions.items():
-        if found != [*range(1, len(found) + 1)]:
-            yield f"partition {partition}: its {len(found)} positions are not dense"
+    for partition, numbers in positions.items():
+        if numbers != [*range(1, len(numbers) + 1)]:
+            yield f"partition {partition}: its {len(numbers)} positions are not dense"
 
 
 def no_update_is_lost(evidence: Evidence) -> Iterator[str]:
-    """W6: whoever insisted on a version and won wrote right after it."""
+    """W6: the events of a command with an expected version follow that version."""
     for key, command in evidence.commands.items():
         expected, stored = command.first.expected, evidence.by_key.get(key, [])
         if expected is not None and stored and stored[0].version != expected + 1:
-            yield f"{key}: insisted on version {expected}, was stored as {stored[0].version}"
+            yield f"{key}: expected version {expected}, stored as {stored[0].version}"
 
 
 def events_never_change(evidence: Evidence) -> Iterator[str]:
     """W7."""
     now = digests(evidence.events)
-    for place, digest in evidence.before.items():
-        if now.get(place) != digest:
-            yield f"partition and position {place}: it is not what it was before"
+    for position, digest in evidence.before.items():
+        if now.get(position) != digest:
+            yield f"partition and position {position}: the event has changed"
     for role in evidence.writers:
         yield f"{role} may change or delete events"
 
@@ -184,14 +189,14 @@ def _sum_of_lines(folded: FoldedOrder) -> int:
 
 
 def what_was_seen_still_stands(evidence: Evidence) -> Iterator[str]:
-    """W9, and what else the tail has noticed: M3, C1."""
+    """W9, and the other findings of the tail: M3, C1."""
     yield from evidence.tail.wrong
     stored: dict[int, list[UUID]] = defaultdict(list)
     for event in evidence.events:
         stored[event.partition].append(event.event_id)
     for partition, seen in evidence.tail.seen.items():
         if stored[partition][: len(seen)] != seen:
-            yield f"partition {partition}: a reader saw other events than are there now"
+            yield f"partition {partition}: a reader saw other events than the log holds now"
 
 
 # --- the way out ----------------------------------------------------------------------------------
@@ -211,7 +216,7 @@ def everything_is_published(evidence: Evidence) -> Iterator[str]:
 
 
 def published_in_order(evidence: Evidence) -> Iterator[str]:
-    """R3; around a failed publish it need not be so."""
+    """R3; a failed publish may break the order."""
     if not evidence.publishes_fail:
         yield from evidence.tap.disorder
 
@@ -249,6 +254,6 @@ CHECKS: Mapping[str, Check] = {
 
 
 def findings(evidence: Evidence) -> dict[str, list[str]]:
-    """By promise, only those that are broken."""
+    """The findings by promise; broken promises only."""
     found = {name: [*check(evidence)] for name, check in CHECKS.items()}
     return {name: lines for name, lines in found.items() if lines}

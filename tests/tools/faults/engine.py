@@ -42,7 +42,7 @@ WHERE has_table_privilege(role, 'events', 'UPDATE, DELETE, TRUNCATE')
 
 @dataclass
 class Result:
-    """Of all runs of one row. `recovery_s`: the longest, from heal to quiet."""
+    """The result of all runs of one row. `recovery_s`: the longest time from heal to quiet."""
 
     row: str
     title: str
@@ -60,7 +60,7 @@ class Result:
 
 
 class Engine:
-    """Runs rows on one bench, one after another. `steady_s`: how long it must be quiet."""
+    """Runs rows on one bench, one after another. `steady_s`: how long the bench must stay quiet."""
 
     def __init__(self, bench: Bench, seed: int, steady_s: float) -> None:
         self.bench = bench
@@ -74,7 +74,7 @@ class Engine:
         bench.rng = random.Random(f"{self._seed} {row.name} {result.runs}")
         began, stale, wrong = len(journal.attempts), len(bench.shop.stale), len(bench.shop.wrong)
         result.runs += 1
-        healed_s = await self._hurt(row, result)
+        healed_s = await self._inject_under_load(row, result)
         try:
             await until_quiet(bench, self._steady_s)
             result.recovery_s = max(result.recovery_s, time.monotonic() - healed_s - self._steady_s)
@@ -87,13 +87,14 @@ class Engine:
         result.acknowledged += _acknowledged(attempts)
         result.unknown += sum(a.outcome == "unknown" for a in attempts)
         result.stale += len(bench.shop.stale) - stale
-        result.broken += _some(bench.shop.wrong[wrong:])
-        result.broken += self._noticed(row, attempts, bench.shop.stale[stale:])
+        result.broken += _first(bench.shop.wrong[wrong:])
+        result.broken += self._client_findings(row, attempts, bench.shop.stale[stale:])
         await self._check(row, result)
 
-    async def _hurt(self, row: Row, result: Result) -> float:
-        """The row's fault has come and gone under load, and the load goes well again; returns when
-        it was healed, in monotonic seconds."""
+    async def _inject_under_load(self, row: Row, result: Result) -> float:
+        """Injects the row's fault and heals it; then waits until commands are acknowledged again.
+        Returns the time of the heal, in monotonic seconds.
+        """
         shop = self.bench.shop
         load = shop.load = LOADS[row.load]
         shop.open()
@@ -108,7 +109,7 @@ class Engine:
             if load.pauses:
                 shop.open()
             await self._acknowledged(RECOVERED_COMMANDS)
-        # Deliberately everything: whatever a row finds wrong, or stumbles over, is a finding.
+        # All exceptions on purpose: each error of a row is a finding.
         except Exception as error:
             result.broken.append("".join(traceback.format_exception(error)))
         finally:
@@ -116,7 +117,7 @@ class Engine:
         return healed_s
 
     async def _acknowledged(self, commands: int) -> None:
-        """Waits until so many more commands, begun from now on, were acknowledged."""
+        """Waits for `commands` acknowledged commands that begin from now on. Raises NotQuiet."""
         journal = self.bench.journal
         began = len(journal.attempts)
         try:
@@ -125,18 +126,20 @@ class Engine:
                     await asyncio.sleep(LOOK_S)
         except TimeoutError:
             found = _acknowledged(journal.attempts[began:])
-            raise NotQuiet(f"O3: {found} commands in {PROGRESS_LIMIT_S:.0f} s") from None
+            raise NotQuiet(
+                f"O3: {found} commands acknowledged in {PROGRESS_LIMIT_S:.0f} s"
+            ) from None
 
-    def _noticed(
+    def _client_findings(
         self, row: Row, attempts: Sequence[Attempt], stale: Sequence[StaleRead]
     ) -> list[str]:
-        """C6 and O1, as the shoppers saw them."""
+        """C6 and O1, from the answers that customers got."""
         old = [
             f"C6: order {read.order_id}: version {read.shown} after {read.seen} was seen"
             for read in stale
             if not any(a <= read.began_s <= b for a, b in self.bench.stale_times)
         ]
-        found = _some(old)
+        found = _first(old)
         silent = sum(a.seconds >= REQUEST_TIMEOUT_S and not a.status for a in attempts)
         if silent and not row.silence:
             found.append(f"O1: {silent} requests had no answer within {REQUEST_TIMEOUT_S:.0f} s")
@@ -160,20 +163,21 @@ class Engine:
         result.lost += len(found.get("W1", ()))
         result.doubled += len(found.get("W2, W4", ()))
         for name, lines in found.items():
-            result.broken += [f"{name}: {line}" for line in _some(lines)]
+            result.broken += [f"{name}: {line}" for line in _first(lines)]
 
     async def _ttls(self) -> dict[str, float]:
         redis = self.bench.redis_client
         async with self.bench.session() as session:
-            places = Slots(str(await read_incarnation(session)))
-        pages = redis.scan_iter(match=places.of_orders + b"*", count=1_000)
-        keys = [key async for key in pages]
-        # A key that has expired since (-2) is no finding.
+            slots = Slots(str(await read_incarnation(session)))
+        keys = [key async for key in redis.scan_iter(match=slots.of_orders + b"*", count=1_000)]
+        # A key that has expired meanwhile (-2) is no finding.
         ttls = [await redis.pttl(key) for key in keys]
         return {key.decode(): ttl / 1000 for key, ttl in zip(keys, ttls, strict=True) if ttl != -2}
 
     async def _differences(self, partitions: int) -> list[str]:
-        """What `verify` finds; in this process, since starting its own takes longer than it."""
+        """The differences that `verify` finds. It runs in this process, since starting another
+        takes longer than the comparison.
+        """
         settings = Settings.model_validate(self.bench.settings)
         engine, redis = (
             create_engine(settings, PROJECTOR, application_name="faults"),
@@ -197,8 +201,8 @@ class Engine:
         return [line for name, f in found.items() if not f.agree for line in _lines(name, f)]
 
 
-def _some(lines: Sequence[str]) -> list[str]:
-    """The first ones; the rest is counted."""
+def _first(lines: Sequence[str]) -> list[str]:
+    """The first LISTED_MAX lines, and the number of the others."""
     rest = len(lines) - LISTED_MAX
     return [*lines[:LISTED_MAX], *([f"and {rest} more"] if rest > 0 else [])]
 

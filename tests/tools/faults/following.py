@@ -1,45 +1,45 @@
-"""Those who look on while servers are hurt: again and again, until they are told to stop."""
+"""Observers of servers under fault, which reconnect until they are closed."""
 
 import asyncio
 from contextlib import suppress
 
 from tests.support.servers.quiet import AWAY
 
-__all__ = ["AWAY", "Following"]
-CLOSE_AGAIN_S = 1.0
+__all__ = ["AWAY", "Observer"]
+CANCEL_AGAIN_S = 1.0
 
 
-class Following:
-    """`look` is called again, `again_s` after it has met a server that was away."""
+class Observer:
+    """A task that repeats `observe`, `retry_s` after each of its sessions has ended."""
 
-    again_s: float
+    retry_s: float
 
     def __init__(self) -> None:
-        self._following: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
-    def follow(self) -> None:
-        self._following = asyncio.create_task(self._follow())
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._repeat())
 
     async def close(self) -> None:
-        """Raises what has ended it, if anything did but this.
+        """Ends the task; raises the error that ended it before, if any.
 
-        Told until it hears: redis-py sends by `asyncio.wait_for`, which in Python 3.11 swallows a
-        cancellation that comes as the sending ends (python/cpython#86296).
+        It cancels until the task has ended: redis-py sends with `asyncio.wait_for`, which in Python
+        3.11 swallows a cancellation that arrives as the send completes (python/cpython#86296).
         """
-        if self._following is None:
+        if self._task is None:
             return
-        while not self._following.done():
-            self._following.cancel()
-            await asyncio.wait((self._following,), timeout=CLOSE_AGAIN_S)
+        while not self._task.done():
+            self._task.cancel()
+            await asyncio.wait((self._task,), timeout=CANCEL_AGAIN_S)
         with suppress(asyncio.CancelledError):
-            self._following.result()
+            self._task.result()
 
-    async def look(self) -> None:
-        """One session with the servers, for as long as they are there."""
+    async def observe(self) -> None:
+        """One session with the servers; it ends with an error of AWAY once one is unavailable."""
         raise NotImplementedError
 
-    async def _follow(self) -> None:
+    async def _repeat(self) -> None:
         while True:
             with suppress(*AWAY):
-                await self.look()
-            await asyncio.sleep(self.again_s)
+                await self.observe()
+            await asyncio.sleep(self.retry_s)

@@ -1,5 +1,6 @@
-"""Roles as processes of their own that begin at once: forked from a process that has imported the
-whole product, so that killing and starting one costs a tenth of a second instead of two."""
+"""Starts roles as separate processes, forked from a process that has imported the whole service: so
+killing and starting one takes a tenth of a second instead of two.
+"""
 
 import multiprocessing
 import os
@@ -36,24 +37,26 @@ def start(
     listener: socket.socket | None = None,
     files_max: int | None = None,
 ) -> BaseProcess:
-    """`./entrypoint.sh WORD ...` at work in this environment; the web role on this socket, which
-    outlives it: whoever connects while no web process runs waits for the next one."""
+    """Starts `./entrypoint.sh WORD ...` in this environment. The web role serves `listener`, which
+    outlives it: a client that connects while no web process runs waits for the next one.
+    `files_max`: the process's limit of open files.
+    """
     arguments = (words, dict(environment), listener, files_max)
-    process = _FORKS.Process(target=_live, args=arguments)
+    process = _FORKS.Process(target=_run, args=arguments)
     process.start()
     return process
 
 
 def end(*pids: int) -> None:
-    """They and whatever they have started run no more."""
+    """Kills these processes and their descendants."""
     for pid in pids:
         with suppress(psutil.NoSuchProcess):
             family = [first := psutil.Process(pid), *first.children(recursive=True)]
-            for process in family:  # its head first, which would replace the others
+            for process in family:  # the parent first, since it would replace the others
                 process.kill()
 
 
-def _live(
+def _run(
     words: tuple[str, ...],
     environment: dict[str, str],
     listener: socket.socket | None,

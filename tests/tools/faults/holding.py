@@ -1,5 +1,4 @@
-"""What rows of the fault table share: to go on hurting while the bench holds, and to look that what
-must go on does."""
+"""Shared by rows: repeats a fault while the bench holds, and checks what must continue under it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,8 +13,8 @@ from tests.tools.faults.bench import Bench
 RELAYED = "SELECT sum(position)::bigint AS positions FROM checkpoints WHERE name = 'relay'"
 
 
-async def every(gap_s: float, bench: Bench, act: Callable[[], Awaitable[object]]) -> None:
-    """Acts, waits `gap_s`, acts again: until the bench has held."""
+async def repeat(gap_s: float, bench: Bench, act: Callable[[], Awaitable[object]]) -> None:
+    """Calls `act` every `gap_s` seconds, until the bench has held."""
     holding = asyncio.ensure_future(bench.hold())
     try:
         while not holding.done():
@@ -27,10 +26,11 @@ async def every(gap_s: float, bench: Bench, act: Callable[[], Awaitable[object]]
 
 
 @asynccontextmanager
-async def owner(bench: Bench) -> AsyncIterator[asyncpg.Connection]:
-    """A session of the database's owner, round the proxy; once the server answers, which may still
-    suffer from the row before."""
-    await postgres_answers(bench)
+async def owner_session(bench: Bench) -> AsyncIterator[asyncpg.Connection]:
+    """A session of the database's owner, without the proxy. It waits for the server, which may
+    still recover from the row before.
+    """
+    await wait_for_postgres(bench)
     connection = await asyncpg.connect(**database_arguments(bench.settings))
     try:
         yield connection
@@ -39,17 +39,18 @@ async def owner(bench: Bench) -> AsyncIterator[asyncpg.Connection]:
 
 
 @asynccontextmanager
-async def locked(bench: Bench, table: str) -> AsyncIterator[None]:
-    """Nobody else may so much as read the table."""
-    async with owner(bench) as session, session.transaction():
+async def locked_table(bench: Bench, table: str) -> AsyncIterator[None]:
+    """Locks the table against all other sessions, readers included."""
+    async with owner_session(bench) as session, session.transaction():
         await session.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
         yield
 
 
 @asynccontextmanager
-async def meanwhile_accepted(bench: Bench) -> AsyncIterator[None]:
-    """O7: the fault does not stop commands. To be left before it ends: it waits for one that was
-    acknowledged, and begun inside the block."""
+async def commands_continue(bench: Bench) -> AsyncIterator[None]:
+    """O7: the fault does not stop commands. The end of the block waits for an acknowledged command
+    that began inside it: leave the block while the fault still lasts.
+    """
     began = len(bench.journal.attempts)
     yield
 
@@ -57,12 +58,12 @@ async def meanwhile_accepted(bench: Bench) -> AsyncIterator[None]:
         since = bench.journal.attempts[began:]
         return any(a.outcome == "ok" and a.key is not None for a in since)
 
-    await goes_on(bench, "O7: no command was acknowledged while it lasted", acknowledged)
+    await expect(bench, "O7: no command was acknowledged during the fault", acknowledged)
 
 
 @asynccontextmanager
-async def meanwhile_relayed(bench: Bench) -> AsyncIterator[None]:
-    """The same of events, which the relay publishes."""
+async def relay_continues(bench: Bench) -> AsyncIterator[None]:
+    """O7: the fault does not stop the relay. Leave the block while the fault still lasts."""
     [before] = await bench.sql(RELAYED)
     yield
 
@@ -70,22 +71,23 @@ async def meanwhile_relayed(bench: Bench) -> AsyncIterator[None]:
         [now] = await bench.sql(RELAYED)
         return bool(now["positions"] > before["positions"])
 
-    await goes_on(bench, "O7: no event was relayed while it lasted", moved)
+    await expect(bench, "O7: no event was relayed during the fault", moved)
 
 
-async def goes_on(bench: Bench, finding: str, happens: Callable[[], Awaitable[bool]]) -> None:
+async def expect(bench: Bench, finding: str, holds: Callable[[], Awaitable[bool]]) -> None:
+    """Waits until `holds` is true; notes the finding if it does not become true in time."""
     try:
-        await eventually(happens)
+        await eventually(holds)
     except TimeoutError:
         bench.shop.wrong.append(finding)
 
 
-async def postgres_answers(bench: Bench) -> None:
-    async def it_does() -> bool:
+async def wait_for_postgres(bench: Bench) -> None:
+    async def answers() -> bool:
         try:
             await bench.sql("SELECT 1")
         except (asyncpg.PostgresError, OSError):
             return False
         return True
 
-    await eventually(it_does)
+    await eventually(answers)

@@ -1,5 +1,6 @@
-"""A whole service whose processes can be stopped in their crash windows, and what it has to show
-afterwards: everything acknowledged, once, everywhere."""
+"""A whole service whose processes can be stopped in their crash windows, and the check that
+everything acknowledged is there once, everywhere.
+"""
 
 import asyncio
 import os
@@ -44,8 +45,9 @@ UNRELAYED = (
 
 @dataclass
 class House:
-    """`web` obeys failpoints, and so do relay, consumer and worker; `other` is a web process that
-    nothing happens to."""
+    """The processes of one service. `web`, relay, consumer and worker obey failpoints; `other` is a
+    second web process without faults.
+    """
 
     settings: Settings
     failpoints: Path
@@ -55,44 +57,45 @@ class House:
     processes: dict[str, BaseProcess] = field(default_factory=dict)
 
     def arm(self, window: Window, action: str) -> None:
+        """The next process that reaches the window does `action`."""
         draft = self.failpoints / ".draft"
         draft.write_text(action)
         draft.rename(self.failpoints / window)
 
     async def taken(self, window: Window) -> int:
-        """The process that is, or was, in the window; which can be armed anew."""
+        """The pid of the process that reached the window. The window can be armed again."""
         found: list[Path] = []
 
-        async def somebody() -> bool:
+        async def reached() -> bool:
             found.extend(self.failpoints.glob(f"{window}.*"))
             return bool(found)
 
-        await eventually(somebody)
+        await eventually(reached)
         found[0].unlink()
         return int(found[0].suffix.removeprefix("."))
 
     def start(self, name: str, **changed: str) -> None:
-        """`name`: a role, or `web` and `other`."""
+        """`name`: a role, or `other`."""
         environment = {**self.environment, **changed}
         listener = self.listeners.get(name)
         word = "web" if listener else name
         self.processes[name] = forked.start(word, environment=environment, listener=listener)
 
     async def restart(self, name: str) -> None:
-        """After it was killed in a window: as a supervisor does it."""
+        """Starts the process again, as a supervisor does, after a window has killed it."""
         await asyncio.to_thread(self.processes[name].join, forked.STOP_S)
         assert self.processes[name].exitcode == -9
         self.start(name)
 
     def restart_ended(self) -> list[int]:
-        """As a supervisor does it, whatever they ended of; their exit codes."""
+        """Starts all ended processes again, as a supervisor does; returns their exit codes."""
         ended = {n: p.exitcode for n, p in self.processes.items() if p.exitcode is not None}
         for name in ended:
             self.start(name)
         return list(ended.values())
 
     def pids(self, name: str) -> list[int]:
-        """The role's processes."""
+        """The process ids of the role."""
         if name == "worker":
             children = psutil.Process(self.worker.pid).children()
             return [self.worker.pid, *sorted(child.pid for child in children)]
@@ -105,7 +108,7 @@ class House:
         return f"http://127.0.0.1:{self.listeners[name].getsockname()[1]}"
 
     def end(self, name: str) -> None:
-        """It runs no more."""
+        """Ends the process and closes its listener."""
         process = self.processes.pop(name)
         forked.end(process.pid or 0)
         process.join()
@@ -121,7 +124,7 @@ class House:
 
 @contextmanager
 def house_of(settings: Settings, failpoints: Path, **changed: str) -> Iterator[House]:
-    """Every process was started, and may still be on its way."""
+    """A service whose processes have been started, but may not be ready yet."""
     environment = {
         **os.environ,
         "DB_NAME": settings.DB_NAME,
@@ -147,6 +150,7 @@ def house_of(settings: Settings, failpoints: Path, **changed: str) -> Iterator[H
 
 
 async def empty(settings: Settings) -> None:
+    """Removes all keys from Redis, and the service's queues and exchanges from RabbitMQ."""
     redis = connect(settings)
     await redis.flushdb()
     await redis.aclose()
@@ -157,7 +161,7 @@ async def empty(settings: Settings) -> None:
 
 @dataclass(frozen=True)
 class Visit:
-    """One test's stay in the house: a customer, and a look at everything."""
+    """A customer of the house, with direct access to its servers."""
 
     house: House
     web: httpx.AsyncClient
@@ -167,8 +171,9 @@ class Visit:
     tap: Tap
 
     async def once_everywhere(self, order_id: str, version: int) -> None:
-        """The order has that many events, each of them published, in order; both web processes and
-        every read model show all of them, and none of them twice."""
+        """Asserts that the order has `version` events, that all were published in order, and that
+        both web processes and every read model show each of them once.
+        """
         assert await self.sql.fetchval(EVENTS, order_id) == version
         await self.tap.until(lambda: self._published(order_id)[-1:] == [version])
         assert self._published(order_id) == list(range(1, version + 1))
@@ -179,7 +184,7 @@ class Visit:
         assert found.agree, found
 
     def _published(self, order_id: str) -> list[int]:
-        """The versions, as they appeared for the first time."""
+        """The versions in order of their first arrival."""
         bodies = (body for body in self.tap.bodies if body["order_id"] == order_id)
         return list(dict.fromkeys(body["version"] for body in bodies))
 
@@ -218,7 +223,7 @@ async def placed_id(web: httpx.AsyncClient, **body: Any) -> str:
 
 
 async def answered(request: Any) -> str:
-    """The status, or that the connection broke; with an error's slug."""
+    """The status, with the slug of a problem; `broken` if the connection broke."""
     try:
         answer: httpx.Response = await request
     except httpx.TransportError:

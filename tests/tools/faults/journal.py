@@ -1,7 +1,7 @@
-"""The load's own account of what it asked and what became of it.
+"""The load's record of all its requests and their outcomes.
 
-A request is on disk before it is sent, and its outcome before it counts. So whatever is killed, the
-journal knows every order that the service may hold, and every one that it must.
+A request is on disk before it is sent, and its outcome before it is used. So whatever is killed,
+the journal holds every order that the service may hold, and every order that it must hold.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ from order_service.infra.batching import Batching
 
 Outcome = Literal["ok", "fail", "unknown"]
 
-TOGETHER_MAX = 1_000  # lines written with one fsync
+LINES_PER_FSYNC_MAX = 1_000
 WAITING_MAX = 10_000
 
 
 @dataclass(slots=True)
 class Attempt:
-    """One request, sent once. `expected`: the version that it insists on."""
+    """One request, sent once. `expected`: its expected version, if any."""
 
     user: UUID
     kind: str
@@ -36,8 +36,8 @@ class Attempt:
     key: str | None = None
     expected: int | None = None
     outcome: Outcome = "unknown"
-    status: int = 0  # none: no answer came
-    version: int = 0  # that the answer shows
+    status: int = 0  # 0: no answer came
+    version: int = 0  # in the answer
     digest: str = ""  # of the answer's body
     began_s: float = field(default_factory=time.monotonic)
     seconds: float = 0.0
@@ -47,7 +47,7 @@ class Attempt:
         found = {} if self.key is None else {"Idempotency-Key": self.key}
         return found if self.expected is None else {**found, "If-Match": f'"{self.expected}"'}
 
-    def again(self) -> "Attempt":
+    def repeat(self) -> "Attempt":
         """The same request, not yet sent."""
         return replace(
             self, outcome="unknown", status=0, version=0, digest="", began_s=time.monotonic()
@@ -55,8 +55,9 @@ class Attempt:
 
 
 class Command:
-    """All attempts under one key. It is ok if one of them was; else unknown if one of them is, even
-    if a later one was refused: what was refused then may come to pass when the first arrives."""
+    """All attempts under one key. The outcome is ok if one attempt's is; else unknown if one
+    attempt's is, even if a later one was refused: the first may still arrive and succeed.
+    """
 
     def __init__(self, attempts: list[Attempt]) -> None:
         self.attempts = attempts
@@ -70,7 +71,7 @@ class Command:
 
 
 class Journal:
-    """`attempts`: in the order in which they were begun."""
+    """`attempts`: in the order of their beginnings."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -78,36 +79,35 @@ class Journal:
         self._file = path.open("ab")
         self._lines = Batching[bytes, None](
             self._write,
-            batch_max=TOGETHER_MAX,
+            batch_max=LINES_PER_FSYNC_MAX,
             waiting_max=WAITING_MAX,
             overflow=lambda: RuntimeError("the journal's disk cannot keep up"),
         )
 
     async def begin(self, attempt: Attempt) -> int:
-        """Its number; it may be sent now."""
+        """Writes the attempt to disk; then it may be sent. Returns its number."""
         self.attempts.append(attempt)
         number = len(self.attempts) - 1
         await self._lines.get(_line({"number": number, **asdict(attempt)}))
         return number
 
     async def end(self, number: int) -> None:
-        """Its outcome may be acted on now."""
+        """Writes the attempt's outcome to disk; then the outcome may be used."""
         attempt = self.attempts[number]
-        outcome = ("outcome", "status", "version", "digest", "seconds")
-        said = {name: getattr(attempt, name) for name in outcome}
-        await self._lines.get(_line({"number": number, **said}))
+        names = ("outcome", "status", "version", "digest", "seconds")
+        outcome = {name: getattr(attempt, name) for name in names}
+        await self._lines.get(_line({"number": number, **outcome}))
 
     async def close(self) -> None:
         await self._lines.close()
         self._file.close()
 
     def commands(self, since: int = 0) -> dict[str, Command]:
-        """By key; those of which an attempt was begun since that number, with all their
-        attempts."""
-        wanted = {attempt.key for attempt in self.attempts[since:]}
+        """By key: the commands with an attempt from number `since` on, with all their attempts."""
+        keys = {attempt.key for attempt in self.attempts[since:]}
         found: dict[str, list[Attempt]] = defaultdict(list)
         for attempt in self.attempts:
-            if attempt.key is not None and attempt.key in wanted:
+            if attempt.key is not None and attempt.key in keys:
                 found[attempt.key].append(attempt)
         return {key: Command(attempts) for key, attempts in found.items()}
 

@@ -1,5 +1,6 @@
-"""How hard the customers shop while something is broken: L0 to L4 of the promises, and the bench's
-own mix, in which nearly half of what they do are changes, since those can be lost."""
+"""The loads during a fault: L0 to L4 of the promises, and the bench's mix, of which nearly half are
+changes, since changes can be lost.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +16,11 @@ _NOTHING_NEW = {name: weight for name, weight in _MIXED.items() if name != "plac
 
 @dataclass(frozen=True)
 class Load:
-    """`acts`: what a shopper does next, by weight; `shoppers_each`: of one person, who meet on the
-    same orders; `remembered_orders`: of one person, older ones are left alone.
+    """`acts`: a shopper's next act, by weight; `shoppers_each`: shoppers of one customer, with the
+    same orders; `remembered_orders`: of one customer; older orders get no more requests.
 
-    `backlog`: events that are added before the fault, which relay and read models have to take in.
-    `pauses`: nobody does anything while the fault lasts.
+    `backlog`: events that are appended before the fault, for relay and read models to process.
+    `pauses`: there are no requests during the fault.
     """
 
     title: str
@@ -33,11 +34,11 @@ class Load:
 
 LOADS: Mapping[str, Load] = {
     "mix": Load("changes and reads, nearly as many of each", _MIXED),
-    "L0": Load("nobody does anything while the fault lasts", _MIXED, pauses=True),
+    "L0": Load("no requests during the fault", _MIXED, pauses=True),
     "L1": Load("four reads to a change, with time to think", _FOUR_FIFTHS_READ),
-    "L2": Load("64 shoppers who never think", _FOUR_FIFTHS_READ, 16, think_s=0.0),
-    "L3": Load("as L1, while 100,000 events are caught up", _FOUR_FIFTHS_READ, backlog=100_000),
-    # Each of the four people keeps to the orders that their shoppers came with.
+    "L2": Load("64 shoppers without time to think", _FOUR_FIFTHS_READ, 16, think_s=0.0),
+    "L3": Load("as L1, with a backlog of 100,000 events", _FOUR_FIFTHS_READ, backlog=100_000),
+    # Each of the four customers has the first order of each of three shoppers.
     "L4": Load("every change on one of twelve orders", _NOTHING_NEW, 3, remembered_orders=3),
 }
 SHOPPERS_EACH_MAX = max(load.shoppers_each for load in LOADS.values())

@@ -1,5 +1,5 @@
-"""`up` as an operator runs it, but that the roles reach the servers through proxies, and that no
-process gives way: on a busy machine those that do would hardly run.
+"""`up` as an operator runs it, except that the roles reach the servers through proxies, and that no
+process has a niceness: on a busy machine a process with one hardly runs.
 
 python -m tests.tools.faults.proxied_up STATE PORT NAME=PORT ...
 where NAME is DB_PORT, REDIS_PORT or RABBITMQ_PORT.
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str]) -> int:
     def roles(state: State, port: int, settings: Mapping[str, str]) -> Roles:
         return order_service_roles(state, port, {**settings, **proxied})
 
-    return up(State(Path(folder)), int(port), roles, gives_way=False)
+    return up(State(Path(folder)), int(port), roles, apply_niceness=False)
 
 
 if __name__ == "__main__":

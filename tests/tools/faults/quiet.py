@@ -1,4 +1,4 @@
-"""When the bench is quiet: nothing is broken, nothing lags, and nothing waits in a queue."""
+"""Whether the bench is quiet: everything runs, nothing lags, and no message waits in a queue."""
 
 from tests.support.servers.quiet import QUEUES, NotQuiet, missing, until_steady
 from tests.tools.faults import tap
@@ -6,13 +6,14 @@ from tests.tools.faults.bench import Bench
 
 __all__ = ["NotQuiet", "until_quiet"]
 ROLES = ("web", "relay", "consumer", "worker", "flower", "postgres", "redis", "rabbitmq")
-RECOVERY_S = 90.0  # after a fault, with the backlog that the load has made meanwhile
-DRAINED_PER_S = 1_000  # events of a backlog, at the least
+RECOVERY_S = 90.0  # after a fault, with the backlog of the load meanwhile
+DRAINED_PER_S = 1_000  # events of a backlog, at least
 
 
 async def until_quiet(bench: Bench, steady_s: float) -> None:
-    """Returns once all has been quiet for `steady_s`; raises NotQuiet after RECOVERY_S and what
-    the load's backlog takes."""
+    """Returns once the bench has been quiet for `steady_s`. Raises NotQuiet after RECOVERY_S plus
+    the time for the load's backlog.
+    """
     limit_s = RECOVERY_S + bench.shop.load.backlog / DRAINED_PER_S
     try:
         await until_steady(lambda: _missing(bench), steady_s, limit_s)
@@ -21,7 +22,7 @@ async def until_quiet(bench: Bench, steady_s: float) -> None:
 
 
 async def _missing(bench: Bench) -> str:
-    """What keeps the bench from being quiet; nothing if it is."""
+    """Why the bench is not quiet; empty if it is."""
     if down := [role for role in ROLES if not bench.runs(role)]:
         return f"{', '.join(down)} not running"
     return await missing(bench.stack, bench.settings, (*QUEUES, tap.QUEUE))

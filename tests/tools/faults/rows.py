@@ -1,4 +1,4 @@
-"""The rows of the fault matrix: what each injects, by its id."""
+"""The rows of the fault matrix: by id, what each injects."""
 
 import importlib
 import time
@@ -8,19 +8,19 @@ from pathlib import Path
 
 from tests.tools.faults.bench import Bench
 
-STALE_GRACE_S = 2.0  # Redis answers again: refreshes that failed are retried within a second
+STALE_GRACE_S = 2.0  # after Redis answers again: failed refreshes are retried within a second
 
 Inject = Callable[[Bench], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class Row:
-    """`inject` hurts the bench, holds and heals it, also when it fails.
+    """`inject` injects the fault, holds it and heals it, even if it raises.
 
-    `stale_reads`: Redis hangs or is cut off meanwhile, so old contents may be seen until then.
-    `silence`: the web process itself hangs meanwhile, so requests may go without an answer.
-    `publishes_fail`: RabbitMQ fails meanwhile, so that events may appear out of order.
-    `load`: of LOADS, where the row is about a certain one.
+    `stale_reads`: Redis hangs or is unreachable meanwhile, so reads may be stale until it answers.
+    `silence`: the web process hangs meanwhile, so requests may get no answer.
+    `publishes_fail`: RabbitMQ fails meanwhile, so events may arrive out of order.
+    `load`: one of LOADS, if the row needs a certain one.
     """
 
     name: str
@@ -36,20 +36,22 @@ ROWS: dict[str, Row] = {}
 
 
 def row(name: str, title: str, *, load: str = "mix", **excuses: bool) -> Callable[[Inject], Inject]:
-    """Enters the decorated function as that row; `excuses` are those of Row. Variants are called
-    F08-crash, F08-end ..."""
+    """Registers the decorated function as a row. `excuses`: `stale_reads`, `silence` or
+    `publishes_fail` of Row. The variants of a row are named F08-crash, F08-end ...
+    """
 
-    def enter(inject: Inject) -> Inject:
+    def register(inject: Inject) -> Inject:
         assert name not in ROWS, f"two rows {name}"
         ROWS[name] = Row(name, title, inject, load=load, **excuses)
         return inject
 
-    return enter
+    return register
 
 
-def together(rows: Sequence[Row]) -> Row:
-    """All of them, one after another under one load, with the excuses of each; those that came of
-    stale reads hold for their own time only."""
+def combine(rows: Sequence[Row]) -> Row:
+    """One row that injects all `rows`, one after another, with the excuses of each. Stale reads are
+    excused only during the rows that have that excuse.
+    """
 
     async def inject_each(bench: Bench) -> None:
         for row in rows:
@@ -65,7 +67,7 @@ def together(rows: Sequence[Row]) -> Row:
 
 
 async def inject(bench: Bench, row: Row) -> None:
-    """The row's fault has come and gone, whatever came of it."""
+    """Injects the row's fault and heals the bench, even if the row raises."""
     began_s = time.monotonic()
     try:
         await row.inject(bench)
@@ -76,7 +78,7 @@ async def inject(bench: Bench, row: Row) -> None:
 
 
 def all_rows() -> dict[str, Row]:
-    """Every row, in the matrix's order; their files are rows_*.py beside this one."""
+    """Every row, in the matrix's order, from the files rows_*.py in this folder."""
     for file in sorted(Path(__file__).parent.glob("rows_*.py")):
         importlib.import_module(f"tests.tools.faults.{file.stem}")
     return dict(sorted(ROWS.items()))

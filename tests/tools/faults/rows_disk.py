@@ -1,5 +1,6 @@
-"""PostgreSQL's disks are full: F14 and F15. The small disk is a tmpfs of our own; where we may not
-mount one, there are no such rows."""
+"""Full disks of PostgreSQL: F14 and F15. The full disk is a small tmpfs; where the bench may not
+mount one, it leaves these rows out.
+"""
 
 import asyncio
 import os
@@ -17,10 +18,10 @@ import psutil
 
 from tests.support.waiting import eventually
 from tests.tools.faults.bench import Bench
-from tests.tools.faults.holding import postgres_answers
+from tests.tools.faults.holding import wait_for_postgres
 from tests.tools.faults.rows import Inject, row
 
-FREE_BYTES = 64_000_000  # on a small disk, beside what is moved there
+FREE_BYTES = 64_000_000  # on a small disk, after the data has moved there
 PANIC_S = 30.0
 CAP_SYS_ADMIN = 1 << 21
 GROWING_TABLES = """
@@ -30,20 +31,21 @@ GROWING_TABLES = """
 """
 
 
-def row_if_we_may_mount(name: str, title: str) -> Callable[[Inject], Inject]:
-    return row(name, title) if we_may_mount() else lambda inject: inject
+def mount_row(name: str, title: str) -> Callable[[Inject], Inject]:
+    """Registers a row only if this process may mount file systems."""
+    return row(name, title) if can_mount() else lambda inject: inject
 
 
-def we_may_mount() -> bool:
+def can_mount() -> bool:
     status = Path("/proc/self/status").read_text()
     [effective] = re.findall(r"^CapEff:\s*(\w+)$", status, re.MULTILINE)
     return bool(int(effective, 16) & CAP_SYS_ADMIN)
 
 
-@row_if_we_may_mount("F14", "PostgreSQL's data disk is full")
+@mount_row("F14", "PostgreSQL's data disk is full")
 async def full_data_disk(bench: Bench) -> None:
-    """The log and the orders' read model lie on it; writing fails, reading does not."""
-    await postgres_answers(bench)
+    """The log and order_view are on the full disk: writes fail, reads do not."""
+    await wait_for_postgres(bench)
     size = (await bench.sql("SELECT pg_database_size(current_database()) AS bytes"))[0]["bytes"]
     with small_disk(bench, size + FREE_BYTES) as disk:
         await bench.sql(f"CREATE TABLESPACE small LOCATION '{disk}'")
@@ -61,10 +63,10 @@ async def move_tables(bench: Bench, tablespace: str) -> None:
         await bench.sql(f"ALTER TABLE {table['name']} SET TABLESPACE {tablespace}")
 
 
-@row_if_we_may_mount("F15", "The disk of PostgreSQL's write-ahead log is full")
+@mount_row("F15", "The disk of PostgreSQL's write-ahead log is full")
 async def full_log_disk(bench: Bench) -> None:
-    """The server panics, and again at each start, until there is space."""
-    await postgres_answers(bench)
+    """The server panics, and again at each start, until the disk has space."""
+    await wait_for_postgres(bench)
     wal = Path(psutil.Process(bench.pid("postgres")).cwd()) / "pg_wal"
     size = (await bench.sql("SELECT sum(size)::bigint AS bytes FROM pg_ls_waldir()"))[0]["bytes"]
     with small_disk(bench, size + FREE_BYTES) as disk:
@@ -72,11 +74,11 @@ async def full_log_disk(bench: Bench) -> None:
             with filled(disk):
                 await panic(bench)
                 await bench.hold()
-            await postgres_answers(bench)
+            await wait_for_postgres(bench)
 
 
 async def panic(bench: Bench) -> None:
-    """New segments are wanted until the server dies of it."""
+    """Requests new segments until the server ends."""
     server = psutil.Process(bench.pid("postgres"))
     async with asyncio.timeout(PANIC_S):
         while server.is_running():
@@ -86,7 +88,7 @@ async def panic(bench: Bench) -> None:
 
 @asynccontextmanager
 async def moved(bench: Bench, folder: Path, elsewhere: Path) -> AsyncIterator[None]:
-    """A folder of PostgreSQL's lies elsewhere inside the block."""
+    """Inside the block a folder of PostgreSQL is elsewhere, behind a link."""
     async with postgres_down(bench):
         await asyncio.to_thread(move, folder, elsewhere)
     try:
@@ -109,7 +111,7 @@ def move_back(folder: Path, elsewhere: Path) -> None:
 
 @asynccontextmanager
 async def postgres_down(bench: Bench) -> AsyncIterator[None]:
-    """Orderly stopped, and not started again before the end of the block; answers after it."""
+    """Inside the block PostgreSQL is stopped, cleanly; afterwards it answers again."""
     server = psutil.Process(bench.pid("postgres"))
     bench.signal("up", signal.SIGSTOP)
     try:
@@ -122,12 +124,12 @@ async def postgres_down(bench: Bench) -> AsyncIterator[None]:
         yield
     finally:
         bench.signal("up", signal.SIGCONT)
-    await postgres_answers(bench)
+    await wait_for_postgres(bench)
 
 
 @contextmanager
 def small_disk(bench: Bench, size: int) -> Iterator[Path]:
-    """An empty file system of that size, which PostgreSQL may write to."""
+    """An empty file system of `size` bytes that PostgreSQL can write to."""
     user = psutil.Process(bench.pid("postgres")).uids().real
     with tempfile.TemporaryDirectory(prefix="order-service-disk-") as folder:
         options = f"size={size},uid={user},mode=0700"
@@ -140,11 +142,11 @@ def small_disk(bench: Bench, size: int) -> Iterator[Path]:
 
 @contextmanager
 def filled(disk: Path) -> Iterator[None]:
-    """No byte is free."""
-    found = os.statvfs(disk)
+    """Inside the block no byte of the disk is free."""
+    status = os.statvfs(disk)
     filler = disk / "filler"
     with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, found.f_bavail * found.f_frsize)
+        os.posix_fallocate(file.fileno(), 0, status.f_bavail * status.f_frsize)
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""F57: one row after another, drawn from the seed, under a load that never stops."""
+"""F57: random rows, one after another, drawn from the seed, under a continuous load."""
 
 import asyncio
 import random
@@ -31,7 +31,7 @@ class Pick:
 
 
 def schedule(rng: random.Random, names: Sequence[str], seconds: float) -> list[Pick]:
-    """The same for the same seed, rows and time."""
+    """The picks; the same for the same seed, rows and time."""
     return [
         Pick(n * PICK_S, rng.choice(names), rng.uniform(HOLD_MIN_S, HOLD_MAX_S))
         for n in range(max(1, int(seconds / PICK_S)))
@@ -40,8 +40,9 @@ def schedule(rng: random.Random, names: Sequence[str], seconds: float) -> list[P
 
 @row(EVERYTHING, "Everything, one after another", silence=True, publishes_fail=True)
 async def everything(bench: Bench) -> None:
-    """What a row stumbles over while others' damage is still there is told, and no finding: what
-    counts is what is found at the end."""
+    """A row may fail because an earlier row's damage is still there: that is printed, but it is no
+    finding. The findings are those of the checks at the end.
+    """
     names = [name for name in sorted(ROWS) if name != EVERYTHING]
     picks = schedule(bench.rng, names, bench.everything_s)
     say("  schedule: " + "; ".join(map(str, picks)))
@@ -54,4 +55,4 @@ async def everything(bench: Bench) -> None:
             async with asyncio.timeout(PICK_LIMIT_S):
                 await inject(picked, ROWS[pick.row])
         except (AssertionError, psutil.Error, subprocess.SubprocessError, *AWAY) as error:
-            say(f"  {pick.row} stumbled: {error!r}")
+            say(f"  {pick.row} failed: {error!r}")

@@ -1,7 +1,7 @@
-"""What befalls PostgreSQL: F07 to F13 and F16 to F19; its disks are in rows_disk.py.
+"""Faults of PostgreSQL: F07 to F13 and F16 to F19; those of its disks are in rows_disk.py.
 
-Each row injects, holds and heals. What must be true afterwards, the bench checks; a row itself
-checks what must go on meanwhile.
+Each row injects, holds and heals. A row checks what must continue during the fault; the bench
+checks what must be true afterwards.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ import psutil
 from tests.support.servers.stack import database_arguments
 from tests.tools.faults.bench import Bench
 from tests.tools.faults.holding import (
-    every,
-    locked,
-    meanwhile_accepted,
-    meanwhile_relayed,
-    owner,
-    postgres_answers,
+    commands_continue,
+    locked_table,
+    owner_session,
+    relay_continues,
+    repeat,
+    wait_for_postgres,
 )
 from tests.tools.faults.rows import row
 
@@ -31,25 +31,26 @@ LOSE_A_REPLY_EVERY_S = 0.2
 REPLY_S = 1.0
 DELAY_S = 0.2
 THROTTLE_BYTES_PER_S = 20_000
-HOT_TABLE_BYTES_MAX = 2_000_000  # of the counters, and of the checkpoints, unvacuumed
-# Sessions of our roles have a name; ours here have none.
+HOT_TABLE_BYTES_MAX = 2_000_000  # of partitions, and of checkpoints, without vacuum
+# Sessions of the service's roles have a name; the bench's sessions have none.
 ROLES_SESSIONS = "FROM pg_stat_activity WHERE application_name <> '' AND pid <> pg_backend_pid()"
 
 
 @row("F07", "PostgreSQL crashes")
 async def crash(bench: Bench) -> None:
-    """By an immediate shutdown, then by the death of the postmaster alone."""
+    """By an immediate shutdown, then by SIGKILL to the postmaster alone."""
     for death in (signal.SIGQUIT, signal.SIGKILL):
-        await postgres_answers(bench)
+        await wait_for_postgres(bench)
         bench.signal("postgres", death)
         await bench.hold()
 
 
 @row("F08", "Backends are killed")
 async def killed_backend(bench: Bench) -> None:
-    """All sessions are terminated, which costs each of them one error; then one backend dies by
-    SIGKILL, on which the server ends all others and recovers as from a crash."""
-    await postgres_answers(bench)
+    """Terminates all sessions, which costs each of them one error. Then kills one backend with
+    SIGKILL: the server ends all others and recovers as from a crash.
+    """
+    await wait_for_postgres(bench)
     await bench.sql(f"SELECT pg_terminate_backend(pid) {ROLES_SESSIONS}")
     await bench.hold()
     victims = await bench.sql(f"SELECT pid {ROLES_SESSIONS}")
@@ -60,7 +61,7 @@ async def killed_backend(bench: Bench) -> None:
 @row("F09", "PostgreSQL hangs")
 async def hung(bench: Bench) -> None:
     postmaster = psutil.Process(bench.pid("postgres"))
-    postmaster.suspend()  # first, so that it starts no others
+    postmaster.suspend()  # first, so that it starts no more backends
     backends = postmaster.children(recursive=True)
     try:
         for process in backends:
@@ -74,7 +75,7 @@ async def hung(bench: Bench) -> None:
 
 @row("F10", "Replies to commits are lost")
 async def lost_replies(bench: Bench) -> None:
-    """What PostgreSQL says of something that it has done already never arrives."""
+    """PostgreSQL does the work, but its reply never arrives."""
 
     async def lose() -> None:
         bench.postgres.drop_replies()
@@ -85,7 +86,7 @@ async def lost_replies(bench: Bench) -> None:
             bench.postgres.cut()
             bench.postgres.heal()
 
-    await every(LOSE_A_REPLY_EVERY_S, bench, lose)
+    await repeat(LOSE_A_REPLY_EVERY_S, bench, lose)
 
 
 @row("F11", "The link to PostgreSQL is slow")
@@ -104,18 +105,18 @@ async def link_resets(bench: Bench) -> None:
     async def cut() -> None:
         bench.postgres.cut()
 
-    await every(RESET_EVERY_S, bench, cut)
+    await repeat(RESET_EVERY_S, bench, cut)
 
 
 @row("F13", "No connection to PostgreSQL is left")
 async def no_connections(bench: Bench) -> None:
-    """Ours idle in all places that the roles had: they get 53300 until we go."""
+    """The bench's idle sessions take every connection: the roles get error 53300 meanwhile."""
     async with AsyncExitStack() as idle:
-        await take_all(bench, idle)
+        await take_all_connections(bench, idle)
         await bench.hold()
 
 
-async def take_all(bench: Bench, idle: AsyncExitStack) -> None:
+async def take_all_connections(bench: Bench, idle: AsyncExitStack) -> None:
     async def take() -> asyncpg.Connection:
         connection = await asyncpg.connect(**database_arguments(bench.settings))
         idle.callback(connection.terminate)
@@ -131,34 +132,36 @@ async def take_all(bench: Bench, idle: AsyncExitStack) -> None:
 
 @row("F16", "A transaction stays open")
 async def long_transaction(bench: Bench) -> None:
-    """It has written, so it holds every reader's horizon back that goes by transaction ids; the
-    relay goes by positions."""
-    async with owner(bench) as session, session.transaction():
+    """The transaction has written, so it would block any reader that follows transaction ids; the
+    relay follows positions.
+    """
+    async with owner_session(bench) as session, session.transaction():
         await session.execute("SELECT pg_current_xact_id()")
-        async with meanwhile_accepted(bench), meanwhile_relayed(bench):
+        async with commands_continue(bench), relay_continues(bench):
             await bench.hold()
 
 
 @row("F17", "A read model is locked")
-async def locked_table(bench: Bench) -> None:
-    """Projectors give up by lock_timeout and come again; commands do not notice."""
-    async with locked(bench, "read_models.order_view"), meanwhile_accepted(bench):
+async def locked_read_model(bench: Bench) -> None:
+    """Projections fail with lock_timeout and retry; commands are not affected."""
+    async with locked_table(bench, "read_models.order_view"), commands_continue(bench):
         await bench.hold()
 
 
 @row("F18", "Appends are held")
 async def held_appends(bench: Bench) -> None:
-    """One in twenty sleeps between its rows and its commit, until its statement_timeout; then
-    another writer holds one partition's counter, and is rolled back."""
-    await postgres_answers(bench)
+    """One append in twenty sleeps between its rows and its commit, until its statement_timeout.
+    Then another writer holds one partition's counter and rolls back.
+    """
+    await wait_for_postgres(bench)
     for statement in HOLD_SOME_APPENDS:
         await bench.sql(statement)
     try:
-        async with meanwhile_accepted(bench):
+        async with commands_continue(bench):
             await bench.hold()
     finally:
         await bench.sql("DROP FUNCTION hold_some_appends CASCADE")
-    async with meanwhile_accepted(bench), held_counter(bench):
+    async with commands_continue(bench), held_counter(bench):
         await bench.hold()
 
 
@@ -172,8 +175,8 @@ HOLD_SOME_APPENDS = (
 
 @asynccontextmanager
 async def held_counter(bench: Bench) -> AsyncIterator[None]:
-    """A writer stands in partition 0 with its position taken; in the end it gives it back."""
-    async with owner(bench) as session:
+    """A writer holds the counter of partition 0, with a new position; at the end it rolls back."""
+    async with owner_session(bench) as session:
         transaction = session.transaction()
         await transaction.start()
         await session.execute("UPDATE partitions SET position = position + 1 WHERE partition = 0")
@@ -185,12 +188,13 @@ async def held_counter(bench: Bench) -> AsyncIterator[None]:
 
 @row("F19", "Nothing is vacuumed")
 async def no_vacuum(bench: Bench) -> None:
-    """The rows that every append and every batch rewrites stay where they are: their pages have
-    room for the next version, and each update clears away the last ones itself."""
-    await postgres_answers(bench)
+    """The rows that every append and every batch rewrites stay on their pages: the pages have room
+    for the next version, and each update removes old versions.
+    """
+    await wait_for_postgres(bench)
     await autovacuum(bench, "= off")
     try:
-        await every(0, bench, partial(bench.sql, REWRITE_HOT_ROWS))
+        await repeat(0, bench, partial(bench.sql, REWRITE_HOT_ROWS))
         sizes = await bench.sql(HOT_SIZES)
         assert all(row["bytes"] <= HOT_TABLE_BYTES_MAX for row in sizes), sizes
     finally:

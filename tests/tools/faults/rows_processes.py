@@ -1,4 +1,4 @@
-"""Rows of our own processes: web, relay, consumer and worker, killed, paused and crowded."""
+"""Faults of the processes web, relay, consumer and worker: killed, paused, short of CPU."""
 
 import asyncio
 import os
@@ -19,14 +19,14 @@ from tests.tools.faults.bench import SETTINGS, Bench
 from tests.tools.faults.rows import row
 
 BETWEEN_KILLS_S = 0.5
-REPLIES_LOST_S = 0.2  # and then the connections are cut
-IMPATIENT = 0.2  # part of the clients
+REPLIES_LOST_S = 0.2  # then the connections are cut
+ABANDONED_SHARE = 0.2  # of the requests
 STOP_LIMIT_S = 30.0  # of an orderly stop
 PROGRESS_LIMIT_S = 30.0
 PARKING_LIMIT_S = 60.0
-FLOOD_EVENTS_PER_S = 2_000  # of holding
+FLOOD_EVENTS_PER_S = 2_000  # a second of the hold
 RELAY_GROWTH_MB_MAX = 64.0
-CROWDING = ("web", "relay", "consumer", "worker")
+CROWDED_ROLES = ("web", "relay", "consumer", "worker")
 _RELAYED = "SELECT sum(position)::bigint FROM checkpoints WHERE name = 'relay'"
 _STORED = "SELECT sum(position)::bigint FROM partitions"
 _HOLD = "SELECT FROM read_models.order_view WHERE order_id = $1 FOR UPDATE"
@@ -39,7 +39,7 @@ _SESSIONS = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '
 
 
 def _web_workers(bench: Bench) -> list[int]:
-    """Not the helper that Python starts beside them."""
+    """The pids of the web workers, without the helper process that Python starts beside them."""
     found = []
     for pid in bench.children("web"):
         with suppress(psutil.NoSuchProcess):
@@ -50,7 +50,7 @@ def _web_workers(bench: Bench) -> list[int]:
 
 @contextmanager
 def _busy_neighbours(core: int) -> Iterator[None]:
-    """Two programs want all of that core."""
+    """Two programs that use all of that core."""
     program = f"import os\nos.sched_setaffinity(0, {{{core}}})\nwhile True: pass"
     neighbours = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(2)]
     try:
@@ -67,8 +67,8 @@ async def _until_gone(pids: list[int], limit_s: float) -> None:
             await asyncio.sleep(BETWEEN_KILLS_S / 10)
 
 
-async def _relayed_on(bench: Bench) -> None:
-    """Waits until the relays have passed all that is stored now."""
+async def _until_relayed(bench: Bench) -> None:
+    """Waits until the relays have published all that is stored now."""
     [[head]] = await bench.sql(_STORED)
     async with asyncio.timeout(PROGRESS_LIMIT_S):
         while (await bench.sql(_RELAYED))[0][0] < head:
@@ -88,7 +88,7 @@ async def web_worker_killed(bench: Bench) -> None:
 
 
 async def _web_answers(bench: Bench) -> None:
-    """Killed faster than they start, they would leave nobody who could answer in time."""
+    """Waits until a web worker answers: killed faster than they start, none could."""
     async with asyncio.timeout(PROGRESS_LIMIT_S), bench.stack.client() as client:
         while True:
             with suppress(httpx.TransportError):
@@ -101,7 +101,7 @@ async def _web_answers(bench: Bench) -> None:
 async def web_parent_killed(bench: Bench) -> None:
     orphans = bench.children("web")
     await bench.kill("web")
-    assert not any(start_time(pid) for pid in orphans), "workers outlived their parent"
+    assert not any(start_time(pid) for pid in orphans), "workers have survived their parent"
     await bench.hold()
 
 
@@ -114,7 +114,7 @@ async def web_paused(bench: Bench) -> None:
         bench.signal_all("web", SIGCONT)
 
 
-@row("F04", "Web workers are told to stop, in turn", load="L2")
+@row("F04", "Web workers are stopped, one by one", load="L2")
 async def web_rolling_stop(bench: Bench) -> None:
     attempts = bench.journal.attempts
     began = len(attempts)
@@ -129,15 +129,15 @@ async def web_rolling_stop(bench: Bench) -> None:
     assert not refused, f"{len(refused)} requests were refused: {refused[0]}"
 
 
-@row("F05", "Clients give up before the answer")
+@row("F05", "Clients disconnect before the answer")
 async def clients_give_up(bench: Bench) -> None:
-    bench.shop.impatience = IMPATIENT
+    bench.shop.abandoned_share = ABANDONED_SHARE
     try:
         await bench.hold()
     finally:
-        bench.shop.impatience = 0.0
+        bench.shop.abandoned_share = 0.0
     [[sessions]] = await bench.sql(_SESSIONS)
-    # A pool and an appender each.
+    # Each worker has a pool and one session for appends.
     assert sessions <= int(SETTINGS["WEB_WORKERS"]) * (limits.POOL_SIZE + 1), f"{sessions} sessions"
 
 
@@ -156,7 +156,7 @@ async def replies_lost(bench: Bench) -> None:
 
 @contextmanager
 def _more_relays(bench: Bench, number: int) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Started as the stack starts its own; ended at the end."""
+    """Starts more relays, as the stack does; kills them at the end."""
     environment = psutil.Process(bench.pid("relay")).environ()
     argv = [sys.executable, "-m", "order_service.cli", "relay"]
     with (bench.stack.state / "logs" / "more-relays.log").open("ab") as log:
@@ -188,7 +188,7 @@ async def three_relays(bench: Bench) -> None:
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE application_name = 'relay'"
             )
-        await _relayed_on(bench)
+        await _until_relayed(bench)
 
 
 @row("F22", "The leading relay is paused while another stands by")
@@ -197,7 +197,7 @@ async def leader_paused(bench: Bench) -> None:
         bench.signal("relay", SIGSTOP)
         try:
             await bench.hold()
-            await _relayed_on(bench)  # the other one does it
+            await _until_relayed(bench)  # by the other one
         finally:
             bench.signal("relay", SIGCONT)
         await bench.hold(limits.RELAY_LEASE_S)
@@ -249,7 +249,7 @@ async def worker_out_of_memory(bench: Bench) -> None:
         await bench.hold()
     finally:
         for pid in starved:
-            with suppress(ProcessLookupError):  # it has ended of it
+            with suppress(ProcessLookupError):  # it has ended already
                 os.kill(pid, SIGKILL)
 
 
@@ -257,17 +257,18 @@ async def worker_out_of_memory(bench: Bench) -> None:
 async def worker_parent_killed(bench: Bench) -> None:
     orphans = bench.children("worker")
     await bench.kill("worker")
-    assert not any(start_time(pid) for pid in orphans), "children outlived their parent"
+    assert not any(start_time(pid) for pid in orphans), "children have survived their parent"
     await bench.hold()
 
 
-@row("F46", "An order kills every worker process that comes to it")
+@row("F46", "An order kills every worker process that reads it")
 async def worker_crash_loop(bench: Bench) -> None:
-    """The order's row is locked, and whoever waits for it is killed, as if the event itself had
-    done it. So the order is parked, and all others go on; a retry mends it."""
-    person = bench.rng.choice(bench.shop.people)
-    order = person.orders[-1]
-    person.orders = [order]  # so that it is changed soon, and often
+    """Locks the order's row and kills each worker process that waits for it, as if the event had
+    done it. So the order is parked, and all others are projected; a retry applies it.
+    """
+    customer = bench.rng.choice(bench.shop.customers)
+    order = customer.orders[-1]
+    customer.orders = [order]  # so that its changes are soon and frequent
     async with bench.session() as holder, holder.transaction():
         async with asyncio.timeout(PARKING_LIMIT_S):
             while not await holder.fetch(_HOLD, order.id):  # it may be too new to have a row
@@ -276,7 +277,7 @@ async def worker_crash_loop(bench: Bench) -> None:
                 if await bench.sql(_WORKER_WAITS):
                     for pid in bench.children("worker"):
                         os.kill(pid, SIGKILL)
-                    await bench.sql(_END_WAITS)  # a session that waits does not notice
+                    await bench.sql(_END_WAITS)  # a waiting session outlives its killed client
                 await asyncio.sleep(BETWEEN_KILLS_S / 10)
     retried = await asyncio.to_thread(bench.stack.run, "dead-letters", "retry-all")
     assert retried.returncode == 0, retried.stdout + retried.stderr
@@ -285,18 +286,18 @@ async def worker_crash_loop(bench: Bench) -> None:
 # --- all of them ----------------------------------------------------------------------------------
 
 
-@row("F51", "All roles share one core with a busy neighbour")
+@row("F51", "All roles share one core with two busy programs")
 async def cores_taken(bench: Bench) -> None:
-    everybody = [pid for role in CROWDING for pid in (bench.pid(role), *bench.children(role))]
+    pids = [pid for role in CROWDED_ROLES for pid in (bench.pid(role), *bench.children(role))]
     before = os.sched_getaffinity(0)
     core = min(before)
     try:
         with _busy_neighbours(core):
-            for pid in everybody:
+            for pid in pids:
                 os.sched_setaffinity(pid, {core})
             await bench.hold()
     finally:
-        for pid in everybody:
+        for pid in pids:
             with suppress(ProcessLookupError):
                 os.sched_setaffinity(pid, before)
 

@@ -1,5 +1,6 @@
-"""What befalls RabbitMQ: F32 to F42, F47 and F48. Whatever it is, commands go on: every row looks
-that they do, and the bench that what they did arrives everywhere afterwards."""
+"""Faults of RabbitMQ: F32 to F42, F47 and F48. Commands continue during each of them: every row
+checks that, and the bench checks that their events arrive everywhere afterwards.
+"""
 
 import pickle
 from collections.abc import AsyncIterator, Iterator
@@ -20,7 +21,7 @@ from order_service.infra import rabbitmq
 from order_service.stack.servers import VHOST
 from tests.support.waiting import eventually
 from tests.tools.faults.bench import Bench
-from tests.tools.faults.holding import every, locked, meanwhile_accepted
+from tests.tools.faults.holding import commands_continue, locked_table, repeat
 from tests.tools.faults.rows import row
 
 QUEUES = (rabbitmq.HINT_QUEUE, rabbitmq.TASK_QUEUE)
@@ -31,8 +32,8 @@ POISON_EVERY_S = 0.5
 KEPT_MAX = 10_000
 HUGE_BYTES = 20_000_000
 ALL_DISKS = "100000GB"  # more than is free anywhere
-SOON_MS = 1_000
-PATIENCE_DEFAULT = (1_800_000, 60_000)
+ACK_TIMEOUT_MS = 1_000
+ACK_TIMEOUT_DEFAULT_MS = (1_800_000, 60_000)  # the timeout, and the interval of its checks
 MEMORY_DEFAULT, DISK_DEFAULT = "0.4", "50MB"
 EVIDENCE = Path(gettempdir()) / "order-service-unpickled"
 
@@ -41,17 +42,17 @@ EVIDENCE = Path(gettempdir()) / "order-service-unpickled"
 async def stopped(bench: Bench) -> None:
     await bench.rabbitmqctl("stop_app")
     try:
-        async with meanwhile_accepted(bench):
+        async with commands_continue(bench):
             await bench.hold()
     finally:
         await bench.rabbitmqctl("start_app")
     machine(bench).kill()
-    async with meanwhile_accepted(bench):
+    async with commands_continue(bench):
         await bench.hold()
 
 
 def machine(bench: Bench) -> psutil.Process:
-    """Erlang's virtual machine, which RabbitMQ is."""
+    """The process of Erlang's virtual machine, which runs RabbitMQ."""
     family = psutil.Process(bench.pid("rabbitmq")).children(recursive=True)
     return next(process for process in family if process.name() == "beam.smp")
 
@@ -61,7 +62,7 @@ async def hung(bench: Bench) -> None:
     process = machine(bench)
     process.suspend()
     try:
-        async with meanwhile_accepted(bench):
+        async with commands_continue(bench):
             await bench.hold()
     finally:
         process.resume()
@@ -69,41 +70,43 @@ async def hung(bench: Bench) -> None:
 
 @row("F34", "All connections to RabbitMQ are closed, again and again", publishes_fail=True)
 async def closed_connections(bench: Bench) -> None:
-    async with meanwhile_accepted(bench):
-        await every(CLOSE_EVERY_S, bench, partial(close_connections, bench))
+    async with commands_continue(bench):
+        await repeat(CLOSE_EVERY_S, bench, partial(close_connections, bench))
 
 
 async def close_connections(bench: Bench) -> None:
-    # Without --global it means those of the virtual host `/`, where we have none.
+    # Without --global it closes those of the virtual host `/`, where the service has none.
     await bench.rabbitmqctl("close_all_connections", "--global", "by a row of the fault matrix")
 
 
 @row("F35", "The queues are deleted", publishes_fail=True)
 async def deleted_queues(bench: Bench) -> None:
-    async with meanwhile_accepted(bench), amqp(bench) as channel:
+    async with commands_continue(bench), amqp(bench) as channel:
 
         async def delete() -> None:
             for queue in QUEUES:
                 await channel.queue_delete(queue)
 
-        await every(DELETE_EVERY_S, bench, delete)
+        await repeat(DELETE_EVERY_S, bench, delete)
 
 
 @row("F36", "The queues are purged")
 async def purged_queues(bench: Bench) -> None:
-    async with meanwhile_accepted(bench), amqp(bench) as channel:
+    async with commands_continue(bench), amqp(bench) as channel:
 
         async def purge() -> None:
             for name in QUEUES:
                 await (await channel.get_queue(name)).purge()
 
-        await every(PURGE_EVERY_S, bench, purge)
+        await repeat(PURGE_EVERY_S, bench, purge)
 
 
 @row("F37", "The exchange and the binding are deleted", publishes_fail=True)
 async def deleted_exchange(bench: Bench) -> None:
-    """The first closes the relay's channel; without the second, only the tick tells workers."""
-    async with meanwhile_accepted(bench), amqp(bench) as channel:
+    """Without the exchange RabbitMQ closes the relay's channel; without the binding only the
+    consumer's tick starts tasks.
+    """
+    async with commands_continue(bench), amqp(bench) as channel:
 
         async def delete() -> None:
             if bench.rng.random() < 0.5:
@@ -112,17 +115,17 @@ async def deleted_exchange(bench: Bench) -> None:
                 hints = await channel.get_queue(rabbitmq.HINT_QUEUE, ensure=False)
                 await hints.unbind(rabbitmq.EVENTS_EXCHANGE, rabbitmq.ALL_EVENTS)
 
-        await every(DELETE_EVERY_S, bench, delete)
+        await repeat(DELETE_EVERY_S, bench, delete)
     await bench.tap.rebind()
 
 
 @row("F38", "A queue exists with other arguments", publishes_fail=True)
 async def wrong_topology(bench: Bench) -> None:
-    """Whoever declares it is refused (406), says so, and comes back when it is gone."""
+    """RabbitMQ refuses (406) each role that declares the queue; the role logs that and retries."""
     async with amqp(bench) as channel:
         try:
             await eventually(partial(redeclared_wrongly, channel))
-            async with meanwhile_accepted(bench):
+            async with commands_continue(bench):
                 await bench.hold()
         finally:
             await channel.reopen()
@@ -130,7 +133,7 @@ async def wrong_topology(bench: Bench) -> None:
 
 
 async def redeclared_wrongly(channel: AbstractChannel) -> bool:
-    """Whether we were faster than those whose queue it is."""
+    """Whether the bench declared the queue before the service did."""
     await channel.queue_delete(rabbitmq.HINT_QUEUE)
     try:
         await channel.declare_queue(rabbitmq.HINT_QUEUE, durable=True)
@@ -144,7 +147,7 @@ async def redeclared_wrongly(channel: AbstractChannel) -> bool:
 async def memory_alarm(bench: Bench) -> None:
     await bench.rabbitmqctl("set_vm_memory_high_watermark", "0")
     try:
-        async with meanwhile_accepted(bench):
+        async with commands_continue(bench):
             await bench.hold()
     finally:
         await bench.rabbitmqctl("set_vm_memory_high_watermark", MEMORY_DEFAULT)
@@ -154,7 +157,7 @@ async def memory_alarm(bench: Bench) -> None:
 async def disk_alarm(bench: Bench) -> None:
     await bench.rabbitmqctl("set_disk_free_limit", ALL_DISKS)
     try:
-        async with meanwhile_accepted(bench):
+        async with commands_continue(bench):
             await bench.hold()
     finally:
         await bench.rabbitmqctl("set_disk_free_limit", DISK_DEFAULT)
@@ -162,14 +165,14 @@ async def disk_alarm(bench: Bench) -> None:
 
 @row("F41", "Permissions are taken away", publishes_fail=True)
 async def no_permissions(bench: Bench) -> None:
-    """From all users; whoever is connected already must come again."""
+    """Of all users. Existing connections are closed: they would keep their permissions."""
     listed = await bench.rabbitmqctl("-q", "list_permissions", "-p", VHOST, "--no-table-headers")
     given = [line.split("\t") for line in listed.splitlines()]
     try:
         for user, *_ in given:
             await bench.rabbitmqctl("clear_permissions", "-p", VHOST, user)
         await close_connections(bench)
-        async with meanwhile_accepted(bench):
+        async with commands_continue(bench):
             await bench.hold()
     finally:
         for user, *rights in given:
@@ -178,20 +181,22 @@ async def no_permissions(bench: Bench) -> None:
 
 @row("F42", "Acknowledgements come too late for RabbitMQ", publishes_fail=True)
 async def late_acknowledgements(bench: Bench) -> None:
-    """Tasks wait for a locked table for longer than RabbitMQ waits for tasks: it closes the
-    worker's channel (406) and gives the task to another."""
-    await set_patience(bench, SOON_MS, SOON_MS)
+    """Tasks wait for a locked table for longer than RabbitMQ waits for their acknowledgement: it
+    closes the worker's channel (406) and delivers the task to another worker.
+    """
+    await set_ack_timeout(bench, ACK_TIMEOUT_MS, ACK_TIMEOUT_MS)
     try:
-        async with locked(bench, "read_models.order_view"), meanwhile_accepted(bench):
+        async with locked_table(bench, "read_models.order_view"), commands_continue(bench):
             await bench.hold()
     finally:
-        await set_patience(bench, *PATIENCE_DEFAULT)
+        await set_ack_timeout(bench, *ACK_TIMEOUT_DEFAULT_MS)
 
 
-async def set_patience(bench: Bench, timeout_ms: int, look_ms: int) -> None:
-    """How long RabbitMQ waits for an acknowledgement, and how often it looks: of all connections,
-    which are opened anew."""
-    limits = {"consumer_timeout": timeout_ms, "channel_tick_interval": look_ms}
+async def set_ack_timeout(bench: Bench, timeout_ms: int, check_ms: int) -> None:
+    """Sets how long RabbitMQ waits for an acknowledgement, and how often it checks that. Closes all
+    connections, since only new ones get the settings.
+    """
+    limits = {"consumer_timeout": timeout_ms, "channel_tick_interval": check_ms}
     calls = (f"application:set_env(rabbit, {name}, {value})" for name, value in limits.items())
     await bench.rabbitmqctl("eval", f"{', '.join(calls)}.")
     await close_connections(bench)
@@ -199,16 +204,16 @@ async def set_patience(bench: Bench, timeout_ms: int, look_ms: int) -> None:
 
 @row("F47", "Messages are poisoned")
 async def poisoned(bench: Bench) -> None:
-    """In both of our queues; in the log, see test_dead_letters.py."""
-    async with meanwhile_accepted(bench), amqp(bench) as channel:
+    """In both queues of the service; test_dead_letters.py has poisoned events in the log."""
+    async with commands_continue(bench), amqp(bench) as channel:
 
         async def send() -> None:
             for queue in QUEUES:
                 for message in poison():
                     await channel.default_exchange.publish(message, queue)
 
-        await every(POISON_EVERY_S, bench, send)
-        assert not EVIDENCE.exists(), "a message's pickled content was run"
+        await repeat(POISON_EVERY_S, bench, send)
+        assert not EVIDENCE.exists(), "the service unpickled a message"
 
 
 def poison() -> Iterator[Message]:
@@ -220,13 +225,13 @@ def poison() -> Iterator[Message]:
     yield Message(b"[[[99, -1]], {}, {}]", content_type=json, headers=task)
     yield Message(b'[["x"], {}, {}]', content_type=json, headers=task | {"task": "unknown"})
     yield Message(b"x" * HUGE_BYTES, content_type=json, headers=task)
-    yield Message(pickle.dumps(Surprise()), content_type="application/x-python-serialize")
+    yield Message(pickle.dumps(PickleBomb()), content_type="application/x-python-serialize")
     yield Message(orjson.dumps(event | {"event": "never_heard_of"}), content_type=json)
     yield Message(orjson.dumps(event | {"schema_version": 99}), content_type="text/plain")
 
 
-class Surprise:
-    """Leaves EVIDENCE behind if somebody unpickles it."""
+class PickleBomb:
+    """Makes the file EVIDENCE if a process unpickles it."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (EVIDENCE,)
@@ -234,10 +239,11 @@ class Surprise:
 
 @row("F48", "Messages are doubled, delayed and lost")
 async def meddled_messages(bench: Bench) -> None:
-    """Somebody takes a share of what comes through our queues, and gives each message back twice,
-    once or never, at once or at the end. (Twice no more often than never: there is no flood.)"""
+    """The bench consumes some messages of the service's queues. It returns each of them twice, once
+    or never, at once or at the end. (Twice is rarer than never, so there is no flood.)
+    """
     kept: list[tuple[str, AbstractIncomingMessage]] = []
-    async with meanwhile_accepted(bench), amqp(bench) as channel:
+    async with commands_continue(bench), amqp(bench) as channel:
 
         async def meddle(queue: str, message: AbstractIncomingMessage) -> None:
             for _ in range(bench.rng.choice((0, 0, 1, 2))):
@@ -259,7 +265,7 @@ async def meddled_messages(bench: Bench) -> None:
 
 @asynccontextmanager
 async def amqp(bench: Bench) -> AsyncIterator[AbstractChannel]:
-    """A channel of our own, round the proxy."""
+    """A separate channel, without the proxy."""
     connection = await aio_pika.connect(
         host=bench.settings["RABBITMQ_HOST"],
         port=int(bench.settings["RABBITMQ_PORT"]),

@@ -1,5 +1,6 @@
-"""The bench for tests: one for a whole run, in a thread of its own, so that the proxies, through
-which the service works, go on whatever a test does."""
+"""The bench as a fixture: one for a whole run of pytest. It has its own thread, so its proxies pass
+bytes whatever a test does.
+"""
 
 import asyncio
 import threading
@@ -13,7 +14,7 @@ import pytest
 from tests.support.servers.stack import Stack
 from tests.tools.faults.bench import running_bench
 from tests.tools.faults.engine import Engine, Result
-from tests.tools.faults.rows import Row, together
+from tests.tools.faults.rows import Row, combine
 
 SEED = 1
 HOLD_S = 0.5
@@ -27,14 +28,14 @@ class RunningBench:
     loop: asyncio.AbstractEventLoop
 
     def run(self, *rows: Row) -> Result:
-        """One run of all of them, one after another, and what came of it."""
-        row = together(rows)
+        """Runs all rows, one after another; returns the result."""
+        row = combine(rows)
         result = Result(row.name, row.title)
         _run(self.loop, self._run(row, result))
         return result
 
     async def _run(self, row: Row, result: Result) -> None:
-        """What other tests have placed on this stack is in no journal."""
+        # The orders that other tests have placed on this stack are in no journal.
         bench = self.engine.bench
         streams = {record[0] for record in await bench.sql("SELECT DISTINCT stream_id FROM events")}
         bench.strangers |= streams - {attempt.order_id for attempt in bench.journal.attempts}
@@ -48,14 +49,14 @@ def bench() -> Iterator[RunningBench]:
         found = _run(loop, opened.__aenter__())
         try:
             yield RunningBench(Engine(found, SEED, STEADY_S), loop)
-            assert found.stack.leaks() == []  # whatever the tests of this run have done with it
+            assert found.stack.leaks() == []  # by no test of this run
         finally:
             _run(loop, opened.__aexit__(None, None, None))
 
 
 @pytest.fixture(scope="session")
 def stack(bench: RunningBench) -> Stack:
-    """The whole service as an operator runs it, but for the proxies before its servers."""
+    """The whole service as an operator runs it, except for the proxies to its servers."""
     return bench.engine.bench.stack
 
 

@@ -1,4 +1,4 @@
-"""What the runs came to, as a table and as data."""
+"""The results of the runs as a table."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from tests.tools.faults.engine import Result
 
 _HEADS = (
     *("row", "runs", "acknowledged", "unknown", "lost", "doubled", "stale reads"),
-    *("recovered in s", "", "fault"),
+    *("recovery s", "", "fault"),
 )
 
 

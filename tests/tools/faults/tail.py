@@ -1,7 +1,8 @@
-"""Readers that look on while everything is broken: of the log's end, and of what is shown of it.
+"""A reader of the log's end, of the read model and of the cache while servers are under fault.
 
-They ask PostgreSQL and Redis directly, and wait where one of them is away. What they saw once must
-still hold at the end (W9); versions only rise (M3), and the cache is never ahead of the log (C1).
+It reads PostgreSQL and Redis directly, and waits while one of them is unavailable. What it has read
+must still be in the log at the end (W9); versions only rise (M3), and the cache is never ahead of
+the log (C1).
 """
 
 import asyncio
@@ -15,12 +16,12 @@ from redis.asyncio import Redis
 
 from order_service.cache.entries import Slot, Slots, decode_order
 from order_service.infra.postgres import read_incarnation
-from tests.tools.faults.following import AWAY, Following
+from tests.tools.faults.following import AWAY, Observer
 
 LOOK_S = 0.05
 BATCH = 1_000
 FOLLOWED_ORDERS = 100  # the newest ones
-LIMIT_S = 5.0  # of one look; a hung server is asked again
+LIMIT_S = 5.0  # of one round of reads; then the session starts again
 CACHE, TABLE = "cache", "order_view"
 _NEXT = """
 SELECT position, event_id, stream_id FROM events WHERE partition = $1 AND position > $2
@@ -33,10 +34,10 @@ ON m.name = 'order_view' AND v.generation = m.live_generation WHERE v.order_id =
 _STORED = "SELECT stream_id, max(version) FROM events WHERE stream_id = ANY ($1) GROUP BY stream_id"
 
 
-class Tail(Following):
-    """`seen`: partition to the ids of the events that were read, from position 1 on."""
+class Tail(Observer):
+    """`seen`: by partition, the ids of the events that were read, from position 1 on."""
 
-    again_s = LOOK_S
+    retry_s = LOOK_S
 
     def __init__(self, database: dict[str, Any], redis: Redis) -> None:
         super().__init__()
@@ -47,32 +48,32 @@ class Tail(Following):
         self._newest: dict[UUID, None] = {}  # an ordered set
         self._shown: dict[tuple[str, UUID], int] = {}
 
-    async def look(self) -> None:
+    async def observe(self) -> None:
         connection = await asyncpg.connect(**self._database, timeout=LIMIT_S)
-        # A crash of PostgreSQL may take the last commits of the read models, which wait for no
-        # disk: only the log's may not be lost.
+        # A crash of PostgreSQL may lose the last commits of the read models, which do not wait for
+        # the disk; it may not lose the log's.
         self._shown = {k: v for k, v in self._shown.items() if k[0] != TABLE}
         try:
-            await self._look(connection)
+            await self._read(connection)
         finally:
             connection.terminate()
 
-    async def _look(self, connection: asyncpg.Connection) -> None:
-        places = Slots(str(await read_incarnation(connection)))
+    async def _read(self, connection: asyncpg.Connection) -> None:
+        slots = Slots(str(await read_incarnation(connection)))
         while True:
             async with asyncio.timeout(LIMIT_S):
-                await self._read_on(connection)
-                await self._compare(connection, places)
+                await self._read_new_events(connection)
+                await self._compare(connection, slots)
             await asyncio.sleep(LOOK_S)
 
-    async def _read_on(self, connection: asyncpg.Connection) -> None:
+    async def _read_new_events(self, connection: asyncpg.Connection) -> None:
         for row in await connection.fetch("SELECT partition FROM partitions"):
             partition = row["partition"]
             seen = self.seen.setdefault(partition, [])
             for found in await connection.fetch(_NEXT, partition, len(seen), BATCH):
                 if found["position"] != len(seen) + 1:
-                    place = f"partition {partition}, position {len(seen) + 1}"
-                    self.wrong.append(f"W9: {place}: saw {found['position']} first")
+                    expected = f"partition {partition}, position {len(seen) + 1}"
+                    self.wrong.append(f"W9: {expected}: saw {found['position']} first")
                     break
                 seen.append(found["event_id"])
                 self._newest.pop(found["stream_id"], None)
@@ -80,10 +81,10 @@ class Tail(Following):
         for order_id in [*self._newest][:-FOLLOWED_ORDERS]:
             del self._newest[order_id]
 
-    async def _compare(self, connection: asyncpg.Connection, places: Slots) -> None:
-        """The caches are read before the log, so that it must have all that they show."""
+    async def _compare(self, connection: asyncpg.Connection, slots: Slots) -> None:
+        """Reads the cache and the table before the log, so the log must hold all that they show."""
         orders = [*self._newest]
-        cached = await self._cached([places.order(order_id) for order_id in orders], orders)
+        cached = await self._cached([slots.order(order_id) for order_id in orders], orders)
         shown = {row[0]: row[1] for row in await connection.fetch(_SHOWN, orders)}
         stored = {row[0]: row[1] for row in await connection.fetch(_STORED, orders)}
         for where, versions in ((CACHE, cached), (TABLE, shown)):
@@ -95,14 +96,14 @@ class Tail(Following):
                     self.wrong.append(f"C1: {where}, order {order_id}: {version} is ahead")
                 self._shown[where, order_id] = version
 
-    async def _cached(self, places: Sequence[Slot], orders: Sequence[UUID]) -> dict[UUID, int]:
+    async def _cached(self, slots: Sequence[Slot], orders: Sequence[UUID]) -> dict[UUID, int]:
         found = {}
-        # Redis may be away, and rows put garbage there: this is about what is there and readable.
+        # Redis may be unavailable, and rows write garbage: only readable entries are compared.
         with suppress(*AWAY):
             async with asyncio.timeout(LIMIT_S / 2):
-                values = await self._redis.mget([place.entry for place in places])
-            for order_id, place, value in zip(orders, places, values, strict=True):
+                values = await self._redis.mget([slot.entry for slot in slots])
+            for order_id, slot, value in zip(orders, slots, values, strict=True):
                 with suppress(ValueError):
                     if value is not None:
-                        found[order_id] = decode_order(place, value).version
+                        found[order_id] = decode_order(slot, value).version
         return found

@@ -1,4 +1,4 @@
-"""A queue of our own on the exchange, as any other consumer has: what was really published."""
+"""A separate queue on the exchange, as any other consumer has: it receives what was published."""
 
 import asyncio
 from collections import Counter
@@ -10,7 +10,7 @@ from aio_pika.abc import AbstractIncomingMessage
 
 from order_service.infra import rabbitmq
 from order_service.settings import Settings
-from tests.tools.faults.following import AWAY, Following
+from tests.tools.faults.following import AWAY, Observer
 
 QUEUE = "orders.faults-tap"  # a name that the service's own user has a right to
 RECONNECT_S = 0.2
@@ -18,15 +18,15 @@ CLOSE_S = 2.0
 PREFETCH = 1_000
 
 
-class Published(Following):
-    """`published`: how often each event was; `disorder`: first appearances that came after one of
+class Published(Observer):
+    """`published`: how often each event arrived; `disorder`: events whose first arrival came after
     a later version of their stream. It restores nothing that the service has to restore.
 
-    `blind`: a row has taken the queue's binding away, so that it may have missed some; `excused`
-    are those that it was found to have missed at such times.
+    `blind`: a row has removed the queue's binding, so the tap may have missed events; `excused`:
+    the events that it has missed at such times.
     """
 
-    again_s = RECONNECT_S
+    retry_s = RECONNECT_S
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -37,22 +37,21 @@ class Published(Following):
         self.excused: set[UUID] = set()
         self._newest: dict[str, int] = {}
         self._bound = asyncio.Event()
-        self._lost = asyncio.Event()  # of the session of the moment
+        self._lost = asyncio.Event()  # the current session
 
     async def open(self) -> None:
-        """What is published from now on is found here, whatever becomes of RabbitMQ meanwhile."""
-        self.follow()
+        """Receives all that is published from now on, whatever happens to RabbitMQ meanwhile."""
+        self.start()
         await self._bound.wait()
 
     async def rebind(self) -> None:
-        """For a row that has deleted the exchange or a binding of it: the queue gets every message
-        again from now on."""
+        """Binds the queue again, for a row that has deleted the exchange or its bindings."""
         self.blind = True
         self._bound.clear()
         self._lost.set()
         await self._bound.wait()
 
-    async def look(self) -> None:
+    async def observe(self) -> None:
         connection = await rabbitmq.connect(self._settings, "faults-tap")
         self._lost = lost = asyncio.Event()
         connection.close_callbacks.add(lambda *_: lost.set())
@@ -82,5 +81,5 @@ class Published(Following):
                 self.disorder.append(f"order {stream}: version {version} after {newest}")
             self._newest[stream] = max(version, newest)
         self.published[event_id] += 1
-        with suppress(*AWAY):  # the connection was lost: it is delivered again
+        with suppress(*AWAY):  # without a connection: RabbitMQ delivers the message again
             await message.ack()

@@ -1,4 +1,4 @@
-"""The pool of hashing threads, and what may become a password."""
+"""The pool of hashing threads, and the rules for new passwords."""
 
 import asyncio
 from collections.abc import Iterator
@@ -25,12 +25,12 @@ async def test_a_password_is_verified_exactly_as_given(passwords: Passwords) -> 
     assert not await passwords.verify(stored, "Größe 🖊️")
 
 
-async def test_no_user_and_a_broken_hash_are_just_wrong(passwords: Passwords) -> None:
+async def test_a_missing_user_and_a_broken_hash_do_not_verify(passwords: Passwords) -> None:
     assert not await passwords.verify(None, "anything")
     assert not await passwords.verify("no hash at all", "anything")
 
 
-async def test_more_than_the_queue_holds_is_refused_at_once(passwords: Passwords) -> None:
+async def test_a_hash_beyond_the_queue_is_refused_at_once(passwords: Passwords) -> None:
     calls = [passwords.hash("x") for _ in range(HASH_THREADS + HASH_QUEUE_MAX + 5)]
 
     outcomes = await asyncio.gather(*calls, return_exceptions=True)
@@ -42,7 +42,7 @@ async def test_more_than_the_queue_holds_is_refused_at_once(passwords: Passwords
     assert len(refused) == 5
 
 
-async def test_clients_that_go_away_leave_no_place_taken(passwords: Passwords) -> None:
+async def test_cancelled_requests_free_their_places_in_the_queue(passwords: Passwords) -> None:
     tasks = [asyncio.create_task(passwords.hash("x")) for _ in range(HASH_THREADS + HASH_QUEUE_MAX)]
     await asyncio.sleep(0)
     for task in tasks:
@@ -52,7 +52,7 @@ async def test_clients_that_go_away_leave_no_place_taken(passwords: Passwords) -
     assert await passwords.verify(await passwords.hash("y"), "y")
 
 
-def test_a_hash_of_other_parameters_is_made_anew(passwords: Passwords) -> None:
+def test_a_hash_with_other_parameters_needs_a_rehash(passwords: Passwords) -> None:
     weaker = PasswordHasher(time_cost=1, memory_cost=8_192, parallelism=1).hash("x")
 
     assert passwords.needs_rehash(weaker)
@@ -61,11 +61,11 @@ def test_a_hash_of_other_parameters_is_made_anew(passwords: Passwords) -> None:
 @pytest.mark.parametrize(
     "password", ["1234567", "Password1", "aaaaaaaaa", "abababababab", "é" * 513]
 )
-def test_what_is_too_short_common_or_long_is_refused(password: str) -> None:
+def test_a_password_that_is_too_short_common_or_long_is_refused(password: str) -> None:
     with pytest.raises(InvalidRequest):
         check_new(password)
 
 
 @pytest.mark.parametrize("password", ["gjwkznrq", "no digit needed", "ü" * 7 + "xyz"])
-def test_no_composition_is_demanded(password: str) -> None:
+def test_a_password_needs_no_certain_kinds_of_characters(password: str) -> None:
     check_new(password)

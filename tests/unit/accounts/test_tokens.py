@@ -1,4 +1,4 @@
-"""What passes as an access token, and what does not."""
+"""Valid and invalid access tokens."""
 
 import base64
 import time
@@ -26,7 +26,7 @@ def tokens() -> AccessTokens:
 def forged(
     claims: dict[str, Any], *, without: str = "", secret: str = SECRET, **header: Any
 ) -> str:
-    """A token like ours but for what is given."""
+    """A valid token with these changes."""
     now = int(time.time())
     ours = {
         "iss": "order-service",
@@ -47,14 +47,14 @@ def segment(content: bytes) -> str:
     return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
 
 
-def test_an_issued_token_says_user_and_role(tokens: AccessTokens) -> None:
+def test_an_issued_token_contains_user_and_role(tokens: AccessTokens) -> None:
     verified = tokens.verify(tokens.issue(USER, "staff"))
 
     assert (verified.user_id, verified.role) == (USER, "staff")
 
 
 def test_a_token_of_the_same_shape_passes(tokens: AccessTokens) -> None:
-    """Else the tests below would prove nothing."""
+    """Otherwise the tests below would prove nothing."""
     assert tokens.verify(forged({})).user_id == USER
 
 
@@ -83,7 +83,7 @@ def test_a_claim_of_another_value_is_invalid(tokens: AccessTokens, claims: dict[
         tokens.verify(forged(claims))
 
 
-def test_an_expired_token_is_told_from_an_invalid_one(tokens: AccessTokens) -> None:
+def test_an_expired_token_differs_from_an_invalid_one(tokens: AccessTokens) -> None:
     with pytest.raises(TokenExpired):
         tokens.verify(forged({"exp": int(time.time()) - 60}))
 
@@ -96,7 +96,7 @@ def test_another_kind_of_token_is_invalid(tokens: AccessTokens, header: dict[str
         tokens.verify(forged({}, **header))
 
 
-def test_another_key_is_invalid(tokens: AccessTokens) -> None:
+def test_a_token_signed_with_another_key_is_invalid(tokens: AccessTokens) -> None:
     with pytest.raises(TokenInvalid):
         tokens.verify(forged({}, secret=SECRET[::-1]))
 
@@ -117,7 +117,9 @@ def test_another_key_is_invalid(tokens: AccessTokens) -> None:
         "a" * TOKEN_LENGTH_MAX + ".e30.e30",
     ],
 )
-def test_rubbish_is_invalid_and_nothing_worse(tokens: AccessTokens, token: str) -> None:
+def test_a_malformed_token_is_invalid_and_raises_no_other_error(
+    tokens: AccessTokens, token: str
+) -> None:
     with pytest.raises(TokenInvalid):
         tokens.verify(token)
 

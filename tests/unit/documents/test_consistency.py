@@ -1,4 +1,4 @@
-"""Consistency tokens: what a write answered comes back, and nothing else is taken for it."""
+"""Consistency tokens: the token of a write is parsed, and every other text is refused."""
 
 from dataclasses import replace
 
@@ -17,16 +17,16 @@ assert FOLDED is not None
 TOKEN = token_of(FOLDED)
 
 
-def test_a_token_names_the_write_s_last_event() -> None:
+def test_a_token_contains_the_last_event_of_its_write() -> None:
     assert parse(TOKEN, 4) == (Token(NEW_ID, version=3, partition=1, position=9),)
 
 
-def test_several_tokens_are_a_list() -> None:
+def test_a_header_may_contain_a_list_of_tokens() -> None:
     assert parse(f"{TOKEN}, {TOKEN} ,{TOKEN}", 4) == parse(TOKEN, 4) * 3
     assert len(parse(",".join([TOKEN] * 64), 4)) == 64
 
 
-def test_of_many_writes_the_last_in_each_partition_is_enough() -> None:
+def test_many_writes_need_only_one_token_for_each_partition() -> None:
     assert FOLDED is not None
     later, elsewhere = replace(FOLDED, position=10), replace(FOLDED, partition=2)
 
@@ -48,7 +48,7 @@ def test_of_many_writes_the_last_in_each_partition_is_enough() -> None:
         ",".join([TOKEN] * 65),
     ],
 )
-def test_what_no_write_answered_is_refused(header: str) -> None:
+def test_a_text_that_is_no_token_is_refused(header: str) -> None:
     with pytest.raises(InvalidRequest, match="takes 1 to 64 tokens") as refused:
         parse(header, 4)
 
@@ -56,6 +56,6 @@ def test_what_no_write_answered_is_refused(header: str) -> None:
 
 
 @given(st.text(max_size=80))
-def test_whatever_else_is_sent_is_refused(header: str) -> None:
+def test_any_other_text_is_refused(header: str) -> None:
     with pytest.raises(InvalidRequest):
         parse(header, 4)

@@ -1,4 +1,4 @@
-"""The document of an order, byte for byte: what is written here is what clients have stored."""
+"""The document of an order, byte for byte: clients have stored these bytes."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -40,7 +40,7 @@ def folded(*events: OrderEvent) -> FoldedOrder:
     return order
 
 
-def test_a_document_is_these_bytes() -> None:
+def test_a_document_has_exactly_these_bytes() -> None:
     item = OrderLine(1, "PEN", "漢", 2, 999, {"zeta": "1", "b": "2", "aa": ""})
     dispatched = ShipmentDispatched(SHIPMENT, (LineQuantity(1, 2),), AT, None, "T-1")
     order = folded(
@@ -73,7 +73,7 @@ def test_a_document_is_these_bytes() -> None:
     )
 
 
-def test_a_canceled_order_shows_why_and_what_is_refunded() -> None:
+def test_the_document_of_a_canceled_order_shows_its_reason_and_its_refund() -> None:
     order = folded(
         PLACED,
         CAPTURED,
@@ -119,7 +119,7 @@ def test_amounts_have_their_currencys_digits() -> None:
     assert [order["total_price"] for order in shown] == ["1500", "15.00", "1.500"]
 
 
-def test_an_agreed_total_shows_no_prices() -> None:
+def test_an_order_with_an_agreed_total_shows_no_prices() -> None:
     line = OrderLine(1, "PEN", None, 3, None)
 
     shown = orjson.loads(document(folded(OrderPlaced(USER, "USD", (line,), 0, 0, 1000))))
@@ -138,8 +138,8 @@ def test_times_always_have_six_digits(microsecond: int) -> None:
         assert shown["shipments"][0]["dispatched_at"] == f"2026-03-01T12:00:00.{microsecond:06d}Z"
 
 
-def test_text_is_written_as_it_is_but_for_what_json_escapes() -> None:
-    """As in the documents that are stored already, which another writer of JSON wrote."""
+def test_a_text_is_escaped_only_where_json_requires_it() -> None:
+    """Stored documents were written so, by another JSON encoder."""
     text = "".join(map(chr, [*range(0xD800), *range(0xE000, 0x11000)]))
     line = OrderLine(1, text, text, 1, 1)
 
@@ -148,8 +148,8 @@ def test_text_is_written_as_it_is_but_for_what_json_escapes() -> None:
     assert orjson.dumps({"sku": text, "name": text})[1:-1] in shown
 
 
-def test_the_order_of_an_attributes_keys_changes_nothing() -> None:
-    """The log does not keep it."""
+def test_the_order_of_attributes_does_not_change_the_document() -> None:
+    """The log does not preserve the order."""
     lines = [OrderLine(1, "PEN", None, 1, 1, dict(pairs)) for pairs in (PAIRS, PAIRS[::-1])]
 
     one, other = (document(folded(OrderPlaced(USER, "USD", (line,), 0, 0, 1))) for line in lines)

@@ -1,4 +1,4 @@
-"""Recorded events as people see them: amounts as texts, and what an owner is not shown."""
+"""Recorded events as clients see them: amounts as texts; what owners do not see."""
 
 from typing import Any
 from uuid import UUID
@@ -44,7 +44,7 @@ def test_amounts_are_texts_in_the_order_s_currency_at_any_depth() -> None:
     assert shown["user_id"] == str(USER)
 
 
-def test_an_event_is_shown_with_what_is_known_around_it() -> None:
+def test_a_shown_event_has_its_metadata_and_its_payload() -> None:
     event = stored("PaymentCaptured", encode(CAPTURED), BY_STAFF)
 
     shown = shown_to("staff", event)
@@ -65,7 +65,7 @@ def test_an_event_is_shown_with_what_is_known_around_it() -> None:
     }
 
 
-def test_an_owner_is_not_told_who_of_the_staff_acted() -> None:
+def test_an_owner_does_not_see_which_staff_member_acted() -> None:
     by_staff = shown_to("owner", stored("OrderDelivered", "{}", BY_STAFF))
     by_user = shown_to("owner", stored("OrderDelivered", "{}"))
 
@@ -85,7 +85,7 @@ def test_an_event_that_cannot_be_read_is_shown_without_its_payload() -> None:
 @pytest.mark.parametrize(
     "event", [note("internal"), stored("OrderNoteAdded", '{"visibility": "secret"}')]
 )
-def test_an_owner_is_not_shown_internal_notes_nor_notes_that_cannot_be_read(event: Any) -> None:
+def test_an_owner_sees_neither_internal_nor_unreadable_notes(event: Any) -> None:
     assert shown_to("owner", event) is None
     assert shown_to("staff", event) is not None
 

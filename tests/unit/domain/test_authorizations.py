@@ -1,4 +1,4 @@
-"""Authorizations: given, captured, voided; and payments that failed."""
+"""Authorizations: recorded, captured, voided; and failed payments."""
 
 from datetime import timedelta
 
@@ -20,7 +20,7 @@ from order_service.domain.events import (
 from order_service.errors import InvalidRequest, NotFound, RuleViolation
 from tests.support.log.examples import AT, NEW_ID, PAID, PLACED
 from tests.support.log.given import given
-from tests.support.log.lives import AUTHORIZED, IS_CANCELED, IS_PAID, NOBODY, PAYMENT, Events
+from tests.support.log.lives import AUTHORIZED, IS_CANCELED, IS_PAID, PAYMENT, UNKNOWN_ID, Events
 
 VOIDED = PaymentAuthorizationVoided(PAYMENT, "CUSTOMER_REQUEST")
 CHARGED = PaymentCaptured(PAYMENT, 2498, "provider", "ch-1")
@@ -29,14 +29,14 @@ CHARGED = PaymentCaptured(PAYMENT, 2498, "provider", "ch-1")
 # --- authorized -----------------------------------------------------------------------------------
 
 
-def test_an_authorization_is_of_whatever_is_due_and_keeps_all_it_was_given() -> None:
+def test_an_authorization_defaults_to_the_amount_due_and_keeps_every_field() -> None:
     given(PLACED, PaymentCaptured(NEW_ID, 498, "manual")).when(
         AuthorizePayment(PAYMENT, None, "card", "auth-1", AT)
     ).then(PaymentAuthorized(PAYMENT, 2000, "card", "auth-1", AT))
 
 
 @pytest.mark.parametrize("amount", [1, 2498])
-def test_an_authorization_may_be_of_a_part_of_what_is_due(amount: int) -> None:
+def test_an_authorization_may_cover_a_part_of_the_amount_due(amount: int) -> None:
     given(PLACED).when(AuthorizePayment(PAYMENT, amount)).then(PaymentAuthorized(PAYMENT, amount))
 
 
@@ -49,7 +49,7 @@ def test_an_authorization_may_be_of_a_part_of_what_is_due(amount: int) -> None:
         (IS_PAID, None, "0.00"),
     ],
 )
-def test_an_authorization_above_what_is_due_is_refused(
+def test_an_authorization_above_the_amount_due_is_refused(
     events: Events, amount: int | None, due: str
 ) -> None:
     given(*events).when(AuthorizePayment(PAYMENT, amount)).then_refused(
@@ -58,7 +58,7 @@ def test_an_authorization_above_what_is_due_is_refused(
 
 
 @pytest.mark.parametrize("amount", [0, -1])
-def test_an_authorization_of_nothing_is_refused(amount: int) -> None:
+def test_an_authorization_of_zero_or_less_is_refused(amount: int) -> None:
     given(PLACED).when(AuthorizePayment(PAYMENT, amount)).then_refused(InvalidRequest, "validation")
 
 
@@ -70,7 +70,9 @@ def test_nothing_is_authorized_for_a_canceled_order() -> None:
 
 @pytest.mark.parametrize("amount", [None, 2498])
 @pytest.mark.parametrize("since", [(), (VOIDED,)])
-def test_an_authorization_is_recorded_once_a_reference(amount: int | None, since: Events) -> None:
+def test_a_second_authorization_with_the_same_reference_is_a_repeat(
+    amount: int | None, since: Events
+) -> None:
     given(PLACED, AUTHORIZED, *since).when(
         AuthorizePayment(NEW_ID, amount, "card", "auth-1")
     ).then()
@@ -81,7 +83,9 @@ def test_an_authorization_is_recorded_once_a_reference(amount: int | None, since
     [((PLACED, AUTHORIZED), "auth-1"), ((PLACED, CHARGED), "ch-1")],
     ids=["another amount", "another kind"],
 )
-def test_a_reference_stands_for_one_authorization(events: Events, reference: str) -> None:
+def test_a_reference_of_another_payment_is_refused_for_an_authorization(
+    events: Events, reference: str
+) -> None:
     given(*events).when(AuthorizePayment(NEW_ID, 100, "card", reference)).then_refused(
         RuleViolation, "payment-reference-conflict"
     )
@@ -91,13 +95,13 @@ def test_a_reference_stands_for_one_authorization(events: Events, reference: str
 
 
 @pytest.mark.parametrize("amount", [None, 2498])
-def test_capture_of_all_that_is_authorized_pays_the_order(amount: int | None) -> None:
+def test_capturing_the_whole_authorization_pays_the_order(amount: int | None) -> None:
     given(PLACED, AUTHORIZED).when(CapturePayment(PAYMENT, amount, AT)).then(
         PaymentCaptured(PAYMENT, 2498, "manual", "auth-1"), PAID
     )
 
 
-def test_an_authorization_is_captured_in_parts_up_to_what_is_open() -> None:
+def test_an_authorization_is_captured_in_parts_up_to_its_open_amount() -> None:
     part = PaymentCaptured(PAYMENT, 1000, "manual", "auth-1")
 
     given(PLACED, AUTHORIZED).when(CapturePayment(PAYMENT, 1000, AT)).then(part)
@@ -110,7 +114,7 @@ def test_an_authorization_is_captured_in_parts_up_to_what_is_open() -> None:
 
 
 @pytest.mark.parametrize("amount", [0, -1])
-def test_a_capture_of_nothing_is_refused(amount: int) -> None:
+def test_a_capture_of_zero_or_less_is_refused(amount: int) -> None:
     given(PLACED, AUTHORIZED).when(CapturePayment(PAYMENT, amount, AT)).then_refused(
         InvalidRequest, "validation"
     )
@@ -125,13 +129,13 @@ def test_a_capture_of_nothing_is_refused(amount: int) -> None:
     ],
     ids=["voided", "captured", "no authorization"],
 )
-def test_a_payment_of_which_nothing_is_open_is_not_captured(events: Events) -> None:
+def test_a_payment_without_an_open_amount_cannot_be_captured(events: Events) -> None:
     given(*events).when(CapturePayment(PAYMENT, None, AT)).then_refused(
         RuleViolation, "payment-not-capturable"
     )
 
 
-def test_an_authorization_is_captured_until_it_expires() -> None:
+def test_an_authorization_can_be_captured_until_it_expires() -> None:
     expiring = PaymentAuthorized(PAYMENT, 2498, "card", "auth-1", AT)
 
     given(PLACED, expiring).when(CapturePayment(PAYMENT, None, AT)).then_refused(
@@ -152,7 +156,7 @@ def test_nothing_is_captured_for_a_canceled_order() -> None:
 
 
 @pytest.mark.parametrize("since", [(), (PaymentCaptured(PAYMENT, 1000, "manual"),)])
-def test_what_is_open_of_an_authorization_is_voided(since: Events) -> None:
+def test_the_open_amount_of_an_authorization_is_voided(since: Events) -> None:
     given(PLACED, AUTHORIZED, *since).when(VoidAuthorization(PAYMENT, "CUSTOMER_REQUEST")).then(
         VOIDED
     )
@@ -167,13 +171,13 @@ def test_what_is_open_of_an_authorization_is_voided(since: Events) -> None:
     ],
     ids=["voided", "captured", "no authorization"],
 )
-def test_a_payment_of_which_nothing_is_open_is_not_voided(events: Events) -> None:
+def test_a_payment_without_an_open_amount_cannot_be_voided(events: Events) -> None:
     given(*events).when(VoidAuthorization(PAYMENT, "OTHER")).then_refused(
         RuleViolation, "payment-not-voidable"
     )
 
 
-def test_a_payments_failure_is_recorded_once_a_code() -> None:
+def test_a_payment_failure_is_recorded_once_for_each_code() -> None:
     declined = PaymentFailed(PAYMENT, "declined")
 
     given(PLACED, AUTHORIZED).when(RecordPaymentFailure(PAYMENT, "declined")).then(declined)
@@ -186,12 +190,12 @@ def test_a_payments_failure_is_recorded_once_a_code() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        CapturePayment(NOBODY, None, AT),
-        VoidAuthorization(NOBODY, "OTHER"),
-        RecordPaymentFailure(NOBODY, "declined"),
+        CapturePayment(UNKNOWN_ID, None, AT),
+        VoidAuthorization(UNKNOWN_ID, "OTHER"),
+        RecordPaymentFailure(UNKNOWN_ID, "declined"),
     ],
 )
-def test_a_payment_that_the_order_does_not_have_is_not_found(
+def test_an_unknown_payment_is_not_found(
     command: CapturePayment | VoidAuthorization | RecordPaymentFailure,
 ) -> None:
     given(PLACED, AUTHORIZED).when(command).then_refused(NotFound, "not-found")

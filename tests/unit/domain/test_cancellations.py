@@ -1,4 +1,4 @@
-"""Cancellations, of units, of the whole and by expiry: what is owed no more goes back."""
+"""Cancellations of units, of an order and by expiry, with refunds of what is no longer owed."""
 
 from dataclasses import replace
 from uuid import UUID
@@ -62,7 +62,7 @@ def refund(amount: int, payment_id: UUID | None = NEW_ID) -> RefundRequested:
     return RefundRequested(REFUND, amount, "cancel", "OUT_OF_STOCK", payment_id)
 
 
-# --- the whole ------------------------------------------------------------------------------------
+# --- of an order ----------------------------------------------------------------------------------
 
 
 def test_an_unpaid_order_is_canceled_without_a_refund() -> None:
@@ -71,13 +71,13 @@ def test_an_unpaid_order_is_canceled_without_a_refund() -> None:
     )
 
 
-def test_a_paid_order_is_canceled_with_a_refund_of_all() -> None:
+def test_a_paid_order_is_canceled_with_a_full_refund() -> None:
     given(*IS_PAID).when(CancelOrder("OUT_OF_STOCK", REFUND)).then(
         OrderCanceled("OUT_OF_STOCK", "PAID"), refund(2498)
     )
 
 
-def test_an_agreed_total_is_refunded_as_a_whole() -> None:
+def test_an_agreed_total_is_refunded_in_full() -> None:
     paid = (AGREED, PaymentCaptured(NEW_ID, 1000, "manual"), OrderPaid(1000, 1000))
 
     given(*paid).when(CancelOrder("OUT_OF_STOCK", REFUND)).then(
@@ -85,13 +85,13 @@ def test_an_agreed_total_is_refunded_as_a_whole() -> None:
     )
 
 
-def test_the_refund_of_several_payments_names_none_of_them() -> None:
+def test_a_refund_of_several_payments_names_no_payment() -> None:
     given(PLACED, *paid_in(1000, 1498), PAID).when(CancelOrder("OUT_OF_STOCK", REFUND)).then(
         OrderCanceled("OUT_OF_STOCK", "PAID"), refund(2498, None)
     )
 
 
-def test_what_is_authorized_is_voided_before_what_was_captured_goes_back() -> None:
+def test_a_cancellation_voids_authorizations_before_it_refunds_captures() -> None:
     more = PaymentAuthorized(NEW_ID, 1)
     part = PaymentCaptured(PAYMENT, 1000, "manual", "auth-1")
 
@@ -112,10 +112,12 @@ def test_what_is_authorized_is_voided_before_what_was_captured_goes_back() -> No
     ],
     ids=["pending", "completed", "failed"],
 )
-def test_what_is_refunded_already_does_not_go_back_again(since: Events, amount: int) -> None:
-    asked = RefundRequested(UUID(int=70), 1000, "manual", "GOODWILL", NEW_ID)
+def test_a_cancellation_does_not_refund_what_is_refunded_already(
+    since: Events, amount: int
+) -> None:
+    earlier_refund = RefundRequested(UUID(int=70), 1000, "manual", "GOODWILL", NEW_ID)
 
-    given(*IS_PAID, asked, *since).when(CancelOrder("OUT_OF_STOCK", REFUND)).then(
+    given(*IS_PAID, earlier_refund, *since).when(CancelOrder("OUT_OF_STOCK", REFUND)).then(
         OrderCanceled("OUT_OF_STOCK", "PAID"), refund(amount)
     )
 
@@ -125,11 +127,11 @@ def test_a_canceled_order_is_canceled_once() -> None:
 
 
 @pytest.mark.parametrize("events", [IS_PARTIALLY_SHIPPED, IS_SHIPPED, IS_DELIVERED, IS_RETURNED])
-def test_an_order_that_was_shipped_is_not_canceled(events: Events) -> None:
+def test_a_shipped_order_cannot_be_canceled(events: Events) -> None:
     given(*events).when(CancelOrder("FRAUD", REFUND)).then_refused(RuleViolation, "already-shipped")
 
 
-def test_an_order_whose_shipment_was_voided_is_canceled() -> None:
+def test_an_order_with_a_voided_shipment_can_be_canceled() -> None:
     voided = ShipmentVoided(PARCEL, "LOST")
 
     given(*IS_PARTIALLY_SHIPPED, voided).when(CancelOrder("OUT_OF_STOCK", REFUND)).then(
@@ -137,7 +139,7 @@ def test_an_order_whose_shipment_was_voided_is_canceled() -> None:
     )
 
 
-# --- units ----------------------------------------------------------------------------------------
+# --- of units -------------------------------------------------------------------------------------
 
 
 def test_units_of_an_unpaid_order_are_canceled_with_the_new_total() -> None:
@@ -148,7 +150,7 @@ def test_units_of_a_paid_order_are_canceled_with_a_refund() -> None:
     given(*IS_PAID).when(ONE_PEN).then(PEN_CANCELED, refund(999))
 
 
-def test_what_was_overpaid_stays_a_credit_when_units_are_canceled() -> None:
+def test_canceling_units_of_an_overpaid_order_leaves_the_credit() -> None:
     overpaid: Events = (PLACED, PaymentCaptured(NEW_ID, 3000, "provider"), OrderPaid(2498, 3000))
 
     given(*overpaid).when(ONE_PEN).then(PEN_CANCELED, refund(999))
@@ -162,14 +164,16 @@ def test_what_was_overpaid_stays_a_credit_when_units_are_canceled() -> None:
         (1500, (OrderPaid(1499, 1500), refund(1, UUID(int=51)))),
     ],
 )
-def test_a_part_paid_order_is_paid_by_canceling_what_is_not(captured: int, then: Events) -> None:
+def test_canceling_units_completes_the_payment_of_a_partly_paid_order(
+    captured: int, then: Events
+) -> None:
     given(PLACED, *paid_in(captured)).when(ONE_PEN).then(PEN_CANCELED, *then)
 
 
-def test_a_favour_given_before_takes_nothing_off_the_refund_of_canceled_units() -> None:
-    favour = RefundRequested(UUID(int=70), 500, "manual", "GOODWILL", NEW_ID)
+def test_an_earlier_goodwill_refund_does_not_lower_the_refund_of_canceled_units() -> None:
+    goodwill = RefundRequested(UUID(int=70), 500, "manual", "GOODWILL", NEW_ID)
 
-    given(*IS_PAID, favour).when(ONE_PEN).then(PEN_CANCELED, refund(999))
+    given(*IS_PAID, goodwill).when(ONE_PEN).then(PEN_CANCELED, refund(999))
 
 
 TWO_FOR_ONE = OrderPlaced(USER, "USD", (OrderLine(1, "A", None, 2, 1000),), 0, 1000, 1000)
@@ -248,13 +252,13 @@ PENS_BACK: Events = (
     ],
     ids=["shipped", "delivered", "returned"],
 )
-def test_canceling_what_is_still_here_completes_what_has_left(
+def test_canceling_the_outstanding_units_completes_the_milestones_of_the_others(
     events: Events, milestones: Events
 ) -> None:
     given(*events).when(THE_INK).then(INK_CANCELED, refund(500), OrderShipped(PARCEL), *milestones)
 
 
-def test_canceling_what_was_voided_ships_the_order_again() -> None:
+def test_canceling_units_of_a_voided_shipment_ships_the_order_again() -> None:
     again = UUID(int=60)
     life: Events = (
         *IS_PARTIALLY_SHIPPED,
@@ -266,7 +270,7 @@ def test_canceling_what_was_voided_ships_the_order_again() -> None:
     given(*life).when(THE_INK).then(INK_CANCELED, refund(500), OrderShipped(PARCEL))
 
 
-def test_canceling_all_that_is_left_cancels_the_order() -> None:
+def test_canceling_the_last_units_cancels_the_order() -> None:
     given(PLACED, OrderUnitsCanceled(1, 2, "OUT_OF_STOCK", 500)).when(
         replace(THE_INK, text_ref=TEXT)
     ).then(
@@ -275,7 +279,7 @@ def test_canceling_all_that_is_left_cancels_the_order() -> None:
     )
 
 
-def test_canceling_all_that_is_left_of_a_paid_order_refunds_its_shipping_too() -> None:
+def test_canceling_the_last_units_of_a_paid_order_refunds_its_shipping_fee_too() -> None:
     authorized = replace(AUTHORIZED, amount_minor=100)
     life: Events = (
         OrderPlaced(USER, "USD", (INK,), 300, 0, 800),
@@ -315,16 +319,16 @@ def test_units_of_a_canceled_order_are_not_canceled() -> None:
     given(*IS_CANCELED).when(ONE_PEN).then_refused(RuleViolation, "invalid-transition")
 
 
-def test_units_of_an_agreed_total_have_no_price_to_cancel() -> None:
+def test_units_of_an_order_with_an_agreed_total_cannot_be_canceled() -> None:
     given(AGREED).when(ONE_PEN).then_refused(RuleViolation, "order-not-editable")
 
 
 @pytest.mark.parametrize("events", [(PLACED,), (AGREED,)])
-def test_units_of_a_line_that_is_not_there_are_not_found(events: Events) -> None:
+def test_canceling_units_of_an_unknown_line_is_not_found(events: Events) -> None:
     given(*events).when(CancelUnits(9, 1, "OTHER", REFUND)).then_refused(NotFound, "line-not-found")
 
 
-# --- expired --------------------------------------------------------------------------------------
+# --- by expiry ------------------------------------------------------------------------------------
 
 
 def test_a_pending_order_expires_with_its_authorizations() -> None:
@@ -335,5 +339,5 @@ def test_a_pending_order_expires_with_its_authorizations() -> None:
 @pytest.mark.parametrize(
     "events", [(PLACED, *paid_in(1)), IS_PAID, IS_SHIPPED, IS_RETURNED, IS_CANCELED]
 )
-def test_an_order_that_has_gone_on_does_not_expire(events: Events) -> None:
+def test_a_paid_or_canceled_order_does_not_expire(events: Events) -> None:
     given(*events).when(ExpireOrder()).then()

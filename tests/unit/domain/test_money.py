@@ -49,7 +49,7 @@ def test_amounts_that_the_currency_cannot_hold_are_refused(amount: str, currency
 
 def test_the_list_is_iso_4217_without_funds_metals_and_units_of_account() -> None:
     funds = {e.findtext("Ccy") for e in raw_xml.iter("CcyNtry") if e.find("CcyNm").attrib}
-    no_money = funds | {"UYW", "XAD"}  # of these the list says so in their names only
+    no_money = funds | {"UYW", "XAD"}  # the list marks these in their names only
     published = {
         code: int(entry["CcyMnrUnts"])
         for code, entry in raw_table.items()
@@ -63,7 +63,7 @@ def test_the_list_is_iso_4217_without_funds_metals_and_units_of_account() -> Non
     assert current == published
 
 
-def test_what_is_withdrawn_keeps_its_digits() -> None:
+def test_a_withdrawn_currency_keeps_its_digits() -> None:
     assert {code: money.EXPONENTS[code] for code in money.WITHDRAWN} == {"ANG": 2, "BGN": 2}
     assert money.WITHDRAWN.isdisjoint(raw_table)
 
@@ -97,7 +97,7 @@ def test_an_amount_is_allocated_by_largest_remainder(
     assert money.allocate(minor, weights) == parts
 
 
-def test_an_amount_is_not_allocated_to_nothing() -> None:
+def test_an_amount_cannot_be_allocated_to_weights_of_zero() -> None:
     with pytest.raises(AssertionError):
         money.allocate(1, [0, 0])
 

@@ -1,4 +1,4 @@
-"""The shorthand of PATCH: from each status to each; what the decider takes for granted."""
+"""The shorthand of PATCH, from each status to each; and the decider's assertions."""
 
 from dataclasses import replace
 
@@ -58,16 +58,16 @@ LIVES: dict[str, Events] = {
     "RETURNED": IS_RETURNED,
     "CANCELED": IS_CANCELED,
 }
-REST_SENT = ShipmentDispatched(NEW_ID, (LineQuantity(2, 1),), AT)
-ALL_BACK = RefundRequested(NEW_ID, 2498, "cancel", "CUSTOMER_REQUEST", NEW_ID)
+REST_DISPATCHED = ShipmentDispatched(NEW_ID, (LineQuantity(2, 1),), AT)
+FULL_REFUND = RefundRequested(NEW_ID, 2498, "cancel", "CUSTOMER_REQUEST", NEW_ID)
 REACHED: dict[tuple[str, TargetStatus], Events] = {
     ("PENDING", "PENDING"): (),
     ("PENDING", "PAID"): (CAPTURED, PAID),
     ("PENDING", "CANCELED"): (CANCELED,),
     ("PAID", "PAID"): (),
     ("PAID", "SHIPPED"): (DISPATCHED, SHIPPED),
-    ("PAID", "CANCELED"): (OrderCanceled("CUSTOMER_REQUEST", "PAID"), ALL_BACK),
-    ("PARTIALLY_SHIPPED", "SHIPPED"): (REST_SENT, SHIPPED),
+    ("PAID", "CANCELED"): (OrderCanceled("CUSTOMER_REQUEST", "PAID"), FULL_REFUND),
+    ("PARTIALLY_SHIPPED", "SHIPPED"): (REST_DISPATCHED, SHIPPED),
     ("SHIPPED", "SHIPPED"): (),
     ("SHIPPED", "DELIVERED"): (DELIVERED_SHIPMENT, DELIVERED),
     ("DELIVERED", "DELIVERED"): (),
@@ -102,14 +102,18 @@ REFUSED: dict[tuple[str, TargetStatus], str] = {
 
 
 @pytest.mark.parametrize("cell", REACHED, ids=" to ".join)
-def test_a_status_is_reached_by_the_events_of_its_command(cell: tuple[str, TargetStatus]) -> None:
+def test_setting_an_allowed_status_records_the_events_of_its_command(
+    cell: tuple[str, TargetStatus],
+) -> None:
     present, wanted = cell
 
     given(*LIVES[present]).when(to_status(wanted)).then(*REACHED[cell])
 
 
 @pytest.mark.parametrize("cell", REFUSED, ids=" to ".join)
-def test_a_status_that_the_present_one_forbids_is_refused(cell: tuple[str, TargetStatus]) -> None:
+def test_setting_a_status_that_the_present_one_forbids_is_refused(
+    cell: tuple[str, TargetStatus],
+) -> None:
     present, wanted = cell
 
     given(*LIVES[present]).when(to_status(wanted)).then_refused(
@@ -117,14 +121,14 @@ def test_a_status_that_the_present_one_forbids_is_refused(cell: tuple[str, Targe
     )
 
 
-def test_every_cell_of_the_table_is_among_these() -> None:
+def test_both_tables_cover_every_pair_of_statuses() -> None:
     wanted = ("PENDING", "PAID", "SHIPPED", "DELIVERED", "CANCELED")
 
     assert {*REACHED, *REFUSED} == {(present, to) for present in LIVES for to in wanted}
     assert len(REACHED) + len(REFUSED) == 35
 
 
-def test_a_refused_status_says_what_is_allowed() -> None:
+def test_the_refusal_of_a_status_lists_the_allowed_ones() -> None:
     given(*IS_PAID).when(to_status("DELIVERED")).then_refused(
         RuleViolation,
         "invalid-transition",
@@ -134,7 +138,7 @@ def test_a_refused_status_says_what_is_allowed() -> None:
     )
 
 
-def test_paid_means_the_rest_of_what_is_due() -> None:
+def test_setting_paid_records_a_payment_of_the_amount_due() -> None:
     part = PaymentCaptured(PAYMENT, 1000, "manual")
 
     given(PLACED, part).when(to_status("PAID")).then(
@@ -142,7 +146,7 @@ def test_paid_means_the_rest_of_what_is_due() -> None:
     )
 
 
-def test_a_shipment_by_the_shorthand_has_its_tracking_number() -> None:
+def test_setting_shipped_keeps_the_tracking_number() -> None:
     lines = (LineQuantity(1, 2), LineQuantity(2, 1))
 
     given(*IS_PAID).when(ChangeStatus("SHIPPED", NEW_ID, AT, "OTHER", tracking_number="T-1")).then(
@@ -150,35 +154,35 @@ def test_a_shipment_by_the_shorthand_has_its_tracking_number() -> None:
     )
 
 
-def test_delivered_means_every_shipment_on_its_way() -> None:
-    given(*IS_PARTIALLY_SHIPPED, REST_SENT, SHIPPED).when(to_status("DELIVERED")).then(
+def test_setting_delivered_confirms_every_shipment_in_transit() -> None:
+    given(*IS_PARTIALLY_SHIPPED, REST_DISPATCHED, SHIPPED).when(to_status("DELIVERED")).then(
         ShipmentDelivered(PARCEL, AT), DELIVERED_SHIPMENT, DELIVERED
     )
 
 
-def test_a_cancellation_by_the_shorthand_says_why_and_voids_what_is_authorized() -> None:
+def test_setting_canceled_keeps_the_reason_and_voids_authorizations() -> None:
     given(PLACED, AUTHORIZED).when(ChangeStatus("CANCELED", NEW_ID, AT, "FRAUD", TEXT)).then(
         OrderCanceled("FRAUD", "PENDING", TEXT),
         PaymentAuthorizationVoided(PAYMENT, "ORDER_CANCELED"),
     )
 
 
-def test_what_was_shipped_unpaid_goes_on_without_being_paid() -> None:
-    given(PLACED, PENS_SENT).when(to_status("SHIPPED")).then(REST_SENT, SHIPPED)
+def test_a_partly_shipped_unpaid_order_can_be_shipped_but_not_set_to_paid() -> None:
+    given(PLACED, PENS_SENT).when(to_status("SHIPPED")).then(REST_DISPATCHED, SHIPPED)
     given(PLACED, PENS_SENT).when(to_status("PAID")).then_refused(
         RuleViolation, "invalid-transition", from_status="PARTIALLY_SHIPPED"
     )
 
 
-def test_an_order_is_placed_once_and_first() -> None:
-    """What the caller has to look up before it asks: mistakes in the code, not refusals."""
+def test_an_order_is_placed_exactly_once_before_other_commands() -> None:
+    """The caller must look this up first: it is a mistake in the code, not a refusal."""
     with pytest.raises(AssertionError):
         decide(placing(), given(PLACED).order)
     with pytest.raises(AssertionError):
         decide(ExpireOrder(), None)
 
 
-def test_a_note_on_a_status_stands_beside_what_happens() -> None:
+def test_a_note_on_a_status_is_recorded_after_the_other_events() -> None:
     command = replace(to_status("PAID"), text_ref=TEXT, note_visibility="internal")
 
     given(PLACED).when(command).then(CAPTURED, PAID, OrderNoteAdded(TEXT, "internal", TEXT))

@@ -1,5 +1,5 @@
-"""Whatever is asked in whatever order: the decider does what the plain model says, and the facts of
-an order never contradict each other."""
+"""For random commands in random order, the decider agrees with a plain model, and the facts of an
+order never contradict each other."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from order_service.domain.order import decide, evolve, initial
 from order_service.domain.state import Order
 from order_service.errors import OrderServiceError, RuleViolation
 from tests.support.log.examples import AT
-from tests.support.log.lives import NOBODY
+from tests.support.log.lives import UNKNOWN_ID
 from tests.support.model.asks import ASKS, TARGETS, Asking, placing
 from tests.support.model.facts import Line
 from tests.support.model.order import OrderModel
@@ -44,7 +44,7 @@ def model_of(place: c.PlaceOrder) -> OrderModel:
 
 
 def is_repeatable(command: c.OrderCommand) -> bool:
-    """Asking for it again, once it was granted, asks for what is reached already."""
+    """Whether the same command, given again, has no events."""
     if isinstance(command, c.AuthorizePayment | c.RecordPayment):
         return command.provider_reference is not None
     return isinstance(command, REPEATABLE)
@@ -55,7 +55,7 @@ def names_of(events: Sequence[OrderEvent]) -> list[str]:
 
 
 class DeciderAgainstModel(RuleBasedStateMachine):
-    """`orders`: the order after each event; nothing may change them afterwards."""
+    """`orders`: the order after each event; later events must not change them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class DeciderAgainstModel(RuleBasedStateMachine):
 
     @initialize(place=placing(), steps=st.sampled_from([0, 0, 0, 0, 1, 1, 2, 3, 4, 4]))
     def placed(self, place: c.PlaceOrder, steps: int) -> None:
-        """And up to delivered and asked to come back, so that late commands find something."""
+        """Some orders are delivered with an open return at once, so that late commands apply."""
         self.model = model_of(place)
         self.asking = Asking(self.model)
         events = decide(place, initial)
@@ -84,7 +84,7 @@ class DeciderAgainstModel(RuleBasedStateMachine):
             self.ask(c.RequestReturn(return_id, lines, "OTHER", AT))
             self.ask(c.ApproveReturn(return_id))
 
-    # Not a rule a command: Hypothesis turns many rules off in each run, and orders stand still.
+    # One rule for all commands: of one each, Hypothesis would disable many in a run.
     @rule(data=st.data(), n=st.integers(0, 9_999))
     def anything(self, data: st.DataObject, n: int) -> None:
         fitting = [kind for kind in ASKS if kind.when(self.model)]
@@ -93,7 +93,7 @@ class DeciderAgainstModel(RuleBasedStateMachine):
         self.ask(kind.command(self.asking, **arguments))
 
     def ask(self, command: c.OrderCommand) -> None:
-        """Any error but the service's own fails the test by itself."""
+        """Any error that is no OrderServiceError fails the test."""
         expected = self.model.ask(command)
         events: tuple[OrderEvent, ...] = ()
         refused: str | None = None
@@ -192,19 +192,19 @@ class DeciderAgainstModel(RuleBasedStateMachine):
         present, allowed = rules.status(self.order), rules.allowed_transitions(self.order)
         for to in TARGETS:
             try:
-                events = decide(c.ChangeStatus(to, NOBODY, AT, "OTHER"), self.order)
+                events = decide(c.ChangeStatus(to, UNKNOWN_ID, AT, "OTHER"), self.order)
             except RuleViolation:
                 assert to not in (present, *allowed)
             else:
                 assert to in (allowed if events else [present])
 
     def teardown(self) -> None:
-        """The order is a function of its events, at every version; and nobody has changed an order
-        that was handed to him."""
+        """The order is a function of its events at every version, and later events have not changed
+        an earlier order."""
         order = initial
-        for event, seen in zip(self.events, self.orders, strict=True):
+        for event, recorded_order in zip(self.events, self.orders, strict=True):
             order = evolve(order, event)
-            assert order == seen
+            assert order == recorded_order
 
 
 DeciderAgainstModel.TestCase.settings = settings(max_examples=150, stateful_step_count=30)

@@ -1,4 +1,4 @@
-"""Payments as they are recorded, by staff or by a provider; OrderPaid, once."""
+"""Payments that staff or a provider record; OrderPaid, once."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -47,11 +47,11 @@ def provider(amount: int | None, reference: str | None = None) -> RecordPayment:
     return RecordPayment(NEW_ID, REFUND, amount, "provider", reference)
 
 
-def test_payment_of_what_is_due_pays_the_order() -> None:
+def test_a_payment_of_the_amount_due_pays_the_order() -> None:
     given(PLACED).when(manual(None)).then(CAPTURED, PAID)
 
 
-def test_payment_of_a_part_leaves_the_order_unpaid() -> None:
+def test_a_partial_payment_leaves_the_order_unpaid() -> None:
     given(PLACED).when(manual(1000)).then(PaymentCaptured(NEW_ID, 1000, "manual"))
 
 
@@ -61,8 +61,8 @@ def test_the_last_part_pays_the_order() -> None:
     )
 
 
-def test_an_order_is_paid_once() -> None:
-    """Money that was given back may be paid again, but the milestone stands."""
+def test_the_milestone_paid_is_recorded_once() -> None:
+    """Refunded money may be paid again, but the milestone is not repeated."""
     refunded = RefundRequested(REFUND, 2498, "manual", "GOODWILL", NEW_ID)
 
     given(PLACED, CHARGED, PAID, refunded, RefundCompleted(REFUND, 2498)).when(manual(None)).then(
@@ -70,19 +70,19 @@ def test_an_order_is_paid_once() -> None:
     )
 
 
-def test_an_order_that_was_shipped_unpaid_is_paid_by_its_payment() -> None:
+def test_an_order_that_was_shipped_unpaid_can_be_paid() -> None:
     given(PLACED, PENS_SENT).when(manual(None)).then(CAPTURED, PAID)
 
 
 @pytest.mark.parametrize("events", [IS_PAID, IS_SHIPPED, IS_DELIVERED])
 @pytest.mark.parametrize("amount", [None, 1])
-def test_a_manual_payment_of_what_is_not_due_is_refused(events: Events, amount: int | None) -> None:
+def test_a_manual_payment_is_refused_if_nothing_is_due(events: Events, amount: int | None) -> None:
     given(*events).when(manual(amount)).then_refused(
         InvalidRequest, "amount-exceeds-due", amount_due="0.00"
     )
 
 
-def test_a_manual_payment_above_what_is_due_is_refused() -> None:
+def test_a_manual_payment_above_the_amount_due_is_refused() -> None:
     given(PLACED).when(manual(2499)).then_refused(
         InvalidRequest, "amount-exceeds-due", amount_due="24.98"
     )
@@ -101,7 +101,7 @@ def test_a_manual_payment_of_a_canceled_order_is_refused() -> None:
         (IS_RETURNED, 100, ()),
     ],
 )
-def test_a_providers_payment_is_a_fact_however_much_is_due(
+def test_a_providers_payment_is_recorded_whatever_the_amount_due(
     events: Events, amount: int, milestone: Events
 ) -> None:
     given(*events).when(provider(amount)).then(
@@ -109,15 +109,15 @@ def test_a_providers_payment_is_a_fact_however_much_is_due(
     )
 
 
-def test_a_providers_payment_of_a_canceled_order_is_to_go_back() -> None:
+def test_a_providers_payment_of_a_canceled_order_is_refunded() -> None:
     given(*IS_CANCELED).when(provider(100, "ch-9")).then(
         PaymentCaptured(NEW_ID, 100, "provider", "ch-9"),
         RefundRequested(REFUND, 100, "late_capture", "CUSTOMER_REQUEST", NEW_ID),
     )
 
 
-def test_a_late_payments_refund_is_of_that_payment_alone() -> None:
-    """A refund that failed before is another payment's: staff ask for it again."""
+def test_the_refund_of_a_late_payment_covers_that_payment_only() -> None:
+    """An earlier failed refund is for another payment: staff must request it again."""
     failed: Events = (
         PLACED,
         CHARGED,
@@ -135,15 +135,15 @@ def test_a_late_payments_refund_is_of_that_payment_alone() -> None:
 
 @pytest.mark.parametrize("amount", [0, -1])
 @pytest.mark.parametrize("events", [(PLACED,), IS_CANCELED])
-def test_a_payment_of_nothing_is_refused(events: Events, amount: int) -> None:
+def test_a_payment_of_zero_or_less_is_refused(events: Events, amount: int) -> None:
     given(*events).when(provider(amount)).then_refused(InvalidRequest, "validation")
 
 
-def test_a_providers_payment_of_whatever_is_due_is_refused_where_nothing_is() -> None:
+def test_a_providers_payment_without_an_amount_is_refused_if_nothing_is_due() -> None:
     given(*IS_PAID).when(provider(None)).then_refused(InvalidRequest, "validation")
 
 
-def test_what_was_captured_stays_within_every_amount() -> None:
+def test_the_captured_amount_stays_within_the_bounds_of_amounts() -> None:
     given(*IS_PAID).when(provider(10**15 - 2497)).then_refused(InvalidRequest, "validation")
     given(*IS_PAID).when(provider(10**15 - 2498)).then(
         PaymentCaptured(NEW_ID, 10**15 - 2498, "provider")
@@ -153,7 +153,7 @@ def test_what_was_captured_stays_within_every_amount() -> None:
 @pytest.mark.parametrize("amount", [None, 2498])
 @pytest.mark.parametrize("since", [(PAID,), (PAID, OrderCanceled("FRAUD", "PAID"))])
 @pytest.mark.parametrize("record", [manual, provider])
-def test_a_payment_is_recorded_once_a_reference(
+def test_a_second_payment_with_the_same_reference_is_a_repeat(
     record: Callable[..., RecordPayment], amount: int | None, since: Events
 ) -> None:
     given(PLACED, CHARGED, *since).when(record(amount, "ch-1")).then()
@@ -167,7 +167,9 @@ def test_a_payment_is_recorded_once_a_reference(
     ],
     ids=["another amount", "another amount of an authorization"],
 )
-def test_a_reference_stands_for_one_payment(events: Events, reference: str) -> None:
+def test_a_reference_with_another_amount_is_refused_for_a_payment(
+    events: Events, reference: str
+) -> None:
     given(*events).when(provider(100, reference)).then_refused(
         RuleViolation, "payment-reference-conflict"
     )
@@ -177,7 +179,7 @@ def test_a_reference_stands_for_one_payment(events: Events, reference: str) -> N
     "since", [(), (PaymentCaptured(PAYMENT, 2498, "provider", "auth-1"), PAID)]
 )
 @pytest.mark.parametrize("amount", [None, 2498])
-def test_a_manual_payment_is_not_that_of_an_authorization(
+def test_a_manual_payment_cannot_have_the_reference_of_an_authorization(
     since: Events, amount: int | None
 ) -> None:
     """Staff capture an authorization by its id."""
@@ -190,7 +192,7 @@ def test_a_manual_payment_is_not_that_of_an_authorization(
     ("amount", "milestone"), [(100, ()), (2498, (PAID,)), (3000, (OrderPaid(2498, 3000),))]
 )
 @pytest.mark.parametrize("since", [(), (VOIDED,)], ids=["open", "voided"])
-def test_a_providers_capture_of_its_authorization_is_a_fact(
+def test_a_providers_capture_of_an_authorization_is_recorded_whatever_the_amount(
     since: Events, amount: int, milestone: Events
 ) -> None:
     given(PLACED, AUTHORIZED, *since).when(provider(amount, "auth-1")).then(
@@ -198,13 +200,13 @@ def test_a_providers_capture_of_its_authorization_is_a_fact(
     )
 
 
-def test_a_providers_capture_without_an_amount_is_of_all_that_was_authorized() -> None:
+def test_a_providers_capture_without_an_amount_captures_the_whole_authorization() -> None:
     given(PLACED, PaymentAuthorized(PAYMENT, 1000, "card", "auth-1")).when(
         provider(None, "auth-1")
     ).then(PaymentCaptured(PAYMENT, 1000, "provider", "auth-1"))
 
 
-def test_a_providers_capture_of_a_canceled_orders_authorization_is_to_go_back() -> None:
+def test_a_providers_capture_for_a_canceled_order_is_refunded() -> None:
     canceled = OrderCanceled("FRAUD", "PENDING")
 
     given(PLACED, AUTHORIZED, canceled, VOIDED).when(provider(2498, "auth-1")).then(
@@ -215,7 +217,7 @@ def test_a_providers_capture_of_a_canceled_orders_authorization_is_to_go_back() 
 
 @pytest.mark.parametrize("amount", [None, 1000])
 @pytest.mark.parametrize("source", ["provider", "manual"])
-def test_a_providers_capture_of_its_authorization_is_recorded_once(
+def test_a_second_capture_by_the_provider_with_the_same_reference_is_a_repeat(
     source: PaymentSource, amount: int | None
 ) -> None:
     captured = PaymentCaptured(PAYMENT, 1000, source, "auth-1")
@@ -223,7 +225,7 @@ def test_a_providers_capture_of_its_authorization_is_recorded_once(
     given(PLACED, AUTHORIZED, captured).when(provider(amount, "auth-1")).then()
 
 
-def test_payments_without_a_reference_are_never_the_same() -> None:
+def test_payments_without_a_reference_are_never_repeats() -> None:
     given(PLACED, PaymentCaptured(PAYMENT, 100, "manual")).when(manual(100)).then(
         PaymentCaptured(NEW_ID, 100, "manual")
     )

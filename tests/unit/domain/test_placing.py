@@ -1,4 +1,4 @@
-"""Orders placed and edited: totals, lines, address, notes."""
+"""Placing and editing orders: totals, lines, address, notes."""
 
 from dataclasses import replace
 
@@ -58,7 +58,7 @@ NO_INK = OrderUnitsCanceled(2, 1, "OUT_OF_STOCK", 1998)
 
 
 @pytest.mark.parametrize("currency", ["XXX", "ANG", "BGN"])
-def test_a_currency_that_is_unknown_or_withdrawn_takes_no_new_order(currency: str) -> None:
+def test_an_order_in_an_unknown_or_withdrawn_currency_is_refused(currency: str) -> None:
     unknown = replace(placing(), currency=currency)
 
     given().when(unknown).then_refused(InvalidRequest, "unknown-currency")
@@ -68,13 +68,13 @@ def test_an_order_is_placed_with_the_sum_of_its_lines() -> None:
     given().when(placing(PEN, INK)).then(PLACED)
 
 
-def test_an_order_keeps_all_it_was_given() -> None:
+def test_a_placed_order_keeps_every_field() -> None:
     given().when(PlaceOrder(USER, "JPY", (PEN, CAP), 2948, "cart-1", 100, 150, NEW_ID)).then(
         OrderPlaced(USER, "JPY", (PEN, CAP), 100, 150, 2948, "cart-1", NEW_ID)
     )
 
 
-def test_a_total_that_agrees_with_the_lines_is_accepted() -> None:
+def test_a_total_that_equals_the_sum_of_the_lines_is_accepted() -> None:
     given().when(placing(PEN, INK, total_price_minor=2498)).then(PLACED)
 
 
@@ -85,7 +85,7 @@ def test_a_total_that_differs_from_the_lines_is_refused(total: int) -> None:
     )
 
 
-def test_the_total_has_shipping_and_discount_in_it() -> None:
+def test_the_total_includes_shipping_and_discount() -> None:
     with_both = replace(placing(), shipping_fee_minor=300, discount_minor=800)
 
     given().when(replace(with_both, total_price_minor=2498)).then_refused(
@@ -94,7 +94,7 @@ def test_the_total_has_shipping_and_discount_in_it() -> None:
 
 
 @pytest.mark.parametrize("total", [1, 1000, 10**15])
-def test_lines_without_prices_take_the_agreed_total(total: int) -> None:
+def test_an_order_without_prices_has_the_agreed_total(total: int) -> None:
     given().when(placing(BOX, total_price_minor=total)).then(
         OrderPlaced(USER, "USD", (BOX,), 0, 0, total)
     )
@@ -125,11 +125,11 @@ def test_lines_without_prices_take_the_agreed_total(total: int) -> None:
         "discount above the goods",
     ],
 )
-def test_an_order_whose_total_makes_no_sense_is_refused(command: PlaceOrder) -> None:
+def test_an_order_with_an_impossible_total_is_refused(command: PlaceOrder) -> None:
     given().when(command).then_refused(InvalidRequest, "validation")
 
 
-def test_an_order_of_nothing_to_pay_is_paid_at_once() -> None:
+def test_an_order_with_a_total_of_zero_is_paid_at_once() -> None:
     given().when(placing(GIFT)).then(OrderPlaced(USER, "USD", (GIFT,), 0, 0, 0), OrderPaid(0, 0))
     given().when(replace(placing(), discount_minor=2498)).then(
         OrderPlaced(USER, "USD", (PEN, INK), 0, 2498, 0), OrderPaid(0, 0)
@@ -146,14 +146,14 @@ def test_a_line_is_added_with_the_new_total() -> None:
     given(PLACED).when(ADD_CAP).then(OrderLineAdded(CAP, 3498))
 
 
-def test_the_number_of_a_removed_line_is_not_given_again() -> None:
+def test_the_line_id_of_a_removed_line_is_not_reused() -> None:
     given(PLACED, OrderLineRemoved(2, 1998)).when(ADD_CAP).then(OrderLineAdded(CAP, 2998))
     given(PLACED, OrderLineAdded(CAP, 3498), OrderLineRemoved(3, 2498)).when(ADD_CAP).then(
         OrderLineAdded(replace(CAP, line_id=4), 3498)
     )
 
 
-def test_a_new_total_leaves_out_what_is_canceled_and_has_shipping_and_discount() -> None:
+def test_a_new_total_excludes_canceled_units_and_includes_shipping_and_discount() -> None:
     placed = OrderPlaced(USER, "USD", (PEN, INK), 300, 200, 2598)
 
     given(placed, replace(PEN_CANCELED, total_minor=1679)).when(ADD_CAP).then(
@@ -193,11 +193,11 @@ def test_a_lines_quantity_is_changed_with_the_new_total(quantity: int, total: in
     )
 
 
-def test_the_quantity_that_a_line_has_is_no_change() -> None:
+def test_setting_the_present_quantity_changes_nothing() -> None:
     given(PLACED).when(ChangeLineQuantity(1, 2)).then()
 
 
-def test_a_quantity_is_more_than_what_is_canceled_of_it() -> None:
+def test_a_quantity_must_exceed_the_canceled_units() -> None:
     given(PLACED, PEN_CANCELED).when(ChangeLineQuantity(1, 1)).then_refused(
         InvalidRequest, "validation"
     )
@@ -219,12 +219,12 @@ def test_the_last_line_is_not_removed(events: Events) -> None:
     given(*events).when(RemoveLine(1)).then_refused(RuleViolation, "last-line", status="PENDING")
 
 
-def test_a_line_that_is_canceled_may_be_removed() -> None:
+def test_a_canceled_line_may_be_removed() -> None:
     given(PLACED, NO_INK).when(RemoveLine(2)).then(OrderLineRemoved(2, 1998))
 
 
 @pytest.mark.parametrize("command", [ChangeLineQuantity(3, 1), RemoveLine(3)])
-def test_a_line_that_is_not_there_is_not_found(command: ChangeLineQuantity | RemoveLine) -> None:
+def test_an_unknown_line_is_not_found(command: ChangeLineQuantity | RemoveLine) -> None:
     given(PLACED).when(command).then_refused(NotFound, "line-not-found")
 
 
@@ -328,14 +328,14 @@ def test_an_edit_beyond_every_amount_is_refused() -> None:
         (*IS_PARTIALLY_SHIPPED, ShipmentVoided(PENS_SENT.shipment_id, "LOST")),
     ],
 )
-def test_the_address_changes_while_nothing_is_on_its_way(events: Events) -> None:
+def test_the_address_can_change_while_no_units_are_shipped(events: Events) -> None:
     given(*events).when(ChangeShippingAddress(TEXT)).then(ShippingAddressChanged(TEXT))
 
 
 @pytest.mark.parametrize(
     "events", [IS_PARTIALLY_SHIPPED, IS_SHIPPED, IS_DELIVERED, IS_RETURNED, IS_CANCELED]
 )
-def test_the_address_of_what_was_sent_or_canceled_does_not_change(events: Events) -> None:
+def test_the_address_of_a_shipped_or_canceled_order_cannot_change(events: Events) -> None:
     given(*events).when(ChangeShippingAddress(TEXT)).then_refused(
         RuleViolation, "order-not-editable"
     )

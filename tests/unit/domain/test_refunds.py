@@ -1,4 +1,4 @@
-"""Refunds that somebody asked for: no more than was captured, each ended once."""
+"""Refunds that staff request: at most the refundable amount, each completed once."""
 
 from uuid import UUID
 
@@ -19,15 +19,15 @@ from tests.support.log.lives import (
     IS_DELIVERED,
     IS_PAID,
     IS_RETURNED,
-    NOBODY,
     REFUND,
     TEXT,
+    UNKNOWN_ID,
     Events,
     paid_in,
 )
 
-ASKED = RefundRequested(REFUND, 1000, "manual", "GOODWILL", NEW_ID)
-IS_ASKED: Events = (*IS_PAID, ASKED)
+REQUESTED = RefundRequested(REFUND, 1000, "manual", "GOODWILL", NEW_ID)
+WITH_REFUND: Events = (*IS_PAID, REQUESTED)
 DONE = RefundCompleted(REFUND, 1000, "re-1")
 FAILED = RefundFailed(REFUND, 1000, "closed")
 CANCELED_REFUND_FAILED: Events = (
@@ -44,13 +44,13 @@ CANCELED_REFUND_FAILED: Events = (
         (IS_PAID, 1, 1),
         (IS_PAID, None, 2498),
         (IS_DELIVERED, 2498, 2498),
-        (IS_ASKED, None, 1498),
-        ((*IS_ASKED, DONE), 1498, 1498),
-        ((*IS_ASKED, FAILED), None, 2498),
+        (WITH_REFUND, None, 1498),
+        ((*WITH_REFUND, DONE), 1498, 1498),
+        ((*WITH_REFUND, FAILED), None, 2498),
         (CANCELED_REFUND_FAILED, None, 2498),
     ],
 )
-def test_what_was_captured_and_not_refunded_may_go_back(
+def test_the_captured_and_not_refunded_amount_can_be_refunded(
     events: Events, amount: int | None, expected: int
 ) -> None:
     new_id = UUID(int=71)
@@ -60,7 +60,7 @@ def test_what_was_captured_and_not_refunded_may_go_back(
     )
 
 
-def test_a_refund_of_several_payments_names_none_of_them() -> None:
+def test_a_refund_of_several_payments_names_no_payment() -> None:
     given(PLACED, *paid_in(1000, 500)).when(RequestRefund(REFUND, None, "GOODWILL")).then(
         RefundRequested(REFUND, 1500, "manual", "GOODWILL", None)
     )
@@ -72,8 +72,8 @@ def test_a_refund_of_several_payments_names_none_of_them() -> None:
         (IS_PAID, 2499, "24.98"),
         (IS_PAID, 0, "24.98"),
         (IS_PAID, -1, "24.98"),
-        (IS_ASKED, 1499, "14.98"),
-        ((*IS_ASKED, DONE), 1499, "14.98"),
+        (WITH_REFUND, 1499, "14.98"),
+        ((*WITH_REFUND, DONE), 1499, "14.98"),
         ((PLACED,), 1, "0.00"),
         ((PLACED, AUTHORIZED), None, "0.00"),
         (IS_RETURNED, None, "0.00"),
@@ -88,15 +88,15 @@ def test_a_refund_of_more_than_was_captured_is_refused(
 
 
 def test_a_pending_refund_is_settled_or_fails() -> None:
-    given(*IS_ASKED).when(SettleRefund(REFUND, "re-1")).then(DONE)
-    given(*IS_ASKED).when(FailRefund(REFUND, "closed")).then(FAILED)
+    given(*WITH_REFUND).when(SettleRefund(REFUND, "re-1")).then(DONE)
+    given(*WITH_REFUND).when(FailRefund(REFUND, "closed")).then(FAILED)
 
 
 @pytest.mark.parametrize("reference", [None, "re-1"])
 def test_a_refund_is_settled_once(reference: str | None) -> None:
     settled = RefundCompleted(REFUND, 1000, reference)
 
-    given(*IS_ASKED, settled).when(SettleRefund(REFUND, reference)).then()
+    given(*WITH_REFUND, settled).when(SettleRefund(REFUND, reference)).then()
 
 
 @pytest.mark.parametrize(
@@ -112,11 +112,11 @@ def test_a_refund_is_settled_once(reference: str | None) -> None:
 def test_a_refund_that_has_ended_is_not_ended_otherwise(
     since: RefundCompleted | RefundFailed, command: SettleRefund | FailRefund
 ) -> None:
-    given(*IS_ASKED, since).when(command).then_refused(RuleViolation, "refund-not-pending")
+    given(*WITH_REFUND, since).when(command).then_refused(RuleViolation, "refund-not-pending")
 
 
-@pytest.mark.parametrize("command", [SettleRefund(NOBODY), FailRefund(NOBODY, "closed")])
-def test_a_refund_that_the_order_does_not_have_is_not_found(
+@pytest.mark.parametrize("command", [SettleRefund(UNKNOWN_ID), FailRefund(UNKNOWN_ID, "closed")])
+def test_an_unknown_refund_is_not_found(
     command: SettleRefund | FailRefund,
 ) -> None:
-    given(*IS_ASKED).when(command).then_refused(NotFound, "not-found")
+    given(*WITH_REFUND).when(command).then_refused(NotFound, "not-found")

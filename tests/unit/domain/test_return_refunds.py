@@ -1,4 +1,4 @@
-"""What goes back for returned units: what was paid for them."""
+"""Refunds for returned units: what was paid for them."""
 
 from uuid import UUID
 
@@ -76,10 +76,10 @@ DISCOUNTED = delivered(
     ("back", "line_id", "amount"),
     [((), 1, 971), ((971,), 1, 972), ((971, 972), 1, 971), ((971, 972, 971), 2, 486), ((), 2, 486)],
 )
-def test_returned_units_take_their_share_of_the_discount_with_them(
+def test_the_refund_of_returned_units_is_reduced_by_their_share_of_the_discount(
     back: tuple[int, ...], line_id: int, amount: int
 ) -> None:
-    """9.71 + 9.72 + 9.71 + 4.86 are the 34.00 that the goods cost; shipping stays."""
+    """9.71 + 9.72 + 9.71 + 4.86 = 34.00, the price of the goods; shipping is not refunded."""
     received = [ReturnReceived(RETURN, (ReceivedQuantity(1, 1, "SELLABLE"),), v) for v in back]
     lines = (ReceivedQuantity(line_id, 1, "SELLABLE"),)
 
@@ -89,7 +89,7 @@ def test_returned_units_take_their_share_of_the_discount_with_them(
     ).then(ReturnReceived(RETURN, lines, amount), refund(amount), *last)
 
 
-def test_a_discount_above_the_goods_leaves_nothing_to_give_back() -> None:
+def test_a_discount_above_the_goods_leaves_nothing_to_refund() -> None:
     free = delivered(OrderPlaced(USER, "USD", (PEN, INK), 1000, 2600, 898), 898)
     lines = (ReceivedQuantity(1, 2, "SELLABLE"),)
 
@@ -98,15 +98,15 @@ def test_a_discount_above_the_goods_leaves_nothing_to_give_back() -> None:
     )
 
 
-def test_no_more_goes_back_than_was_paid_and_not_refunded() -> None:
-    given_back = RefundRequested(UUID(int=70), 2000, "manual", "GOODWILL", NEW_ID)
+def test_a_return_refunds_no_more_than_the_refundable_amount() -> None:
+    earlier_refund = RefundRequested(UUID(int=70), 2000, "manual", "GOODWILL", NEW_ID)
 
-    given(*IS_SENT_BACK, given_back).when(ReceiveReturn(RETURN, None, REFUND)).then(
+    given(*IS_SENT_BACK, earlier_refund).when(ReceiveReturn(RETURN, None, REFUND)).then(
         ReturnReceived(RETURN, EVERYTHING_BACK, 2498), refund(498), OrderReturned()
     )
 
 
-def test_nothing_goes_back_for_what_was_never_paid() -> None:
+def test_a_return_of_unpaid_units_refunds_nothing() -> None:
     unpaid: Events = (PLACED, DISPATCHED, SHIPPED, DELIVERED_SHIPMENT)
 
     given(*unpaid, *approved(*EVERYTHING)).when(ReceiveReturn(RETURN, None, REFUND)).then(
@@ -114,7 +114,7 @@ def test_nothing_goes_back_for_what_was_never_paid() -> None:
     )
 
 
-def test_the_refund_of_several_payments_names_none_of_them() -> None:
+def test_a_refund_of_several_payments_names_no_payment() -> None:
     paid_twice = (*IS_SENT_BACK, PaymentCaptured(UUID(int=51), 100, "provider"))
 
     given(*paid_twice).when(ReceiveReturn(RETURN, None, REFUND)).then(
@@ -122,7 +122,7 @@ def test_the_refund_of_several_payments_names_none_of_them() -> None:
     )
 
 
-def test_an_agreed_total_goes_back_with_the_last_unit() -> None:
+def test_an_agreed_total_is_refunded_with_the_last_unit() -> None:
     life: Events = (*delivered(AGREED, 1000), *approved(LineQuantity(1, 3)))
     two = (ReceivedQuantity(1, 2, "SELLABLE"),)
     third = (ReceivedQuantity(1, 1, "SELLABLE"),)

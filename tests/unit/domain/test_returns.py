@@ -1,4 +1,4 @@
-"""Returns: asked for, answered, received."""
+"""Returns: requested, decided, received."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -41,16 +41,16 @@ from tests.support.log.lives import (
     IS_RETURNED,
     IS_SENT_BACK,
     IS_SHIPPED,
-    NOBODY,
     PARCEL,
     REFUND,
     RETURN,
     TEXT,
+    UNKNOWN_ID,
     Events,
 )
 
 DAY = timedelta(days=1)
-ASKED = ReturnRequested(RETURN, (LineQuantity(1, 2),), "DAMAGED")
+REQUESTED = ReturnRequested(RETURN, (LineQuantity(1, 2),), "DAMAGED")
 APPROVED = ReturnApproved(RETURN)
 PEN_BACK = ReturnReceived(RETURN, (ReceivedQuantity(1, 1, "SELLABLE"),), 999)
 PENS_BACK = ReturnReceived(RETURN, (ReceivedQuantity(1, 2, "SELLABLE"),), 1998)
@@ -58,7 +58,7 @@ REJECTED = ReturnRejected(RETURN)
 RETURN_CANCELED = ReturnCanceled(RETURN)
 
 
-def ask(line_id: int, quantity: int) -> RequestReturn:
+def request(line_id: int, quantity: int) -> RequestReturn:
     return RequestReturn(NEW_ID, (LineQuantity(line_id, quantity),), "DAMAGED", AT)
 
 
@@ -66,10 +66,10 @@ def refund(amount: int, payment_id: UUID | None = NEW_ID) -> RefundRequested:
     return RefundRequested(REFUND, amount, "return", "DAMAGED", payment_id)
 
 
-# --- asked for ------------------------------------------------------------------------------------
+# --- requested ------------------------------------------------------------------------------------
 
 
-def test_a_return_keeps_all_it_was_given() -> None:
+def test_a_requested_return_keeps_every_field() -> None:
     given(*IS_DELIVERED).when(RequestReturn(RETURN, EVERYTHING, "OTHER", AT, None, TEXT)).then(
         ReturnRequested(RETURN, EVERYTHING, "OTHER", TEXT)
     )
@@ -79,23 +79,23 @@ def test_a_return_keeps_all_it_was_given() -> None:
     ("since", "left"),
     [
         ((), 2),
-        ((ASKED,), 0),
-        ((ASKED, APPROVED), 0),
-        ((ASKED, APPROVED, PEN_BACK), 0),
-        ((ASKED, APPROVED, PENS_BACK), 0),
-        ((ASKED, REJECTED), 2),
-        ((ASKED, RETURN_CANCELED), 2),
+        ((REQUESTED,), 0),
+        ((REQUESTED, APPROVED), 0),
+        ((REQUESTED, APPROVED, PEN_BACK), 0),
+        ((REQUESTED, APPROVED, PENS_BACK), 0),
+        ((REQUESTED, REJECTED), 2),
+        ((REQUESTED, RETURN_CANCELED), 2),
     ],
 )
-def test_a_unit_is_returned_once(since: Events, left: int) -> None:
-    given(*IS_DELIVERED, *since).when(ask(1, left + 1)).then_refused(
+def test_a_unit_can_be_returned_only_once(since: Events, left: int) -> None:
+    given(*IS_DELIVERED, *since).when(request(1, left + 1)).then_refused(
         InvalidRequest, "quantity-exceeds-outstanding", line_id=1, outstanding=left
     )
 
 
-@pytest.mark.parametrize("since", [(), (ASKED, REJECTED), (ASKED, RETURN_CANCELED)])
-def test_what_a_refused_return_named_may_be_asked_for_again(since: Events) -> None:
-    given(*IS_DELIVERED, *since).when(ask(1, 2)).then(
+@pytest.mark.parametrize("since", [(), (REQUESTED, REJECTED), (REQUESTED, RETURN_CANCELED)])
+def test_units_of_a_rejected_or_canceled_return_can_be_requested_again(since: Events) -> None:
+    given(*IS_DELIVERED, *since).when(request(1, 2)).then(
         ReturnRequested(NEW_ID, (LineQuantity(1, 2),), "DAMAGED")
     )
 
@@ -112,8 +112,8 @@ def test_what_a_refused_return_named_may_be_asked_for_again(since: Events) -> No
         IS_CANCELED,
     ],
 )
-def test_what_was_not_delivered_is_not_returned(events: Events) -> None:
-    given(*events).when(ask(1, 1)).then_refused(
+def test_units_that_were_not_delivered_cannot_be_returned(events: Events) -> None:
+    given(*events).when(request(1, 1)).then_refused(
         InvalidRequest, "quantity-exceeds-outstanding", line_id=1, outstanding=0
     )
 
@@ -127,7 +127,7 @@ def test_what_was_not_delivered_is_not_returned(events: Events) -> None:
         (LineQuantity(1, 1), LineQuantity(1, 1)),
     ],
 )
-def test_a_return_names_each_line_once_with_something_of_it(
+def test_a_return_must_name_each_line_once_with_at_least_one_unit(
     lines: tuple[LineQuantity, ...],
 ) -> None:
     given(*IS_DELIVERED).when(RequestReturn(RETURN, lines, "OTHER", AT)).then_refused(
@@ -135,8 +135,8 @@ def test_a_return_names_each_line_once_with_something_of_it(
     )
 
 
-def test_a_return_of_a_line_that_is_not_there_is_not_found() -> None:
-    given(*IS_DELIVERED).when(ask(9, 1)).then_refused(NotFound, "line-not-found")
+def test_a_return_of_an_unknown_line_is_not_found() -> None:
+    given(*IS_DELIVERED).when(request(9, 1)).then_refused(NotFound, "line-not-found")
 
 
 # Pens delivered a day before the ink, and one more pen on the third day.
@@ -163,7 +163,7 @@ ANOTHER_PEN: Events = (
     ],
     ids=["pens", "ink", "pens since the last of them", "the first to end"],
 )
-def test_a_return_is_asked_for_within_the_window_of_the_last_delivery_of_its_line(
+def test_a_return_must_be_requested_within_the_window_after_the_last_delivery_of_its_line(
     since: Events, lines: tuple[LineQuantity, ...], last_day: datetime
 ) -> None:
     in_time = RequestReturn(RETURN, lines, "OTHER", last_day, 14 * DAY)
@@ -175,7 +175,7 @@ def test_a_return_is_asked_for_within_the_window_of_the_last_delivery_of_its_lin
     )
 
 
-def test_without_a_window_a_return_is_never_late() -> None:
+def test_a_return_without_a_window_is_never_too_late() -> None:
     lines = (LineQuantity(1, 1),)
 
     given(*IN_THREE).when(RequestReturn(RETURN, lines, "OTHER", AT + 999 * DAY)).then(
@@ -183,17 +183,19 @@ def test_without_a_window_a_return_is_never_late() -> None:
     )
 
 
-# --- answered -------------------------------------------------------------------------------------
+# --- decided --------------------------------------------------------------------------------------
 
 
-def test_a_return_that_was_asked_for_is_answered() -> None:
-    given(*IS_DELIVERED, ASKED).when(ApproveReturn(RETURN)).then(APPROVED)
-    given(*IS_DELIVERED, ASKED).when(RejectReturn(RETURN, TEXT)).then(ReturnRejected(RETURN, TEXT))
-    given(*IS_DELIVERED, ASKED).when(CancelReturn(RETURN)).then(RETURN_CANCELED)
+def test_a_requested_return_can_be_approved_rejected_or_canceled() -> None:
+    given(*IS_DELIVERED, REQUESTED).when(ApproveReturn(RETURN)).then(APPROVED)
+    given(*IS_DELIVERED, REQUESTED).when(RejectReturn(RETURN, TEXT)).then(
+        ReturnRejected(RETURN, TEXT)
+    )
+    given(*IS_DELIVERED, REQUESTED).when(CancelReturn(RETURN)).then(RETURN_CANCELED)
 
 
 @pytest.mark.parametrize(
-    ("since", "found"),
+    ("since", "status"),
     [
         ((APPROVED,), "APPROVED"),
         ((APPROVED, PEN_BACK), "APPROVED"),
@@ -205,34 +207,34 @@ def test_a_return_that_was_asked_for_is_answered() -> None:
 @pytest.mark.parametrize(
     "command", [ApproveReturn(RETURN), RejectReturn(RETURN), CancelReturn(RETURN)]
 )
-def test_a_return_is_answered_once(
-    since: Events, found: str, command: ApproveReturn | RejectReturn | CancelReturn
+def test_a_return_is_decided_only_once(
+    since: Events, status: str, command: ApproveReturn | RejectReturn | CancelReturn
 ) -> None:
-    given(*IS_DELIVERED, ASKED, *since).when(command).then_refused(
-        RuleViolation, "return-not-pending", return_status=found
+    given(*IS_DELIVERED, REQUESTED, *since).when(command).then_refused(
+        RuleViolation, "return-not-pending", return_status=status
     )
 
 
 @pytest.mark.parametrize(
     "command",
     [
-        ApproveReturn(NOBODY),
-        RejectReturn(NOBODY),
-        CancelReturn(NOBODY),
-        ReceiveReturn(NOBODY, None, REFUND),
+        ApproveReturn(UNKNOWN_ID),
+        RejectReturn(UNKNOWN_ID),
+        CancelReturn(UNKNOWN_ID),
+        ReceiveReturn(UNKNOWN_ID, None, REFUND),
     ],
 )
-def test_a_return_that_the_order_does_not_have_is_not_found(
+def test_an_unknown_return_is_not_found(
     command: ApproveReturn | RejectReturn | CancelReturn | ReceiveReturn,
 ) -> None:
-    given(*IS_DELIVERED, ASKED).when(command).then_refused(NotFound, "not-found")
+    given(*IS_DELIVERED, REQUESTED).when(command).then_refused(NotFound, "not-found")
 
 
 # --- received -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lines", [None, EVERYTHING_BACK])
-def test_when_everything_is_back_the_order_is_returned(
+def test_the_order_is_returned_when_all_units_are_received(
     lines: tuple[ReceivedQuantity, ...] | None,
 ) -> None:
     given(*IS_SENT_BACK).when(ReceiveReturn(RETURN, lines, REFUND)).then(
@@ -240,7 +242,7 @@ def test_when_everything_is_back_the_order_is_returned(
     )
 
 
-def test_a_return_may_come_in_parts_and_in_two_conditions() -> None:
+def test_a_return_can_be_received_in_parts_and_in_two_conditions() -> None:
     first = ReturnReceived(
         RETURN, (ReceivedQuantity(1, 1, "DAMAGED"), ReceivedQuantity(1, 1, "SELLABLE")), 1998
     )
@@ -253,8 +255,8 @@ def test_a_return_may_come_in_parts_and_in_two_conditions() -> None:
     )
 
 
-def test_a_part_of_the_order_returned_does_not_return_the_order() -> None:
-    given(*IS_DELIVERED, ASKED, APPROVED).when(ReceiveReturn(RETURN, None, REFUND)).then(
+def test_a_partial_return_does_not_return_the_order() -> None:
+    given(*IS_DELIVERED, REQUESTED, APPROVED).when(ReceiveReturn(RETURN, None, REFUND)).then(
         PENS_BACK, refund(1998)
     )
 
@@ -268,10 +270,10 @@ def test_a_part_of_the_order_returned_does_not_return_the_order() -> None:
     ],
     ids=["more than approved", "more than is to come", "not in this return"],
 )
-def test_more_than_was_approved_is_not_received(
+def test_more_units_than_approved_cannot_be_received(
     since: Events, line: ReceivedQuantity, outstanding: int
 ) -> None:
-    given(*IS_DELIVERED, ASKED, APPROVED, *since).when(
+    given(*IS_DELIVERED, REQUESTED, APPROVED, *since).when(
         ReceiveReturn(RETURN, (line,), REFUND)
     ).then_refused(
         InvalidRequest,
@@ -281,7 +283,7 @@ def test_more_than_was_approved_is_not_received(
     )
 
 
-def test_both_conditions_of_a_line_count_together() -> None:
+def test_the_quantities_of_both_conditions_of_a_line_are_added() -> None:
     lines = (ReceivedQuantity(1, 2, "DAMAGED"), ReceivedQuantity(1, 1, "SELLABLE"))
 
     given(*IS_SENT_BACK).when(ReceiveReturn(RETURN, lines, REFUND)).then_refused(
@@ -298,7 +300,7 @@ def test_both_conditions_of_a_line_count_together() -> None:
         (ReceivedQuantity(1, 1, "SELLABLE"), ReceivedQuantity(1, 1, "SELLABLE")),
     ],
 )
-def test_what_is_received_names_each_line_once_a_condition_with_something_of_it(
+def test_received_lines_must_be_named_once_for_each_condition_with_at_least_one_unit(
     lines: tuple[ReceivedQuantity, ...],
 ) -> None:
     given(*IS_SENT_BACK).when(ReceiveReturn(RETURN, lines, REFUND)).then_refused(
@@ -306,7 +308,7 @@ def test_what_is_received_names_each_line_once_a_condition_with_something_of_it(
     )
 
 
-def test_a_line_that_is_not_there_is_not_received() -> None:
+def test_receiving_an_unknown_line_is_not_found() -> None:
     lines = (ReceivedQuantity(9, 1, "SELLABLE"),)
 
     given(*IS_SENT_BACK).when(ReceiveReturn(RETURN, lines, REFUND)).then_refused(
@@ -315,7 +317,7 @@ def test_a_line_that_is_not_there_is_not_received() -> None:
 
 
 @pytest.mark.parametrize(
-    ("since", "found"),
+    ("since", "status"),
     [
         ((), "REQUESTED"),
         ((REJECTED,), "REJECTED"),
@@ -323,7 +325,7 @@ def test_a_line_that_is_not_there_is_not_received() -> None:
         ((APPROVED, PENS_BACK), "RECEIVED"),
     ],
 )
-def test_a_return_is_received_while_it_is_approved(since: Events, found: str) -> None:
-    given(*IS_DELIVERED, ASKED, *since).when(ReceiveReturn(RETURN, None, REFUND)).then_refused(
-        RuleViolation, "return-not-pending", return_status=found
+def test_only_an_approved_return_can_be_received(since: Events, status: str) -> None:
+    given(*IS_DELIVERED, REQUESTED, *since).when(ReceiveReturn(RETURN, None, REFUND)).then_refused(
+        RuleViolation, "return-not-pending", return_status=status
     )

@@ -1,4 +1,4 @@
-"""Shipments: dispatched, tracked, voided, delivered; what has left as a whole."""
+"""Shipments: dispatched, tracked, voided, delivered; and the milestones of the whole order."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -33,10 +33,10 @@ from tests.support.log.lives import (
     IS_PARTIALLY_SHIPPED,
     IS_RETURNED,
     IS_SHIPPED,
-    NOBODY,
     PARCEL,
     PENS_SENT,
     TEXT,
+    UNKNOWN_ID,
     Events,
 )
 
@@ -52,7 +52,7 @@ def test_shipping_everything_ships_the_order() -> None:
     given(*IS_PAID).when(Ship(NEW_ID, None, AT)).then(DISPATCHED, SHIPPED)
 
 
-def test_a_shipment_keeps_all_it_was_given() -> None:
+def test_a_shipment_keeps_every_field() -> None:
     given(*IS_PAID).when(
         Ship(PARCEL, (LineQuantity(2, 1), LineQuantity(1, 1)), AT + HOUR, "Post", "T-1")
     ).then(
@@ -71,7 +71,7 @@ def test_shipping_the_rest_ships_the_order(lines: tuple[LineQuantity, ...] | Non
     given(*IS_PARTIALLY_SHIPPED).when(Ship(NEW_ID, lines, AT)).then(INK_SENT, SHIPPED)
 
 
-def test_shipping_leaves_out_what_was_canceled() -> None:
+def test_shipping_everything_excludes_canceled_units() -> None:
     canceled = OrderUnitsCanceled(1, 1, "OUT_OF_STOCK", 1499)
 
     given(*IS_PAID, canceled).when(Ship(NEW_ID, None, AT)).then(
@@ -105,19 +105,19 @@ def test_shipping_more_than_is_outstanding_is_refused(
         (LineQuantity(1, 1), LineQuantity(1, 1)),
     ],
 )
-def test_a_shipment_names_each_line_once_with_something_of_it(
+def test_a_shipment_must_name_each_line_once_with_at_least_one_unit(
     lines: tuple[LineQuantity, ...],
 ) -> None:
     given(*IS_PAID).when(Ship(NEW_ID, lines, AT)).then_refused(InvalidRequest, "validation")
 
 
-def test_a_shipment_of_a_line_that_is_not_there_is_not_found() -> None:
+def test_a_shipment_of_an_unknown_line_is_not_found() -> None:
     given(*IS_PAID).when(Ship(NEW_ID, (LineQuantity(9, 1),), AT)).then_refused(
         NotFound, "line-not-found"
     )
 
 
-def test_an_unpaid_order_is_not_shipped() -> None:
+def test_an_unpaid_order_cannot_be_shipped() -> None:
     given(PLACED).when(Ship(NEW_ID, None, AT)).then_refused(
         RuleViolation,
         "payment-required",
@@ -126,17 +126,17 @@ def test_an_unpaid_order_is_not_shipped() -> None:
     )
 
 
-def test_an_unpaid_order_is_shipped_where_the_shop_does_so() -> None:
+def test_an_unpaid_order_can_be_shipped_if_the_shop_allows_it() -> None:
     given(PLACED).when(Ship(NEW_ID, None, AT, allow_unpaid=True)).then(DISPATCHED, SHIPPED)
 
 
-def test_the_rest_of_what_was_shipped_unpaid_may_follow() -> None:
-    """Whatever the shop does with other orders by then."""
+def test_the_rest_of_an_order_that_was_shipped_unpaid_can_be_shipped() -> None:
+    """Even if the shop no longer ships unpaid orders."""
     given(PLACED, PENS_SENT).when(Ship(NEW_ID, None, AT)).then(INK_SENT, SHIPPED)
 
 
 @pytest.mark.parametrize("events", [IS_SHIPPED, IS_DELIVERED, IS_RETURNED, (PLACED, DISPATCHED)])
-def test_nothing_is_shipped_where_nothing_is_outstanding(events: Events) -> None:
+def test_shipping_without_outstanding_units_is_refused(events: Events) -> None:
     given(*events).when(Ship(PARCEL, None, AT)).then_refused(RuleViolation, "nothing-to-ship")
 
 
@@ -158,7 +158,7 @@ def test_a_canceled_order_is_not_shipped() -> None:
     ],
 )
 @pytest.mark.parametrize("since", [(), (DELIVERED_SHIPMENT,)])
-def test_tracking_keeps_what_it_is_not_told(
+def test_an_update_of_tracking_keeps_members_that_are_left_out(
     carrier: str | None, number: str | None, expected: tuple[str, str], since: Events
 ) -> None:
     sent = ShipmentDispatched(NEW_ID, (LineQuantity(1, 1),), AT, "Post", "T-1")
@@ -169,7 +169,7 @@ def test_tracking_keeps_what_it_is_not_told(
 
 
 @pytest.mark.parametrize(("carrier", "number"), [(None, None), ("Post", "T-2"), ("Post", None)])
-def test_tracking_that_is_known_already_is_not_recorded(
+def test_tracking_that_is_already_recorded_changes_nothing(
     carrier: str | None, number: str | None
 ) -> None:
     known = ShipmentTrackingUpdated(NEW_ID, "Post", "T-2")
@@ -220,7 +220,7 @@ def test_delivery_of_everything_delivers_the_order(shipment_id: UUID | None) -> 
     )
 
 
-def test_delivery_of_every_shipment_leaves_out_what_was_voided_or_delivered() -> None:
+def test_delivery_of_every_shipment_skips_voided_and_delivered_ones() -> None:
     lost = UUID(int=60)
     life: Events = (
         *IS_PAID,
@@ -293,12 +293,12 @@ def test_a_voided_shipment_is_not_delivered() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        UpdateTracking(NOBODY, "Post", "T-1"),
-        VoidShipment(NOBODY, "LOST"),
-        ConfirmDelivery(NOBODY, None, AT),
+        UpdateTracking(UNKNOWN_ID, "Post", "T-1"),
+        VoidShipment(UNKNOWN_ID, "LOST"),
+        ConfirmDelivery(UNKNOWN_ID, None, AT),
     ],
 )
-def test_a_shipment_that_the_order_does_not_have_is_not_found(
+def test_an_unknown_shipment_is_not_found(
     command: UpdateTracking | VoidShipment | ConfirmDelivery,
 ) -> None:
     given(*IS_SHIPPED).when(command).then_refused(NotFound, "not-found")

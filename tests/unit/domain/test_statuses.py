@@ -1,4 +1,4 @@
-"""What follows from quantities and money: every status, and what is due either way."""
+"""Values derived from quantities and money: every status, amount due and credit due."""
 
 from uuid import UUID
 
@@ -51,8 +51,8 @@ TENTH_CANCELED = OrderUnitsCanceled(1, 1, "OUT_OF_STOCK", 8991)
 VOIDED = ShipmentVoided(NEW_ID, "LOST")
 PENS_BACK = ReturnReceived(RETURN, (ReceivedQuantity(1, 2, "DAMAGED"),), 1998)
 PARCEL_ARRIVED = ShipmentDelivered(PARCEL, AT)
-ASKED = RefundRequested(REFUND, 1000, "manual", "GOODWILL", NEW_ID)
-ALL_ASKED = RefundRequested(REFUND, 2498, "manual", "GOODWILL", NEW_ID)
+REQUESTED = RefundRequested(REFUND, 1000, "manual", "GOODWILL", NEW_ID)
+ALL_REQUESTED = RefundRequested(REFUND, 2498, "manual", "GOODWILL", NEW_ID)
 REFUNDED = RefundCompleted(REFUND, 1000)
 ALL_REFUNDED = RefundCompleted(REFUND, 2498)
 FREE = OrderPlaced(USER, "USD", (PEN, INK), 0, 2498, 0)
@@ -66,7 +66,7 @@ def captured(amount: int) -> PaymentCaptured:
     ("events", "status"),
     [
         (IS_CANCELED, "CANCELED"),
-        ((*IS_PAID, OrderCanceled("FRAUD", "PAID"), ALL_ASKED, ALL_REFUNDED), "CANCELED"),
+        ((*IS_PAID, OrderCanceled("FRAUD", "PAID"), ALL_REQUESTED, ALL_REFUNDED), "CANCELED"),
         (IS_RETURNED, "RETURNED"),
         ((*IS_SENT_BACK, PENS_BACK), "DELIVERED"),
         (IS_DELIVERED, "DELIVERED"),
@@ -78,8 +78,8 @@ def captured(amount: int) -> PaymentCaptured:
         (IS_PARTIALLY_SHIPPED, "PARTIALLY_SHIPPED"),
         ((TEN_PENS, NINE_SENT), "PARTIALLY_SHIPPED"),
         (IS_PAID, "PAID"),
-        ((*IS_PAID, ASKED, REFUNDED), "PAID"),
-        ((*IS_PAID, ALL_ASKED, ALL_REFUNDED), "PAID"),
+        ((*IS_PAID, REQUESTED, REFUNDED), "PAID"),
+        ((*IS_PAID, ALL_REQUESTED, ALL_REFUNDED), "PAID"),
         ((*IS_SHIPPED, VOIDED), "PAID"),
         ((FREE, OrderPaid(0, 0)), "PAID"),
         (IS_PENDING, "PENDING"),
@@ -88,12 +88,12 @@ def captured(amount: int) -> PaymentCaptured:
         ((PLACED, DISPATCHED, VOIDED), "PENDING"),
     ],
 )
-def test_the_status_is_the_first_that_fits(events: Events, status: str) -> None:
+def test_the_status_is_the_first_one_whose_rule_applies(events: Events, status: str) -> None:
     assert rules.status(given(*events).order) == status
 
 
-def test_where_every_unit_is_canceled_none_is_returned_delivered_or_shipped() -> None:
-    """As somebody sees it who asks for the version between the last units and OrderCanceled."""
+def test_an_order_without_units_is_not_shipped_delivered_or_returned() -> None:
+    """The version between the cancellation of the last units and OrderCanceled shows this."""
     gone = (TEN_PENS, OrderUnitsCanceled(1, 10, "OTHER", 0))
 
     assert rules.status(given(*gone).order) == "PENDING"
@@ -115,15 +115,17 @@ def test_where_every_unit_is_canceled_none_is_returned_delivered_or_shipped() ->
         ((PLACED, captured(2498)), "PAID"),
         ((PLACED, captured(2499)), "OVERPAID"),
         ((PLACED, captured(2498), CANCELED), "OVERPAID"),
-        ((*IS_PAID, ALL_ASKED), "PAID"),
-        ((*IS_PAID, ASKED, RefundFailed(REFUND, 1000, "closed")), "PAID"),
-        ((*IS_PAID, ASKED, REFUNDED), "PARTIALLY_REFUNDED"),
-        ((PLACED, captured(3498), ASKED, REFUNDED), "PARTIALLY_REFUNDED"),
-        ((*IS_PAID, ALL_ASKED, ALL_REFUNDED), "REFUNDED"),
-        ((*IS_PAID, CANCELED, ALL_ASKED, ALL_REFUNDED), "REFUNDED"),
+        ((*IS_PAID, ALL_REQUESTED), "PAID"),
+        ((*IS_PAID, REQUESTED, RefundFailed(REFUND, 1000, "closed")), "PAID"),
+        ((*IS_PAID, REQUESTED, REFUNDED), "PARTIALLY_REFUNDED"),
+        ((PLACED, captured(3498), REQUESTED, REFUNDED), "PARTIALLY_REFUNDED"),
+        ((*IS_PAID, ALL_REQUESTED, ALL_REFUNDED), "REFUNDED"),
+        ((*IS_PAID, CANCELED, ALL_REQUESTED, ALL_REFUNDED), "REFUNDED"),
     ],
 )
-def test_the_payment_status_is_the_first_that_fits(events: Events, payment_status: str) -> None:
+def test_the_payment_status_is_the_first_one_whose_rule_applies(
+    events: Events, payment_status: str
+) -> None:
     assert rules.summary(given(*events).order).payment_status == payment_status
 
 
@@ -145,7 +147,7 @@ def test_the_payment_status_is_the_first_that_fits(events: Events, payment_statu
         (IS_CANCELED, "CANCELED"),
     ],
 )
-def test_the_fulfillment_status_says_how_far_the_goods_have_come(
+def test_the_fulfillment_status_follows_from_the_units(
     events: Events, fulfillment_status: str
 ) -> None:
     assert rules.summary(given(*events).order).fulfillment_status == fulfillment_status
@@ -159,22 +161,22 @@ def test_the_fulfillment_status_says_how_far_the_goods_have_come(
         ((PLACED, captured(1000)), 1498, 0),
         (IS_PAID, 0, 0),
         ((PLACED, captured(3000)), 0, 502),
-        ((PLACED, captured(3498), ASKED), 0, 0),
-        ((PLACED, captured(3498), ASKED, REFUNDED), 0, 0),
-        ((PLACED, captured(3498), ASKED, RefundFailed(REFUND, 1000, "closed")), 0, 1000),
-        ((*IS_PAID, ASKED), 0, 0),
-        ((*IS_PAID, ASKED, REFUNDED), 1000, 0),
+        ((PLACED, captured(3498), REQUESTED), 0, 0),
+        ((PLACED, captured(3498), REQUESTED, REFUNDED), 0, 0),
+        ((PLACED, captured(3498), REQUESTED, RefundFailed(REFUND, 1000, "closed")), 0, 1000),
+        ((*IS_PAID, REQUESTED), 0, 0),
+        ((*IS_PAID, REQUESTED, REFUNDED), 1000, 0),
         (IS_CANCELED, 0, 0),
         ((*IS_SENT_BACK, PENS_BACK), 0, 1998),
         (IS_RETURNED, 0, 0),
         ((*IS_RETURNED, ALL_REFUNDED), 0, 0),
         ((*IS_RETURNED, RefundFailed(REFUND, 2498, "closed")), 0, 2498),
         ((*IS_PAID, CANCELED), 0, 2498),
-        ((*IS_PAID, CANCELED, ASKED), 0, 1498),
-        ((*IS_PAID, CANCELED, ASKED, REFUNDED), 0, 1498),
+        ((*IS_PAID, CANCELED, REQUESTED), 0, 1498),
+        ((*IS_PAID, CANCELED, REQUESTED, REFUNDED), 0, 1498),
     ],
 )
-def test_what_is_due_follows_from_the_total_and_what_was_paid_net(
+def test_amount_due_and_credit_due_follow_from_total_and_net_payments(
     events: Events, due: int, credit: int
 ) -> None:
     order = given(*events).order
@@ -182,7 +184,7 @@ def test_what_is_due_follows_from_the_total_and_what_was_paid_net(
     assert (rules.amount_due_minor(order), rules.credit_due_minor(order)) == (due, credit)
 
 
-def test_what_is_open_of_authorizations_is_what_was_not_captured_of_them() -> None:
+def test_the_authorized_amount_excludes_what_was_captured() -> None:
     other = PaymentAuthorized(UUID(int=52), 100)
     part = PaymentCaptured(PAYMENT, 1000, "manual")
 
@@ -209,7 +211,7 @@ def test_what_is_open_of_authorizations_is_what_was_not_captured_of_them() -> No
     ],
     ids=["lines", "shipping and discount", "canceled", "with a discount", "agreed", "returned"],
 )
-def test_the_total_is_of_what_is_ordered_and_not_canceled(events: Events, total: int) -> None:
+def test_the_total_covers_the_units_that_are_not_canceled(events: Events, total: int) -> None:
     assert given(*events).order.total_minor == total
 
 

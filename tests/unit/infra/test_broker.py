@@ -5,7 +5,7 @@ import pytest
 from order_service.infra.rabbitmq import until_first
 
 
-async def test_the_first_to_end_ends_the_others() -> None:
+async def test_the_first_task_to_end_ends_the_others() -> None:
     cancelled = asyncio.Event()
 
     async def other() -> None:
@@ -19,7 +19,7 @@ async def test_the_first_to_end_ends_the_others() -> None:
     assert cancelled.is_set()
 
 
-async def test_its_error_is_raised() -> None:
+async def test_the_error_of_the_first_task_is_raised() -> None:
     async def fails() -> None:
         raise ValueError("why")
 
@@ -27,8 +27,8 @@ async def test_its_error_is_raised() -> None:
         await until_first(fails(), asyncio.Event().wait())
 
 
-async def test_a_cancellation_from_inside_is_an_error_and_not_a_wish_to_stop() -> None:
-    """A relay that took it for one would end."""
+async def test_a_cancellation_from_inside_a_task_is_an_error() -> None:
+    """It does not stop the relay, which reconnects after an error."""
     closed_by_a_library: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     closed_by_a_library.cancel()
 
@@ -39,7 +39,7 @@ async def test_a_cancellation_from_inside_is_an_error_and_not_a_wish_to_stop() -
         await until_first(waits(), asyncio.Event().wait())
 
 
-async def test_a_cancellation_from_outside_ends_all() -> None:
+async def test_a_cancellation_from_outside_ends_all_tasks() -> None:
     work = asyncio.ensure_future(until_first(asyncio.Event().wait()))
     await asyncio.sleep(0)
     work.cancel()

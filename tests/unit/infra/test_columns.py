@@ -3,7 +3,7 @@
 from order_service.infra.terminal import aligned
 
 
-def test_cells_stand_below_their_heads_and_numbers_to_the_right() -> None:
+def test_cells_are_aligned_with_their_heads_and_numbers_to_the_right() -> None:
     table = aligned(("name", "events", "lag"), [("relay", 7, None), ("order_view", 12_000, 0.5)])
 
     assert table.splitlines() == [
@@ -13,7 +13,7 @@ def test_cells_stand_below_their_heads_and_numbers_to_the_right() -> None:
     ]
 
 
-def test_no_cell_can_end_its_line_or_speak_to_the_terminal() -> None:
+def test_control_characters_in_a_cell_are_escaped() -> None:
     table = aligned(("note",), [("one\r\ntwo\x1b[2J",)])
 
     assert table.splitlines() == ["note", r"one\r\ntwo\x1b[2J"]

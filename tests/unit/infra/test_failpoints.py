@@ -1,4 +1,4 @@
-"""Failpoints are off where nobody asked for them, and refused where they must not be."""
+"""Failpoints are off by default, and refused outside tests."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from order_service.infra import failpoints
-from order_service.infra.failpoints import FailpointReached, Window, chosen
+from order_service.infra.failpoints import FailpointReached, Window, make_reach
 
 ROOT = Path(__file__).parents[3]
 CALL = re.compile(r'failpoints\.reach\("(.*)"\)')
@@ -17,22 +17,22 @@ def on(folder: Path) -> dict[str, str]:
     return {"FAILPOINTS": str(folder), "FAILPOINTS_IN_TESTS": "yes"}
 
 
-async def test_they_are_off_by_default(tmp_path: Path) -> None:
+async def test_failpoints_are_off_by_default(tmp_path: Path) -> None:
     (tmp_path / "relay-read").write_text("raise")
 
-    await chosen({"FAILPOINTS_IN_TESTS": "yes"})("relay-read")
+    await make_reach({"FAILPOINTS_IN_TESTS": "yes"})("relay-read")
 
-    assert chosen({}) is failpoints.reach
+    assert make_reach({}) is failpoints.reach
 
 
 @pytest.mark.parametrize("more", [{}, {"FAILPOINTS_IN_TESTS": ""}, {"FAILPOINTS_IN_TESTS": "no"}])
-def test_no_process_starts_with_them_outside_tests(more: dict[str, str]) -> None:
+def test_no_process_starts_with_failpoints_outside_tests(more: dict[str, str]) -> None:
     with pytest.raises(SystemExit, match="unset it"):
-        chosen({"FAILPOINTS": "anything"} | more)
+        make_reach({"FAILPOINTS": "anything"} | more)
 
 
-async def test_a_window_is_taken_once(tmp_path: Path) -> None:
-    reach = chosen(on(tmp_path))
+async def test_a_failpoint_acts_once(tmp_path: Path) -> None:
+    reach = make_reach(on(tmp_path))
     (tmp_path / "relay-read").write_text("raise")
 
     await reach("relay-moved")
@@ -41,14 +41,14 @@ async def test_a_window_is_taken_once(tmp_path: Path) -> None:
     await reach("relay-read")
 
 
-async def test_an_unknown_action_is_no_silent_pass(tmp_path: Path) -> None:
+async def test_an_unknown_action_raises(tmp_path: Path) -> None:
     (tmp_path / "relay-read").write_text("explode")
 
     with pytest.raises(ValueError, match="explode"):
-        await chosen(on(tmp_path))("relay-read")
+        await make_reach(on(tmp_path))("relay-read")
 
 
-def test_every_window_is_in_the_product_and_in_the_tests() -> None:
+def test_the_code_and_the_tests_have_the_same_failpoints() -> None:
     sources = [*ROOT.glob("order_service/**/*.py"), *ROOT.glob("projections/**/*.py")]
     found = {name for source in sources for name in CALL.findall(source.read_text())}
     tested = (ROOT / "tests/faults/test_crash_windows.py").read_text()

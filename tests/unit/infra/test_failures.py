@@ -1,4 +1,4 @@
-"""What the database's failures are answered by."""
+"""Problems for failures of the database."""
 
 import pytest
 from asyncpg import InterfaceError, InternalClientError, PostgresError
@@ -25,7 +25,7 @@ def test_a_database_that_cannot_answer_now_is_a_503(error: Exception) -> None:
     assert (problem.status, problem.slug) == (503, "dependency-unavailable")
 
 
-def test_a_mistake_of_ours_is_no_failure_of_the_database() -> None:
+def test_a_wrong_statement_is_not_a_failure_of_the_database() -> None:
     mistake: PostgresError = UndefinedTableError()
 
     assert of_exception(mistake) is None

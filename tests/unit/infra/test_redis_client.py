@@ -1,11 +1,11 @@
-"""What redis-py does to a caller is not passed on: swallowed cancellations, errors on closing."""
+"""Faults of redis-py do not reach callers: swallowed cancellations, errors on closing."""
 
 import asyncio
 
 import pytest
 from redis.asyncio import BlockingConnectionPool, Redis
 
-from order_service.infra.redis import RedisAway, RedisGate, cancellable
+from order_service.infra.redis import RedisGate, RedisUnavailable, cancellable
 
 
 class UnclosablePool(BlockingConnectionPool):
@@ -15,29 +15,29 @@ class UnclosablePool(BlockingConnectionPool):
         raise TimeoutError
 
 
-async def test_a_cancellation_that_the_command_swallows_still_ends_the_task() -> None:
+async def test_a_cancellation_that_redis_py_swallows_still_ends_the_task() -> None:
     begun = asyncio.Event()
 
-    async def deaf() -> None:
+    async def swallows_cancellation() -> None:
         begun.set()
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             return
 
-    task = asyncio.create_task(cancellable(deaf))
+    task = asyncio.create_task(cancellable(swallows_cancellation))
     await begun.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def test_a_redis_whose_connections_cannot_even_be_closed_is_away_and_no_error() -> None:
+async def test_a_redis_whose_connections_cannot_be_closed_counts_as_away() -> None:
     gate = RedisGate(Redis.from_pool(UnclosablePool()))
 
     async def failing() -> None:
         raise ConnectionResetError
 
-    with pytest.raises(RedisAway):
+    with pytest.raises(RedisUnavailable):
         await gate.run(failing)
     assert not gate.is_open

@@ -1,4 +1,4 @@
-"""The web process knows which migration its code needs."""
+"""The migration that the web process requires."""
 
 from alembic.script import ScriptDirectory
 
@@ -6,5 +6,5 @@ from projections.monitoring.checks.postgres import SCHEMA_REVISION
 from tests.conftest import ROOT
 
 
-def test_it_is_the_last_one() -> None:
+def test_the_web_process_requires_the_newest_migration() -> None:
     assert ScriptDirectory(str(ROOT / "migrations")).get_current_head() == SCHEMA_REVISION

@@ -6,7 +6,7 @@ from order_service.infra.single_flight import SingleFlight
 
 
 class Source:
-    """Something slow to read: every read waits for `release` and returns its number."""
+    """A slow source: every read waits for `release`, then returns its number."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -25,7 +25,7 @@ class Source:
 
 
 async def settle() -> None:
-    """Lets every task that can run do so."""
+    """Runs every task that is ready."""
     for _ in range(5):
         await asyncio.sleep(0)
 
@@ -40,7 +40,7 @@ async def test_a_burst_of_500_readers_costs_one_load() -> None:
     assert len(loads) == 0
 
 
-async def test_500_readers_who_arrive_while_a_load_runs_share_the_next_one() -> None:
+async def test_500_readers_that_arrive_during_a_load_share_the_next_one() -> None:
     source, loads = Source(), SingleFlight[str, int]()
     first = asyncio.create_task(loads.load("hot", source.read))
     await settle()
@@ -55,8 +55,8 @@ async def test_500_readers_who_arrive_while_a_load_runs_share_the_next_one() -> 
     assert len(loads) == 0
 
 
-async def test_a_reader_never_gets_what_was_read_before_it_arrived() -> None:
-    """Read your own write: the value changes while the first load is under way."""
+async def test_a_reader_never_gets_a_value_from_before_its_arrival() -> None:
+    """Clients read their own writes: the value changes during the first load."""
     value, loads, seen = ["old"], SingleFlight[str, str](), asyncio.Event()
 
     async def read() -> str:
@@ -99,7 +99,7 @@ async def test_a_cancelled_reader_leaves_the_load_to_the_others() -> None:
     assert leaver.cancelled()
 
 
-async def test_a_load_that_all_its_readers_left_still_makes_way_for_the_next() -> None:
+async def test_a_load_without_readers_still_lets_the_next_load_start() -> None:
     source, loads = Source(), SingleFlight[str, int]()
     leaver = asyncio.create_task(loads.load("hot", source.read))
     await settle()
@@ -113,7 +113,7 @@ async def test_a_load_that_all_its_readers_left_still_makes_way_for_the_next() -
     assert len(loads) == 0
 
 
-async def test_all_who_share_a_failed_load_get_its_error_and_the_next_load_is_a_new_one() -> None:
+async def test_all_readers_of_a_failed_load_get_its_error_and_the_next_load_is_a_new_one() -> None:
     source, loads = Source(), SingleFlight[str, int]()
     source.release.set()
 
@@ -129,7 +129,7 @@ async def test_all_who_share_a_failed_load_get_its_error_and_the_next_load_is_a_
     assert await loads.load("order", source.read) == 1
 
 
-async def test_memory_is_given_back_under_steady_traffic() -> None:
+async def test_finished_loads_are_forgotten_under_steady_traffic() -> None:
     source, loads = Source(), SingleFlight[int, int]()
     source.release.set()
 

@@ -1,4 +1,4 @@
-"""Events as stored and back: every type, old shapes, and what today's code cannot read."""
+"""Encoding and decoding of events: every type, old shapes, and unreadable events."""
 
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
@@ -55,7 +55,7 @@ from tests.support.log.examples import (
     USER,
 )
 
-# Every field is given, so that none can be lost unseen.
+# Every field has a value, so that a field that gets lost is noticed.
 FULL_LINE = OrderLine(3, "漢", "Ink \U0001f58b", 1, None, {"b": "2", "a": "", "\u202e": "\n"})
 LINES = (LineQuantity(1, 2), LineQuantity(2, 1))
 EVENTS: list[OrderEvent] = [
@@ -111,11 +111,11 @@ def test_an_event_is_read_back_as_it_was_written(event: OrderEvent) -> None:
     assert (read.event, read.metadata) == (event, metadata)
 
 
-def test_every_type_of_event_is_among_these() -> None:
+def test_the_examples_cover_every_event_type() -> None:
     assert {type(event) for event in EVENTS} == set(get_args(OrderEvent))
 
 
-def test_every_field_of_every_event_is_given_somewhere() -> None:
+def test_the_examples_cover_every_field() -> None:
     given = {
         (type(event), field.name)
         for event in EVENTS
@@ -126,7 +126,7 @@ def test_every_field_of_every_event_is_given_somewhere() -> None:
     assert given == {(type(event), field.name) for event in EVENTS for field in fields(event)}
 
 
-def test_metadata_leaves_out_what_is_not_known() -> None:
+def test_encoded_metadata_omits_trailing_unknown_values() -> None:
     letters = urlsafe_b64encode(USER.bytes)[:22].decode()
     assert encode_metadata(BY_USER) == f'["user","{letters}"]'
     assert encode_metadata(Metadata("system", key="k")) == '["system",null,"k"]'
@@ -148,7 +148,9 @@ def test_metadata_leaves_out_what_is_not_known() -> None:
         stored("OrderPlaced", encode(replace(PLACED, currency="XXX"))),
     ],
 )
-def test_what_todays_code_does_not_know_is_unreadable_and_says_where(event: StoredEvent) -> None:
+def test_an_event_that_the_code_cannot_decode_is_unreadable_and_names_its_position(
+    event: StoredEvent,
+) -> None:
     with pytest.raises(UnreadableEvent, match="at partition 1, position 7") as caught:
         decode(event)
 
@@ -157,7 +159,7 @@ def test_what_todays_code_does_not_know_is_unreadable_and_says_where(event: Stor
 
 @pytest.fixture
 def third_shape(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OrderPaid as if it had been called `total`, then lacked `captured_minor`, before today's."""
+    """OrderPaid with two old shapes: first a field `total`, then no field `captured_minor`."""
 
     def renamed(data: dict[str, Any]) -> dict[str, Any]:
         return {"total_minor": data["total"]}
@@ -181,18 +183,18 @@ def third_shape(monkeypatch: pytest.MonkeyPatch) -> None:
         (3, '{"total_minor": 2498, "captured_minor": 2498}'),
     ],
 )
-def test_old_shapes_are_read_step_by_step(schema_version: int, data: str) -> None:
+def test_old_shapes_are_upcast_step_by_step(schema_version: int, data: str) -> None:
     assert decode(stored("OrderPaid", data, schema_version)).event == PAID
 
 
 @pytest.mark.usefixtures("third_shape")
 @pytest.mark.parametrize("data", ['{"sum": 2498}', "[2498]", '"2498"', "null"])
-def test_a_payload_that_its_upcaster_does_not_fit_is_unreadable(data: str) -> None:
+def test_a_payload_that_does_not_fit_its_upcaster_is_unreadable(data: str) -> None:
     with pytest.raises(UnreadableEvent):
         decode(stored("OrderPaid", data, 1))
 
 
-def test_an_upcaster_that_stumbles_makes_its_event_unreadable(
+def test_an_event_whose_upcaster_raises_is_unreadable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(type(PAID), "SCHEMA_VERSION", 2)

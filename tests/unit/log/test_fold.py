@@ -1,4 +1,4 @@
-"""Streams folded into orders: versions, times, commands, and events that do not fit."""
+"""Folding streams into orders: versions, times, commands, and events that do not fit."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -52,8 +52,8 @@ def test_no_events_are_no_order() -> None:
     assert fold_stored([], 4) is None
 
 
-def test_more_events_leave_the_order_before_them_as_it_was() -> None:
-    """A projection takes the difference of the two."""
+def test_folding_more_events_does_not_change_the_earlier_order() -> None:
+    """A projection computes the difference of the two orders."""
     before = fold_stored(stream(PLACED), 4)
     after = fold_stored(stream(CAPTURED, PAID, DISPATCHED, first_version=2), 4, before)
 
@@ -61,7 +61,7 @@ def test_more_events_leave_the_order_before_them_as_it_was() -> None:
     assert after == fold_stored(stream(PLACED, CAPTURED, PAID, DISPATCHED), 4)
 
 
-def test_an_order_knows_its_number_version_and_times() -> None:
+def test_a_folded_order_has_number_version_position_and_times() -> None:
     folded = fold_stored(stream(*LIFE), 4)
 
     assert folded is not None
@@ -77,7 +77,7 @@ def test_a_stream_may_be_folded_in_parts() -> None:
     assert fold_stored(rows[2:], 4, fold_stored(rows[:2], 4)) == fold_stored(rows, 4)
 
 
-def test_commands_are_known_by_who_asked_under_which_key_with_their_last_version() -> None:
+def test_executed_commands_are_found_by_actor_and_key() -> None:
     keyed = Metadata("user", USER, "pay", "print")
     nameless = Metadata("system", None, "pay", "print")
 
@@ -89,7 +89,7 @@ def test_commands_are_known_by_who_asked_under_which_key_with_their_last_version
     assert folded.commands == {(USER, "pay", False): AnsweredCommand("print", 3)}
 
 
-def test_the_key_of_a_creation_is_apart_from_those_of_commands() -> None:
+def test_the_keys_of_creations_and_of_commands_are_separate() -> None:
     created = Metadata("user", USER, "k", "placing")
     paid = Metadata("user", USER, "k", "paying")
     free = OrderPlaced(USER, "USD", (PEN,), 0, 0, 0)
@@ -115,14 +115,14 @@ def test_the_key_of_a_creation_is_apart_from_those_of_commands() -> None:
         stream(PLACED, ShipmentDispatched(NEW_ID, (LineQuantity(9, 1),), AT)),
     ],
 )
-def test_an_event_that_does_not_fit_what_was_before_it_is_unreadable(
+def test_an_event_that_does_not_fit_the_earlier_events_is_unreadable(
     rows: list[StoredEvent],
 ) -> None:
-    with pytest.raises(UnreadableEvent, match="does not fit the order before it"):
+    with pytest.raises(UnreadableEvent, match="cannot be applied to the order before it"):
         fold_stored(rows, 4)
 
 
-def test_an_unreadable_order_is_its_owners_if_its_first_event_says_so() -> None:
+def test_an_unreadable_order_has_an_owner_if_its_first_event_is_readable() -> None:
     rows = [row._replace(type="OrderFrobnicated") for row in stream(PLACED, CAPTURED)]
 
     with pytest.raises(UnreadableEvent) as first:
@@ -133,7 +133,7 @@ def test_an_unreadable_order_is_its_owners_if_its_first_event_says_so() -> None:
     assert (first.value.owner, second.value.owner) == (None, PLACED.user_id)
 
 
-def test_events_may_be_left_out_where_it_is_said_so() -> None:
+def test_a_fold_with_skipping_accepts_missing_events() -> None:
     rows = stream(*LIFE)
 
     folded = fold_stored([rows[0], *rows[2:]], 4, skipping=True)

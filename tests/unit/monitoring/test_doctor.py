@@ -1,4 +1,4 @@
-"""What the doctor makes of versions and clocks."""
+"""The doctor's checks of versions and clocks."""
 
 import pytest
 
@@ -17,12 +17,12 @@ def test_a_version_is_the_numbers_that_it_begins_with(text: str, version: tuple[
 @pytest.mark.parametrize(
     ("theirs", "state", "found"),
     [
-        (101.5, "ok", "0.000 s from this machine's"),  # between our two looks
+        (101.5, "ok", "0.000 s from this machine's"),  # between our two readings
         (103.5, "wrong", "1.500 s from this machine's"),
         (98.0, "wrong", "2.000 s from this machine's"),
     ],
 )
-def test_what_the_question_took_is_not_held_against_a_clock(
+def test_the_time_that_the_request_took_does_not_count_as_a_clock_difference(
     theirs: float, state: str, found: str
 ) -> None:
     seen = agreement(Clock("Redis", ours_before=100.0, theirs=theirs, ours_after=102.0))

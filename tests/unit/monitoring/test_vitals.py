@@ -1,4 +1,4 @@
-"""What the steps of the last hour say."""
+"""Percentiles and series of the last hour's steps."""
 
 from projections.monitoring.history import percentile_ms, series
 
@@ -12,7 +12,7 @@ def test_a_percentile_lies_between_the_bounds_of_its_requests() -> None:
     assert percentile_ms({}, 0.5) is None
 
 
-def test_a_step_that_nobody_saw_is_no_step_without_requests() -> None:
+def test_a_step_without_data_differs_from_a_step_without_requests() -> None:
     seen = {"seen": 1, "head": 17, "lag_ms": 250}
     busy = {"seen": 1, "head": 20, "lag_ms": 0, "requests": 4, "errors": 1, "reads": 2, "hits": 1}
 

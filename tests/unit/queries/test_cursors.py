@@ -18,7 +18,7 @@ CURSORS = Cursors(SECRET, "ann")
 @pytest.mark.parametrize(
     "cursor", [Cursor(1_772_366_400_123_456, NEW_ID), Cursor(-1, NEW_ID, backwards=True)]
 )
-def test_a_cursor_comes_back_as_it_was(cursor: Cursor) -> None:
+def test_a_cursor_decodes_to_its_values(cursor: Cursor) -> None:
     assert CURSORS.decode(CURSORS.encode(cursor)) == cursor
 
 
@@ -30,8 +30,8 @@ def test_a_cursor_of_other_filters_or_another_secret_is_refused(cursors: Cursors
         cursors.decode(text)
 
 
-def test_another_text_of_the_same_bytes_is_refused() -> None:
-    """Base64 leaves bits over at the end: four last characters mean the same."""
+def test_another_base64_text_of_the_same_bytes_is_refused() -> None:
+    """Base64 has unused bits at the end: four different last characters decode alike."""
     text = CURSORS.encode(CURSOR)
     others = {text[:-1] + end for end in string.ascii_letters + string.digits + "-_"} - {text}
 

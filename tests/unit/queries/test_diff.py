@@ -28,7 +28,7 @@ def test_elements_are_compared_by_their_ids() -> None:
     ]
 
 
-def test_lists_without_ids_of_their_own_are_compared_whole() -> None:
+def test_lists_without_unique_ids_are_compared_as_a_whole() -> None:
     twice = [{"line_id": 1, "condition": "DAMAGED"}, {"line_id": 1, "condition": "SELLABLE"}]
 
     assert changes(["a"], ["a", "b"], "/x") == [Change("/x", ["a"], ["a", "b"])]
@@ -36,5 +36,5 @@ def test_lists_without_ids_of_their_own_are_compared_whole() -> None:
     assert changes([], [{"id": "s"}], "/x") == [Change("/x/0", None, {"id": "s"})]
 
 
-def test_no_order_at_all_differs_as_a_whole() -> None:
+def test_a_missing_document_differs_as_a_whole() -> None:
     assert changes(None, {"version": 1}) == [Change("", None, {"version": 1})]

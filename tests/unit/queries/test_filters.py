@@ -1,4 +1,4 @@
-"""Filters of lists: one text for one question, so that cursors hold however it was written."""
+"""Filters of lists: equal filters have equal texts, so cursors hold however they were written."""
 
 from typing import Any, get_args
 from uuid import UUID
@@ -45,18 +45,18 @@ def parsed(asked: dict[str, Any]) -> ListParameters:
 
 
 @pytest.mark.parametrize(("one", "same"), SAME)
-def test_one_question_has_one_text(one: dict[str, Any], same: dict[str, Any]) -> None:
+def test_the_same_filters_have_the_same_text(one: dict[str, Any], same: dict[str, Any]) -> None:
     assert parsed(one).text() == parsed(same).text()
 
 
-def test_different_questions_have_different_texts() -> None:
+def test_different_filters_have_different_texts() -> None:
     texts = {parsed(asked).text() for asked in [{}, *OTHER]}
 
     assert len(texts) == 1 + len(OTHER)
 
 
 def test_every_filter_makes_a_condition() -> None:
-    """None may be forgotten: a list that ignores a filter shows what was not asked for."""
+    """A list that ignores a filter would show orders that do not match."""
     everything = conditions(parsed({}))
 
     assert [a for a in OTHER[:-1] if conditions(parsed(a)).sql == everything.sql] == []
@@ -75,7 +75,9 @@ def test_every_filter_makes_a_condition() -> None:
         ("A-10-77", {"term"}),
     ],
 )
-def test_a_search_asks_only_for_what_it_can_be(q: str, parameters: set[str]) -> None:
+def test_a_search_has_conditions_only_for_what_its_text_can_match(
+    q: str, parameters: set[str]
+) -> None:
     assert set(conditions(parsed({"q": q})).parameters) == parameters
     with_user = conditions(parsed({"q": q}), searched_user=UUID(int=1))
     assert set(with_user.parameters) == parameters | {"searched_user"}
@@ -89,7 +91,7 @@ def test_a_search_asks_only_for_what_it_can_be(q: str, parameters: set[str]) -> 
         ("fulfillment_status", FulfillmentStatus),
     ],
 )
-def test_the_domain_s_statuses_are_those_that_can_be_asked_for(name: str, statuses: Any) -> None:
+def test_lists_can_be_filtered_by_every_status_of_the_domain(name: str, statuses: Any) -> None:
     found = [getattr(parsed({name: status}), name) for status in get_args(statuses)]
 
     assert found == [*get_args(statuses)]
@@ -97,7 +99,7 @@ def test_the_domain_s_statuses_are_those_that_can_be_asked_for(name: str, status
         parsed({name: "LOST"})
 
 
-def test_whatever_can_be_found_can_be_asked_for() -> None:
+def test_a_search_text_may_be_as_long_as_the_longest_searchable_value() -> None:
     longest = "x" * max(TEXT_MAX, limits.EMAIL_LENGTH_MAX)
 
     assert parsed({"q": longest}).q == longest

@@ -1,4 +1,4 @@
-"""Prefer (RFC 7240): what is understood is applied; and which writes a read model shows."""
+"""The Prefer header (RFC 7240), and which writes a read model shows."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def test_a_read_model_shows_a_write_from_its_position_on() -> None:
     missing = {position for position, token in tokens.items() if progress.missing([token])}
 
     assert missing == {5, 8}
-    assert progress.missing([caught_up]) == []  # nobody's write: the log ends at 9
+    assert progress.missing([caught_up]) == []  # no write has this position: the log ends at 9
     assert progress.as_bytes() == b"3:9.4"
     assert [shows(progress.as_bytes(), [token]) for token in tokens.values()] == [
         True,

@@ -18,7 +18,7 @@ def read(order: dict[str, Any]) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
 
 
-def test_every_item_has_a_line_with_the_order_s_columns() -> None:
+def test_every_item_has_a_row_with_the_columns_of_its_order() -> None:
     lines = read(ORDER | {"items": [ITEM, ITEM | {"sku": "INK"}]})
 
     assert [line["sku"] for line in lines] == ["PEN", "INK"]
@@ -29,7 +29,7 @@ def test_every_item_has_a_line_with_the_order_s_columns() -> None:
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
-def test_a_text_never_begins_a_formula(start: str) -> None:
+def test_a_cell_never_begins_a_formula(start: str) -> None:
     text = f'{start}1,"2"\r\nü'
     item = ITEM | {"sku": text, "name": text}
 

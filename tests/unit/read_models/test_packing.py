@@ -1,4 +1,4 @@
-"""Documents as order_view keeps them."""
+"""Compression of the documents in order_view."""
 
 import pytest
 
@@ -11,15 +11,15 @@ DOCUMENT = document(folded(PLACED, CAPTURED, PAID))
 
 
 @pytest.mark.parametrize("whole", [DOCUMENT, b"", b"{}", bytes(range(256)) * 300])
-def test_what_is_packed_comes_back(whole: bytes) -> None:
+def test_a_packed_document_unpacks_to_itself(whole: bytes) -> None:
     assert unpack(pack(whole)) == whole
 
 
-def test_what_was_never_packed_is_left_alone() -> None:
+def test_an_unpacked_document_stays_as_it_is() -> None:
     assert unpack(b"{}") == b"{}"
 
 
 def test_a_small_document_becomes_much_smaller() -> None:
-    """PostgreSQL would leave it as it is; without the dictionary half of it would stay."""
+    """PostgreSQL would not compress it, and without the dictionary half its size would remain."""
     assert len(DOCUMENT) < 2_000
     assert len(pack(DOCUMENT)) < len(DOCUMENT) / 3

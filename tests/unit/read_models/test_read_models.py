@@ -1,4 +1,4 @@
-"""given(events) -> rows, with no database."""
+"""The rows that read models make of events, without a database."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -52,7 +52,7 @@ def given(*events: OrderEvent, placed_at: datetime = AT) -> FoldedOrder:
     return folded
 
 
-def test_an_order_s_row_has_what_lists_filter_by_and_the_served_bytes() -> None:
+def test_a_row_of_order_view_has_the_filter_columns_and_the_document() -> None:
     placed = replace(PLACED, external_reference="Cart-7")
     dispatched = replace(DISPATCHED, tracking_number="1Z99")
 
@@ -84,7 +84,7 @@ def test_an_order_s_row_has_what_lists_filter_by_and_the_served_bytes() -> None:
     }
 
 
-def test_an_order_waits_for_somebody_while_a_return_is_open_or_its_last_refund_has_failed() -> None:
+def test_a_row_shows_an_open_return_and_a_failed_last_refund() -> None:
     asked = (PLACED, CAPTURED, RefundRequested(NEW_ID, 500, "manual", "OTHER"))
     failed = (*asked, RefundFailed(NEW_ID, 500, "closed"))
     again = (*failed, RefundRequested(PAYMENT, 500, "manual", "OTHER"))
@@ -103,14 +103,14 @@ def test_an_order_waits_for_somebody_while_a_return_is_open_or_its_last_refund_h
     ]
 
 
-def test_the_space_around_a_term_is_none_of_what_is_searched_for() -> None:
-    """As a client sent it: `q` comes without."""
+def test_search_terms_have_no_surrounding_spaces() -> None:
+    """A SKU may have spaces as sent; the search text `q` is stripped."""
     lines = (replace(PEN, sku=" Pad "), replace(PEN, line_id=2, sku="  "))
 
     assert order_view.terms(given(replace(PLACED, lines=lines)).order) == ["pad"]
 
 
-def test_spent_is_what_was_captured_and_will_not_be_paid_back() -> None:
+def test_spent_is_the_captured_amount_less_all_refunds() -> None:
     canceled = OrderCanceled("OTHER", "PAID")
     refund = RefundRequested(NEW_ID, 500, "cancel", "OTHER")
 
@@ -119,7 +119,7 @@ def test_spent_is_what_was_captured_and_will_not_be_paid_back() -> None:
     assert contribution == (1, 1998, AT, ORDER_ID)
 
 
-def test_a_later_event_adds_to_the_money_and_not_to_the_orders() -> None:
+def test_a_later_event_changes_the_money_but_not_the_number_of_orders() -> None:
     change = (given(PLACED), given(PLACED, CAPTURED))
 
     assert customer_summary.rows(change) == {(USER, "USD"): (0, 2498, AT, ORDER_ID)}
@@ -132,7 +132,7 @@ def test_the_last_order_of_a_customer_is_the_newest_one() -> None:
     assert customer_summary.add(newer, (1, 5, AT, ORDER_ID)) == (2, 5, LATER, UUID(int=1))
 
 
-def test_an_order_counts_on_its_utc_day_in_its_present_status() -> None:
+def test_an_order_counts_on_its_utc_day_with_its_present_status() -> None:
     just_before_midnight = datetime(2026, 3, 1, 23, 59, 59, tzinfo=UTC)
 
     day, sales = sales_by_day.contribution(
@@ -143,7 +143,7 @@ def test_an_order_counts_on_its_utc_day_in_its_present_status() -> None:
     assert sales == (1, 2498, 3)
 
 
-def test_an_order_that_changes_its_status_leaves_one_row_for_another() -> None:
+def test_an_order_that_changes_its_status_moves_to_another_row() -> None:
     change = (given(PLACED), given(PLACED, CAPTURED, PAID))
 
     assert sales_by_day.rows(change) == {
@@ -162,13 +162,13 @@ HOUR = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
 def facts(before: FoldedOrder | None, after: FoldedOrder) -> dict[object, object]:
-    """Of orders in dollars, placed in one hour."""
+    """The changed facts of an order in dollars, by name and detail."""
     found = sales_by_hour.rows((before, after))
     assert {key[:2] for key in found} <= {(HOUR, "USD")}
     return {key[2:]: counted for key, counted in found.items()}
 
 
-def test_the_facts_of_an_order_say_what_became_of_it_and_how_soon() -> None:
+def test_the_hourly_facts_of_an_order_count_its_milestones_and_times_between_them() -> None:
     """Three days are 259,200 s, of which five binary digits are kept."""
     canceled = (OrderCanceled("FRAUD", "PAID"), RefundRequested(NEW_ID, 2498, "cancel", "FRAUD"))
     paid = given(PLACED, CAPTURED, PAID)
@@ -194,7 +194,7 @@ def test_the_facts_of_an_order_say_what_became_of_it_and_how_soon() -> None:
     }
 
 
-def test_only_what_is_otherwise_changes_the_facts_of_an_hour() -> None:
+def test_only_differences_change_the_facts_of_an_hour() -> None:
     late = AT + timedelta(minutes=59)
     asking = (PLACED, CAPTURED, RefundRequested(NEW_ID, 500, "manual", "OTHER"))
     asked = given(*asking, placed_at=late)
@@ -214,7 +214,7 @@ def test_only_what_is_otherwise_changes_the_facts_of_an_hour() -> None:
         ([("100", 2), ("9", 4), ("20", 4)], Percentiles(20, 100)),
     ],
 )
-def test_a_percentile_is_the_time_within_which_so_many_came(
+def test_a_percentile_is_the_smallest_time_that_covers_its_share(
     times: list[tuple[str, int]], expected: Percentiles
 ) -> None:
     rows: list[Any] = [SimpleNamespace(detail=seconds, orders=n) for seconds, n in times]
@@ -231,11 +231,10 @@ LIVES: Sequence[Sequence[OrderEvent]] = (
 
 @pytest.mark.parametrize("name", PROJECTIONS)
 @pytest.mark.parametrize("life", LIVES)
-def test_event_by_event_and_all_at_once_make_the_same_rows(
+def test_folding_event_by_event_or_all_at_once_makes_the_same_rows(
     name: str, life: Sequence[OrderEvent]
 ) -> None:
-    """So it does not matter how the live loop cuts the log into batches, or that a rebuild does
-    not."""
+    """So the live loop may cut the log into batches anywhere, and a rebuild need not."""
     projection = PROJECTIONS[name]
     steps: dict[tuple[object, ...], tuple[object, ...]] = {}
     before = None

@@ -20,8 +20,8 @@ REQUEST_ID = "0123456789abcdef0123456789abcdef"
 AT = datetime(2026, 3, 1, 12, 0, 0, 5, tzinfo=UTC)
 
 
-def behind(**known: str) -> str:
-    """The metadata of an event with what is known of the request behind it."""
+def metadata_of(**known: str) -> str:
+    """The encoded metadata of an event whose request had these values."""
     return encode_metadata(Metadata("system", **known))
 
 
@@ -54,8 +54,8 @@ def test_the_headers_are_cloud_events_in_binary_mode() -> None:
     }
 
 
-def test_request_id_and_trace_of_the_command_go_on_in_the_message_and_over_the_wire() -> None:
-    event = stored("OrderPaid", "{}", behind(correlation_id=REQUEST_ID, traceparent=TRACE))
+def test_a_message_carries_the_request_id_and_trace_of_its_command() -> None:
+    event = stored("OrderPaid", "{}", metadata_of(correlation_id=REQUEST_ID, traceparent=TRACE))
 
     properties = to_message(event).properties
     wire = frames_of(event, channel=5, content_max=200)
@@ -70,19 +70,17 @@ def test_request_id_and_trace_of_the_command_go_on_in_the_message_and_over_the_w
     ("type_", "metadata", "data"),
     [
         ("OrderPaid", "{}", "{}"),
-        ("OrderPlaced", behind(traceparent=TRACE), '{"a": 1.10, "é%s": [null]}'),
-        ("OrderPaid", behind(traceparent="00-short"), "{}"),
-        ("OrderPaid", behind(correlation_id=REQUEST_ID), "{}"),
-        ("OrderPaid", behind(correlation_id="a-client's", traceparent=TRACE), "{}"),
-        ("OrderPaid", behind(correlation_id=REQUEST_ID, traceparent=TRACE), "{}"),
+        ("OrderPlaced", metadata_of(traceparent=TRACE), '{"a": 1.10, "é%s": [null]}'),
+        ("OrderPaid", metadata_of(traceparent="00-short"), "{}"),
+        ("OrderPaid", metadata_of(correlation_id=REQUEST_ID), "{}"),
+        ("OrderPaid", metadata_of(correlation_id="a-client's", traceparent=TRACE), "{}"),
+        ("OrderPaid", metadata_of(correlation_id=REQUEST_ID, traceparent=TRACE), "{}"),
         ("OrderPaid", '["system",null,null,null,7,["no","text"]]', "{}"),
         ("OrderPaid", f'["system",null,null,null,"{"x" * 300}","é"]', "{}"),
         ("Odd%sType", "{}", f'"{"x" * 300}"'),
     ],
 )
-def test_the_frames_of_a_message_are_those_that_pamqp_makes_of_it(
-    type_: str, metadata: str, data: str
-) -> None:
+def test_the_frames_of_a_message_equal_those_of_pamqp(type_: str, metadata: str, data: str) -> None:
     event = stored(type_, data, metadata, 2)
 
     wire = frames_of(event, channel=5, content_max=200)
@@ -115,7 +113,7 @@ def test_the_frames_of_a_message_are_those_that_pamqp_makes_of_it(
         ),
     ],
 )
-def test_names_outside_follow_from_the_type(
+def test_published_names_follow_from_the_event_type(
     type_: str, name: str, key: str, cloud_event: str
 ) -> None:
     assert event_name(type_) == name
@@ -123,7 +121,7 @@ def test_names_outside_follow_from_the_type(
     assert cloud_event_type(type_, 1) == cloud_event
 
 
-def test_no_character_of_a_password_changes_the_address() -> None:
+def test_special_characters_in_a_password_do_not_change_the_address() -> None:
     settings = Settings(
         DB_PASSWORD="x",
         SECRET_KEY="0123456789abcdefghijklmnopqrstuvwxyz",

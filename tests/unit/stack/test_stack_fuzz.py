@@ -4,17 +4,17 @@ from itertools import islice
 
 import pytest
 
-from order_service.stack.fuzz import SEED_MAX, failed_test, how_to_repeat, parsed, seeds_from
+from order_service.stack.fuzz import SEED_MAX, failed_test, how_to_repeat, parse, seeds_from
 
 
 def test_minutes_and_seed_are_taken_as_given() -> None:
-    given = parsed(["--minutes", "0.5", "--seed", "4294967295"])
+    given = parse(["--minutes", "0.5", "--seed", "4294967295"])
 
     assert (given.minutes, given.seed) == (0.5, 4294967295)
 
 
 def test_a_fresh_seed_is_drawn_where_none_is_given() -> None:
-    first, second = parsed([]), parsed([])
+    first, second = parse([]), parse([])
 
     assert (first.minutes, second.minutes) == (10, 10)
     assert first.seed != second.seed
@@ -34,11 +34,11 @@ def test_a_fresh_seed_is_drawn_where_none_is_given() -> None:
         (["tests/unit"], "unrecognized arguments: tests/unit"),
     ],
 )
-def test_what_it_cannot_take_is_refused(
+def test_invalid_arguments_are_refused(
     wrong: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as refused:
-        parsed(wrong)
+        parse(wrong)
 
     assert refused.value.code == 2
     assert said in capsys.readouterr().err

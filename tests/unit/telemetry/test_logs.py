@@ -1,4 +1,4 @@
-"""The shape of a log line."""
+"""The format of log lines."""
 
 import json
 import logging
@@ -25,7 +25,7 @@ def record(message: str, *arguments: object, failed: bool = False) -> logging.Lo
 
 
 @pytest.mark.parametrize("terminal", [False, True])
-def test_nothing_in_a_message_ends_the_line_or_speaks_to_a_terminal(
+def test_control_characters_in_a_log_message_are_escaped(
     terminal: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
@@ -36,34 +36,36 @@ def test_nothing_in_a_message_ends_the_line_or_speaks_to_a_terminal(
     assert line.isprintable()
 
 
-def test_a_line_says_when_what_and_for_whom(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_line_has_time_level_message_request_user_and_trace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
     request, user = REQUEST_ID.set("r-1234567"), USER_ID.set(UUID(int=1))
     trace = TRACEPARENT.set(f"00-{'ab' * 16}-{'cd' * 8}-01")
     written = record("said %s", HOSTILE, failed=True)
     written.created = 1_700_000_000.25
 
-    said = json.loads(Line().format(written))
+    fields = json.loads(Line().format(written))
 
     REQUEST_ID.reset(request)
     USER_ID.reset(user)
     TRACEPARENT.reset(trace)
-    assert said["message"] == f"said {HOSTILE}"
-    assert said["at"] == "2023-11-14T22:13:20.250Z"
-    assert (said["level"], said["logger"]) == ("INFO", "order_service.x")
-    assert (said["request_id"], said["user_id"]) == ("r-1234567", str(UUID(int=1)))
-    assert said["trace_id"] == "ab" * 16
-    assert said["exception"].startswith("Traceback")
+    assert fields["message"] == f"said {HOSTILE}"
+    assert fields["at"] == "2023-11-14T22:13:20.250Z"
+    assert (fields["level"], fields["logger"]) == ("INFO", "order_service.x")
+    assert (fields["request_id"], fields["user_id"]) == ("r-1234567", str(UUID(int=1)))
+    assert fields["trace_id"] == "ab" * 16
+    assert fields["exception"].startswith("Traceback")
 
 
 def of_postgres(sqlstate: str, message: str, detail: str = "") -> Exception:
-    """As the driver raises it."""
+    """An error as the driver raises it."""
     fields = {"S": "ERROR", "C": sqlstate, "M": message, "D": detail}
     return asyncpg.PostgresError.new(fields, query="SELECT 'a secret'")
 
 
 def in_sqlalchemy(error: Exception) -> DBAPIError:
-    """As SQLAlchemy wraps it."""
+    """The error as SQLAlchemy wraps it."""
     dialects = Exception(f"{type(error)}: {error}")
     dialects.__cause__ = error
     return DBAPIError("SELECT 'a secret'", {"email": "a secret"}, dialects)
@@ -74,7 +76,7 @@ DOUBLE = of_postgres("23505", 'duplicate key violates "users_email"', "Key (emai
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "text"),
     [
         (NO_LIBRARY, 'UndefinedFileError: could not load library "plpgsql.so": no such file'),
         (DOUBLE, 'UniqueViolationError: duplicate key violates "users_email"'),
@@ -92,10 +94,10 @@ DOUBLE = of_postgres("23505", 'duplicate key violates "users_email"', "Key (emai
         (OSError("first\nsecond"), "OSError: first"),
     ],
 )
-def test_a_reason_is_what_the_server_says_without_what_is_a_clients(
-    error: Exception, said: str
+def test_a_reason_is_the_servers_message_without_values_of_clients(
+    error: Exception, text: str
 ) -> None:
-    assert reason(error) == said
+    assert reason(error) == text
 
 
 def test_a_reason_has_a_bounded_length() -> None:

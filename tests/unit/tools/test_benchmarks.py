@@ -1,4 +1,4 @@
-"""The benchmarks' own arithmetic: what is read from /proc and from wrk, and what is made of it."""
+"""The benchmarks' arithmetic: parsing of /proc and of wrk's output, ratios and tables."""
 
 import math
 
@@ -20,7 +20,7 @@ example=
 """
 
 
-def test_a_process_has_used_its_own_time_and_that_of_its_ended_children() -> None:
+def test_the_cpu_time_of_a_process_includes_its_ended_children() -> None:
     process = parse_stat(STAT)
 
     assert process.parent == 17
@@ -40,7 +40,7 @@ def test_peak_memory_is_read_in_megabytes() -> None:
     assert parse_peak("Name:\tzombie\n") == 0
 
 
-def test_what_wrk_printed_is_read() -> None:
+def test_the_output_of_wrk_is_parsed() -> None:
     answers = parse(PRINTED)
 
     assert answers == Answers(3000, 29, 0, 4, 2.5, 1.5, 4.0, 9.0, 0, "")

@@ -1,5 +1,5 @@
-"""The fault bench's checks can fail: each finds what it is there for in evidence that is spoilt in
-one way, and nothing in evidence that is sound."""
+"""The fault bench's checks can fail: each has a finding in evidence that is spoilt in one way, and
+none in sound evidence."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -128,11 +128,11 @@ def test_a_broken_promise_is_found(promise: str, spoil: Callable[[Evidence], Evi
     assert promise in findings(spoil(sound()))
 
 
-def test_disorder_around_a_failed_publish_is_none() -> None:
+def test_messages_out_of_order_are_accepted_after_a_failed_publish() -> None:
     assert findings(replace(disordered(sound()), publishes_fail=True)) == {}
 
 
-def test_what_a_blind_tap_has_missed_is_excused_for_ever() -> None:
+def test_messages_that_a_blind_tap_missed_stay_excused() -> None:
     evidence = published_less(sound())
     evidence.tap.blind = True
     assert findings(evidence) == {}
@@ -141,7 +141,7 @@ def test_what_a_blind_tap_has_missed_is_excused_for_ever() -> None:
     assert findings(evidence) == {}
 
 
-def test_what_a_row_wrote_itself_is_in_no_journal() -> None:
+def test_events_that_a_row_appended_itself_need_no_command() -> None:
     event = stored(4, 1, PLACED, "x")._replace(stream_id=OTHER)
     evidence = replace(sound(), events=(*LOG, event), strangers={OTHER})
     evidence.tap.published[event.event_id] += 1

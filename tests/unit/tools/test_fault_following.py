@@ -1,4 +1,4 @@
-"""Who looks on while servers are hurt can be ended."""
+"""An observer that polls a server during faults can be closed."""
 
 import asyncio
 from contextlib import suppress
@@ -7,37 +7,37 @@ import pytest
 
 from tests.support.waiting import WAIT_S
 from tests.tools.faults import following
-from tests.tools.faults.following import Following
+from tests.tools.faults.following import Observer
 
 
-class HardOfHearing(Following):
+class IgnoresFirstCancellation(Observer):
     """Its driver swallows the first cancellation."""
 
-    again_s = 0.0
+    retry_s = 0.0
 
     def __init__(self) -> None:
         super().__init__()
-        self.looks = 0
-        self.looking = asyncio.Event()
+        self.sessions = 0
+        self.started = asyncio.Event()
 
-    async def look(self) -> None:
-        self.looks += 1
-        self.looking.set()
-        if self.looks > 1:
+    async def observe(self) -> None:
+        self.sessions += 1
+        self.started.set()
+        if self.sessions > 1:
             await asyncio.Event().wait()
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
 
 
-async def test_it_ends_though_a_driver_swallows_a_cancellation(
+async def test_closing_ends_an_observer_whose_driver_swallows_a_cancellation(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(following, "CLOSE_AGAIN_S", 0.01)
-    onlooker = HardOfHearing()
-    onlooker.follow()
-    await onlooker.looking.wait()
+    monkeypatch.setattr(following, "CANCEL_AGAIN_S", 0.01)
+    observer = IgnoresFirstCancellation()
+    observer.start()
+    await observer.started.wait()
 
     async with asyncio.timeout(WAIT_S):
-        await onlooker.close()
+        await observer.close()
 
-    assert onlooker.looks == 2
+    assert observer.sessions == 2

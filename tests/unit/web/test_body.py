@@ -1,4 +1,4 @@
-"""JSON bodies: what is read without loss, and what is refused how."""
+"""JSON bodies: values are read without loss, and invalid bodies are refused."""
 
 from decimal import Decimal
 from typing import Any
@@ -49,14 +49,14 @@ def test_decimals_keep_every_digit() -> None:
         b"9" * 5_000,
     ],
 )
-def test_what_is_no_json_is_a_malformed_request(data: bytes) -> None:
+def test_invalid_json_is_a_malformed_request(data: bytes) -> None:
     with pytest.raises(Problem) as caught:
         parse_json(data)
 
     assert (caught.value.status, caught.value.slug) == (400, "malformed-request")
 
 
-def test_a_malformed_body_is_not_sent_back() -> None:
+def test_the_refusal_of_a_malformed_body_does_not_quote_it() -> None:
     with pytest.raises(Problem) as caught:
         parse_json(b'{"password": "hunter2" oops}')
 
@@ -82,7 +82,7 @@ def test_errors_point_at_the_field() -> None:
     ]
 
 
-def test_pointers_escape_what_the_client_wrote() -> None:
+def test_pointers_escape_special_characters_of_names() -> None:
     problem = refused({"items": [], "a/b~c d": 1})
 
     assert problem.members["errors"][0]["pointer"] == "#/a~1b~0c%20d"
@@ -95,13 +95,13 @@ def test_the_list_of_errors_is_capped() -> None:
 
 
 @pytest.mark.parametrize("name", ["nul\x00", "esc\x1b[2J", "\ud800", "del\x7f"])
-def test_text_takes_no_control_characters(name: str) -> None:
+def test_control_characters_in_a_text_are_refused(name: str) -> None:
     problem = refused({"items": [{"name": name, "quantity": 1}]})
 
     assert problem.status == 422
 
 
-def test_text_keeps_everything_else() -> None:
+def test_a_text_keeps_all_other_characters() -> None:
     name = "Größe\tXL\n🖊️"
 
     basket = json_body(Basket).validate({"items": [{"name": name, "quantity": 1}]})

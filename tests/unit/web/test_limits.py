@@ -1,4 +1,4 @@
-"""Counting: windows, buckets, addresses and failed logins, with a clock in the test's hands."""
+"""Rate limits: windows, groups, addresses and failed logins, with a clock that tests set."""
 
 import pytest
 
@@ -106,7 +106,7 @@ def test_groups_do_not_count_against_each_other(limits: RateLimits) -> None:
         ("testclient", "testclient"),
     ],
 )
-def test_an_address_is_counted_as_its_owner(client: str, counted: str) -> None:
+def test_addresses_of_one_owner_share_a_counter(client: str, counted: str) -> None:
     assert address_key(client) == counted
 
 
@@ -137,7 +137,7 @@ def fail(logins: FailedLogins, times: int) -> None:
 
 
 def wait_s(logins: FailedLogins) -> int:
-    """How long the next attempt is told to wait."""
+    """The Retry-After of the next attempt."""
     with pytest.raises(Problem) as caught:
         logins.attempt("ann@example.com")
     assert caught.value.status == 429
@@ -170,7 +170,7 @@ def test_the_delay_doubles_with_every_failure_up_to_a_minute(
     assert waits == [2, 4, 8, 16, 32, 60, 60, 60]
 
 
-def test_nobody_is_locked_out_for_longer_than_a_minute(logins: FailedLogins, clock: Clock) -> None:
+def test_no_account_is_locked_for_longer_than_a_minute(logins: FailedLogins, clock: Clock) -> None:
     for minute in range(14):
         clock.now = NOON + minute * 60
         fail(logins, 1)
@@ -180,10 +180,10 @@ def test_nobody_is_locked_out_for_longer_than_a_minute(logins: FailedLogins, clo
 
 
 @pytest.mark.parametrize("failures", [5, 6])
-def test_a_clock_that_is_set_back_locks_nobody_out(
+def test_a_clock_that_is_set_back_locks_no_account(
     logins: FailedLogins, clock: Clock, failures: int
 ) -> None:
-    """Neither the minute nor the delay that began an hour ahead holds now."""
+    """A minute or a delay that began an hour in the future does not count."""
     clock.now = NOON + 3_600
     fail(logins, 5)
     clock.now += 60

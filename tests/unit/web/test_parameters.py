@@ -1,4 +1,4 @@
-"""Query parameters as values."""
+"""Parsing of query parameters."""
 
 from datetime import UTC, datetime
 
@@ -18,5 +18,5 @@ INSTANT: TypeAdapter[datetime] = TypeAdapter(Instant)
         ("9999-12-31T23:00:00-02:00", datetime.max.replace(tzinfo=UTC)),
     ],
 )
-def test_every_time_with_an_offset_is_one_of_utc(text: str, expected: datetime) -> None:
+def test_a_time_with_an_offset_is_converted_to_utc(text: str, expected: datetime) -> None:
     assert INSTANT.validate_python(text) == expected

@@ -1,4 +1,4 @@
-"""What is counted, as Prometheus reads it: the reader here is its own Python library's."""
+"""The exposition of metrics, parsed by Prometheus' own Python library."""
 
 import re
 
@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
 from order_service.telemetry.exposition import exposition
-from order_service.telemetry.metrics import Children, Observable, observed
+from order_service.telemetry.metrics import Children, Observable, observation_count
 from tests.support.servers.metrics import families
 
 FAMILIES = families()
@@ -16,7 +16,7 @@ FAMILIES = families()
 
 @pytest.fixture(autouse=True)
 def registry(monkeypatch: pytest.MonkeyPatch) -> CollectorRegistry:
-    """Only what the test itself counts."""
+    """A registry with the metrics of this test only."""
     empty = CollectorRegistry()
     monkeypatch.setattr("order_service.telemetry.metrics.REGISTRY", empty)
     monkeypatch.setattr("order_service.telemetry.exposition.REGISTRY", empty)
@@ -24,7 +24,7 @@ def registry(monkeypatch: pytest.MonkeyPatch) -> CollectorRegistry:
 
 
 async def read() -> dict[tuple[str, tuple[str, ...]], float]:
-    """All that this process tells, by name and the values of the labels."""
+    """All samples of this process, by name and label values."""
     found = text_string_to_metric_families((await exposition()).decode())
     return {
         (sample.name, tuple(sample.labels.values())): sample.value
@@ -47,7 +47,7 @@ async def test_a_counter_counts_by_its_labels() -> None:
     }
 
 
-async def test_a_histogram_tells_how_many_were_at_most_each_bound_and_their_sum() -> None:
+async def test_a_histogram_has_cumulative_buckets_a_sum_and_a_count() -> None:
     histogram = Children(Histogram, "took_seconds", "Time.", "task", buckets=(0.5, 1.0))
     for value in (0.25, 0.5, 0.75, 4.0):
         histogram["a"].observe(value)
@@ -61,10 +61,10 @@ async def test_a_histogram_tells_how_many_were_at_most_each_bound_and_their_sum(
         ("took_seconds_sum", ("a",)): 5.5,
         ("took_seconds_count", ("a",)): 4,
     }
-    assert observed(histogram.parent) == 5
+    assert observation_count(histogram.parent) == 5
 
 
-async def test_a_gauge_is_what_it_reads_and_absent_where_it_reads_nothing() -> None:
+async def test_a_gauge_shows_the_value_of_its_function_and_is_absent_without_one() -> None:
     known = Observable(GaugeMetricFamily, "open", "Open.")
     Observable(GaugeMetricFamily, "lag", "Lag.", "name")
     known.reads(lambda: 7)
@@ -73,13 +73,13 @@ async def test_a_gauge_is_what_it_reads_and_absent_where_it_reads_nothing() -> N
     assert b"lag" not in await exposition()
 
 
-async def test_no_label_can_end_a_line_or_a_value() -> None:
+async def test_control_characters_in_a_label_are_escaped() -> None:
     Children(Counter, "reads_total", "Reads.", "what")['a"b\\c\nd'].inc()
 
     assert await read() == {("reads_total", ('a"b\\c\nd',)): 1}
 
 
-async def test_what_has_no_labels_is_told_before_it_was_ever_counted(
+async def test_a_counter_without_labels_is_exposed_from_zero(
     registry: CollectorRegistry,
 ) -> None:
     """Else the first event after a start is no increase, and no alert sees it."""
@@ -88,7 +88,7 @@ async def test_what_has_no_labels_is_told_before_it_was_ever_counted(
     assert await read() == {("replays_total", ()): 0}
 
 
-def test_names_are_ours_and_as_prometheus_wants_them() -> None:
+def test_metric_names_follow_the_rules_of_prometheus() -> None:
     assert "order_service_http_request_seconds" in FAMILIES
     for family in FAMILIES.values():
         assert re.fullmatch(r"(order_service|process)_[a-z_]+", family.name)

@@ -31,14 +31,22 @@ def test_every_check_is_run_and_the_names_that_clients_read_are_kept() -> None:
 @pytest.mark.parametrize(
     ("facts", "state", "found"),
     [
-        ({}, "ok", "0 events behind, the oldest for 0.0 s."),
-        ({"lag_events": 1_200, "lag_s": 10.0}, "ok", "1,200 events behind, the oldest for 10.0 s."),
-        ({"lag_events": 1, "lag_s": 10.1}, "wrong", "1 events behind, the oldest for 10.1 s."),
-        ({"parked": 2}, "wrong", "0 events behind, the oldest for 0.0 s. 2 orders parked."),
+        ({}, "ok", "0 events behind, lag 0.0 s."),
+        (
+            {"lag_events": 1_200, "lag_s": 10.0},
+            "ok",
+            "1,200 events behind, lag 10.0 s.",
+        ),
+        (
+            {"lag_events": 1, "lag_s": 10.1},
+            "wrong",
+            "1 events behind, lag 10.1 s.",
+        ),
+        ({"parked": 2}, "wrong", "0 events behind, lag 0.0 s. 2 orders parked."),
         (
             {"replay_needed": True},
             "wrong",
-            "0 events behind, the oldest for 0.0 s. Replay needed: b.",
+            "0 events behind, lag 0.0 s. Replay needed: b.",
         ),
     ],
 )
@@ -50,13 +58,13 @@ async def test_read_models_are_well_unless_late_parked_or_of_another_version(
     assert (seen.state, seen.found) == (state, found)
 
 
-async def test_the_relay_is_judged_by_its_own_checkpoints() -> None:
+async def test_the_lag_of_the_relay_is_that_of_its_checkpoints() -> None:
     [seen] = await lag.relay([row("relay", lag_events=3), row("relay", lag_events=4), row("a")])
 
-    assert (seen.state, seen.found) == ("ok", "7 events behind, the oldest for 0.0 s.")
+    assert (seen.state, seen.found) == ("ok", "7 events behind, lag 0.0 s.")
 
 
-async def test_what_one_finding_says_of_read_models_doctor_says_of_each() -> None:
+async def test_doctor_has_one_finding_for_each_read_model() -> None:
     found = await lag.checkpoints([row("relay"), row("a", parked=1), row("b")])
 
     assert [one.check for one in found if one.state == "wrong"] == ["a parked streams"]
@@ -68,8 +76,8 @@ async def test_clocks_are_those_that_could_be_read() -> None:
     [unknown] = await clocks([])
 
     assert off.state == "wrong"
-    assert off.found == "Of this process: PostgreSQL +2.000 s, Redis +0.000 s."
-    assert (unknown.state, unknown.found) == ("ok", "Of this process: unknown.")
+    assert off.found == "Ahead of this process: PostgreSQL +2.000 s, Redis +0.000 s."
+    assert (unknown.state, unknown.found) == ("ok", "Ahead of this process: unknown.")
 
 
 async def test_a_server_that_does_not_answer_is_named_with_the_kind_of_error() -> None:
@@ -84,5 +92,5 @@ async def test_every_role_is_there() -> None:
     [some] = await processes.roles([{"role": "web"}, {"role": "worker"}])
     [all_] = await processes.roles([{"role": role} for role in processes.ROLES])
 
-    assert (some.state, some.found) == ("wrong", "Not seen: relay, consumer.")
-    assert (all_.state, all_.found) == ("ok", "4 seen.")
+    assert (some.state, some.found) == ("wrong", "No heartbeat from relay, consumer.")
+    assert (all_.state, all_.found) == ("ok", "4 processes.")

@@ -45,7 +45,7 @@ def test_new_streams_become_rows_of_every_read_model() -> None:
     assert [found.failing for found in projected.values()] == [[], [], [], []]
 
 
-def test_what_the_rows_hold_already_counts_once() -> None:
+def test_events_that_the_rows_contain_already_count_once() -> None:
     events = stored(FIRST, PLACED, CAPTURED, PAID)
 
     projected = project(TARGETS, [Stream(events[:1], events[1:])])
