@@ -84,7 +84,7 @@ class OrderService(FastAPI):
             await super().__call__(scope, receive, counted)
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None) -> OrderService:
     """The ASGI application. Its lifespan connects to the servers."""
     settings = settings or Settings()
     try:

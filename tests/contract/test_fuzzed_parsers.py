@@ -217,7 +217,8 @@ _PARAMETER = near(
 @given(st.data())
 def test_filters_of_lists(data: st.DataObject) -> None:
     """What is accepted, becomes a condition and the seal of a cursor."""
-    model = data.draw(st.sampled_from([StaffListParameters, ExportParameters]))
+    models: list[type[BaseModel]] = [StaffListParameters, ExportParameters]
+    model = data.draw(st.sampled_from(models))
     names = st.sampled_from([*model.model_fields])
     asked = data.draw(st.dictionaries(names, _PARAMETER, max_size=5))
     filters = value_or(ValidationError, lambda: model.model_validate(asked))

@@ -13,9 +13,10 @@ from order_service.settings import Settings
 from tests.conftest import own_database
 from tests.support.http.accounts import PASSWORD
 from tests.support.http.orders import ITEMS
+from tests.support.log.event_log import raw
 from tests.support.servers.collector import Collector, Span, collecting
 from tests.support.waiting import WAIT_S
-from tests.tools.faults.house import House, house_of, raw
+from tests.tools.faults.house import House, house_of
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PLACED = "POST /orders/"

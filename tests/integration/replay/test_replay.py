@@ -18,8 +18,8 @@ from order_service.domain.events import OrderPlaced
 from order_service.infra.postgres import create_engine
 from order_service.settings import Settings
 from projections.operators import dead_letters
+from projections.read_models import generations
 from projections.read_models.registry import PROJECTIONS
-from projections.replay import replay
 from tests.support.log.examples import CAPTURED, DISPATCHED, PAID, PEN, PLACED, SHIPPED
 from tests.support.log.given_log import POISON
 from tests.support.read_side.read_side import ReadSide, replayed, rows
@@ -271,7 +271,7 @@ async def test_no_event_is_skipped_while_a_replay_runs(read_side: ReadSide) -> N
     await read_side.advance()
 
     async with read_side.projector_engine.connect() as connection:
-        await connection.execute(text(f"SELECT pg_advisory_lock({replay.REPLAY_LOCK})"))
+        await connection.execute(text(f"SELECT pg_advisory_lock({generations.REPLAY_LOCK})"))
         with pytest.raises(dead_letters.ReplayRunning, match="wait until it has ended"):
             await skip(read_side, "order_view", bad)
 
@@ -280,7 +280,7 @@ async def test_a_build_of_another_version_is_discarded(
     settings: Settings, read_side: ReadSide, orders: list[UUID]
 ) -> None:
     async with read_side.projector_engine.begin() as connection:
-        await replay.generations.begin(connection, [PROJECTIONS["order_view"]])
+        await generations.begin(connection, [PROJECTIONS["order_view"]])
     await read_side.run("UPDATE rebuilds SET projection_version = 7")
 
     assert await replayed(settings, "order_view") == 0

@@ -82,12 +82,12 @@ async def ways(settings: Settings, redis: Redis, web_engine: AsyncEngine) -> Asy
             taken.append(url.decode())
         return found
 
-    app.fast_path.begin = noted  # type: ignore[method-assign]  # records, and changes nothing
+    app.fast_path.begin = noted  # type: ignore[assignment, method-assign]  # records, and changes nothing
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(serving(app))
-        people = [await new_account(client, web_engine) for _ in range(2)]
+        owner, other = [await new_account(client, web_engine) for _ in range(2)]
         staff = await new_account(client, web_engine, role="staff")
-        yield Ways(app, client, *people, staff, taken)
+        yield Ways(app, client, owner, other, staff, taken)
 
 
 Request = tuple[str, str, dict[str, Any]]

@@ -64,7 +64,7 @@ def _run(
 ) -> None:
     os.environ.clear()
     os.environ.update(environment)
-    failpoints.reach = failpoints.chosen(environment)
+    failpoints.reach = failpoints.make_reach(environment)
     if files_max is not None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files_max, files_max))
     match words:
