@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from time import perf_counter
+from time import process_time
 from typing import Any
 from uuid import uuid4
 
@@ -108,7 +108,8 @@ async def test_an_access_token_opens_ones_own_account(
 
 
 async def test_unknown_user_and_wrong_password_cannot_be_told_apart(web: httpx.AsyncClient) -> None:
-    """Byte for byte the same body, and the time of one hash in both cases."""
+    """Byte for byte the same body, and the work of one hash in both cases: in CPU time of this
+    process, which serves, so that other processes do not count."""
     emails = [f"user{n}@example.com" for n in range(5)]
     for email in emails:
         await register(web, email)
@@ -116,13 +117,13 @@ async def test_unknown_user_and_wrong_password_cannot_be_told_apart(web: httpx.A
     async def refusals(names: list[str]) -> tuple[set[tuple[int, bytes]], float]:
         answers, times = set(), []
         for name in names:
-            started = perf_counter()
+            started = process_time()
             response = await web.post(
                 "/token/",
                 json={"email": name, "password": "wrong password"},
                 headers={"X-Request-Id": "the-same-id"},
             )
-            times.append(perf_counter() - started)
+            times.append(process_time() - started)
             answers.add((response.status_code, response.content))
         return answers, min(times)
 

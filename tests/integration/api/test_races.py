@@ -17,6 +17,7 @@ from order_service.settings import Settings
 from tests.conftest import own_database, serving_with
 from tests.support.http.accounts import PASSWORD, Account, new_account
 from tests.support.http.orders import act, place, problem
+from tests.support.waiting import WAIT_S
 
 CLIENTS = 50
 # One set-up for the module: each race has an order, or an account, of its own.
@@ -92,6 +93,13 @@ def races(*names: str) -> pytest.MarkDecorator:
 def database(migrated_template: Settings) -> Iterator[Settings]:
     with own_database(migrated_template) as settings:
         yield settings
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine, none of many commands on one order is refused for its wait."""
+    for name in ("STREAM_LOCK_WAIT_S", "LOAD_WAIT_S", "APPEND_WAIT_S"):
+        monkeypatch.setattr(f"order_service.limits.{name}", WAIT_S)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
