@@ -5,12 +5,12 @@ all events except internal notes, and no ids of staff.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from msgspec import UNSET
+from msgspec import UNSET, Struct
 
 from order_service.documents.shape import Document, Instant, Sometimes, json_time, means
 from order_service.domain import money
@@ -156,18 +156,20 @@ def _hides_actor(metadata: Metadata, viewer: Viewer) -> bool:
 
 def _fields(value: Any, currency: str) -> dict[str, Any]:
     shown: dict[str, Any] = {}
-    for field in fields(value):
-        found = getattr(value, field.name)
-        if field.name.endswith(_MINOR):
+    for name in value.__struct_fields__:
+        found = getattr(value, name)
+        if name == "unit_price_minor" and found is not None:
+            shown["unit_price"] = money.to_text(found, currency, value.unit_price_scale)
+        elif name.endswith(_MINOR):
             amount = None if found is None else money.to_text(found, currency)
-            shown[field.name.removesuffix(_MINOR)] = amount
-        else:
-            shown[field.name] = _value(found, currency)
+            shown[name.removesuffix(_MINOR)] = amount
+        elif name != "unit_price_scale":
+            shown[name] = _value(found, currency)
     return shown
 
 
 def _value(value: Any, currency: str) -> Any:
-    if is_dataclass(value):
+    if isinstance(value, Struct):
         return _fields(value, currency)
     if isinstance(value, tuple):
         return [_value(element, currency) for element in value]

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from order_service.documents.shape import Amount, Document, Instant, json_time, means, to_json
 from order_service.domain import state
-from order_service.domain.events import CancelReason, LineQuantity, RefundCause, ReturnReason
+from order_service.domain.events import CancelReason, RefundCause, ReturnReason
 from order_service.domain.money import to_text
 from order_service.domain.state import (
     FulfillmentStatus,
@@ -51,9 +51,14 @@ class Payment(Document):
     failure_code: str | None
 
 
+class LineQuantity(Document):
+    line_id: int
+    quantity: int
+
+
 class Shipment(Document):
     id: UUID
-    lines: tuple[LineQuantity, ...]
+    lines: list[LineQuantity]
     carrier: str | None
     tracking_number: str | None
     dispatched_at: Instant
@@ -216,7 +221,7 @@ def _payment(payment: state.Payment, currency: str) -> Payment:
 def _shipment(shipment: state.Shipment) -> Shipment:
     return Shipment(
         shipment.shipment_id,
-        shipment.lines,
+        [LineQuantity(line.line_id, line.quantity) for line in shipment.lines],
         shipment.carrier,
         shipment.tracking_number,
         json_time(shipment.dispatched_at),

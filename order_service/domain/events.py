@@ -6,12 +6,11 @@ Amounts are minor units of the order's currency.
 """
 
 from collections.abc import Mapping
-from dataclasses import field
 from datetime import datetime
 from typing import ClassVar, Literal
 from uuid import UUID
 
-from order_service.domain.immutable import immutable
+from order_service.domain.immutable import Stored
 
 CancelReason = Literal[
     "CUSTOMER_REQUEST",
@@ -46,26 +45,36 @@ NoteVisibility = Literal["public", "internal"]
 ReturnCondition = Literal["SELLABLE", "DAMAGED"]
 
 
-@immutable
-class OrderLine:
-    """`unit_price_minor` is None on every line of an order with an agreed total."""
+class OrderLine(Stored, frozen=True):
+    """`unit_price_minor` is None on every line of an order with an agreed total; it counts parts of
+    a minor unit, 10 to the power of `unit_price_scale` each, for a price finer than the currency.
+
+    `discount_minor` was given for the line itself, `share_minor` is its share of the order's
+    discount, `tax_minor` its tax as sent, each for all `quantity` units. `unit`: what one of
+    `quantity` is, such as "g"; None: a piece.
+    """
 
     line_id: int
     sku: str
     name: str | None
     quantity: int
     unit_price_minor: int | None
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = {}
+    unit: str | None = None
+    unit_price_scale: int = 0
+    discount_minor: int = 0
+    share_minor: int = 0
+    tax_minor: int = 0
+    tax_rate: str | None = None
+    tax_name: str | None = None
 
 
-@immutable
-class LineQuantity:
+class LineQuantity(Stored, frozen=True):
     line_id: int
     quantity: int
 
 
-@immutable
-class ReceivedQuantity:
+class ReceivedQuantity(Stored, frozen=True):
     line_id: int
     quantity: int
     condition: ReturnCondition
@@ -74,9 +83,15 @@ class ReceivedQuantity:
 # --- placing and editing --------------------------------------------------------------------------
 
 
-@immutable
-class OrderPlaced:
-    SCHEMA_VERSION: ClassVar[int] = 1
+class OrderPlaced(Stored, frozen=True):
+    """Version 1 has no line with a discount, share or tax: the shares
+    follow from `discount_minor`. `tax_included`: the prices contain the taxes of the lines and of
+    shipping. `prices_trusted`: prices and discounts come from the shop, not from its customer.
+
+    `address_ref` (shipping), `billing_address_ref` and `contact_ref` name texts.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 2
     user_id: UUID
     currency: str
     lines: tuple[OrderLine, ...]
@@ -85,10 +100,16 @@ class OrderPlaced:
     total_minor: int
     external_reference: str | None = None
     address_ref: UUID | None = None
+    billing_address_ref: UUID | None = None
+    contact_ref: UUID | None = None
+    shipping_tax_minor: int = 0
+    tax_included: bool = True
+    prices_trusted: bool = True
+    metadata: Mapping[str, str] = {}
+    tags: tuple[str, ...] = ()
 
 
-@immutable
-class OrderLineAdded:
+class OrderLineAdded(Stored, frozen=True):
     """`total_minor`, here and below: the order's total after the event."""
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -96,8 +117,7 @@ class OrderLineAdded:
     total_minor: int
 
 
-@immutable
-class OrderLineQuantityChanged:
+class OrderLineQuantityChanged(Stored, frozen=True):
     SCHEMA_VERSION: ClassVar[int] = 1
     line_id: int
     from_quantity: int
@@ -105,21 +125,18 @@ class OrderLineQuantityChanged:
     total_minor: int
 
 
-@immutable
-class OrderLineRemoved:
+class OrderLineRemoved(Stored, frozen=True):
     SCHEMA_VERSION: ClassVar[int] = 1
     line_id: int
     total_minor: int
 
 
-@immutable
-class ShippingAddressChanged:
+class ShippingAddressChanged(Stored, frozen=True):
     SCHEMA_VERSION: ClassVar[int] = 1
     address_ref: UUID
 
 
-@immutable
-class OrderNoteAdded:
+class OrderNoteAdded(Stored, frozen=True):
     SCHEMA_VERSION: ClassVar[int] = 1
     note_id: UUID
     visibility: NoteVisibility
@@ -129,8 +146,7 @@ class OrderNoteAdded:
 # --- payments -------------------------------------------------------------------------------------
 
 
-@immutable
-class PaymentAuthorized:
+class PaymentAuthorized(Stored, frozen=True):
     SCHEMA_VERSION: ClassVar[int] = 1
     payment_id: UUID
     amount_minor: int
@@ -139,8 +155,7 @@ class PaymentAuthorized:
     expires_at: datetime | None = None
 
 
-@immutable
-class PaymentAuthorizationVoided:
+class PaymentAuthorizationVoided(Stored, frozen=True):
     """The open amount of the authorization can no longer be captured."""
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -148,8 +163,7 @@ class PaymentAuthorizationVoided:
     reason: AuthorizationVoidReason
 
 
-@immutable
-class PaymentCaptured:
+class PaymentCaptured(Stored, frozen=True):
     """`payment_id`: a new payment, or the authorization of which this captures a part or all."""
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -159,8 +173,7 @@ class PaymentCaptured:
     provider_reference: str | None = None
 
 
-@immutable
-class PaymentFailed:
+class PaymentFailed(Stored, frozen=True):
     """`code`: the provider's error code."""
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -168,8 +181,7 @@ class PaymentFailed:
     code: str
 
 
-@immutable
-class OrderPaid:
+class OrderPaid(Stored, frozen=True):
     SCHEMA_VERSION: ClassVar[int] = 1
     total_minor: int
     captured_minor: int
@@ -178,8 +190,7 @@ class OrderPaid:
 # --- shipments ------------------------------------------------------------------------------------
 
 
-@immutable
-class ShipmentDispatched:
+class ShipmentDispatched(Stored, frozen=True):
     SCHEMA_VERSION: ClassVar[int] = 1
     shipment_id: UUID
     lines: tuple[LineQuantity, ...]
@@ -188,16 +199,14 @@ class ShipmentDispatched:
     tracking_number: str | None = None
 
 
-@immutable
-class ShipmentTrackingUpdated:
+class ShipmentTrackingUpdated(Stored, frozen=True):
     SCHEMA_VERSION: ClassVar[int] = 1
     shipment_id: UUID
     carrier: str | None
     tracking_number: str | None
 
 
-@immutable
-class ShipmentVoided:
+class ShipmentVoided(Stored, frozen=True):
     """The shipment never left, or will not arrive: its units are outstanding again."""
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -206,29 +215,25 @@ class ShipmentVoided:
     text_ref: UUID | None = None
 
 
-@immutable
-class OrderShipped:
+class OrderShipped(Stored, frozen=True):
     SCHEMA_VERSION: ClassVar[int] = 1
     shipment_id: UUID
 
 
-@immutable
-class ShipmentDelivered:
+class ShipmentDelivered(Stored, frozen=True):
     SCHEMA_VERSION: ClassVar[int] = 1
     shipment_id: UUID
     delivered_at: datetime
 
 
-@immutable
-class OrderDelivered:
+class OrderDelivered(Stored, frozen=True):
     SCHEMA_VERSION: ClassVar[int] = 1
 
 
 # --- cancellations and refunds --------------------------------------------------------------------
 
 
-@immutable
-class OrderUnitsCanceled:
+class OrderUnitsCanceled(Stored, frozen=True):
     SCHEMA_VERSION: ClassVar[int] = 1
     line_id: int
     quantity: int
@@ -237,16 +242,14 @@ class OrderUnitsCanceled:
     text_ref: UUID | None = None
 
 
-@immutable
-class OrderCanceled:
+class OrderCanceled(Stored, frozen=True):
     SCHEMA_VERSION: ClassVar[int] = 1
     reason: CancelReason
     previous_status: str
     text_ref: UUID | None = None
 
 
-@immutable
-class RefundRequested:
+class RefundRequested(Stored, frozen=True):
     """`payment_id`: the order's only captured payment; None if there are several."""
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -258,16 +261,14 @@ class RefundRequested:
     text_ref: UUID | None = None
 
 
-@immutable
-class RefundCompleted:
+class RefundCompleted(Stored, frozen=True):
     SCHEMA_VERSION: ClassVar[int] = 1
     refund_id: UUID
     amount_minor: int
     provider_reference: str | None = None
 
 
-@immutable
-class RefundFailed:
+class RefundFailed(Stored, frozen=True):
     """`code`: the provider's error code."""
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -279,8 +280,7 @@ class RefundFailed:
 # --- returns --------------------------------------------------------------------------------------
 
 
-@immutable
-class ReturnRequested:
+class ReturnRequested(Stored, frozen=True):
     SCHEMA_VERSION: ClassVar[int] = 1
     return_id: UUID
     lines: tuple[LineQuantity, ...]
@@ -288,27 +288,23 @@ class ReturnRequested:
     text_ref: UUID | None = None
 
 
-@immutable
-class ReturnApproved:
+class ReturnApproved(Stored, frozen=True):
     SCHEMA_VERSION: ClassVar[int] = 1
     return_id: UUID
 
 
-@immutable
-class ReturnRejected:
+class ReturnRejected(Stored, frozen=True):
     SCHEMA_VERSION: ClassVar[int] = 1
     return_id: UUID
     text_ref: UUID | None = None
 
 
-@immutable
-class ReturnCanceled:
+class ReturnCanceled(Stored, frozen=True):
     SCHEMA_VERSION: ClassVar[int] = 1
     return_id: UUID
 
 
-@immutable
-class ReturnReceived:
+class ReturnReceived(Stored, frozen=True):
     """`value_minor`: what the units were bought for; None in version 1, which did not say it."""
 
     SCHEMA_VERSION: ClassVar[int] = 2
@@ -317,8 +313,7 @@ class ReturnReceived:
     value_minor: int | None
 
 
-@immutable
-class OrderReturned:
+class OrderReturned(Stored, frozen=True):
     SCHEMA_VERSION: ClassVar[int] = 1
 
 

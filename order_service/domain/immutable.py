@@ -1,7 +1,9 @@
-"""Immutable dataclasses that are fast to make."""
+"""Immutable values that are fast to make."""
 
 from dataclasses import dataclass, field
 from typing import TypeVar, dataclass_transform
+
+from msgspec import Struct
 
 T = TypeVar("T")
 
@@ -16,3 +18,10 @@ def immutable(cls: type[T]) -> type[T]:
     The hottest paths pass fields by position: by name takes 0.4 us for nine fields instead of 0.14.
     """
     return dataclass(unsafe_hash=True)(cls)
+
+
+class Stored(Struct, frozen=True, omit_defaults=True):
+    """A value of an event, as the log stores it: members with their default value are left out.
+
+    So a new member with a default costs no bytes, and old payloads are read with the default.
+    """

@@ -78,9 +78,10 @@ def within_bounds(minor: int) -> int:
 
 
 @lru_cache(maxsize=4_096)  # prices and zeros repeat often: 0.1 us instead of 0.5
-def to_text(minor: int, currency: str) -> str:
-    """`12999, "USD"` becomes `"129.99"`: always with all digits of the currency."""
-    digits = EXPONENTS[currency]
+def to_text(minor: int, currency: str, scale: int = 0) -> str:
+    """`12999, "USD"` becomes `"129.99"`: always with all digits of the currency, and `scale` more
+    for a price that counts parts of a minor unit."""
+    digits = EXPONENTS[currency] + scale
     if digits == 0:
         return str(minor)
     sign, whole = ("-", -minor) if minor < 0 else ("", minor)

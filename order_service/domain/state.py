@@ -8,10 +8,12 @@ by field.
 """
 
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import field
 from datetime import datetime
 from typing import Literal, NamedTuple
 from uuid import UUID
+
+from msgspec import structs
 
 from order_service.domain import money
 from order_service.domain.events import (
@@ -95,7 +97,7 @@ class LineState(NamedTuple):
         active = quantity - self.canceled
         more = max(0, active - self.active)
         worth = self.worth(active - more) + more * (self.line.unit_price_minor or 0)
-        line = self._replace(line=replace(self.line, quantity=quantity))
+        line = self._replace(line=structs.replace(self.line, quantity=quantity))
         return line.costing(worth) if self.share_minor else line
 
     def costing(self, minor: int) -> "LineState":

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple, get_args
 from uuid import UUID
 
 import orjson
-from msgspec.json import Decoder
+from msgspec.json import Decoder, Encoder
 
 from order_service.domain.events import OrderEvent, OrderPlaced
 from order_service.domain.immutable import immutable
 from order_service.domain.money import EXPONENTS
 from order_service.errors import UnreadableEvent
-from order_service.log.upcasters import UPCASTERS
+from order_service.log.upcasters import UPCASTERS, unchanged
 
 
 @immutable
@@ -67,15 +67,18 @@ class RecordedEvent:
     recorded_at: datetime
 
 
-# msgspec decodes into dataclasses and checks types as strictly as pydantic, in a third of the time:
-# 3.3 us instead of 9.9 for an order of nine lines.
+# msgspec checks types as strictly as pydantic, in a third of the time: 3.3 us instead of 9.9 for an
+# order of nine lines.
 _DECODERS: dict[str, tuple[type[Any], Callable[[str | bytes], Any]]] = {
     cls.__name__: (cls, Decoder(cls).decode) for cls in get_args(OrderEvent)
 }
 
 
+_encode = Encoder().encode
+
+
 def encode(event: OrderEvent) -> str:
-    return orjson.dumps(event).decode()
+    return _encode(event).decode()
 
 
 def encode_metadata(metadata: Metadata) -> str:
@@ -143,13 +146,17 @@ def decode_event(stored: StoredEvent) -> OrderEvent:
     return event
 
 
-def _upcast(stored: StoredEvent, cls: type[Any]) -> bytes:
+def _upcast(stored: StoredEvent, cls: type[Any]) -> str | bytes:
     """The payload in the current schema version."""
-    data = orjson.loads(stored.data)
-    for version in range(stored.schema_version, cls.SCHEMA_VERSION):
-        data = UPCASTERS[stored.type, version](data)
     if stored.schema_version > cls.SCHEMA_VERSION:
         raise unreadable(stored, "is newer than the running code: upgrade this process")
+    versions = range(stored.schema_version, cls.SCHEMA_VERSION)
+    steps = [UPCASTERS[stored.type, version] for version in versions]
+    if all(step is unchanged for step in steps):
+        return stored.data
+    data = orjson.loads(stored.data)
+    for step in steps:
+        data = step(data)
     return orjson.dumps(data)
 
 

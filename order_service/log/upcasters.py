@@ -7,6 +7,13 @@ Stored rows never change; a reader applies every step up to the code's schema ve
 from collections.abc import Callable
 from typing import Any
 
+
+def unchanged(data: dict[str, Any]) -> dict[str, Any]:
+    """The new version has more members, all with defaults: an old payload is read as it is."""
+    return data
+
+
 UPCASTERS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
+    ("OrderPlaced", 1): unchanged,
     ("ReturnReceived", 1): lambda data: {**data, "value_minor": None},
 }

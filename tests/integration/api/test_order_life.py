@@ -1,6 +1,5 @@
 """The commands on an order over HTTP, by noun: answers and refusals."""
 
-from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,6 +14,7 @@ from tests.support.http.accounts import Account, new_account
 from tests.support.http.orders import act, change, place, problem
 from tests.support.log.examples import PLACED
 from tests.support.log.given_log import given_order
+from tests.support.values import replace
 
 ADDRESS = {"name": "Ada", "line1": "12 Square", "city": "London", "country": "GB"}
 

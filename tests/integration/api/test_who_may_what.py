@@ -1,7 +1,7 @@
 """P7: every route times everybody who may come: one table, held against the routes themselves."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +29,7 @@ from tests.support.log.lives import (
     RETURN,
     Events,
 )
+from tests.support.values import replace
 
 IS_ASKED_BACK: Events = IS_SENT_BACK[:-1]
 IS_AUTHORIZED: Events = (*IS_PENDING, AUTHORIZED)

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -28,6 +27,7 @@ from tests.support.log.event_log import (
     placed,
 )
 from tests.support.log.examples import BY_USER, CAPTURED, PAID, USER, placing, to_status
+from tests.support.values import replace
 from tests.support.waiting import WAIT_S
 
 

@@ -1,6 +1,5 @@
 """Bulk loading of whole orders follows the same rules and keys as single commands."""
 
-from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -16,6 +15,7 @@ from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog
 from tests.support.log.event_log import assert_dense, changed, placed
 from tests.support.log.examples import BY_USER, USER, placing, to_status
+from tests.support.values import replace
 from tests.tools.benchmarks.bulk_load import Step, load_order
 
 

@@ -4,7 +4,6 @@ import asyncio
 import csv
 import io
 import logging
-from dataclasses import replace
 
 import httpx
 import orjson
@@ -22,6 +21,7 @@ from tests.support.http.queries import get
 from tests.support.log.examples import CAPTURED, INK, PAID, PEN, PLACED
 from tests.support.log.given_log import given_orders
 from tests.support.read_side.read_side import advance_all, rows, run
+from tests.support.values import replace
 from tests.support.waiting import eventually
 
 ORDERS = 2 * limits.EXPORT_PAGE_ORDERS + 50

@@ -1,6 +1,5 @@
 """The desk's sales over HTTP: what was sold in a time, and what became of it."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -13,6 +12,7 @@ from tests.support.log.examples import CAPTURED, NEW_ID, PAID, PLACED
 from tests.support.log.given_log import given_order
 from tests.support.log.lives import IS_DELIVERED, IS_PAID, IS_RETURNED
 from tests.support.read_side.read_side import ReadSide, run, verified
+from tests.support.values import replace
 
 DECLINED = OrderCanceled("PAYMENT_DECLINED", "PENDING")
 LIVES = (

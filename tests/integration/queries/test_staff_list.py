@@ -1,6 +1,6 @@
 """Staff's list over HTTP: filters, search, sorts, pages in both directions, and for whom (P7)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +23,7 @@ from tests.support.http.queries import get, new_order, set_status
 from tests.support.log.examples import CAPTURED, DISPATCHED, INK, NEW_ID, PAID, PEN, PLACED, SHIPPED
 from tests.support.log.given_log import given_order, given_orders
 from tests.support.read_side.read_side import advance_all
+from tests.support.values import replace
 
 RETURN_ASKED = ReturnRequested(NEW_ID, (LineQuantity(1, 1),), "OTHER")
 

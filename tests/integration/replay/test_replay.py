@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -23,6 +22,7 @@ from projections.read_models.registry import PROJECTIONS
 from tests.support.log.examples import CAPTURED, DISPATCHED, PAID, PEN, PLACED, SHIPPED
 from tests.support.log.given_log import POISON
 from tests.support.read_side.read_side import ReadSide, replayed, rows
+from tests.support.values import replace
 from tests.support.waiting import WAIT_S, eventually
 
 ROOT = Path(__file__).parents[3]
@@ -208,7 +208,7 @@ async def test_a_rollback_to_another_version_of_the_code_is_refused(
     assert await replayed(settings, "--rollback", "order_view") == 2
     assert await replayed(settings, "--rollback", "sales_by_day") == 2
     output = capsys.readouterr().err
-    assert "was built by version 7 of its code, found version 4" in output
+    assert "was built by version 7 of its code, found version 5" in output
     assert "Cannot roll back sales_by_day: it has no previous generation." in output
 
 

@@ -1,7 +1,6 @@
 """The board over HTTP: which orders are on it, what they add up to, and how it moves on."""
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +25,7 @@ from tests.support.log.lives import (
     Events,
 )
 from tests.support.read_side.read_side import ReadSide, run
+from tests.support.values import replace
 from tests.support.waiting import WAIT_S
 
 BOARD = "/ops/board/"

@@ -1,7 +1,5 @@
 """Consistency tokens: the token of a write is parsed, and every other text is refused."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +8,7 @@ from order_service.documents.consistency_token import Token, parse, token_of, to
 from order_service.errors import InvalidRequest
 from order_service.log.fold import fold_stored
 from tests.support.log.examples import CAPTURED, NEW_ID, PAID, PLACED
+from tests.support.values import replace
 from tests.unit.log.test_fold import stream
 
 FOLDED = fold_stored(stream(PLACED, CAPTURED, PAID), 4)

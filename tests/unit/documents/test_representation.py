@@ -1,6 +1,5 @@
 """The document of an order, byte for byte: clients have stored these bytes."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
@@ -21,6 +20,7 @@ from order_service.domain.events import (
 from order_service.log.codec import RecordedEvent
 from order_service.log.fold import FoldedOrder, fold_recorded
 from tests.support.log.examples import AT, BY_USER, CAPTURED, NEW_ID, PAID, PLACED, SHIPPED, USER
+from tests.support.values import replace
 
 SHIPMENT = UUID(int=7)
 EAST = timezone(timedelta(hours=5, minutes=30))

@@ -1,6 +1,5 @@
 """Cancellations of units, of an order and by expiry, with refunds of what is no longer owed."""
 
-from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -50,6 +49,7 @@ from tests.support.log.lives import (
     Events,
     paid_in,
 )
+from tests.support.values import replace
 
 VOIDED = PaymentAuthorizationVoided(PAYMENT, "ORDER_CANCELED")
 ONE_PEN = CancelUnits(1, 1, "OUT_OF_STOCK", REFUND)

@@ -1,7 +1,5 @@
 """The shorthand of PATCH, from each status to each; and the decider's assertions."""
 
-from dataclasses import replace
-
 import pytest
 
 from order_service.domain.commands import ChangeStatus, ExpireOrder, TargetStatus
@@ -48,6 +46,7 @@ from tests.support.log.lives import (
     TEXT,
     Events,
 )
+from tests.support.values import replace
 
 LIVES: dict[str, Events] = {
     "PENDING": IS_PENDING,

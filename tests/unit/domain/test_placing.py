@@ -1,7 +1,5 @@
 """Placing and editing orders: totals, lines, address, notes."""
 
-from dataclasses import replace
-
 import pytest
 
 from order_service.domain.commands import (
@@ -47,6 +45,7 @@ from tests.support.log.lives import (
     TEXT,
     Events,
 )
+from tests.support.values import replace
 
 GIFT = OrderLine(1, "GIFT", None, 1, 0)
 CAP = OrderLine(3, "CAP", "Cap", 4, 250, {"color": "red"})

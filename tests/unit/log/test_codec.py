@@ -2,12 +2,12 @@
 
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
-from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any, get_args
 from uuid import UUID
 
 import pytest
+from msgspec import Struct, structs
 
 from order_service.domain.events import (
     LineQuantity,
@@ -54,13 +54,20 @@ from tests.support.log.examples import (
     SHIPPED,
     USER,
 )
+from tests.support.values import replace
 
 # Every field has a value, so that a field that gets lost is noticed.
-FULL_LINE = OrderLine(3, "漢", "Ink \U0001f58b", 1, None, {"b": "2", "a": "", "\u202e": "\n"})
+FULL_LINE = OrderLine(
+    *(3, "漢", "Ink \U0001f58b", 1, 129, {"b": "2", "a": "", "\u202e": "\n"}),
+    *("g", 4, 30, 20, 10, "19", "VAT"),
+)
 LINES = (LineQuantity(1, 2), LineQuantity(2, 1))
 EVENTS: list[OrderEvent] = [
     PLACED,
-    OrderPlaced(USER, "JPY", (PEN, FULL_LINE), 1, 2, 10**15, "cart-1", NEW_ID),
+    OrderPlaced(
+        *(USER, "JPY", (PEN, FULL_LINE), 1, 2, 10**15, "cart-1", NEW_ID, USER, NEW_ID),
+        *(9, False, False, {"channel": "web"}, ("gift",)),
+    ),
     OrderLineAdded(FULL_LINE, 2498),
     OrderLineQuantityChanged(1, 2, 3, 3497),
     OrderLineRemoved(2, 1998),
@@ -116,14 +123,16 @@ def test_the_examples_cover_every_event_type() -> None:
 
 
 def test_the_examples_cover_every_field() -> None:
+    """With a value that is stored: one that is not the default."""
+    values: list[Struct] = [*EVENTS, FULL_LINE]
     given = {
-        (type(event), field.name)
-        for event in EVENTS
-        for field in fields(event)
-        if getattr(event, field.name) is not None
+        (type(value), field.name)
+        for value in values
+        for field in structs.fields(value)
+        if getattr(value, field.name) not in (None, field.default)
     }
 
-    assert given == {(type(event), field.name) for event in EVENTS for field in fields(event)}
+    assert given == {(type(v), field.name) for v in values for field in structs.fields(v)}
 
 
 def test_encoded_metadata_omits_trailing_unknown_values() -> None:

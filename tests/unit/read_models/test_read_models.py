@@ -1,7 +1,6 @@
 """The rows that read models make of events, without a database."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +34,7 @@ from tests.support.log.examples import (
     USER,
 )
 from tests.support.log.lives import IS_DELIVERED, IS_RETURNED, IS_SENT_BACK, PAYMENT
+from tests.support.values import replace
 
 ORDER_ID = UUID("00000000-0000-7000-8000-000000000004")
 DAY = timedelta(days=1)

@@ -1,4 +1,4 @@
-"""order_view shows what is due without returned units: its version rose, its columns are the same."""
+"""order_view has the documents of version 0.2.0: its version rose, its columns are the same."""
 
 from alembic import op
 from sqlalchemy import text
@@ -18,7 +18,7 @@ VERSION = "UPDATE read_models SET projection_version = {} WHERE name = 'order_vi
 
 def upgrade() -> None:
     if _live_generation_is_empty():
-        op.execute(VERSION.format(4))
+        op.execute(VERSION.format(5))
 
 
 def downgrade() -> None:
