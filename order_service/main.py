@@ -21,11 +21,13 @@ from order_service.api import accounts, health, orders
 from order_service.api.orders.placing import post_on_fast_path
 from order_service.api.orders.status import patch_on_fast_path
 from order_service.cache.order_cache import Entry, OrderCache
-from order_service.commands.expiry import expire_for_ever
+from order_service.commands.expiry import Timer, expire_for_ever
 from order_service.desk import routes as desk
 from order_service.documents.order import document
 from order_service.domain import money
+from order_service.domain.commands import ExpireAuthorizations, ExpireOrder
 from order_service.errors import InvalidRequest
+from order_service.ids import now
 from order_service.infra.gc_tuning import collect_rarely
 from order_service.infra.heartbeat import Heartbeat, beat
 from order_service.infra.postgres import (
@@ -54,9 +56,9 @@ from projections.monitoring.health import Health
 from projections.monitoring.history import History
 from projections.monitoring.progress import Rates
 from projections.monitoring.readiness import Readiness, check_start
+from projections.queries.expiring import expired_holds, unpaid_orders
 from projections.queries.freshness import Freshness
 from projections.queries.order_reader import OrderReader
-from projections.queries.unpaid_orders import unpaid_orders
 from projections.routes import history, operations, streams, tickets
 from projections.routes import router as queries
 from projections.routes.orders import get_on_fast_path
@@ -222,10 +224,17 @@ async def _start_background_tasks(
         watch_incarnation(engine, log_now),
         admission.rate_limits.share_for_ever(app.state.redis),
     ]
+    timers = [Timer("authorizations", 0x686F6C6473, expired_holds, _expire_authorizations)]
     if settings.PENDING_TTL is not None:
-        tasks.append(expire_for_ever(engine, log, unpaid_orders, settings.PENDING_TTL))
+        ttl = settings.PENDING_TTL
+        timers.append(Timer("unpaid orders", 0x657870697279, unpaid_orders, ExpireOrder, ttl))
+    tasks += [expire_for_ever(engine, log, timer) for timer in timers]
     for task in tasks:
         await stack.enter_async_context(_running(task))
+
+
+def _expire_authorizations() -> ExpireAuthorizations:
+    return ExpireAuthorizations(now())
 
 
 @asynccontextmanager

@@ -1,8 +1,9 @@
-"""A timer in every web process cancels unpaid orders that are too old.
+"""Timers in every web process: one cancels unpaid orders that are too old, another closes
+authorizations that have expired.
 
 The read model only proposes candidates. Each is decided on its own stream, and the append proves
-that the stream has not changed, so an order is canceled once, however many processes try. An
-advisory lock saves them from doing the same work at the same time; correctness does not need it.
+that the stream has not changed, so an order changes once, however many processes try. An advisory
+lock saves them from doing the same work at the same time; correctness does not need it.
 """
 
 import asyncio
@@ -16,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
 from order_service.commands.handler import Change, change_order
-from order_service.domain.commands import ExpireOrder
+from order_service.domain.commands import OrderCommand
+from order_service.domain.immutable import immutable
 from order_service.errors import OrderServiceError
 from order_service.ids import now
 from order_service.log.codec import Metadata
@@ -24,28 +26,34 @@ from order_service.log.event_log import EventLog
 
 logger = logging.getLogger(__name__)
 
-EXPIRY_LOCK = 0x657870697279  # "expiry"; advisory locks are per database
-_LOCK = {"lock": EXPIRY_LOCK}
 _TRY_LOCK = text("SELECT pg_try_advisory_lock(:lock)")
 _UNLOCK = text("SELECT pg_advisory_unlock(:lock)")
-Cursor = tuple[datetime, UUID]  # creation time and id of an order; sorts by creation
+Cursor = tuple[datetime, UUID]  # the time by which the candidates are sorted, and an order's id
 BEGINNING: Cursor = (datetime(1970, 1, 1, tzinfo=UTC), UUID(int=0))
-# Finds the oldest unpaid orders after a cursor that were created before a time: at most
-# EXPIRY_BATCH, ascending. The composition root passes it in, because it reads a read model.
-FindUnpaid = Callable[[AsyncConnection, datetime, Cursor], Awaitable[list[Cursor]]]
 
 
-async def expire_for_ever(
-    engine: AsyncEngine, log: EventLog, find: FindUnpaid, ttl: timedelta
-) -> None:
-    """The background task: expires orders until it is cancelled."""
+@immutable
+class Timer:
+    """`find`: the next candidates after a cursor, before a time, at most EXPIRY_BATCH, ascending;
+    the composition root passes it in, because it reads a read model. `age`: how long ago that time
+    is. `lock`: of the database's advisory locks. `what`: for logs."""
+
+    what: str
+    lock: int
+    find: Callable[[AsyncConnection, datetime, Cursor], Awaitable[list[Cursor]]]
+    command: Callable[[], OrderCommand]
+    age: timedelta = timedelta(0)
+
+
+async def expire_for_ever(engine: AsyncEngine, log: EventLog, timer: Timer) -> None:
+    """The background task: sends commands until it is cancelled."""
     after = BEGINNING
     while True:
         try:
-            after = await expire_some(engine, log, find, now() - ttl, after)
+            after = await expire_some(engine, log, timer, now() - timer.age, after)
         except Exception:  # neither an outage nor a bug may end the task for good
             logger.exception(
-                "cannot expire unpaid orders; retrying in %s s", limits.EXPIRY_INTERVAL_S
+                "cannot expire %s; retrying in %s s", timer.what, limits.EXPIRY_INTERVAL_S
             )
             after = BEGINNING
         if after == BEGINNING:
@@ -53,33 +61,32 @@ async def expire_for_ever(
 
 
 async def expire_some(
-    engine: AsyncEngine,
-    log: EventLog,
-    find: FindUnpaid,
-    placed_before: datetime,
-    after: Cursor,
+    engine: AsyncEngine, log: EventLog, timer: Timer, before: datetime, after: Cursor
 ) -> Cursor:
-    """Cancels the next unpaid orders after `after`, at most EXPIRY_BATCH. Returns the next call's
-    `after`: BEGINNING after the last order, or if another process holds the lock."""
+    """Sends the command to the next candidates after `after`, at most EXPIRY_BATCH. Returns the
+    next call's `after`: BEGINNING after the last one, or if another process holds the lock."""
+    lock = {"lock": timer.lock}
     async with engine.connect() as pooled:
-        # Autocommit: no transaction stays open while other connections cancel the orders.
+        # Autocommit: no transaction stays open while other connections change the orders.
         connection = await pooled.execution_options(isolation_level="AUTOCOMMIT")
-        if not (await connection.execute(_TRY_LOCK, _LOCK)).scalar_one():
+        if not (await connection.execute(_TRY_LOCK, lock)).scalar_one():
             return BEGINNING
         try:
-            unpaid = await find(connection, placed_before, after)
-            await _expire(log, [order_id for _, order_id in unpaid])
+            found = await timer.find(connection, before, after)
+            await _expire(log, timer.command, [order_id for _, order_id in found])
         finally:
-            await connection.execute(_UNLOCK, _LOCK)  # else the pooled session would keep the lock
-    return unpaid[-1] if len(unpaid) == limits.EXPIRY_BATCH else BEGINNING
+            await connection.execute(_UNLOCK, lock)  # else the pooled session would keep the lock
+    return found[-1] if len(found) == limits.EXPIRY_BATCH else BEGINNING
 
 
-async def _expire(log: EventLog, order_ids: list[UUID]) -> None:
+async def _expire(
+    log: EventLog, command: Callable[[], OrderCommand], order_ids: list[UUID]
+) -> None:
     slots = asyncio.Semaphore(limits.EXPIRY_CONCURRENCY)
 
     async def expire(order_id: UUID) -> None:
         change = Change(
-            command=lambda _: ExpireOrder(),
+            command=lambda _: command(),
             metadata=Metadata("system"),
             check_visible=lambda _: None,
             authorize=lambda: None,

@@ -22,6 +22,7 @@ from order_service.domain.events import OrderEvent
 from order_service.domain.immutable import immutable
 from order_service.domain.order import decide
 from order_service.domain.refusals import violation
+from order_service.domain.state import identity
 from order_service.errors import (
     InvalidRequest,
     OrderNotFound,
@@ -139,7 +140,7 @@ class Creation:
 
     async def append(self) -> Append:
         command = await self.command()
-        reference = command.external_reference
+        reference = identity(command.external_reference)
         claim = None if reference is None else (command.user_id, reference)
         events = decide(command, None)
         return Append(self.order_id, None, events, self.metadata, claim, self.texts)

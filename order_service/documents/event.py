@@ -90,9 +90,11 @@ def origin_of(first: StoredEvent) -> Origin:
 def event_data(event: OrderEvent, currency: str) -> dict[str, Any]:
     """The event's payload. At any depth a field `<name>_minor` becomes an amount string `<name>`.
 
-    Only the event's fields are converted, not the keys of a line's attributes: clients choose them.
+    An event with an amount also has its currency. Only the event's fields are converted, not the
+    keys of a line's attributes: clients choose them.
     """
-    return _fields(event, currency)
+    shown = _fields(event, currency)
+    return {**shown, "currency": currency} if "amount" in shown else shown
 
 
 def event_for(viewer: Viewer, stored: StoredEvent, currency: str | None) -> Event | None:

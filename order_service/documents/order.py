@@ -56,13 +56,35 @@ class OrderLine(Document):
     attributes: Annotated[Mapping[str, str], means("The item's other members, as sent.")]
 
 
+class Capture(Document):
+    amount: Amount
+    provider_reference: str | None
+
+
 class Payment(Document):
     id: UUID
     kind: Annotated[str, means("`authorization` or `capture`.")]
+    closed: Annotated[
+        str | None,
+        means("Why nothing more can be captured of it: `voided`, `expired` or `failed`."),
+    ]
     authorized: Amount
     open: Annotated[Amount, means("The amount of the authorization that can still be captured.")]
     captured: Amount
-    source: Annotated[str | None, means("`manual` or `provider`.")]
+    captures: Annotated[list[Capture], means("Each capture, oldest first.")]
+    refund_pending: Amount
+    refunded: Amount
+    reversed: Annotated[Amount, means("Taken back by the provider: a bounce or a chargeback.")]
+    to_void: Annotated[
+        bool, means("The order is canceled and money is still held for it: void the payment.")
+    ]
+    source: Annotated[
+        str | None,
+        means(
+            "`manual`, `provider`, or `self_service`: the order's owner set it to PAID, and "
+            "nothing refunds it automatically."
+        ),
+    ]
     method: str | None
     provider_reference: str | None
     expires_at: Instant | None
@@ -142,6 +164,7 @@ class Order(Document):
     captured: Amount
     refunded: Amount
     refund_pending: Amount
+    reversed: Annotated[Amount, means("Captured money that the provider has taken back.")]
     amount_due: Amount
     credit_due: Annotated[Amount, means("The amount owed to the customer.")]
     items: list[OrderLine]
@@ -182,7 +205,7 @@ def order_document(folded: FoldedOrder) -> Order:
         summary.status,
         summary.payment_status,
         summary.fulfillment_status,
-        state.TRANSITIONS[summary.status],
+        state.transitions(summary),
         currency,
         to_text(summary.total_minor, currency),
         to_text(order.shipping_fee_minor, currency),
@@ -194,10 +217,11 @@ def order_document(folded: FoldedOrder) -> Order:
         to_text(order.captured_minor, currency),
         to_text(order.refunded_minor, currency),
         to_text(order.refund_pending_minor, currency),
+        to_text(order.reversed_minor, currency),
         to_text(summary.amount_due_minor, currency),
         to_text(summary.credit_due_minor, currency),
         _items(order),
-        [_payment(payment, currency) for payment in order.payments.values()],
+        [_payment(payment, order) for payment in order.payments.values()],
         [_shipment(shipment) for shipment in order.shipments.values()],
         [_refund(refund, currency) for refund in order.refunds.values()],
         [_return(returned) for returned in order.returns.values()],
@@ -244,13 +268,20 @@ def _items(order: state.Order) -> list[OrderLine]:
     ]
 
 
-def _payment(payment: state.Payment, currency: str) -> Payment:
+def _payment(payment: state.Payment, order: state.Order) -> Payment:
+    currency = order.currency
     return Payment(
         payment.payment_id,
         "authorization" if payment.authorized_minor else "capture",
+        payment.closed,
         to_text(payment.authorized_minor, currency),
         to_text(payment.open_minor, currency),
         to_text(payment.captured_minor, currency),
+        [Capture(to_text(c.amount_minor, currency), c.reference) for c in payment.captures],
+        to_text(payment.refund_pending_minor, currency),
+        to_text(payment.refunded_minor, currency),
+        to_text(payment.reversed_minor, currency),
+        order.cancel_reason is not None and payment.open_minor > 0,
         payment.source,
         payment.method,
         payment.provider_reference,

@@ -19,6 +19,7 @@ from order_service.domain.events import (
     ReceivedQuantity,
     RefundReason,
     ReturnReason,
+    ReversalKind,
     ShipmentVoidReason,
 )
 from order_service.domain.immutable import immutable
@@ -87,29 +88,34 @@ class AddNote:
 
 @immutable
 class AuthorizePayment:
-    """`amount_minor` None: the amount due."""
+    """`amount_minor` None: the amount due, less what other authorizations hold."""
 
     payment_id: UUID
     amount_minor: int | None
+    at: datetime
     method: str | None = None
     provider_reference: str | None = None
     expires_at: datetime | None = None
+    source: PaymentSource = "manual"
 
 
 @immutable
 class RecordPayment:
-    """`amount_minor` None: all of the authorization with this reference, else the amount due."""
+    """`provider_reference`: the capture's own, or, for all of an authorization, that of the
+    authorization; `authorization_reference`: the authorization that it draws on. `amount_minor`
+    None: all of that authorization, else the amount due."""
 
     payment_id: UUID
     refund_id: UUID
     amount_minor: int | None
     source: PaymentSource
     provider_reference: str | None = None
+    authorization_reference: str | None = None
 
 
 @immutable
 class CapturePayment:
-    """`amount_minor` None: the open amount of the authorization."""
+    """`amount_minor` None: the open amount of the authorization, at most the amount due."""
 
     payment_id: UUID
     amount_minor: int | None
@@ -118,14 +124,44 @@ class CapturePayment:
 
 @immutable
 class VoidAuthorization:
+    """From a provider with the reason EXPIRED: the authorization has expired."""
+
     payment_id: UUID
     reason: AuthorizationVoidReason
+    source: PaymentSource = "manual"
+
+
+@immutable
+class ExpireAuthorizations:
+    """Sent by a timer. An event follows for each open authorization that has expired."""
+
+    at: datetime
 
 
 @immutable
 class RecordPaymentFailure:
     payment_id: UUID
     code: str
+    source: PaymentSource = "manual"
+
+
+@immutable
+class ReversePayment:
+    """`amount_minor` None: all that is left of the payment."""
+
+    payment_id: UUID
+    amount_minor: int | None
+    kind: ReversalKind
+    provider_reference: str | None = None
+
+
+@immutable
+class RestorePayment:
+    """`amount_minor` None: all that was reversed of the payment."""
+
+    payment_id: UUID
+    amount_minor: int | None
+    provider_reference: str | None = None
 
 
 # --- shipments ------------------------------------------------------------------------------------
@@ -195,12 +231,16 @@ class ExpireOrder:
 
 @immutable
 class RequestRefund:
-    """`amount_minor` None: the refundable amount."""
+    """`amount_minor` None: the refundable amount. `payment_id` None: the newest payments first.
+    With the `source` provider, the provider has already paid it back."""
 
     refund_id: UUID
     amount_minor: int | None
     reason: RefundReason
     text_ref: UUID | None = None
+    payment_id: UUID | None = None
+    source: PaymentSource = "manual"
+    provider_reference: str | None = None
 
 
 @immutable
@@ -265,7 +305,8 @@ class ChangeStatus:
     """The shorthand of `PATCH /orders/{id}/`: it stands for the one command that leads from the
     present status to `to`.
 
-    `new_id` becomes the id of the payment, shipment or refund. `text_ref` is the cancellation's
+    `new_id` becomes the id of the payment, shipment or refund. `source` is that of a payment.
+    `text_ref` is the cancellation's
     text if `to` is CANCELED, else a note on the order.
     """
 
@@ -276,6 +317,7 @@ class ChangeStatus:
     text_ref: UUID | None = None
     note_visibility: NoteVisibility = "public"
     tracking_number: str | None = None
+    source: PaymentSource = "manual"
 
 
 OrderCommand = (
@@ -289,7 +331,10 @@ OrderCommand = (
     | RecordPayment
     | CapturePayment
     | VoidAuthorization
+    | ExpireAuthorizations
     | RecordPaymentFailure
+    | ReversePayment
+    | RestorePayment
     | Ship
     | UpdateTracking
     | VoidShipment

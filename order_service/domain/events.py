@@ -40,7 +40,9 @@ AuthorizationVoidReason = Literal[
 ]
 ShipmentVoidReason = Literal["NOT_HANDED_OVER", "LOST", "WRONG_LABEL", "STAFF_ERROR", "OTHER"]
 RefundCause = Literal["manual", "cancel", "return", "late_capture"]
-PaymentSource = Literal["manual", "provider"]
+# `self_service`: an owner set the order to PAID; no money is known to have moved.
+PaymentSource = Literal["manual", "provider", "self_service"]
+ReversalKind = Literal["BOUNCE", "CHARGEBACK"]
 NoteVisibility = Literal["public", "internal"]
 ReturnCondition = Literal["SELLABLE", "DAMAGED"]
 
@@ -153,12 +155,15 @@ class OrderNoteAdded(Stored, frozen=True):
 
 
 class PaymentAuthorized(Stored, frozen=True):
+    """`payment_id`: a new payment, or the payment whose capture was reported before this."""
+
     SCHEMA_VERSION: ClassVar[int] = 1
     payment_id: UUID
     amount_minor: int
     method: str | None = None
     provider_reference: str | None = None
     expires_at: datetime | None = None
+    source: PaymentSource = "manual"
 
 
 class PaymentAuthorizationVoided(Stored, frozen=True):
@@ -170,7 +175,8 @@ class PaymentAuthorizationVoided(Stored, frozen=True):
 
 
 class PaymentCaptured(Stored, frozen=True):
-    """`payment_id`: a new payment, or the authorization of which this captures a part or all."""
+    """`payment_id`: a new payment, or the authorization of which this captures a part or all.
+    `provider_reference`: the capture's own, or that of the authorization."""
 
     SCHEMA_VERSION: ClassVar[int] = 1
     payment_id: UUID
@@ -179,12 +185,40 @@ class PaymentCaptured(Stored, frozen=True):
     provider_reference: str | None = None
 
 
-class PaymentFailed(Stored, frozen=True):
-    """`code`: the provider's error code."""
+class PaymentAuthorizationExpired(Stored, frozen=True):
+    """The open amount of the authorization can no longer be captured."""
 
     SCHEMA_VERSION: ClassVar[int] = 1
     payment_id: UUID
+
+
+class PaymentFailed(Stored, frozen=True):
+    """`code`: the provider's error code. `closes`: nothing more can be captured of the
+    authorization; in version 1 it stayed open."""
+
+    SCHEMA_VERSION: ClassVar[int] = 2
+    payment_id: UUID
     code: str
+    closes: bool = True
+
+
+class PaymentReversed(Stored, frozen=True):
+    """The provider has taken captured money back."""
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+    payment_id: UUID
+    amount_minor: int
+    kind: ReversalKind
+    provider_reference: str | None = None
+
+
+class PaymentReversalUndone(Stored, frozen=True):
+    """The provider has given reversed money again: a dispute was won."""
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+    payment_id: UUID
+    amount_minor: int
+    provider_reference: str | None = None
 
 
 class OrderPaid(Stored, frozen=True):
@@ -259,7 +293,8 @@ class OrderCanceled(Stored, frozen=True):
 
 
 class RefundRequested(Stored, frozen=True):
-    """`payment_id`: the order's only captured payment; None if there are several."""
+    """`payment_id`: the captured payment that is paid back; None in events of version 0.1.0 where
+    the order had several."""
 
     SCHEMA_VERSION: ClassVar[int] = 1
     refund_id: UUID
@@ -339,6 +374,9 @@ OrderEvent = (
     | PaymentAuthorizationVoided
     | PaymentCaptured
     | PaymentFailed
+    | PaymentAuthorizationExpired
+    | PaymentReversed
+    | PaymentReversalUndone
     | OrderPaid
     | ShipmentDispatched
     | ShipmentTrackingUpdated

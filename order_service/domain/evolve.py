@@ -24,10 +24,13 @@ from order_service.domain.events import (
     OrderReturned,
     OrderShipped,
     OrderUnitsCanceled,
+    PaymentAuthorizationExpired,
     PaymentAuthorizationVoided,
     PaymentAuthorized,
     PaymentCaptured,
     PaymentFailed,
+    PaymentReversalUndone,
+    PaymentReversed,
     ReceivedQuantity,
     RefundCompleted,
     RefundFailed,
@@ -44,12 +47,15 @@ from order_service.domain.events import (
     ShippingAddressChanged,
 )
 from order_service.domain.state import (
+    Capture,
     LineState,
     Order,
     Payment,
     Refund,
+    Reported,
     Return,
     Shipment,
+    identity,
     value_minor,
 )
 
@@ -124,13 +130,21 @@ def _changes(order: Order, event: OrderEvent) -> Fields:
         case ShippingAddressChanged():
             return {"address_ref": event.address_ref}
         case PaymentAuthorized():
-            return _with_payment(order, _authorized(event))
+            return _with_payment(order, _authorized(order, event))
         case PaymentAuthorizationVoided():
             payment = order.payments[event.payment_id]
-            return _with_payment(order, _copy_with(payment, open_minor=0))
-        case PaymentFailed():
+            return _with_payment(order, _copy_with(payment, open_minor=0, closed="voided"))
+        case PaymentAuthorizationExpired():
             payment = order.payments[event.payment_id]
-            return _with_payment(order, _copy_with(payment, failure_code=event.code))
+            return _with_payment(order, _copy_with(payment, open_minor=0, closed="expired"))
+        case PaymentFailed():
+            return _with_payment(order, _failed(order.payments[event.payment_id], event))
+        case PaymentReversed():
+            reversals = _reported(order.reversals, event)
+            return {**_reversed(order, event, event.amount_minor), "reversals": reversals}
+        case PaymentReversalUndone():
+            restorations = _reported(order.restorations, event)
+            return {**_reversed(order, event, -event.amount_minor), "restorations": restorations}
         case ShipmentTrackingUpdated():
             return _tracking_updated(order, event)
         case ShipmentVoided():
@@ -289,13 +303,23 @@ def _with_payment(order: Order, payment: Payment) -> Fields:
     return {"payments": {**order.payments, payment.payment_id: payment}}
 
 
-def _authorized(event: PaymentAuthorized) -> Payment:
+def _authorized(order: Order, event: PaymentAuthorized) -> Payment:
+    payment = order.payments.get(event.payment_id)
+    if payment is not None:  # its capture was reported first
+        return _copy_with(
+            payment,
+            authorized_minor=event.amount_minor,
+            open_minor=max(0, event.amount_minor - payment.captured_minor),
+            method=event.method,
+            expires_at=event.expires_at,
+        )
     return Payment(
         payment_id=event.payment_id,
         authorized_minor=event.amount_minor,
         open_minor=event.amount_minor,
         captured_minor=0,
         provider_reference=event.provider_reference,
+        source=event.source if event.source == "provider" else None,
         method=event.method,
         expires_at=event.expires_at,
     )
@@ -303,28 +327,63 @@ def _authorized(event: PaymentAuthorized) -> Payment:
 
 def _captured(order: Order, event: PaymentCaptured) -> Fields:
     payment = order.payments.get(event.payment_id)
+    reference, amount = event.provider_reference, event.amount_minor
+    capture = Capture(amount, reference)
     if payment is None:
-        reference = event.provider_reference
-        payment = Payment(event.payment_id, 0, 0, event.amount_minor, reference, event.source)
+        payment = Payment(
+            event.payment_id, 0, 0, amount, reference, event.source, captures=(capture,)
+        )
     else:
         payment = _copy_with(
             payment,
-            open_minor=max(0, payment.open_minor - event.amount_minor),
-            captured_minor=payment.captured_minor + event.amount_minor,
+            open_minor=max(0, payment.open_minor - amount),
+            captured_minor=payment.captured_minor + amount,
             source=event.source,
+            captures=(*payment.captures, capture),
         )
     return {
         "payments": {**order.payments, payment.payment_id: payment},
-        "captured_minor": order.captured_minor + event.amount_minor,
+        "captured_minor": order.captured_minor + amount,
     }
 
 
+def _failed(payment: Payment, event: PaymentFailed) -> Payment:
+    if not event.closes:
+        return _copy_with(payment, failure_code=event.code)
+    return _copy_with(payment, failure_code=event.code, open_minor=0, closed="failed")
+
+
+def _reported(before: Reported, event: PaymentReversed | PaymentReversalUndone) -> Reported:
+    reference = identity(event.provider_reference)
+    if reference is None:
+        return before
+    return {**before, reference: (event.payment_id, event.amount_minor)}
+
+
+def _reversed(
+    order: Order, event: PaymentReversed | PaymentReversalUndone, amount_minor: int
+) -> Fields:
+    payment = order.payments[event.payment_id]
+    payment = _copy_with(payment, reversed_minor=payment.reversed_minor + amount_minor)
+    reversed_minor = order.reversed_minor + amount_minor
+    return {**_with_payment(order, payment), "reversed_minor": reversed_minor}
+
+
 def _with_refund(order: Order, refund: Refund, pending: int, refunded: int = 0) -> Fields:
-    return {
+    fields: Fields = {
         "refunds": {**order.refunds, refund.refund_id: refund},
         "refund_pending_minor": order.refund_pending_minor + pending,
         "refunded_minor": order.refunded_minor + refunded,
     }
+    payment = None if refund.payment_id is None else order.payments.get(refund.payment_id)
+    if payment is None:
+        return fields
+    payment = _copy_with(
+        payment,
+        refund_pending_minor=payment.refund_pending_minor + pending,
+        refunded_minor=payment.refunded_minor + refunded,
+    )
+    return {**fields, **_with_payment(order, payment)}
 
 
 def _refund_requested(order: Order, event: RefundRequested) -> Fields:

@@ -18,6 +18,7 @@ from order_service.domain.commands import (
     ChangeShippingAddress,
     ChangeStatus,
     ConfirmDelivery,
+    ExpireAuthorizations,
     ExpireOrder,
     FailRefund,
     OrderCommand,
@@ -29,6 +30,8 @@ from order_service.domain.commands import (
     RemoveLine,
     RequestRefund,
     RequestReturn,
+    RestorePayment,
+    ReversePayment,
     SettleRefund,
     Ship,
     UpdateTracking,
@@ -40,8 +43,11 @@ from order_service.domain.evolve import copy, evolve, evolve_in_place, initial
 from order_service.domain.payments import (
     authorize_payment,
     capture_payment,
+    expire_authorizations,
     record_payment,
     record_payment_failure,
+    restore_payment,
+    reverse_payment,
     void_authorization,
 )
 from order_service.domain.placing import (
@@ -109,8 +115,14 @@ def decide(command: OrderCommand, order: Order | None) -> tuple[OrderEvent, ...]
             return capture_payment(command, order)
         case VoidAuthorization():
             return void_authorization(command, order)
+        case ExpireAuthorizations():
+            return expire_authorizations(command, order)
         case RecordPaymentFailure():
             return record_payment_failure(command, order)
+        case ReversePayment():
+            return reverse_payment(command, order)
+        case RestorePayment():
+            return restore_payment(command, order)
         case Ship():
             return ship(command, order)
         case UpdateTracking():
@@ -165,7 +177,7 @@ def _transition(command: ChangeStatus, order: Order) -> tuple[OrderEvent, ...]:
             # Its prices were not trusted; whoever may set PAID trusts them now.
             return (OrderPaid(total_minor=0, captured_minor=order.captured_minor),)
         case ("PENDING", "PAID"):
-            return record_payment(RecordPayment(new_id, new_id, None, "manual"), order)
+            return record_payment(RecordPayment(new_id, new_id, None, command.source), order)
         case ("PENDING" | "PAID" | "PARTIALLY_SHIPPED", "SHIPPED"):
             tracking = command.tracking_number
             return ship(Ship(new_id, None, command.at, tracking_number=tracking), order)

@@ -19,19 +19,19 @@ from order_service.domain.events import (
     PaymentAuthorizationVoided,
     RefundCompleted,
     RefundFailed,
-    RefundRequested,
 )
 from order_service.domain.evolve import evolve
+from order_service.domain.paying_back import refund_requests, refundable_minor
 from order_service.domain.refusals import (
     line_of,
     milestones,
-    only_payment,
     or_not_found,
     paid_milestone,
+    reference_conflict,
     refuse_canceled,
     violation,
 )
-from order_service.domain.state import Order, Refund
+from order_service.domain.state import Order, Refund, identity
 from order_service.errors import InvalidRequest
 
 
@@ -85,7 +85,8 @@ def cancel_units(command: CancelUnits, order: Order) -> tuple[OrderEvent, ...]:
     if rules.units(after) == 0:
         return (canceled, *_cancel_without_units(command, order, after))
     paid = paid_milestone(after)
-    refund = _refund(command.refund_id, command.reason, _owed_for_units(order, after), after)
+    owed = _owed_for_units(order, after)
+    refund = refund_requests(after, owed, "cancel", command.reason, command.refund_id)
     return (canceled, *paid, *refund, *milestones(order, after))
 
 
@@ -109,10 +110,10 @@ def _cancel_without_units(
 
 
 def expire(order: Order) -> tuple[OrderEvent, ...]:
-    """No events if the order has been paid or canceled meanwhile."""
-    if rules.status(order) != "PENDING" or order.captured_minor:
+    """No events if the order has been paid or canceled meanwhile, or money is held for it."""
+    if rules.status(order) != "PENDING" or order.captured_minor or rules.authorized_minor(order):
         return ()
-    return (OrderCanceled("EXPIRED", "PENDING"), *_void_authorizations(order))
+    return (OrderCanceled("EXPIRED", "PENDING"),)
 
 
 def _void_authorizations(order: Order) -> tuple[OrderEvent, ...]:
@@ -127,46 +128,71 @@ def _refund_of_credit(
     refund_id: UUID, reason: CancelReason, after: Order
 ) -> tuple[OrderEvent, ...]:
     """A refund of the credit due, if there is any."""
-    return _refund(refund_id, reason, rules.credit_due_minor(after), after)
-
-
-def _refund(
-    refund_id: UUID, reason: CancelReason, amount_minor: int, after: Order
-) -> tuple[OrderEvent, ...]:
-    if amount_minor == 0:
-        return ()
-    return (RefundRequested(refund_id, amount_minor, "cancel", reason, only_payment(after)),)
+    return refund_requests(after, rules.credit_due_minor(after), "cancel", reason, refund_id)
 
 
 # --- refunds --------------------------------------------------------------------------------------
 
 
 def request_refund(command: RequestRefund, order: Order) -> tuple[OrderEvent, ...]:
-    refundable = rules.refundable_minor(order)
+    chosen = command.payment_id
+    if chosen is not None:
+        or_not_found(order.payments.get(chosen), "payment")
+    from_provider = command.source == "provider"
+    if from_provider and command.provider_reference is None:
+        raise InvalidRequest(
+            "validation", "A refund that the provider reports needs its provider_reference."
+        )
+    existing = _refund_with_reference(order, command.provider_reference)
+    if existing is not None:
+        same = command.amount_minor in (None, existing.amount_minor)
+        if same and chosen in (None, existing.payment_id):
+            return ()
+        raise reference_conflict(order, "refund")
+    refundable = refundable_minor(order, by_itself=False, payment_id=chosen)
     amount = refundable if command.amount_minor is None else command.amount_minor
     if not 0 < amount <= refundable:
         text = money.to_text(refundable, order.currency)
         raise InvalidRequest(
             "refund-exceeds-captured",
             f"A refund must be more than zero and at most {text} {order.currency}: what was "
-            "captured, less the refunds that are completed or pending.",
+            "captured, less what was reversed, and less the refunds that are completed or pending.",
             max_refundable=text,
         )
-    payment = only_payment(order)
-    return (
-        RefundRequested(
-            command.refund_id, amount, "manual", command.reason, payment, command.text_ref
-        ),
+    requested = refund_requests(
+        order,
+        amount,
+        "manual",
+        command.reason,
+        command.refund_id,
+        by_itself=False,
+        payment_id=chosen,
+        text_ref=command.text_ref,
     )
+    if not from_provider:
+        return requested
+    reference = command.provider_reference
+    completed = (RefundCompleted(r.refund_id, r.amount_minor, reference) for r in requested)
+    return (*requested, *completed)
 
 
 def settle_refund(command: SettleRefund, order: Order) -> tuple[OrderEvent, ...]:
     refund = or_not_found(order.refunds.get(command.refund_id), "refund")
     reference = command.provider_reference
-    if refund.status == "COMPLETED" and refund.provider_reference == reference:
+    if refund.status == "COMPLETED" and identity(refund.provider_reference) == identity(reference):
         return ()
     _refuse_unless_pending(order, refund)
+    if _refund_with_reference(order, reference) is not None:
+        raise reference_conflict(order, "refund")
     return (RefundCompleted(refund.refund_id, refund.amount_minor, reference),)
+
+
+def _refund_with_reference(order: Order, reference: str | None) -> Refund | None:
+    wanted = identity(reference)
+    if wanted is None:
+        return None
+    refunds = order.refunds.values()
+    return next((r for r in refunds if identity(r.provider_reference) == wanted), None)
 
 
 def fail_refund(command: FailRefund, order: Order) -> tuple[OrderEvent, ...]:

@@ -1,7 +1,6 @@
 """What all decisions share: refusals, look-ups of parts, and milestone events. Pure."""
 
 from typing import TypeVar
-from uuid import UUID
 
 from order_service.domain import state as rules
 from order_service.domain.events import (
@@ -51,10 +50,13 @@ def line_of(order: Order, line_id: int) -> LineState:
     return line
 
 
-def only_payment(order: Order) -> UUID | None:
-    """The order's only captured payment, for a refund to name; None if there are several."""
-    captured = [p.payment_id for p in order.payments.values() if p.captured_minor]
-    return captured[0] if len(captured) == 1 else None
+def reference_conflict(order: Order, kind: str) -> RuleViolation:
+    return violation(
+        order,
+        "payment-reference-conflict",
+        f"The order has a {kind} with this provider_reference, of another amount or kind: read the "
+        "order, and correct the reference or the amount.",
+    )
 
 
 def paid_milestone(order: Order) -> tuple[OrderEvent, ...]:

@@ -14,7 +14,6 @@ from order_service.domain.events import (
     LineQuantity,
     OrderEvent,
     ReceivedQuantity,
-    RefundRequested,
     ReturnApproved,
     ReturnCanceled,
     ReturnReceived,
@@ -22,7 +21,8 @@ from order_service.domain.events import (
     ReturnRequested,
 )
 from order_service.domain.evolve import evolve
-from order_service.domain.refusals import milestones, only_payment, or_not_found, violation
+from order_service.domain.paying_back import refund_requests
+from order_service.domain.refusals import milestones, or_not_found, violation
 from order_service.domain.shipments import check_quantities
 from order_service.domain.state import Order, Return
 from order_service.errors import InvalidRequest
@@ -109,11 +109,8 @@ def receive_return(command: ReceiveReturn, order: Order) -> tuple[OrderEvent, ..
         shipping = rules.shipping_minor(order)
     received = ReturnReceived(command.return_id, lines, value, shipping)
     after = evolve(order, received)
-    amount = min(value + shipping, rules.refundable_minor(order))
-    refund: tuple[OrderEvent, ...] = ()
-    if amount > 0:
-        payment = only_payment(order)
-        refund = (RefundRequested(command.refund_id, amount, "return", approved.reason, payment),)
+    owed = value + shipping
+    refund = refund_requests(order, owed, "return", approved.reason, command.refund_id)
     return (received, *refund, *milestones(order, after))
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
+from order_service.domain import money
 from order_service.domain import state as rules
 from order_service.domain.commands import ConfirmDelivery, Ship, UpdateTracking, VoidShipment
 from order_service.domain.events import (
@@ -28,12 +29,6 @@ from order_service.errors import InvalidRequest
 
 def ship(command: Ship, order: Order) -> tuple[OrderEvent, ...]:
     refuse_canceled(order, "ship")
-    if rules.status(order) == "PENDING" and not command.allow_unpaid:
-        raise violation(
-            order,
-            "payment-required",
-            "Cannot ship an order that is not paid: record its payment first.",
-        )
     outstanding = {i: line.outstanding for i, line in order.lines.items() if line.outstanding}
     if not outstanding:
         raise violation(
@@ -41,6 +36,8 @@ def ship(command: Ship, order: Order) -> tuple[OrderEvent, ...]:
             "nothing-to-ship",
             f"Cannot ship: no units are outstanding; the order is {rules.status(order)}.",
         )
+    if not command.allow_unpaid:
+        _refuse_unpaid(order)
     lines = command.lines
     if lines is None:
         lines = tuple(LineQuantity(i, q) for i, q in outstanding.items())
@@ -49,6 +46,19 @@ def ship(command: Ship, order: Order) -> tuple[OrderEvent, ...]:
         command.shipment_id, lines, command.at, command.carrier, command.tracking_number
     )
     return (dispatched, *milestones(order, evolve(order, dispatched)))
+
+
+def _refuse_unpaid(order: Order) -> None:
+    due = rules.amount_due_minor(order)
+    if rules.status(order) != "PENDING" and due == 0:
+        return
+    text = money.to_text(due, order.currency)
+    raise violation(
+        order,
+        "payment-required",
+        f"Cannot ship an order that is not paid: {text} {order.currency} are due. Record the "
+        "payment first.",
+    )
 
 
 def check_quantities(

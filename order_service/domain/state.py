@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from datetime import datetime
 from typing import Literal, NamedTuple
+from unicodedata import normalize
 from uuid import UUID
 
 from msgspec import structs
@@ -20,6 +21,7 @@ from order_service.domain.events import (
     CancelReason,
     LineQuantity,
     OrderLine,
+    PaymentSource,
     RefundCause,
     ReturnReason,
 )
@@ -32,6 +34,7 @@ Status = Literal[
     "PENDING", "PAID", "PARTIALLY_SHIPPED", "SHIPPED", "DELIVERED", "RETURNED", "CANCELED"
 ]
 PaymentStatus = Literal[
+    "DISPUTED",
     "UNPAID",
     "AUTHORIZED",
     "PARTIALLY_PAID",
@@ -138,19 +141,42 @@ def value_minor(line: OrderLine, tax_included: bool) -> int:
 
 
 @immutable
+class Capture:
+    amount_minor: int
+    reference: str | None
+
+
+@immutable
 class Payment:
     """`authorized_minor`: 0 for a payment that was captured without an authorization;
-    `open_minor`: what may still be captured of an authorization."""
+    `open_minor`: what may still be captured of an authorization; `closed`: why nothing may.
+    `refund_pending_minor` and `refunded_minor`: by refunds that name this payment."""
 
     payment_id: UUID
     authorized_minor: int
     open_minor: int
     captured_minor: int
     provider_reference: str | None
-    source: str | None = None
+    source: PaymentSource | None = None
     method: str | None = None
     expires_at: datetime | None = None
     failure_code: str | None = None
+    closed: Literal["voided", "expired", "failed"] | None = None
+    captures: tuple[Capture, ...] = ()
+    refund_pending_minor: int = 0
+    refunded_minor: int = 0
+    reversed_minor: int = 0
+
+    @property
+    def refundable_minor(self) -> int:
+        """What is left of the captured money."""
+        gone = self.refund_pending_minor + self.refunded_minor + self.reversed_minor
+        return max(0, self.captured_minor - gone)
+
+
+def identity(reference: str | None) -> str | None:
+    """The form in which references are compared: NFC, without space around it."""
+    return None if reference is None else normalize("NFC", reference).strip()
 
 
 @immutable
@@ -190,6 +216,10 @@ class Return:
         return line.quantity - self.received.get(line.line_id, 0)
 
 
+# What a provider has reported, by the identity of its reference: the payment and the amount.
+Reported = Mapping[str, tuple[UUID, int]]
+
+
 @immutable
 class Order:
     """`total_minor` is what the last event that changed it has recorded; `agreed`: its lines have
@@ -219,6 +249,9 @@ class Order:
     captured_minor: int = 0
     refunded_minor: int = 0
     refund_pending_minor: int = 0
+    reversed_minor: int = 0
+    reversals: Reported = field(default_factory=dict)
+    restorations: Reported = field(default_factory=dict)
     was_paid: bool = False
     cancel_reason: CancelReason | None = None
 
@@ -319,7 +352,7 @@ def _payable_minor(order: Order) -> int:
 
 
 def net_minor(order: Order) -> int:
-    return order.captured_minor - order.refunded_minor
+    return order.captured_minor - order.refunded_minor - order.reversed_minor
 
 
 def amount_due_minor(order: Order) -> int:
@@ -331,7 +364,7 @@ def credit_due_minor(order: Order) -> int:
 
 
 def refundable_minor(order: Order) -> int:
-    return net_minor(order) - order.refund_pending_minor
+    return max(0, net_minor(order) - order.refund_pending_minor)
 
 
 def status(order: Order) -> Status:
@@ -351,6 +384,8 @@ def _status(order: Order, lines: Sums) -> Status:
 
 
 def _payment_status(order: Order, payable: int) -> PaymentStatus:
+    if order.reversed_minor and net_minor(order) < payable:
+        return "DISPUTED"
     if order.captured_minor == 0:
         if authorized_minor(order):
             return "AUTHORIZED"
@@ -390,4 +425,12 @@ TRANSITIONS: Mapping[Status, tuple[Status, ...]] = {
 
 
 def allowed_transitions(order: Order) -> tuple[Status, ...]:
-    return TRANSITIONS[status(order)]
+    return transitions(summary(order))
+
+
+def transitions(found: OrderSummary) -> tuple[Status, ...]:
+    """The statuses that `ChangeStatus` may set now: nothing ships while money is due."""
+    allowed = TRANSITIONS[found.status]
+    if found.amount_due_minor and "SHIPPED" in allowed:
+        return tuple(target for target in allowed if target != "SHIPPED")
+    return allowed

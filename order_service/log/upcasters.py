@@ -18,6 +18,7 @@ UPCASTERS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
     ("OrderLineAdded", 1): unchanged,
     ("OrderLineQuantityChanged", 1): unchanged,
     ("OrderUnitsCanceled", 1): unchanged,
+    ("PaymentFailed", 1): lambda data: {**data, "closes": False},
     ("ReturnReceived", 1): lambda data: {**data, "value_minor": None},
     ("ReturnReceived", 2): unchanged,
 }

@@ -121,6 +121,9 @@ class Filters(BaseModel):
     )
     return_open: Flag | None = Field(None, description="Whether a return is open.")
     refund_failed: Flag | None = Field(None, description="Whether the last refund has failed.")
+    prices_trusted: Flag | None = Field(
+        None, description="Whether the shop, not its customer, set the prices."
+    )
     q: Search | None = Field(
         None,
         description="An order number, or its beginning "
@@ -131,7 +134,8 @@ class Filters(BaseModel):
     @property
     def needs_new_columns(self) -> bool:
         """Whether they use columns that the first version of order_view did not have."""
-        new = (self.has_credit_due, self.return_open, self.refund_failed, self.q)
+        flags = (self.has_credit_due, self.return_open, self.refund_failed, self.prices_trusted)
+        new = (*flags, self.q)
         return any(value is not None for value in new)
 
     def text(self) -> str:
@@ -223,7 +227,7 @@ def _of_partial_indexes(filters: Filters) -> list[str]:
             found.append(f"{column} IN ({names})")
     if filters.has_credit_due is not None:
         found.append(f"credit_due_minor {'>' if filters.has_credit_due else '<='} 0")
-    for column in ("return_open", "refund_failed"):
+    for column in ("return_open", "refund_failed", "prices_trusted"):
         wanted = getattr(filters, column)
         if wanted is not None:
             found.append(column if wanted else f"NOT {column}")

@@ -2,6 +2,7 @@
 bytes."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cache
 from operator import itemgetter
 from typing import Any
@@ -44,6 +45,8 @@ def rows(change: p.Change) -> p.Rows:
             terms(order),
             return_open(order),
             refund_failed(order),
+            order.prices_trusted,
+            hold_expires_at(order),
             folded.version,
             folded.created_at,
             folded.updated_at,
@@ -71,6 +74,14 @@ def refund_failed(order: Order) -> bool:
     """Whether the last refund failed, so that the customer still waits for the money."""
     refunds = [*order.refunds.values()]
     return bool(refunds) and refunds[-1].status == "FAILED"
+
+
+def hold_expires_at(order: Order) -> datetime | None:
+    """When the first of the open authorizations expires."""
+    if not order.payments:
+        return None
+    times = [p.expires_at for p in order.payments.values() if p.open_minor and p.expires_at]
+    return min(times, default=None)
 
 
 def add(_: p.Row | None, row: p.Row) -> p.Row:
@@ -134,6 +145,8 @@ _COLUMNS = {
     "terms": "text",
     "return_open": "boolean",
     "refund_failed": "boolean",
+    "prices_trusted": "boolean",
+    "hold_expires_at": "timestamptz",
     "version": "integer",
     "created_at": "timestamptz",
     "updated_at": "timestamptz",

@@ -83,6 +83,12 @@ PROVOKED: dict[str, Request] = {
     "order-full": Request("POST", "/orders/{full}/notes/", {"text": "More."}, "owner"),
     "order-not-editable": Request("DELETE", "/orders/{paid}/lines/1/"),
     "order-not-found": Request("GET", "/orders/{user}/"),
+    "capture-reference-required": Request(
+        "POST",
+        "/orders/{held}/payments/",
+        {"kind": "capture", "source": "provider", "amount": "1", "provider_reference": "auth_1"},
+    ),
+    "payment-captured": Request("POST", "/orders/{paid}/payments/{payment}/fail/", {"code": "x"}),
     "payment-not-capturable": Request("POST", "/orders/{paid}/payments/{payment}/capture/", {}),
     "payment-not-voidable": Request("POST", "/orders/{paid}/payments/{payment}/void/", {}),
     "payment-reference-conflict": Request(
@@ -106,6 +112,9 @@ PROVOKED: dict[str, Request] = {
     ),
     "refund-not-pending": Request(
         "POST", "/orders/{delivered}/refunds/{refund}/fail/", {"code": "x"}
+    ),
+    "reversal-exceeds-captured": Request(
+        "POST", "/orders/{paid}/payments/{payment}/reverse/", {"kind": "BOUNCE", "amount": "999"}
     ),
     "return-not-pending": Request("POST", "/orders/{delivered}/returns/{return}/approve/", {}),
     "return-window-closed": Request(
@@ -242,6 +251,9 @@ async def _prepare(
         known.setdefault("payment", order["payments"][0]["id"])
         if state != "paid":
             order = await post(f"/orders/{known[state]}/shipments/", {})
+    known["held"] = (await post("/orders/", {"items": [PEN]}, owner))["id"]
+    hold = {"kind": "authorization", "provider_reference": "auth_1"}
+    await post(f"/orders/{known['held']}/payments/", hold)
     for_owner = {"items": [PEN], "user_id": people["owner"].user_id}
     known["priced"] = (await post("/orders/", for_owner))["id"]
     path = f"/orders/{known['delivered']}"

@@ -95,8 +95,8 @@ PLACING = (
         body={"kind": "authorization", "method": "card", "provider_reference": "auth_19"},
         keeps={"payment_id": "/payments/0/id"},
     ),
-    Step("payments_fail", "declined", "staff", body={"code": "card_declined"}),
     Step("payments_void", "void", "staff", body={"reason": "CUSTOMER_REQUEST"}),
+    Step("payments_fail", "declined", "staff", body={"code": "card_declined"}),
     Step("orders_cancel", "by_owner", body={"reason": "OTHER", "note": "The wrong day."}),
     Step(
         "orders_place",
@@ -144,6 +144,13 @@ LIFE = (
         keeps={"payment_id": "/payments/0/id"},
     ),
     Step("payments_capture", "all_of_it", "staff", body={}),
+    Step(
+        "payments_reverse",
+        "chargeback",
+        "staff",
+        body={"kind": "CHARGEBACK", "amount": "20.00", "provider_reference": "dp_5"},
+    ),
+    Step("payments_restore", "won", "staff", body={"provider_reference": "dp_5_won"}),
     Step(
         "payments_add",
         "rest",

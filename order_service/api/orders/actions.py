@@ -175,13 +175,19 @@ def _line_actions(context: _ActionContext) -> Iterator[Action]:
 
 
 def _payment_actions(context: _ActionContext) -> Iterator[Action]:
-    authorize = c.AuthorizePayment(uuid4(), None)
+    authorize = c.AuthorizePayment(uuid4(), None, context.at)
     record = c.RecordPayment(uuid4(), uuid4(), None, "manual")
     for probe, kind in ((authorize, "authorization"), (record, "capture")):
         yield Action("payments_add", "POST", "payments/", (probe,), body={"kind": kind})
     for payment_id, payment in context.folded.order.payments.items():
+        path = f"payments/{payment_id}/"
+        if payment.captured_minor > payment.reversed_minor:
+            reverse = c.ReversePayment(payment_id, None, "CHARGEBACK")
+            yield Action("payments_reverse", "POST", f"{path}reverse/", (reverse,))
+        if payment.reversed_minor:
+            restore = c.RestorePayment(payment_id, None)
+            yield Action("payments_restore", "POST", f"{path}restore/", (restore,))
         if payment.open_minor:
-            path = f"payments/{payment_id}/"
             capture = c.CapturePayment(payment_id, None, context.at)
             yield Action("payments_capture", "POST", f"{path}capture/", (capture,))
             void = c.VoidAuthorization(payment_id, "OTHER")

@@ -37,7 +37,7 @@ UNIT_LENGTH_MAX = 16
 LINE_ID_MAX = 10**9 - 1
 _LINE_ID = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
 _QUANTITY_TEXT = "^[0-9]{1,7}$"
-_RATE_TEXT = r"^[0-9]{1,3}(\.[0-9]{1,6})?$"
+_RATE_TEXT = r"^[0-9]{1,3}(\.[0-9]{1,20})?$"
 _PRICE_TEXT = r"^[0-9]{1,13}(\.[0-9]{1,20})?$"
 
 
@@ -127,7 +127,7 @@ Rate = Annotated[
         "rate",
         "A rate is a number such as 19 or 7.5, or such a string",
         _text_form(_RATE_TEXT, str),
-        core_schema.no_info_plain_validator_function(lambda value: str(_price_number(value))),
+        core_schema.no_info_plain_validator_function(lambda value: f"{_price_number(value):f}"),
     ),
     Field(pattern=_RATE_TEXT),
     _number_or_text(

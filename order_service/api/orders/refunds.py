@@ -1,23 +1,41 @@
 """Refunds: requested, settled, failed."""
 
+from typing import Literal, Self
 from uuid import UUID, uuid4
+
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
 
 from order_service.api.orders.command_route import CommandRouter
 from order_service.api.orders.fields import PartPath, Price, minor, part_id
 from order_service.domain.commands import FailRefund, RequestRefund, SettleRefund
 from order_service.domain.events import RefundReason
 from order_service.log.fold import FoldedOrder
-from order_service.web.fields import ChangeBody, Code, Note, Words
+from order_service.web.fields import ChangeBody, Code, Id, Note, Words
 
 router = CommandRouter(prefix="/orders/{order_id}/refunds", tags=["refunds"])
 
 
 class RequestRefundRequest(ChangeBody):
-    """The default of `amount` is the refundable amount."""
+    """The default of `amount` is the refundable amount. Without `payment_id` the newest payments
+    are paid back first, with one refund each. The `source` provider reports a refund that has been
+    paid; its `provider_reference` identifies it."""
 
     amount: Price | None = None
     reason: RefundReason
     note: Note | None = None
+    payment_id: Id | None = None
+    source: Literal["manual", "provider"] = "manual"
+    provider_reference: Words | None = None
+
+    @model_validator(mode="after")
+    def _check_reference(self) -> Self:
+        if (self.source == "provider") != (self.provider_reference is not None):
+            raise PydanticCustomError(
+                "reference",
+                "Send provider_reference with the source provider, and with no other",
+            )
+        return self
 
 
 class SettleRefundRequest(ChangeBody):
@@ -34,14 +52,17 @@ class FailRefundRequest(ChangeBody):
     RequestRefund,
     operation_id="refunds_request",
     summary="Request a refund",
-    problems=("refund-exceeds-captured",),
+    problems=("not-found", "refund-exceeds-captured", "payment-reference-conflict"),
     text_kind="refund",
 )
 def request_refund(
     body: RequestRefundRequest, order: FoldedOrder, text_ref: UUID | None
 ) -> RequestRefund:
     """Requests that money is paid back; the refund is pending until it is settled or fails."""
-    return RequestRefund(uuid4(), minor(body.amount, order), body.reason, text_ref)
+    amount, reference = minor(body.amount, order), body.provider_reference
+    return RequestRefund(
+        *(uuid4(), amount, body.reason, text_ref, body.payment_id, body.source, reference)
+    )
 
 
 @router.command(
@@ -50,7 +71,7 @@ def request_refund(
     SettleRefund,
     operation_id="refunds_settle",
     summary="Settle a refund",
-    problems=("not-found", "refund-not-pending"),
+    problems=("not-found", "refund-not-pending", "payment-reference-conflict"),
 )
 def settle_refund(body: SettleRefundRequest, refund_id: PartPath) -> SettleRefund:
     """Records that the money was paid back."""

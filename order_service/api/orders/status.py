@@ -102,6 +102,7 @@ async def _set_status(context: CommandContext, order: str, body: ChangeStatusReq
             text_ref=text_ref,
             note_visibility="internal" if caller.is_staff else "public",
             tracking_number=body.tracking_number,
+            source="manual" if caller.is_staff else "self_service",
         )
 
     def authorize() -> None:

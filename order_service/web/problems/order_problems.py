@@ -102,6 +102,13 @@ ORDER_PROBLEMS: Mapping[str, ProblemType] = {
         "Read the order's payments; record another payment if money has arrived.",
         "Cannot capture the payment: it has no open amount.",
     ),
+    "payment-captured": _rule(
+        "The payment is captured.",
+        "A failure closes an authorization that is still open. Captured money that was taken "
+        "back is a reversal.",
+        "Record the reversal: POST /orders/{order_id}/payments/{payment_id}/reverse/.",
+        "Cannot record a failure: the payment is captured.",
+    ),
     "payment-not-voidable": _rule(
         "There is nothing to void.",
         "It is not an authorization, or it was captured or voided before.",
@@ -223,6 +230,22 @@ ORDER_PROBLEMS: Mapping[str, ProblemType] = {
         "The discount is more than the goods cost: send at most 20.00 USD, and a lower "
         "shipping_fee if shipping is reduced as well.",
         ("max_discount",),
+    ),
+    "capture-reference-required": ProblemType(
+        422,
+        "A capture of a part of an authorization needs a reference of its own.",
+        "Under the authorization's reference it could not be told from a repeat.",
+        "Send the capture's own `provider_reference`, and the authorization's as "
+        "`authorization_reference`.",
+        "A capture of a part of an authorization needs a provider_reference of its own.",
+    ),
+    "reversal-exceeds-captured": ProblemType(
+        422,
+        "The amount is more than was captured of the payment, or than was reversed of it.",
+        "A reversal takes back captured money; restoring gives back reversed money.",
+        "Send at most `max_amount`.",
+        "The amount must be more than zero and at most 19.98 USD.",
+        ("max_amount",),
     ),
     "amount-exceeds-due": ProblemType(
         422,

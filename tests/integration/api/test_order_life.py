@@ -106,7 +106,7 @@ async def test_an_order_is_paid_by_an_authorization_and_a_capture(
     assert voided.json()["authorized"] == "0.00"
     assert problem(again) == (409, "payment-not-voidable")
     assert problem(late) == (409, "payment-not-capturable")
-    assert failed.json()["payments"][0]["failure_code"] == "declined"
+    assert problem(failed) == (409, "payment-captured")
     assert (paid.json()["status"], paid.json()["payment_status"]) == ("PAID", "PAID")
     assert (repeated.status_code, repeated.content) == (200, paid.content)
     assert problem(conflict) == (409, "payment-reference-conflict")
@@ -150,7 +150,7 @@ async def test_invalid_payments_are_refused(
         for body in (
             {"kind": "gift"},
             {"kind": "capture", "method": "card"},
-            {"kind": "authorization", "source": "provider"},
+            {"kind": "authorization", "authorization_reference": "pi_1"},
             {"kind": "authorization", "expires_at": "2027-01-01T00:00:00"},
             {"kind": "authorization", "expires_at": 1800000000},
             {"kind": "authorization", "expires_at": "1800000000"},

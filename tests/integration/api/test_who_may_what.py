@@ -11,6 +11,7 @@ from fastapi.routing import iter_route_contexts
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.accounts.tokens import AccessTokens
+from order_service.domain.events import OrderPaid, PaymentCaptured, PaymentReversed
 from order_service.main import create_app
 from order_service.settings import Settings
 from tests.contract.walk import ADDRESS, ITEMS
@@ -33,6 +34,8 @@ from tests.support.values import replace
 
 IS_ASKED_BACK: Events = IS_SENT_BACK[:-1]
 IS_AUTHORIZED: Events = (*IS_PENDING, AUTHORIZED)
+IS_CAPTURED: Events = (*IS_PENDING, PaymentCaptured(PAYMENT, 2498, "manual"), OrderPaid(2498, 2498))
+IS_REVERSED: Events = (*IS_CAPTURED, PaymentReversed(PAYMENT, 2498, "BOUNCE"))
 FORBIDDEN, UNSEEN, OK = 403, 404, 200
 
 
@@ -110,6 +113,8 @@ ROUTES = {
     f"POST {ORDER}payments/{{payment_id}}/capture/": staffs(IS_AUTHORIZED, {}),
     f"POST {ORDER}payments/{{payment_id}}/void/": staffs(IS_AUTHORIZED, {}),
     f"POST {ORDER}payments/{{payment_id}}/fail/": staffs(IS_AUTHORIZED, {"code": "declined"}),
+    f"POST {ORDER}payments/{{payment_id}}/reverse/": staffs(IS_CAPTURED, {"kind": "BOUNCE"}),
+    f"POST {ORDER}payments/{{payment_id}}/restore/": staffs(IS_REVERSED, {}),
     f"POST {ORDER}shipments/": staffs(IS_SHIPPED[:-2], {}),
     f"PATCH {ORDER}shipments/{{shipment_id}}/": staffs(IS_SHIPPED, {"tracking_number": "T-1"}),
     f"POST {ORDER}shipments/{{shipment_id}}/void/": staffs(IS_SHIPPED, {"reason": "LOST"}),

@@ -21,7 +21,7 @@ from order_service.log import reading
 from order_service.relay import relay
 from order_service.settings import Settings
 from projections.loop import checkpoints, step
-from projections.queries import board, freshness, order_list, unpaid_orders
+from projections.queries import board, expiring, freshness, order_list
 from projections.queries.filters import StaffListParameters, conditions
 from projections.queries.order_list import SUMMARY, Page
 from projections.read_models import customer_summary, order_view, sales_by_day, sales_by_hour
@@ -54,14 +54,14 @@ ROWS = f"""
 INSERT INTO read_models.order_view
     (generation, partition, order_id, user_id, status, payment_status, fulfillment_status, currency,
      total_minor, version, created_at, updated_at, document, number, amount_due_minor,
-     credit_due_minor, lines, units, terms, return_open, refund_failed)
+     credit_due_minor, lines, units, terms, return_open, refund_failed, prices_trusted)
 SELECT 1, n % 4, id, ('00000000-0000-7000-8000-' || lpad(to_hex(n % {USERS}), 12, '0'))::uuid,
        CASE WHEN rare = 1 THEN 'RETURNED' ELSE 'DELIVERED' END,
        CASE WHEN rare = 2 THEN 'UNPAID' ELSE 'PAID' END,
        CASE WHEN rare = 3 THEN 'SHIPPED' ELSE 'DELIVERED' END,
        'USD', n % 5000, 1, at, at, '{{}}', 'A-' || 4 * (n / 4 + 1) + n % 4 || '-0', 0,
        CASE WHEN rare = 4 THEN 1 ELSE 0 END, 1, 1, ARRAY['sku-' || n % 20000],
-       rare = 5, rare = 6
+       rare = 5, rare = 6, rare <> 7
 FROM (SELECT n, n % 10000 AS rare, timestamptz '2026-01-01' + make_interval(secs => n / 64 * 0.05)
       AS at, ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid AS id
       FROM generate_series(0, {ORDERS - 1}) n) given
@@ -204,8 +204,17 @@ LOG: dict[str, Read] = {
     "what a worker takes": worker_reads,
     "age of an event": lambda c: freshness.greatest_age(c, [(0, POSITION)]),
     "a step": lambda c: step.step(c, PROJECTION, HEAD - 500, HEAD),
+    "expired holds": lambda c: c.execute(
+        expiring.EXPIRED_HOLDS,
+        {
+            "after_at": expiry.BEGINNING[0],
+            "after_id": expiry.BEGINNING[1],
+            "before": AT,
+            "limit": 100,
+        },
+    ),
     "unpaid orders": lambda c: c.execute(
-        unpaid_orders.UNPAID,
+        expiring.UNPAID,
         {
             "after_at": expiry.BEGINNING[0],
             "after_id": expiry.BEGINNING[1],
@@ -289,6 +298,7 @@ RARE = {  # all that there is of them is read, then sorted
     "fulfillment_status=SHIPPED": 100,
     "has_credit_due=true": 100,
     "return_open=true": 300,
+    "prices_trusted=false": 300,
     "refund_failed=true&return_open=false": 300,
     "q=SKU-77": 50,
     "q=nothing": 0,

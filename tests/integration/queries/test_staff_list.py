@@ -124,6 +124,8 @@ async def test_every_filter_narrows_the_list(
         "has_credit_due=true": ["overpaid"],
         "has_credit_due=false&currency=USD": ["open", "paid"],
         "return_open=true": ["shipped"],
+        "prices_trusted=true&currency=EUR": ["shipped", "canceled"],
+        "prices_trusted=false": [],
         "return_open=false&currency=EUR": ["canceled"],
         "refund_failed=true": ["overpaid"],
         "refund_failed=false&currency=USD": ["open", "paid"],

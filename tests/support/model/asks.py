@@ -3,13 +3,19 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 from uuid import UUID
 
 from hypothesis import strategies as st
 
 from order_service.domain import commands as c
-from order_service.domain.events import LineQuantity, OrderLine, ReceivedQuantity
+from order_service.domain.events import (
+    AuthorizationVoidReason,
+    LineQuantity,
+    OrderLine,
+    PaymentSource,
+    ReceivedQuantity,
+)
 from order_service.domain.state import gross_minor
 from tests.support.log.examples import AT, USER
 from tests.support.log.lives import TEXT, UNKNOWN_ID
@@ -27,7 +33,8 @@ prices = st.integers(0, 900)
 scales = st.sampled_from([0, 0, 0, 1, 2, 6])
 amounts = st.sampled_from([None, None, 1, 10, 100, 300, 5_000, 0, -1])
 hours = st.integers(0, 3).map(lambda n: AT + timedelta(hours=n))
-references = st.none() | st.sampled_from(["ref-1", "ref-2", "ref-3"])
+references = st.none() | st.sampled_from(["ref-1", " ref-1", "ref-2", "caf\u00e9", "cafe\u0301"])
+sources: st.SearchStrategy[PaymentSource] = st.sampled_from(["manual", "provider"])
 names = st.none() | st.sampled_from(["Post", "Rail"])
 quantities = st.lists(st.tuples(nth, few), min_size=1, max_size=2)
 condition = st.sampled_from(["SELLABLE", "DAMAGED"])
@@ -145,22 +152,39 @@ def change_what_is_beside_the_lines(it: Asking, note: bool) -> c.OrderCommand:
 
 
 @asked(
-    when=lambda m: m.due or m.canceled,
+    when=lambda m: m.due or m.canceled or m.captured,
     amount=amounts,
     reference=references,
+    at=hours,
     expires_at=st.none() | hours,
+    source=sources,
 )
 def authorize(
-    it: Asking, amount: int | None, reference: str | None, expires_at: datetime | None
+    it: Asking,
+    amount: int | None,
+    reference: str | None,
+    at: datetime,
+    expires_at: datetime | None,
+    source: PaymentSource,
 ) -> c.OrderCommand:
-    return c.AuthorizePayment(it.new_id(), amount, "card", reference, expires_at)
+    new_id = it.new_id()
+    return c.AuthorizePayment(new_id, amount, at, "card", reference, expires_at, source)
 
 
-@asked(amount=amounts, source=st.sampled_from(["manual", "provider"]), reference=references)
+@asked(
+    amount=amounts,
+    source=sources | st.just("self_service"),
+    reference=references,
+    held=st.none() | references,
+)
 def pay(
-    it: Asking, amount: int | None, source: Literal["manual", "provider"], reference: str | None
+    it: Asking,
+    amount: int | None,
+    source: PaymentSource,
+    reference: str | None,
+    held: str | None,
 ) -> c.OrderCommand:
-    return c.RecordPayment(it.new_id(), it.new_id(), amount, source, reference)
+    return c.RecordPayment(it.new_id(), it.new_id(), amount, source, reference, held)
 
 
 @asked(when=lambda m: m.authorized, n=nth, amount=amounts, at=hours)
@@ -168,12 +192,35 @@ def capture(it: Asking, n: int, amount: int | None, at: datetime) -> c.OrderComm
     return c.CapturePayment(pick(it.model.payments, n, UNKNOWN_ID), amount, at)
 
 
-@asked(when=lambda m: m.payments, n=nth, code=st.sampled_from([None, "declined", "closed"]))
-def give_up_payment(it: Asking, n: int, code: str | None) -> c.OrderCommand:
+@asked(
+    when=lambda m: m.payments,
+    n=nth,
+    code=st.sampled_from([None, "declined", "closed"]),
+    reason=st.sampled_from(["OTHER", "EXPIRED"]),
+    source=sources,
+)
+def give_up_payment(
+    it: Asking, n: int, code: str | None, reason: AuthorizationVoidReason, source: PaymentSource
+) -> c.OrderCommand:
     payment_id = pick(it.model.payments, n, UNKNOWN_ID)
     if code is None:
-        return c.VoidAuthorization(payment_id, "OTHER")
-    return c.RecordPaymentFailure(payment_id, code)
+        return c.VoidAuthorization(payment_id, reason, source)
+    return c.RecordPaymentFailure(payment_id, code, source)
+
+
+@asked(when=lambda m: m.authorized, at=hours)
+def expire_payments(it: Asking, at: datetime) -> c.OrderCommand:
+    return c.ExpireAuthorizations(at)
+
+
+@asked(when=lambda m: m.captured, n=nth, amount=amounts, reference=references, back=st.booleans())
+def reverse(
+    it: Asking, n: int, amount: int | None, reference: str | None, back: bool
+) -> c.OrderCommand:
+    payment_id = pick(it.model.payments, n, UNKNOWN_ID)
+    if back:
+        return c.RestorePayment(payment_id, amount, reference)
+    return c.ReversePayment(payment_id, amount, "CHARGEBACK", reference)
 
 
 # --- shipments ------------------------------------------------------------------------------------
@@ -222,9 +269,20 @@ def end_the_order(it: Asking, expired: bool, really: bool) -> c.OrderCommand:
     return c.ExpireOrder() if expired else c.CancelOrder("FRAUD", it.new_id())
 
 
-@asked(when=lambda m: m.captured, amount=amounts)
-def request_refund(it: Asking, amount: int | None) -> c.OrderCommand:
-    return c.RequestRefund(it.new_id(), amount, "GOODWILL")
+@asked(
+    when=lambda m: m.captured,
+    amount=amounts,
+    n=st.none() | nth,
+    source=sources,
+    reference=references,
+)
+def request_refund(
+    it: Asking, amount: int | None, n: int | None, source: PaymentSource, reference: str | None
+) -> c.OrderCommand:
+    payment_id = None if n is None else pick(it.model.payments, n, UNKNOWN_ID)
+    reported = reference if source == "provider" else None
+    new_id = it.new_id()
+    return c.RequestRefund(new_id, amount, "GOODWILL", None, payment_id, source, reported)
 
 
 @asked(when=lambda m: m.refunds, n=nth, reference=references, succeeds=st.booleans())

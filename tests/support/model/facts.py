@@ -6,7 +6,7 @@ from fractions import Fraction
 from math import floor
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
 Outcome = list[str] | set[str]
 
@@ -95,6 +95,8 @@ class Facts:
     shipments: dict[UUID, Any] = field(default_factory=dict)
     refunds: dict[UUID, Any] = field(default_factory=dict)
     returns: dict[UUID, Any] = field(default_factory=dict)
+    reversals: list[Any] = field(default_factory=list)
+    restorations: list[Any] = field(default_factory=list)
     captured: int = 0
     paid: bool = False
     canceled: bool = False
@@ -143,8 +145,21 @@ class Facts:
         return sum(payment.open for payment in self.payments.values())
 
     @property
+    def reversed(self) -> int:
+        return sum(payment.reversed for payment in self.payments.values())
+
+    @property
     def net(self) -> int:
-        return self.captured - self.refunded
+        return self.captured - self.refunded - self.reversed
+
+    def captured_of(self, payment: Any) -> int:
+        return sum(amount for amount, _ in payment.captures)
+
+    def left_of(self, payment: Any) -> int:
+        """What can be refunded of it."""
+        refunds = [r for r in self.refunds.values() if r.payment is payment]
+        gone = sum(refund.amount for refund in refunds if refund.state != "FAILED")
+        return max(0, self.captured_of(payment) - payment.reversed - gone)
 
     @property
     def payable(self) -> int:
@@ -175,6 +190,7 @@ class Facts:
     def payment_status(self) -> str:
         nothing = self.captured == 0
         fits = {
+            "DISPUTED": self.reversed > 0 and self.net < self.payable,
             "AUTHORIZED": nothing and self.authorized > 0,
             "PAID": nothing
             and not self.canceled
@@ -199,7 +215,17 @@ class Facts:
 
     @property
     def refundable(self) -> int:
-        return self.captured - self.refunded - self.pending
+        return self.most_back(by_itself=False)
+
+    def most_back(self, *, by_itself: bool) -> int:
+        """What can be refunded; by itself, nothing that an owner has recorded."""
+        payments = [
+            payment
+            for payment in self.payments.values()
+            if not (by_itself and payment.source == "self_service")
+        ]
+        whole = max(0, self.net - self.pending)
+        return min(whole, sum(self.left_of(payment) for payment in payments))
 
     # --- what several commands lead to ------------------------------------------------------------
 
@@ -219,14 +245,27 @@ class Facts:
         both = zip(names, before, self.reached(), strict=True)
         return [name for name, was, now in both if now and not was]
 
-    def give_back(self, refund_id: UUID, amount: int) -> list[str]:
-        if amount == 0:
-            return []
-        self.refunds[refund_id] = SimpleNamespace(amount=amount, state="PENDING", reference=None)
-        return ["RefundRequested"]
+    def give_back(
+        self, refund_id: UUID, amount: int, *, by_itself: bool = True, chosen: Any = None
+    ) -> list[str]:
+        """A refund of each payment, the newest first, until the amount is reached."""
+        rest, new = min(amount, self.most_back(by_itself=by_itself)), 0
+        for payment in reversed(list(self.payments.values())):
+            if (chosen or payment) is not payment:
+                continue
+            if by_itself and payment.source == "self_service":
+                continue
+            part = min(rest, self.left_of(payment))
+            if part:
+                new_id = uuid5(refund_id, str(new)) if new else refund_id
+                self.refunds[new_id] = SimpleNamespace(
+                    amount=part, state="PENDING", reference=None, payment=payment
+                )
+                rest, new = rest - part, new + 1
+        return ["RefundRequested"] * new
 
     def void_open(self) -> list[str]:
         still_open = [payment for payment in self.payments.values() if payment.open]
         for payment in still_open:
-            payment.open = 0
+            payment.open, payment.closed = 0, "voided"
         return ["PaymentAuthorizationVoided" for _ in still_open]

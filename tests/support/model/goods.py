@@ -109,7 +109,8 @@ class Goods(Facts):
         refused = codes(
             {
                 "invalid-transition": self.canceled,
-                "payment-required": self.status == "PENDING" and not it.allow_unpaid,
+                "payment-required": (self.status == "PENDING" or self.due > 0)
+                and not it.allow_unpaid,
                 "nothing-to-ship": not left,
             }
         ) | self.wrong_lines(wanted, left)

@@ -43,7 +43,7 @@ class OrderModel(Returns, Money):
             return ["OrderUnitsCanceled", *refund, "OrderCanceled", *self.void_open()]
         paid = self.first_paid()
         paid_for = kept - self.kept - max(0, total - self.captured)
-        refund = self.give_back(it.refund_id, max(0, min(paid_for, self.refundable)))
+        refund = self.give_back(it.refund_id, max(0, paid_for))
         return ["OrderUnitsCanceled", *paid, *refund, *self.milestones(before)]
 
     def cancel_order(self, it: c.CancelOrder) -> Outcome:
@@ -55,10 +55,10 @@ class OrderModel(Returns, Money):
         return ["OrderCanceled", *self.void_open(), *self.give_back(it.refund_id, self.credit)]
 
     def expire_order(self, it: c.ExpireOrder) -> Outcome:
-        if self.status != "PENDING" or self.captured:
+        if self.status != "PENDING" or self.captured or self.authorized:
             return []
         self.canceled = True
-        return ["OrderCanceled", *self.void_open()]
+        return ["OrderCanceled"]
 
     # --- the shorthand ----------------------------------------------------------------------------
 
@@ -70,7 +70,7 @@ class OrderModel(Returns, Money):
                 self.paid = True
                 return ["OrderPaid"]
             case ("PENDING", "PAID"):
-                return self.record_payment(c.RecordPayment(it.new_id, it.new_id, None, "manual"))
+                return self.record_payment(c.RecordPayment(it.new_id, it.new_id, None, it.source))
             case ("PENDING", "SHIPPED"):
                 return {"payment-required"}
             case ("PAID" | "PARTIALLY_SHIPPED", "SHIPPED"):

@@ -80,6 +80,5 @@ class Returns(Goods):
         self.shipping_returned = self.shipping_returned or (
             it.refund_shipping and self.shipping > 0
         )
-        amount = min(kept - self.kept, self.refundable)
-        refund = self.give_back(it.refund_id, amount)
+        refund = self.give_back(it.refund_id, kept - self.kept)
         return ["ReturnReceived", *refund, *self.milestones(before)]

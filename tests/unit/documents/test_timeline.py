@@ -61,6 +61,7 @@ def test_a_shown_event_has_its_metadata_and_its_payload() -> None:
             "amount": "24.98",
             "source": "manual",
             "provider_reference": None,
+            "currency": "USD",
         },
     }
 

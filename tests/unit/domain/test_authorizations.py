@@ -31,13 +31,15 @@ CHARGED = PaymentCaptured(PAYMENT, 2498, "provider", "ch-1")
 
 def test_an_authorization_defaults_to_the_amount_due_and_keeps_every_field() -> None:
     given(PLACED, PaymentCaptured(NEW_ID, 498, "manual")).when(
-        AuthorizePayment(PAYMENT, None, "card", "auth-1", AT)
+        AuthorizePayment(PAYMENT, None, AT - timedelta(days=1), "card", "auth-1", AT)
     ).then(PaymentAuthorized(PAYMENT, 2000, "card", "auth-1", AT))
 
 
 @pytest.mark.parametrize("amount", [1, 2498])
 def test_an_authorization_may_cover_a_part_of_the_amount_due(amount: int) -> None:
-    given(PLACED).when(AuthorizePayment(PAYMENT, amount)).then(PaymentAuthorized(PAYMENT, amount))
+    given(PLACED).when(AuthorizePayment(PAYMENT, amount, AT)).then(
+        PaymentAuthorized(PAYMENT, amount)
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,18 +54,20 @@ def test_an_authorization_may_cover_a_part_of_the_amount_due(amount: int) -> Non
 def test_an_authorization_above_the_amount_due_is_refused(
     events: Events, amount: int | None, due: str
 ) -> None:
-    given(*events).when(AuthorizePayment(PAYMENT, amount)).then_refused(
+    given(*events).when(AuthorizePayment(PAYMENT, amount, AT)).then_refused(
         InvalidRequest, "amount-exceeds-due", amount_due=due
     )
 
 
 @pytest.mark.parametrize("amount", [0, -1])
 def test_an_authorization_of_zero_or_less_is_refused(amount: int) -> None:
-    given(PLACED).when(AuthorizePayment(PAYMENT, amount)).then_refused(InvalidRequest, "validation")
+    given(PLACED).when(AuthorizePayment(PAYMENT, amount, AT)).then_refused(
+        InvalidRequest, "validation"
+    )
 
 
 def test_nothing_is_authorized_for_a_canceled_order() -> None:
-    given(*IS_CANCELED).when(AuthorizePayment(PAYMENT, 100)).then_refused(
+    given(*IS_CANCELED).when(AuthorizePayment(PAYMENT, 100, AT)).then_refused(
         RuleViolation, "invalid-transition", status="CANCELED", allowed_transitions=[]
     )
 
@@ -74,7 +78,7 @@ def test_a_second_authorization_with_the_same_reference_is_a_repeat(
     amount: int | None, since: Events
 ) -> None:
     given(PLACED, AUTHORIZED, *since).when(
-        AuthorizePayment(NEW_ID, amount, "card", "auth-1")
+        AuthorizePayment(NEW_ID, amount, AT, "card", "auth-1")
     ).then()
 
 
@@ -86,7 +90,7 @@ def test_a_second_authorization_with_the_same_reference_is_a_repeat(
 def test_a_reference_of_another_payment_is_refused_for_an_authorization(
     events: Events, reference: str
 ) -> None:
-    given(*events).when(AuthorizePayment(NEW_ID, 100, "card", reference)).then_refused(
+    given(*events).when(AuthorizePayment(NEW_ID, 100, AT, "card", reference)).then_refused(
         RuleViolation, "payment-reference-conflict"
     )
 

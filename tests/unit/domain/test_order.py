@@ -166,8 +166,8 @@ def test_setting_canceled_keeps_the_reason_and_voids_authorizations() -> None:
     )
 
 
-def test_a_partly_shipped_unpaid_order_can_be_shipped_but_not_set_to_paid() -> None:
-    given(PLACED, PENS_SENT).when(to_status("SHIPPED")).then(REST_DISPATCHED, SHIPPED)
+def test_a_partly_shipped_order_can_be_shipped_once_paid_but_not_set_to_paid() -> None:
+    given(PLACED, PENS_SENT, CAPTURED).when(to_status("SHIPPED")).then(REST_DISPATCHED, SHIPPED)
     given(PLACED, PENS_SENT).when(to_status("PAID")).then_refused(
         RuleViolation, "invalid-transition", from_status="PARTIALLY_SHIPPED"
     )

@@ -23,6 +23,7 @@ MILESTONES = {"OrderPaid", "OrderShipped", "OrderDelivered", "OrderReturned", "O
 REPEATABLE = (
     c.ChangeLineQuantity,
     c.RecordPaymentFailure,
+    c.ExpireAuthorizations,
     c.UpdateTracking,
     c.VoidShipment,
     c.ConfirmDelivery,
@@ -48,7 +49,9 @@ def model_of(place: c.PlaceOrder) -> OrderModel:
 
 def is_repeatable(command: c.OrderCommand) -> bool:
     """Whether the same command, given again, has no events."""
-    if isinstance(command, c.AuthorizePayment | c.RecordPayment):
+    if isinstance(command, c.AuthorizePayment | c.RecordPayment | c.RequestRefund):
+        return command.provider_reference is not None
+    if isinstance(command, c.ReversePayment | c.RestorePayment):
         return command.provider_reference is not None
     return isinstance(command, REPEATABLE)
 
@@ -164,7 +167,13 @@ class DeciderAgainstModel(RuleBasedStateMachine):
         )
         assert min(refunded, pending) >= 0
         assert refunded + pending <= order.captured_minor
-        assert sum(p.captured_minor for p in order.payments.values()) == order.captured_minor
+        for column in ("captured_minor", "reversed_minor", "refunded_minor"):
+            of_payments = sum(getattr(p, column) for p in order.payments.values())
+            assert of_payments == getattr(order, column)
+        for payment in order.payments.values():
+            assert payment.reversed_minor <= payment.captured_minor
+            gone = payment.refunded_minor + payment.refund_pending_minor
+            assert gone <= payment.captured_minor
         assert (
             order.total_minor,
             rules.authorized_minor(order),

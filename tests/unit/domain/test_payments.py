@@ -34,6 +34,7 @@ from tests.support.log.lives import (
     REFUND,
     Events,
 )
+from tests.support.values import replace
 
 VOIDED = PaymentAuthorizationVoided(PAYMENT, "CUSTOMER_REQUEST")
 CHARGED = PaymentCaptured(PAYMENT, 2498, "provider", "ch-1")
@@ -163,7 +164,7 @@ def test_a_second_payment_with_the_same_reference_is_a_repeat(
     ("events", "reference"),
     [
         ((PLACED, CHARGED, PAID), "ch-1"),
-        ((PLACED, AUTHORIZED, PaymentCaptured(PAYMENT, 1000, "manual", "auth-1")), "auth-1"),
+        ((PLACED, AUTHORIZED, PaymentCaptured(PAYMENT, 2498, "provider", "auth-1")), "auth-1"),
     ],
     ids=["another amount", "another amount of an authorization"],
 )
@@ -195,9 +196,23 @@ def test_a_manual_payment_cannot_have_the_reference_of_an_authorization(
 def test_a_providers_capture_of_an_authorization_is_recorded_whatever_the_amount(
     since: Events, amount: int, milestone: Events
 ) -> None:
-    given(PLACED, AUTHORIZED, *since).when(provider(amount, "auth-1")).then(
-        PaymentCaptured(PAYMENT, amount, "provider", "auth-1"), *milestone
+    own = replace(provider(amount, "ch-1"), authorization_reference="auth-1")
+
+    given(PLACED, AUTHORIZED, *since).when(own).then(
+        PaymentCaptured(PAYMENT, amount, "provider", "ch-1"), *milestone
     )
+
+
+@pytest.mark.parametrize("amount", [100, 3000])
+def test_a_capture_of_a_part_needs_a_reference_of_its_own(amount: int) -> None:
+    given(PLACED, AUTHORIZED).when(provider(amount, "auth-1")).then_refused(
+        InvalidRequest, "capture-reference-required"
+    )
+    by_hand = PaymentCaptured(PAYMENT, 1000, "manual", "auth-1")
+    for unclear in (None, 1000, 2498):
+        given(PLACED, AUTHORIZED, by_hand).when(provider(unclear, "auth-1")).then_refused(
+            InvalidRequest, "capture-reference-required"
+        )
 
 
 def test_a_providers_capture_without_an_amount_captures_the_whole_authorization() -> None:
@@ -215,12 +230,12 @@ def test_a_providers_capture_for_a_canceled_order_is_refunded() -> None:
     )
 
 
-@pytest.mark.parametrize("amount", [None, 1000])
+@pytest.mark.parametrize("amount", [None, 2498])
 @pytest.mark.parametrize("source", ["provider", "manual"])
 def test_a_second_capture_by_the_provider_with_the_same_reference_is_a_repeat(
     source: PaymentSource, amount: int | None
 ) -> None:
-    captured = PaymentCaptured(PAYMENT, 1000, source, "auth-1")
+    captured = PaymentCaptured(PAYMENT, 2498, source, "auth-1")
 
     given(PLACED, AUTHORIZED, captured).when(provider(amount, "auth-1")).then()
 

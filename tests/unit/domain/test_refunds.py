@@ -1,6 +1,6 @@
 """Refunds that staff request: at most the refundable amount, each completed once."""
 
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import pytest
 
@@ -60,9 +60,11 @@ def test_the_captured_and_not_refunded_amount_can_be_refunded(
     )
 
 
-def test_a_refund_of_several_payments_names_no_payment() -> None:
-    given(PLACED, *paid_in(1000, 500)).when(RequestRefund(REFUND, None, "GOODWILL")).then(
-        RefundRequested(REFUND, 1500, "manual", "GOODWILL", None)
+def test_several_payments_are_paid_back_newest_first_with_a_refund_each() -> None:
+    first, second = paid_in(1000, 500)
+    given(PLACED, first, second).when(RequestRefund(REFUND, 700, "GOODWILL")).then(
+        RefundRequested(REFUND, 500, "manual", "GOODWILL", second.payment_id),
+        RefundRequested(uuid5(REFUND, "1"), 200, "manual", "GOODWILL", first.payment_id),
     )
 
 

@@ -1,6 +1,6 @@
 """Refunds for returned units: what was paid for them."""
 
-from uuid import UUID
+from uuid import UUID, uuid5
 
 import pytest
 
@@ -42,6 +42,7 @@ from tests.support.log.lives import (
     RETURN,
     Events,
 )
+from tests.support.values import replace
 
 APPROVED = ReturnApproved(RETURN)
 
@@ -114,11 +115,14 @@ def test_a_return_of_unpaid_units_refunds_nothing() -> None:
     )
 
 
-def test_a_refund_of_several_payments_names_no_payment() -> None:
+def test_several_payments_are_paid_back_newest_first_with_a_refund_each() -> None:
     paid_twice = (*IS_SENT_BACK, PaymentCaptured(UUID(int=51), 100, "provider"))
 
     given(*paid_twice).when(ReceiveReturn(RETURN, None, REFUND)).then(
-        ReturnReceived(RETURN, EVERYTHING_BACK, 2498), refund(2498, None), OrderReturned()
+        ReturnReceived(RETURN, EVERYTHING_BACK, 2498),
+        replace(refund(100), payment_id=UUID(int=51)),
+        replace(refund(2398), refund_id=uuid5(REFUND, "1")),
+        OrderReturned(),
     )
 
 

@@ -18,6 +18,7 @@ from order_service.domain.events import (
 from order_service.errors import InvalidRequest, NotFound, RuleViolation
 from tests.support.log.examples import (
     AT,
+    CAPTURED,
     DELIVERED,
     DELIVERED_SHIPMENT,
     DISPATCHED,
@@ -130,9 +131,11 @@ def test_an_unpaid_order_can_be_shipped_if_the_shop_allows_it() -> None:
     given(PLACED).when(Ship(NEW_ID, None, AT, allow_unpaid=True)).then(DISPATCHED, SHIPPED)
 
 
-def test_the_rest_of_an_order_that_was_shipped_unpaid_can_be_shipped() -> None:
-    """Even if the shop no longer ships unpaid orders."""
-    given(PLACED, PENS_SENT).when(Ship(NEW_ID, None, AT)).then(INK_SENT, SHIPPED)
+def test_the_rest_of_an_order_that_was_shipped_unpaid_waits_for_the_payment() -> None:
+    given(PLACED, PENS_SENT).when(Ship(NEW_ID, None, AT)).then_refused(
+        RuleViolation, "payment-required"
+    )
+    given(PLACED, PENS_SENT, CAPTURED).when(Ship(NEW_ID, None, AT)).then(INK_SENT, SHIPPED)
 
 
 @pytest.mark.parametrize("events", [IS_SHIPPED, IS_DELIVERED, IS_RETURNED, (PLACED, DISPATCHED)])

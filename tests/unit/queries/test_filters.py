@@ -34,6 +34,7 @@ OTHER = [
     {"has_credit_due": "true"},
     {"has_credit_due": "false"},
     {"return_open": "true"},
+    {"prices_trusted": "false"},
     {"refund_failed": "false"},
     {"q": "5"},
     {"sort": "created_at"},

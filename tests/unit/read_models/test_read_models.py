@@ -78,6 +78,8 @@ def test_a_row_of_order_view_has_the_filter_columns_and_the_document() -> None:
         "terms": ["1z99", "cart-7", "ink", "pen"],
         "return_open": False,
         "refund_failed": False,
+        "prices_trusted": True,
+        "hold_expires_at": None,
         "version": 4,
         "created_at": AT,
         "updated_at": LATER,
