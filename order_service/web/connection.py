@@ -17,16 +17,13 @@ import socket
 import struct
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from order_service import limits
 from order_service.web import connection_problems, request_metrics
 from order_service.web.concurrency import connections_max, overloaded
 from order_service.web.fast_path import FastPath, FastRequest
+from order_service.web.parsed_connection import ParsedConnection
 from order_service.web.problems.problem import Problem
 from order_service.web.response_headers import new_request_id, safe_lines
 
@@ -36,23 +33,11 @@ _Awaited = tuple[float, int]
 _RESET = struct.pack("ii", 1, 0)  # linger for zero seconds
 
 
-class Connection(HttpToolsProtocol):
+class Connection(ParsedConnection):
     """Made by uvicorn for each connection: `--http order_service.web.connection:Connection`."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._refused = False  # everything that still arrives is dropped
-        self._problem: Problem | None = None  # why we stopped the parser
-        self._messages = 0
-        self._in_message = False
-        self._in_head = False
-        self._head_may_be_large = False
-        self._trailer_fields = 0
-        self._trailer_bytes = 0
-        self._piece_body_bytes = 0  # of the piece that is being parsed
-        # Of an unfinished message, without the piece in which it began:
-        self._overhead_bytes = 0  # everything except its body
-        self._bytes_since_body = 0  # the part after the last byte of the body
         self._awaited: _Awaited | None = None
         self._awaited_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -85,74 +70,13 @@ class Connection(HttpToolsProtocol):
         self._end_arrival()
         super().connection_lost(exc)
 
-    def data_received(self, data: bytes) -> None:
-        if len(data) > limits.HEAD_BYTES_MAX:
-            # The parser keeps a field until it ends: small pieces reveal a long one in time.
-            for start in range(0, len(data), limits.HEAD_BYTES_MAX):
-                self.data_received(data[start : start + limits.HEAD_BYTES_MAX])
-            return
-        if self._refused:
-            return
-        message, was_in_head = self._messages, self._in_head
-        self._head_may_be_large = was_in_head
-        self._piece_body_bytes = 0
-        super().data_received(data)
-        if message == self._messages and self._in_message:
-            self._count_overhead(len(data), was_in_head)
-        else:
-            self._overhead_bytes = self._bytes_since_body = 0
-
-    def _count_overhead(self, size: int, was_in_head: bool) -> None:
-        """Counts a piece of `size` bytes in which the message neither began nor ended.
-
-        The parser keeps an unfinished field and drops chunk sizes and extensions; a server must
-        limit their length all the same (RFC 9112 7.1.1)."""
-        if self._arriving is not None or self._refused:
-            return  # a body of known length has no overhead
-        body_bytes = self._piece_body_bytes
-        self._overhead_bytes += size - body_bytes
-        if body_bytes or was_in_head != self._in_head:
-            self._bytes_since_body = 0
-        else:
-            self._bytes_since_body += size
-        if self._bytes_since_body > limits.HEAD_BYTES_MAX:
-            self._refuse(connection_problems.head_too_large())
-        elif self._overhead_bytes > limits.BODY_OVERHEAD_BYTES_MAX:
-            self._refuse(connection_problems.overhead_too_large())
-
     # --- called by the parser ---------------------------------------------------------------------
 
-    def on_message_begin(self) -> None:
-        """Like uvicorn's, which would also make a scope: the fast path needs none."""
-        self._messages += 1
-        self._in_message = self._in_head = True
-        self._trailer_fields = self._trailer_bytes = 0
-        self.url = b""
-        self.expect_100_continue = False
-        self.headers = []
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Like uvicorn's, which takes trailer fields for headers. Here they are dropped: what
-        decides about a request comes before its body (RFC 9110 6.5.1)."""
-        if not self._in_head:
-            self._drop_trailer(name, value)
-            return
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
-
-    def _drop_trailer(self, name: bytes, value: bytes) -> None:
-        self._trailer_fields += 1
-        self._trailer_bytes += len(name) + len(value)
-        if self._trailer_fields > limits.HEADERS_MAX or self._trailer_bytes > limits.HEAD_BYTES_MAX:
-            self._end_parser(connection_problems.head_too_large())
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        problem = self._objection()
-        if problem is not None:
-            self._end_parser(problem)
+    def _begin_request(self) -> None:
+        if len(self.pipeline) >= limits.PIPELINED_MAX:
+            # A client repeats pipelined requests that get no response (RFC 9112 9.3.2).
+            detail = "Too many requests are waiting on this connection."
+            self._end_parser(overloaded(detail, **connection_problems.CLOSE))
         method = self.parser.get_method().decode()
         host = self.client[0] if self.client else None
         shed = self._shed(method, host)
@@ -167,19 +91,6 @@ class Connection(HttpToolsProtocol):
         else:
             self._leave_to_application()
 
-    def _leave_to_application(self) -> None:
-        url, fields, continues = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()  # makes the scope, around a new list of headers
-        self.url, self.expect_100_continue = url, continues
-        self.headers += fields
-        super().on_headers_complete()
-
-    def _end_parser(self, problem: Problem) -> None:
-        """Stops the parser from inside a callback: `feed_data` raises, and uvicorn calls
-        `send_400_response`."""
-        self._problem = problem
-        raise ValueError(problem.detail)
-
     def on_body(self, body: bytes) -> None:
         if self._arriving is None:
             self._piece_body_bytes += len(body)
@@ -191,7 +102,6 @@ class Connection(HttpToolsProtocol):
             self._refuse(problem)
 
     def on_message_complete(self) -> None:
-        self._in_message = False
         request = self._arriving
         super().on_message_complete()
         if request is not None:
@@ -208,27 +118,6 @@ class Connection(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         else:
             self.flow.resume_reading()
-
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(self._problem or connection_problems.unreadable())
-
-    def _objection(self) -> Problem | None:
-        """The problem of the head that has been read, if it has one."""
-        if len(self.headers) > limits.HEADERS_MAX:
-            return connection_problems.head_too_large()
-        if self._head_may_be_large:
-            fields = sum(len(name) + len(value) for name, value in self.headers)
-            if len(self.url) + fields > limits.HEAD_BYTES_MAX:
-                return connection_problems.head_too_large()
-        if len(self.pipeline) >= limits.PIPELINED_MAX:
-            # A client repeats pipelined requests that get no response (RFC 9112 9.3.2).
-            return overloaded(
-                "Too many requests are waiting on this connection.", **connection_problems.CLOSE
-            )
-        if self.parser.should_upgrade() and _announces_body(self.headers):
-            # httptools takes the body for the other protocol and drops it.
-            return connection_problems.body_with_upgrade()
-        return None
 
     def _shed(self, method: str, host: str | None) -> bytes | None:
         """The 503 response if there is no room for the request. None sends it on.
@@ -253,6 +142,9 @@ class Connection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._active = cycle
         super()._start_asgi_task(cycle, app)
+
+    def _body_is_counted(self) -> bool:
+        return self._arriving is not None
 
     # --- the fast path ----------------------------------------------------------------------------
 
@@ -391,10 +283,3 @@ class Connection(HttpToolsProtocol):
             self._refuse(connection_problems.body_too_slow())
         else:
             self.transport.close()
-
-
-def _announces_body(headers: list[tuple[bytes, bytes]]) -> bool:
-    return any(
-        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
-        for name, value in headers
-    )

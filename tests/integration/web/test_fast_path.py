@@ -312,6 +312,22 @@ async def test_requests_behind_one_another_are_answered_in_their_order(ways: Way
     assert ways.taken == paths[:1]
 
 
+async def test_the_fast_path_ignores_an_upgrade(ways: Ways) -> None:
+    """A default JDK HttpClient offers HTTP/2 so."""
+    offer = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    order = json.dumps(LINES).encode()
+    path = await _placed(ways)
+    async with wire(ways.client) as wired:
+        wired.send(_request(ways, "POST", "/orders/", order, offer))
+        placed = await wired.answer()
+        wired.send(_request(ways, "GET", path, more=offer))
+        read = await wired.answer()
+
+    assert (placed.status, read.status) == (201, 200)
+    assert f"/orders/{json.loads(read.body)['id']}/" == path
+    assert ways.taken == ["/orders/", path]
+
+
 async def test_what_came_before_something_unreadable_is_answered_all(ways: Ways) -> None:
     paths = [await _placed(ways) for _ in range(2)]
     async with wire(ways.client) as wired:
