@@ -46,6 +46,7 @@ from order_service.telemetry.exposition import exposed
 from order_service.web import middleware
 from order_service.web.admission import Admission, admission_of, admit
 from order_service.web.fast_path import FastPath, FastRoute
+from order_service.web.head_requests import as_get, is_head
 from order_service.web.openapi import problem_pages, swagger
 from order_service.web.problems import problem
 from order_service.web.rate_limits import group_of
@@ -77,6 +78,8 @@ class OrderService(FastAPI):
     fast_path: FastPath
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if is_head(scope):
+            scope, send = as_get(scope, send)
         counted = counting(scope, send)
         if tracing.is_on() and scope["type"] == "http":
             await traced(super().__call__, scope, receive, counted)

@@ -34,7 +34,7 @@ STRICT_TRANSPORT: RawHeader = (
 
 # --- CORS -----------------------------------------------------------------------------------------
 
-CORS_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 CORS_ALLOWED_HEADERS = (
     "Authorization",
     "Content-Type",
