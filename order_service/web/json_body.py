@@ -12,6 +12,7 @@ runs. Declare it after `caller`, so that only bodies of known callers are parsed
 """
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -113,9 +114,10 @@ def json_body(
 
 
 def parse_json(data: bytes) -> Any:
-    """Parsed JSON; numbers with a point or exponent are Decimal. Raises Problem 400, or 422 for a
-    duplicate key."""
+    """Parsed JSON; numbers with a point or exponent are Decimal. A byte order mark before it is
+    skipped (RFC 8259 8.1). Raises Problem 400, or 422 for a duplicate key."""
     try:
+        data = data.removeprefix(BOM_UTF8)
         return jiter.from_json(
             data, allow_inf_nan=False, catch_duplicate_keys=True, float_mode="decimal"
         )

@@ -43,7 +43,8 @@ BODIES: list[bytes] = [
         for value in values
     ),
     *(b"", b" ", b"null", b"1", b"[]", b'"x"', b"{", b'{"items": [}', b"\xff\xfe{}"),
-    *(b"\xef\xbb\xbf{}", '{"items": []}'.encode("utf-16"), b"[" * 5_000, b'{"items":' * 300),
+    *(b"\xef\xbb\xbf", b"\xef\xbb\xbf{}"),
+    *('{"items": []}'.encode("utf-16"), b"[" * 5_000, b'{"items":' * 300),
     *(b'{"a": 1e999999999}', b'{"a": 1e99999999999999999999}', b'{"a": ' + b"1" * 5_000 + b"}"),
     *(
         b'{"items": [{"quantity": 1, "price": 1, ' + rest + b"}]}"
