@@ -138,7 +138,10 @@ def _add_middleware(app: FastAPI) -> None:
     app.add_middleware(
         middleware.Framing,
         concurrency=admission.concurrency,
-        body_bytes_max_by_path={"/orders/bulk": limits.BULK_BODY_BYTES_MAX},
+        body_bytes_max_by_path={
+            "/orders": limits.ORDER_BODY_BYTES_MAX,
+            "/orders/bulk": limits.BULK_BODY_BYTES_MAX,
+        },
     )
     app.add_middleware(middleware.Edge, admission=admission)
 
