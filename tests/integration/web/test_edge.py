@@ -290,9 +290,36 @@ async def test_ready_says_where_orders_do_not_come_along(settings: Settings) -> 
     assert response.status_code == 503
     assert response.json()["checks"] == {
         "database": "ok",
+        "append": "ok",
         "broker": "ok",
         "cache": "ok",
         "lag": "Lagging",
+    }
+
+
+NO_APPENDS = {
+    "a read-only database": "ALTER DATABASE {} SET default_transaction_read_only = on",
+    "no right": "REVOKE EXECUTE ON FUNCTION append FROM order_web",
+    "no function": "DROP FUNCTION append",
+    "no table": "ALTER TABLE events RENAME TO facts",
+}
+
+
+@pytest.mark.parametrize("fault", NO_APPENDS)
+async def test_a_service_that_cannot_append_is_not_ready(settings: Settings, fault: str) -> None:
+    """Every read works, and no order could be placed."""
+    await run_sql(settings, NO_APPENDS[fault].format(settings.DB_NAME), settings.DB_NAME)
+
+    async with serving(create_app(settings)) as client:
+        response = await client.get("/readyz")
+
+    assert response.status_code == 503
+    assert response.json()["checks"] | {"lag": "ok"} == {
+        "database": "ok",
+        "append": "AppendError",
+        "broker": "ok",
+        "cache": "ok",
+        "lag": "ok",
     }
 
 
