@@ -123,6 +123,8 @@ CACHE_SCAN_PAGE = 500
 
 # --- HTTP -----------------------------------------------------------------------------------------
 CONNECTIONS_MAX = 4_096  # to one web process; one more is answered 503
+CONNECTIONS_SHARE_MAX = 0.5  # of those, from one address that is no trusted proxy's
+PROXY_HOPS_MAX = 32  # addresses that are read of Forwarded or X-Forwarded-For
 ACCEPT_BATCH_MAX = 64  # in one iteration of the event loop
 DESCRIPTORS_KEPT = 128  # of the process's limit, which clients cannot use
 CONNECTION_WATCH_S = 1.0  # between checks of a connection's deadlines

@@ -21,10 +21,13 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 from order_service import limits
 from order_service.web import connection_problems, request_metrics
+from order_service.web.admission import Admission
+from order_service.web.client_address import Client, TrustedProxies
 from order_service.web.concurrency import connections_max, overloaded
 from order_service.web.fast_path import FastPath, FastRequest
 from order_service.web.parsed_connection import ParsedConnection
 from order_service.web.problems.problem import Problem
+from order_service.web.rate_limits import address_key
 from order_service.web.response_headers import new_request_id, safe_lines
 
 # What the connection waits for: the seconds that the client has, and a number that changes with
@@ -45,12 +48,17 @@ class Connection(ParsedConnection):
         self._active: RequestResponseCycle | FastRequest | None = None
         self._fast_path: FastPath | None = getattr(self.app, "fast_path", None)
         self._arriving: FastRequest | None = None  # its body is not complete
+        self._peer = Client(None, "http")
+        self._counted: str | None = None  # the address under which the connection is counted
+        self._proxies: TrustedProxies | None = None  # if the peer is one of them
 
     # --- called by the server ---------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn says Transport
-        if len(self.connections) > connections_max():
+        self._peer = Client(self.client[0] if self.client else None, self.scheme or "http")
+        has_share = self._fast_path is None or self._enter(self._fast_path.admission)
+        if len(self.connections) > connections_max() or not has_share:
             self._refuse(
                 overloaded(
                     "Too many connections are open here: try again.", **connection_problems.CLOSE
@@ -58,6 +66,16 @@ class Connection(ParsedConnection):
             )
         else:
             self._watch()
+
+    def _enter(self, admission: Admission) -> bool:
+        """Whether the peer's address has room for one more connection. A proxy's always has: its
+        connections are those of many clients."""
+        proxies = admission.trusted_proxies
+        if proxies is not None and proxies.include(self._peer.host):
+            self._proxies = proxies
+            return True
+        self._counted = address_key(self._peer.host)
+        return admission.concurrency.connections.enter(self._counted)
 
     def connection_lost(self, exc: Exception | None) -> None:
         # Of pipelined requests uvicorn marks only the last one as disconnected; the active one
@@ -68,6 +86,9 @@ class Connection(ParsedConnection):
             if timer is not None:
                 timer.cancel()
         self._end_arrival()
+        if self._counted is not None and self._fast_path is not None:
+            self._fast_path.admission.concurrency.connections.leave(self._counted)
+            self._counted = None
         super().connection_lost(exc)
 
     # --- called by the parser ---------------------------------------------------------------------
@@ -78,18 +99,20 @@ class Connection(ParsedConnection):
             detail = "Too many requests are waiting on this connection."
             self._end_parser(overloaded(detail, **connection_problems.CLOSE))
         method = self.parser.get_method().decode()
-        host = self.client[0] if self.client else None
-        shed = self._shed(method, host)
+        client = self._peer
+        if self._proxies is not None:
+            client = self._proxies.client(client, self.headers)
+        shed = self._shed(method, client)
         if shed is not None:
             self.transport.write(shed)
             self.on_response_complete()
             self._pause_reading()
             return
-        request = self._fast_request(method, host)
+        request = self._fast_request(method, client)
         if request is not None:
             self._start_fast_request(request)
         else:
-            self._leave_to_application()
+            self._leave_to_application(client)
 
     def on_body(self, body: bytes) -> None:
         if self._arriving is None:
@@ -119,7 +142,7 @@ class Connection(ParsedConnection):
         else:
             self.flow.resume_reading()
 
-    def _shed(self, method: str, host: str | None) -> bytes | None:
+    def _shed(self, method: str, client: Client) -> bytes | None:
         """The 503 response if there is no room for the request. None sends it on.
 
         The application sees the first request of a connection in any case: before that, nothing
@@ -131,7 +154,7 @@ class Connection(ParsedConnection):
         if self.expect_100_continue or self.flow.write_paused:
             return None
         path = self.url.partition(b"?")[0].decode("latin-1")
-        return fast_path.admission.shed(method, path, host, self.headers)
+        return fast_path.admission.shed(method, path, client, self.headers)
 
     def _pause_reading(self) -> None:
         self.flow.pause_reading()
@@ -148,16 +171,16 @@ class Connection(ParsedConnection):
 
     # --- the fast path ----------------------------------------------------------------------------
 
-    def _fast_request(self, method: str, host: str | None) -> FastRequest | None:
+    def _fast_request(self, method: str, client: Client) -> FastRequest | None:
         """The request, if the fast path takes it. The application gets all others, among them each
         one that arrives before the previous response has been sent."""
         fast_path, cycle = self._fast_path, self.cycle
         busy = cycle is not None and not cycle.response_complete
-        if fast_path is None or busy or self.flow.write_paused or self.scheme != "http":
+        if fast_path is None or busy or self.flow.write_paused:
             return None
         if self.parser.get_http_version() != "1.1":
             return None
-        head = fast_path.begin(method, self.url, host, self.headers)
+        head = fast_path.begin(method, self.url, client, self.headers)
         if head is None:
             return None
         return FastRequest(fast_path, head, self.parser.should_keep_alive())

@@ -9,6 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from order_service import limits
 from order_service.web import connection_problems
+from order_service.web.client_address import Client
 from order_service.web.problems.problem import Problem
 from order_service.web.responses import RawHeader
 
@@ -138,12 +139,15 @@ class ParsedConnection(HttpToolsProtocol):
         else:
             self._begin_request()
 
-    def _leave_to_application(self) -> None:
+    def _leave_to_application(self, client: Client) -> None:
         """Starts the request by uvicorn, whose scope and cycle nothing else needs."""
         url, fields, continues = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()  # makes the scope, around a new list of headers
         self.url, self.expect_100_continue = url, continues
         self.headers += fields
+        if client.host is not None and self.client is not None:
+            self.scope["client"] = (client.host, self.client[1])
+            self.scope["scheme"] = client.scheme
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

@@ -74,6 +74,8 @@ def headers_of(raw: tuple[RawHeader, ...]) -> Headers:
     return Headers(raw, "".join([f"{k.decode()}: {v.decode()}\r\n" for k, v in raw]))
 
 
+STRICT_TRANSPORT_LINE = headers_of((STRICT_TRANSPORT,)).lines
+
 _VARY: RawHeader = (b"vary", b"Origin")
 NO_CORS = headers_of((_VARY,))
 

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.main import OrderService, create_app
 from order_service.settings import Settings
+from order_service.web.client_address import Client
 from order_service.web.fast_path import RequestHead
 from tests.conftest import serving
 from tests.support.http.accounts import Account, new_account
@@ -267,7 +268,7 @@ def test_what_is_not_ordinary_is_left_to_fastapi_uncounted(
     known = ((b"host", b"shop.example"), (b"authorization", b"Bearer a.b.c"))
     url = path.format(uuid4()).encode()
 
-    assert app.fast_path.begin(method, url, "127.0.0.1", [*known, *headers]) is None
+    assert app.fast_path.begin(method, url, Client("127.0.0.1", "http"), [*known, *headers]) is None
     assert app.state.admission.rate_limits.windows.counted.total == 0
 
 
