@@ -8,6 +8,7 @@ trusted peer the fields count for nothing.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from order_service.settings import Network
 from order_service.web.responses import RawHeader
 
 Address = IPv4Address | IPv6Address
+CACHED_BYTES_MAX = 256  # of the fields of one request
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105  # RFC 9110 5.6.2
 _PAIR = re.compile(rf'({_TOKEN})=({_TOKEN}|"(?:[^"\\]|\\.)*")')
@@ -45,6 +47,8 @@ class TrustedProxies:
 
     def __init__(self, networks: Sequence[Network]) -> None:
         self._networks = networks
+        # Bounded in number, and by CACHED_BYTES_MAX in size.
+        self._cached = lru_cache(maxsize=limits.RATE_KEYS_REMEMBERED_MAX)(self._found)
 
     def include(self, host: str | None) -> bool:
         address = _address(host) if host else None
@@ -55,14 +59,27 @@ class TrustedProxies:
 
         With both fields only what they agree on counts: a proxy that sets one of them passes on
         what the client itself wrote in the other."""
-        forwarded = _values(fields, b"forwarded")
-        listed = _values(fields, b"x-forwarded-for")
-        schemes = _values(fields, b"x-forwarded-proto")
+        forwarded = listed = schemes = None
+        for name, value in fields:  # several fields of one name are one list
+            if name == b"x-forwarded-for":
+                listed = value if listed is None else listed + b"," + value
+            elif name == b"x-forwarded-proto":
+                schemes = value if schemes is None else schemes + b"," + value
+            elif name == b"forwarded":
+                forwarded = value if forwarded is None else forwarded + b"," + value
+        size = len(forwarded or b"") + len(listed or b"") + len(schemes or b"")
+        find = self._cached if size <= CACHED_BYTES_MAX else self._found
+        return find(peer, forwarded, listed, schemes)
+
+    def _found(
+        self, peer: Client, forwarded: bytes | None, listed: bytes | None, schemes: bytes | None
+    ) -> Client:
         found = []
         if forwarded is not None:
-            found.append(self._client(peer, _forwarded(forwarded)))
+            found.append(self._client(peer, _forwarded(forwarded.decode("latin-1"))))
         if listed is not None or forwarded is None:
-            found.append(self._client(peer, _listed(listed or "", schemes or "")))
+            texts = (listed or b"").decode("latin-1"), (schemes or b"").decode("latin-1")
+            found.append(self._client(peer, _listed(*texts)))
         return found[0] if len({client.host for client in found}) == 1 else peer
 
     def _client(self, peer: Client, hops: Iterable[_Hop]) -> Client:
@@ -81,12 +98,6 @@ class TrustedProxies:
 
     def _are(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
-
-
-def _values(fields: Iterable[RawHeader], wanted: bytes) -> str | None:
-    """All values of the field as one list; None: there is no such field."""
-    found = [value for name, value in fields if name == wanted]
-    return b",".join(found).decode("latin-1") if found else None
 
 
 def _listed(addresses: str, schemes: str) -> Iterator[_Hop]:

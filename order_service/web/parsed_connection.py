@@ -11,7 +11,6 @@ from order_service import limits
 from order_service.web import connection_problems
 from order_service.web.client_address import Client
 from order_service.web.problems.problem import Problem
-from order_service.web.responses import RawHeader
 
 
 class ParsedConnection(HttpToolsProtocol):
@@ -130,12 +129,12 @@ class ParsedConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        if self._is_head_too_large():
+        if len(self.headers) > limits.HEADERS_MAX or (
+            self._head_may_be_large and self._is_head_too_large()
+        ):
             self._end_parser(connection_problems.head_too_large())
-        method = self.parser.get_method()
-        if self.parser.should_upgrade() and method != b"CONNECT":
-            version = self.parser.get_http_version()
-            self._head_again = _without_upgrade(method, self.url, version, self.headers)
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._head_again = self._without_upgrade()
         else:
             self._begin_request()
 
@@ -156,10 +155,6 @@ class ParsedConnection(HttpToolsProtocol):
             super().on_message_complete()
 
     def _is_head_too_large(self) -> bool:
-        if len(self.headers) > limits.HEADERS_MAX:
-            return True
-        if not self._head_may_be_large:
-            return False
         fields = sum(len(name) + len(value) for name, value in self.headers)
         return len(self.url) + fields > limits.HEAD_BYTES_MAX
 
@@ -168,8 +163,12 @@ class ParsedConnection(HttpToolsProtocol):
         self._problem = problem
         raise ValueError(problem.detail)
 
-
-def _without_upgrade(method: bytes, url: bytes, version: str, fields: list[RawHeader]) -> bytes:
-    """A whole head without its Upgrade field."""
-    lines = [b"%b: %b\r\n" % field for field in fields if field[0] != b"upgrade"]
-    return b"%b %b HTTP/%b\r\n%b\r\n" % (method, url, version.encode(), b"".join(lines))
+    def _without_upgrade(self) -> bytes:
+        """The whole head without its Upgrade field."""
+        line = b"%b %b HTTP/%b\r\n" % (
+            self.parser.get_method(),
+            self.url,
+            self.parser.get_http_version().encode(),
+        )
+        fields = [b"%b: %b\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+        return b"".join((line, *fields, b"\r\n"))
