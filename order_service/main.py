@@ -45,6 +45,7 @@ from order_service.telemetry import metrics, tracing
 from order_service.telemetry.exposition import exposed
 from order_service.web import middleware
 from order_service.web.admission import Admission, admission_of, admit
+from order_service.web.compression import Compression
 from order_service.web.fast_path import FastPath, FastRoute
 from order_service.web.head_requests import as_get, is_head
 from order_service.web.openapi import problem_pages, swagger
@@ -143,6 +144,7 @@ def _add_middleware(app: FastAPI) -> None:
             "/orders/bulk": limits.BULK_BODY_BYTES_MAX,
         },
     )
+    app.add_middleware(Compression)
     app.add_middleware(middleware.Edge, admission=admission)
 
 

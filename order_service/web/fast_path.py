@@ -28,6 +28,7 @@ from order_service.telemetry.metrics import HTTP_PROBLEMS
 from order_service.web import request_metrics
 from order_service.web.admission import Admission
 from order_service.web.client_address import Client
+from order_service.web.compression import coding_of, compressed_reply
 from order_service.web.identity import Caller
 from order_service.web.problems import problem as problems
 from order_service.web.rate_limits import Quota, quota_values
@@ -195,6 +196,10 @@ class FastPath:
             logs.TRACEPARENT.set(traceparent)
             reply = await self._reply(head, body)
         request_metrics.answered(head.method, head.route.path, reply.status, head.began)
+        accepted = head.headers.get(b"accept-encoding")
+        if accepted is not None and head.method == "GET":
+            coding = coding_of(accepted)
+            reply = await compressed_reply(reply, coding) if coding else reply
         lines = self.admission.header_lines(
             head.request_id, quota_values(head.quotas), head.headers.get(b"origin"), head.scheme
         )

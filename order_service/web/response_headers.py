@@ -76,7 +76,7 @@ def headers_of(raw: tuple[RawHeader, ...]) -> Headers:
 
 STRICT_TRANSPORT_LINE = headers_of((STRICT_TRANSPORT,)).lines
 
-_VARY: RawHeader = (b"vary", b"Origin")
+_VARY: RawHeader = (b"vary", b"Origin, Accept-Encoding")
 NO_CORS = headers_of((_VARY,))
 
 
