@@ -11,7 +11,9 @@ from tests.support.http.orders import place
 from tests.support.http.raw_http import wire
 
 # These differ from request to request.
-VOLATILE = {"date", "x-request-id", "ratelimit", "x-cache", "content-disposition"}
+VOLATILE = {
+    *("date", "x-request-id", "ratelimit", "x-cache", "content-disposition", "server-timing"),
+}
 NAMES = {
     "slug": "validation",
     "name": "swagger-ui.css",
