@@ -15,18 +15,18 @@ STREAM_LOCK_WAIT_S = 3.0  # for the stream lock, behind other commands on the or
 LOAD_WAIT_S = 3.0  # for an order to be read, with the wait for other reads
 APPEND_WAIT_S = 8.0  # in the queue and in the database; then the command is answered 503
 DECIDE_ATTEMPTS_MAX = 4  # one, and three repeats after lost races
-# An order of the most lines with the longest SKUs and names: a character takes up to four bytes in
-# UTF-8, the rest of a line up to 1,000. All further texts of the order share what is left.
+# An order of the most lines with the longest SKUs, names and names of taxes: a character takes up
+# to four bytes in UTF-8, the rest of a line up to 1,000. All further texts share what is left.
 LINES_MAX = 200
 TEXT_LENGTH_MAX = 255
-EVENT_BYTES_MAX = LINES_MAX * (2 * TEXT_LENGTH_MAX * 4 + 1_000) + 80_000
+EVENT_BYTES_MAX = LINES_MAX * (3 * TEXT_LENGTH_MAX * 4 + 1_000) + 80_000
 ORDER_EVENTS_MAX = 2_000  # since a command or projection may have to fold all of them
 ORDER_EVENTS_OWNER_MAX = 1_000  # less, so that staff can still complete such an order
 STREAM_BATCH_MAX = 32  # streams that one statement reads, for concurrent commands
 ORDER_BATCH_MAX = 64  # rows of a read model that one statement reads, for queries
 ORDERS_WAITING_MAX = 4_096  # queries that wait for such a statement; one more is answered 503
 FOLDED_ORDERS_MAX = 1_000  # in the memory of one web process
-FOLDED_LINES_MAX = 50_000  # of those orders; a line takes up to 3 KB, mostly far less
+FOLDED_LINES_MAX = 50_000  # of those orders; a line takes up to 4 KB, mostly far less
 
 # --- PostgreSQL -----------------------------------------------------------------------------------
 POOL_SIZE = 10

@@ -82,6 +82,8 @@ class Settings(BaseSettings):
     # Networks of proxies whose Forwarded or X-Forwarded-For counts.
     TRUSTED_PROXIES: Annotated[tuple[Network, ...], NoDecode] = ()
     ALLOWED_ORIGINS_RAW: str = "http://localhost,http://127.0.0.1"
+    # Whether customers, too, may set prices, discounts and taxes.
+    CUSTOMER_PRICES: Literal["accept", "refuse"] = "refuse"
     SELF_SERVICE_TRANSITIONS: Annotated[tuple[Status, ...], NoDecode] = ("CANCELED",)
     DEFAULT_CURRENCY: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
     REQUIRE_IF_MATCH: bool = False

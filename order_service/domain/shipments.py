@@ -54,7 +54,7 @@ def ship(command: Ship, order: Order) -> tuple[OrderEvent, ...]:
 def check_quantities(
     lines: tuple[LineQuantity, ...], outstanding: Mapping[int, int], order: Order, what: str
 ) -> None:
-    """Each line exists, is named once, and has that many units outstanding. Raises if not."""
+    """Raises unless each line exists, is named once, and has that many units outstanding."""
     if not lines or len({line.line_id for line in lines}) < len(lines):
         raise InvalidRequest("validation", "Name at least one line, and each line once.")
     for line in lines:

@@ -57,7 +57,7 @@ def string_schema(length: int, pattern: str, least: int = 1) -> WithJsonSchema:
 
 Id = Annotated[UUID, BeforeValidator(_id)]
 Time = Annotated[Instant, AfterValidator(_near)]
-# One line: names and references appear in lists, labels and file names. Only notes have more.
+# One line: names and references appear in lists, labels and file names. Only notes have several.
 LINE = r"[^\t\r\n]*"
 ShortText = Annotated[
     str,

@@ -36,7 +36,7 @@ _WORK = (
     "OR return_open OR refund_failed)"
 )
 _LATE = "updated_at >= now() - make_interval(hours => :changed_h)"
-# Two time ranges, each read from its newest end by its own index, up to the limit.
+# Two time ranges; each has its own index, which is read from the newest order down to the limit.
 _BOARD = text(
     f"SELECT f.*, u.email FROM ((SELECT {_COLUMNS} FROM {_VIEW} AND {_LATE} "  # noqa: S608
     f"ORDER BY updated_at DESC LIMIT :limit) UNION ALL (SELECT {_COLUMNS} FROM {_VIEW} "

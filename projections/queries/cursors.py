@@ -58,5 +58,6 @@ class Cursors:
 
 def _invalid() -> InvalidRequest:
     return InvalidRequest(
-        "invalid-cursor", "This cursor is not of this list: start again without one."
+        "invalid-cursor",
+        "The cursor comes from another list or other filters: start again without one.",
     )

@@ -14,6 +14,7 @@ from order_service.domain.commands import (
     ChangeLineQuantity,
     ChangeShippingAddress,
     OrderCommand,
+    PriceAuthority,
     RemoveLine,
     RequestReturn,
     TargetStatus,
@@ -69,6 +70,13 @@ def may_note(caller: Caller, visibility: NoteVisibility) -> None:
 def may_place_for(caller: Caller, user_id: UUID) -> None:
     if not caller.is_staff and caller.user_id != user_id:
         raise _forbidden("Only the shop's staff may place orders for others: leave user_id out.")
+
+
+def price_authority(caller: Caller, settings: Settings) -> PriceAuthority:
+    """Whether orders take the caller's prices, discounts and taxes."""
+    if caller.is_staff:
+        return "trusted"
+    return "accepted" if settings.CUSTOMER_PRICES == "accept" else "refused"
 
 
 def _forbidden(detail: str) -> RuleViolation:

@@ -44,7 +44,7 @@ REQUEST_PROBLEMS: Mapping[str, ProblemType] = {
         "It was altered, belongs to other filters or another sort order, or comes from an older "
         "release.",
         "Start again without a cursor; take each cursor from the page before.",
-        "This cursor is not of this list: start again without one.",
+        "The cursor comes from another list or other filters: start again without one.",
     ),
     "idempotency-key-invalid": ProblemType(
         400,

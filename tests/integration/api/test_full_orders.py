@@ -24,8 +24,9 @@ def lines(name: str, sku: str = "PEN") -> list[dict[str, Any]]:
 
 def full(letter: str) -> dict[str, Any]:
     text = letter * TEXT_LENGTH_MAX
+    taxed = {"tax": "1.59", "tax_rate": "19.5", "tax_name": text, "unit": "m2", "discount": "0.01"}
     return {
-        "items": lines(text, text),
+        "items": [item | taxed for item in lines(text, text)],
         "external_reference": text,
         "shipping_address": dict.fromkeys(ADDRESS_LINES, text) | {"country": "CN"},
     }

@@ -113,7 +113,7 @@ async def test_a_refresh_replaces_an_older_entry_and_renews_its_time_to_live(
 ) -> None:
     await filled(cache, 9)
     await redis.expire(f"order:{{{ORDER}}}", 5)
-    await cache.refresh([entry(10)])  # 10 is greater than 9 as a number, not as a string
+    await cache.refresh([entry(10)])  # as text, "10" would be older than "9"
 
     assert await cache.look_up(ORDER) == cached(10)
     assert await redis.ttl(f"order:{{{ORDER}}}") > 5

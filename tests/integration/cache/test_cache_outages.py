@@ -130,7 +130,7 @@ async def test_a_restart_between_lease_and_fill_refuses_the_fill(
     await writer.refresh([entry(2)])
     server.kill()
     server.start()
-    await asyncio.sleep(0.05)  # until the event loop sees the closed connections
+    await asyncio.sleep(0.05)  # the event loop must first see that the connections are closed
     await fill(reader, lease, 1)
 
     assert isinstance(await reader.look_up(ORDER), Lease)

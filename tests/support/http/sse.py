@@ -17,7 +17,7 @@ class Sent:
 
 
 class Reader:
-    """`last_id` is what a browser would resume with."""
+    """`last_id`: the Last-Event-ID that a browser would send when it connects again."""
 
     def __init__(self, answer: httpx.Response) -> None:
         self.answer = answer
@@ -38,10 +38,10 @@ class Reader:
         return found
 
     async def reach(self, event_id: str) -> None:
-        """Reads on until a browser would resume there."""
+        """Reads until `last_id` is `event_id`."""
         while self.last_id != event_id:
             block = await self._block()
-            assert block is not None, "the stream ended before"
+            assert block is not None, "the stream ended before that event"
             self.last_id = block.get("id", self.last_id)
 
     async def _block(self) -> dict[str, str] | None:

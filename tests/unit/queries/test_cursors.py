@@ -26,7 +26,7 @@ def test_a_cursor_decodes_to_its_values(cursor: Cursor) -> None:
 def test_a_cursor_of_other_filters_or_another_secret_is_refused(cursors: Cursors) -> None:
     text = CURSORS.encode(CURSOR)
 
-    with pytest.raises(InvalidRequest, match="This cursor is not of this list"):
+    with pytest.raises(InvalidRequest, match="The cursor comes from another list"):
         cursors.decode(text)
 
 

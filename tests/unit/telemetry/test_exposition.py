@@ -82,7 +82,7 @@ async def test_control_characters_in_a_label_are_escaped() -> None:
 async def test_a_counter_without_labels_is_exposed_from_zero(
     registry: CollectorRegistry,
 ) -> None:
-    """Else the first event after a start is no increase, and no alert sees it."""
+    """Without the zero, the first event after a start is no increase, and no alert sees it."""
     Counter("replays_total", "Replays.", registry=registry)
 
     assert await read() == {("replays_total", ()): 0}
