@@ -15,13 +15,18 @@ STREAM_LOCK_WAIT_S = 3.0  # for the stream lock, behind other commands on the or
 LOAD_WAIT_S = 3.0  # for an order to be read, with the wait for other reads
 APPEND_WAIT_S = 8.0  # in the queue and in the database; then the command is answered 503
 DECIDE_ATTEMPTS_MAX = 4  # one, and three repeats after lost races
-EVENT_BYTES_MAX = 64 * 1024
+# An order of the most lines with the longest SKUs, names and names of taxes: a character takes up
+# to four bytes in UTF-8, the rest of a line up to 1,000. All further texts share what is left.
+LINES_MAX = 200
+TEXT_LENGTH_MAX = 255
+EVENT_BYTES_MAX = LINES_MAX * (3 * TEXT_LENGTH_MAX * 4 + 1_000) + 80_000
 ORDER_EVENTS_MAX = 2_000  # since a command or projection may have to fold all of them
 ORDER_EVENTS_OWNER_MAX = 1_000  # less, so that staff can still complete such an order
 STREAM_BATCH_MAX = 32  # streams that one statement reads, for concurrent commands
 ORDER_BATCH_MAX = 64  # rows of a read model that one statement reads, for queries
 ORDERS_WAITING_MAX = 4_096  # queries that wait for such a statement; one more is answered 503
-FOLDED_ORDERS_MAX = 1_000  # in the memory of one web process; the largest takes 210 KB
+FOLDED_ORDERS_MAX = 1_000  # in the memory of one web process
+FOLDED_LINES_MAX = 50_000  # of those orders; a line takes up to 4 KB, mostly far less
 
 # --- PostgreSQL -----------------------------------------------------------------------------------
 POOL_SIZE = 10
@@ -118,6 +123,8 @@ CACHE_SCAN_PAGE = 500
 
 # --- HTTP -----------------------------------------------------------------------------------------
 CONNECTIONS_MAX = 4_096  # to one web process; one more is answered 503
+CONNECTIONS_SHARE_MAX = 0.5  # of those, from one address that is no trusted proxy's
+PROXY_HOPS_MAX = 32  # addresses that are read of Forwarded or X-Forwarded-For
 ACCEPT_BATCH_MAX = 64  # in one iteration of the event loop
 DESCRIPTORS_KEPT = 128  # of the process's limit, which clients cannot use
 CONNECTION_WATCH_S = 1.0  # between checks of a connection's deadlines
@@ -132,14 +139,21 @@ BODIES_BYTES_MAX = (
     64 * 1024 * 1024
 )  # of all requests in sum; a request that exceeds it is answered 503
 BODY_BYTES_MAX = 256 * 1024
-# Sizes and extensions of a body's chunks. A chunk's size takes five bytes or more: 1.3 MB for the
-# largest body in chunks of one byte, 1.6 MB for the largest bulk request in chunks of 32.
+# An order of EVENT_BYTES_MAX, sent with \u escapes: twelve bytes for a character of four.
+ORDER_BODY_BYTES_MAX = 3 * EVENT_BYTES_MAX
+# Sizes and extensions of a body's chunks. A chunk's size takes five bytes or more: 1.3 MB for
+# BODY_BYTES_MAX in chunks of one byte, 1.6 MB for the largest bulk request in chunks of 32.
 BODY_OVERHEAD_BYTES_MAX = 2 * 1024 * 1024
 BODY_RECEIVE_TIMEOUT_S = 15.0  # trailer fields included
 BODY_DISCARD_BYTES_MAX = 8 * 1024 * 1024  # of a body that is too large, read before the answer
 BODY_DISCARD_TIMEOUT_S = 2.0
+BODY_MEMBERS_MAX = 200  # of one object of a body
 BULK_ORDERS_MAX = 200
 BULK_BODY_BYTES_MAX = 8 * 1024 * 1024
+COMPRESSED_BYTES_MIN = 1_024  # of a response; a shorter one is sent as it is
+COMPRESSED_INLINE_BYTES_MAX = 128 * 1024  # larger bodies are compressed in a thread
+ACCEPT_ENCODING_LENGTH_MAX = 256  # of the header; a longer one is ignored
+ACCEPTED_CODINGS_REMEMBERED_MAX = 256  # values of the header
 EVENTS_SINCE_MAX = 50  # listed for a client with a stale version: the newest ones
 TOKEN_LENGTH_MAX = 2_048
 CONSISTENCY_TOKENS_MAX = LOG_PARTITIONS_MAX  # in one request: one for each partition

@@ -47,7 +47,9 @@ from order_service.telemetry import metrics, tracing
 from order_service.telemetry.exposition import exposed
 from order_service.web import middleware
 from order_service.web.admission import Admission, admission_of, admit
+from order_service.web.compression import Compression
 from order_service.web.fast_path import FastPath, FastRoute
+from order_service.web.head_requests import as_get, is_head
 from order_service.web.openapi import problem_pages, swagger
 from order_service.web.problems import problem
 from order_service.web.rate_limits import group_of
@@ -79,6 +81,8 @@ class OrderService(FastAPI):
     fast_path: FastPath
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if is_head(scope):
+            scope, send = as_get(scope, send)
         counted = counting(scope, send)
         if tracing.is_on() and scope["type"] == "http":
             await traced(super().__call__, scope, receive, counted)
@@ -137,8 +141,12 @@ def _add_middleware(app: FastAPI) -> None:
     app.add_middleware(
         middleware.Framing,
         concurrency=admission.concurrency,
-        body_bytes_max_by_path={"/orders/bulk": limits.BULK_BODY_BYTES_MAX},
+        body_bytes_max_by_path={
+            "/orders": limits.ORDER_BODY_BYTES_MAX,
+            "/orders/bulk": limits.BULK_BODY_BYTES_MAX,
+        },
     )
+    app.add_middleware(Compression)
     app.add_middleware(middleware.Edge, admission=admission)
 
 

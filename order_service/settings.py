@@ -4,6 +4,7 @@ compose. Bounds that the design fixes are in `limits.py`."""
 import re
 from datetime import timedelta
 from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator
@@ -12,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from order_service.limits import LOG_PARTITIONS_MAX
 
 _EXAMPLE_SECRETS = re.compile(r"change[-_]?me|(your[-_]?)?secret([-_]?key)?", re.IGNORECASE)
+Network = IPv4Network | IPv6Network
 Status = Literal["PAID", "SHIPPED", "DELIVERED", "CANCELED"]
 
 
@@ -77,6 +79,8 @@ class Settings(BaseSettings):
     REFRESH_TOKEN_EXPIRE_DAYS: int = Field(default=15, ge=1, le=365)
 
     RATE_LIMIT: Annotated[str, AfterValidator(_rate)] = "100/minute"
+    # Networks of proxies whose Forwarded or X-Forwarded-For counts.
+    TRUSTED_PROXIES: Annotated[tuple[Network, ...], NoDecode] = ()
     ALLOWED_ORIGINS_RAW: str = "http://localhost,http://127.0.0.1"
     # Whether customers, too, may set prices, discounts and taxes.
     CUSTOMER_PRICES: Literal["accept", "refuse"] = "refuse"
@@ -102,7 +106,9 @@ class Settings(BaseSettings):
     # Where to send traces (OTLP over HTTP), such as http://localhost:4318. Empty: no traces.
     OTEL_EXPORTER_OTLP_ENDPOINT: str = ""
 
-    split_transitions = field_validator("SELF_SERVICE_TRANSITIONS", mode="before")(_comma_separated)
+    split_lists = field_validator("SELF_SERVICE_TRANSITIONS", "TRUSTED_PROXIES", mode="before")(
+        _comma_separated
+    )
 
     @field_validator("SECRET_KEY")
     @classmethod
@@ -112,6 +118,16 @@ class Settings(BaseSettings):
             raise ValueError(
                 "missing, too short or an example: set at least 32 random characters, such as from "
                 "`python3 -c 'import secrets; print(secrets.token_urlsafe(48))'`"
+            )
+        return value
+
+    @field_validator("TRUSTED_PROXIES")
+    @classmethod
+    def _some_networks(cls, value: tuple[Network, ...]) -> tuple[Network, ...]:
+        if any(network.prefixlen == 0 for network in value):
+            raise ValueError(
+                "list the networks of your proxies: if every address were trusted, each client "
+                "could choose its own"
             )
         return value
 

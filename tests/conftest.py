@@ -167,7 +167,7 @@ async def serving_with(settings: Settings, **changed: str) -> AsyncIterator[http
 @asynccontextmanager
 async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """The application behind a real server on a free port, stopped at the end; every answer is held
-    against the OpenAPI document."""
+    against the OpenAPI document. Answers are plain unless a test asks for compressed ones."""
     config = uvicorn.Config(
         app,
         http=Connection,
@@ -191,7 +191,12 @@ async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     try:
         hooks = {"response": [known_contract().check]}
-        async with httpx.AsyncClient(base_url=url, timeout=WAIT_S, event_hooks=hooks) as client:
+        async with httpx.AsyncClient(
+            base_url=url,
+            headers={"Accept-Encoding": "identity"},
+            timeout=WAIT_S,
+            event_hooks=hooks,
+        ) as client:
             yield client
     finally:
         server.should_exit = True

@@ -131,6 +131,15 @@ BASELINE: dict[str, tuple[str, ...]] = {
     "framing": (
         f"{_EDGE}::test_ambiguous_framing_is_refused",
         f"{_EDGE}::test_405_names_all_methods_of_the_path",
+        f"{_I}web/test_connections.py::test_an_upgrade_is_ignored_and_the_next_request_is_answered",
+    ),
+    "client addresses": (
+        f"{_I}web/test_proxies.py::test_the_fields_of_others_count_for_nothing",
+        f"{_I}web/test_proxies.py::test_the_service_behind_a_proxy_s_program",
+        f"{_U}web/test_client_address.py::test_fields_that_disagree_count_for_nothing",
+    ),
+    "compression": (
+        f"{_I}web/test_compression.py::test_what_is_short_or_secret_or_a_stream_is_not_compressed",
     ),
     "input": (
         f"{_HOSTILE}::test_hostile_bodies_are_refused",

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service.web.admission import admitted
-from order_service.web.responses import not_modified
+from order_service.web.responses import unmodified_tag
 
 PAGE = "index.html"
 _MEDIA_TYPES = {
@@ -37,7 +37,7 @@ class File:
 
     def response(self, if_none_match: str) -> Response:
         """304 if the client has these bytes already."""
-        if not_modified(if_none_match, self.headers["ETag"]):
+        if unmodified_tag(if_none_match, self.headers["ETag"]):
             return Response(status_code=304, headers=self.headers)
         return Response(self.body, 200, self.headers)
 

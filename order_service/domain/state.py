@@ -16,6 +16,7 @@ from uuid import UUID
 
 from msgspec import structs
 
+from order_service import limits
 from order_service.domain import money
 from order_service.domain.events import (
     CancelReason,
@@ -27,7 +28,7 @@ from order_service.domain.events import (
 )
 from order_service.domain.immutable import immutable
 
-LINES_MAX = 200
+LINES_MAX = limits.LINES_MAX
 QUANTITY_MAX = 1_000_000
 
 Status = Literal[

@@ -5,7 +5,6 @@ at a time. Both only save work: correctness comes from the expected version of e
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
@@ -23,6 +22,7 @@ from order_service.log.append import Append, encode, order_after, recorded
 from order_service.log.appender import AfterCommit, Appender
 from order_service.log.codec import RecordedEvent, StoredEvent
 from order_service.log.fold import FoldedOrder, fold_stored
+from order_service.log.recent_orders import RecentOrders
 from order_service.log.stream_locks import StreamLock, StreamLocks
 
 _REFERENCE = text(
@@ -49,7 +49,7 @@ class EventLog:
                 "overloaded", "Too many orders are read at once: retry later."
             ),
         )
-        self._remembered: OrderedDict[UUID, FoldedOrder] = OrderedDict()
+        self._remembered = RecentOrders()
 
     def start(self) -> None:
         self._appender.start()
@@ -121,16 +121,14 @@ class EventLog:
         Raises `VersionConflict` if the stream has changed, `RuleViolation` if the reference is
         taken, `InvalidRequest` if the database refuses the data, otherwise `Unavailable`.
         """
-        self._remembered.pop(append.stream_id, None)
+        self._remembered.forget(append.stream_id)
         try:
             folded = await self._appender.append(append)
         except RuleViolation as error:
             assert append.reference is not None
             error.facts["existing_order"] = await self.order_of_reference(*append.reference)
             raise
-        self._remembered[folded.id] = folded
-        if len(self._remembered) > limits.FOLDED_ORDERS_MAX:
-            self._remembered.popitem(last=False)
+        self._remembered.remember(folded)
         return folded
 
     def preview(self, append: Append, at: datetime) -> tuple[FoldedOrder, Sequence[RecordedEvent]]:

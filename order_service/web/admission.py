@@ -18,6 +18,7 @@ from starlette.types import Scope
 from order_service.accounts.tokens import AccessTokens, TokenExpired, TokenInvalid
 from order_service.settings import Settings
 from order_service.web import request_metrics, response_headers
+from order_service.web.client_address import Client, TrustedProxies
 from order_service.web.concurrency import (
     TOO_MANY_REQUESTS,
     ActiveRequests,
@@ -52,6 +53,8 @@ class Admission:
     def __init__(self, settings: Settings) -> None:
         self.rate_limits = RateLimits(settings)
         self.concurrency = Concurrency()
+        proxies = settings.TRUSTED_PROXIES
+        self.trusted_proxies = TrustedProxies(proxies) if proxies else None
         self.access_tokens = AccessTokens(settings)
         # The headers by allowed origin.
         self.cors: dict[bytes | None, response_headers.Headers] = {
@@ -64,8 +67,8 @@ class Admission:
             allow_methods=response_headers.CORS_METHODS,
             allow_headers=response_headers.CORS_ALLOWED_HEADERS,
         )
-        # By quota and allowed origin: a handful of quotas, and the origins of the settings.
-        self._shed_responses: dict[tuple[str, bytes | None], bytes] = {}
+        # By quota, allowed origin and scheme: a handful of quotas, and the origins of the settings.
+        self._shed_responses: dict[tuple[str, bytes | None, str], bytes] = {}
 
     # --- the request ------------------------------------------------------------------------------
 
@@ -111,14 +114,17 @@ class Admission:
             problem = internal_error()
         return problem
 
-    def header_lines(self, request_id: str, quotas: tuple[str, str], origin: bytes | None) -> str:
-        """The headers that every response carries, as lines on the wire: over plain HTTP, and for
-        paths outside documentation and desk. `quotas`: from `quota_values`."""
+    def header_lines(
+        self, request_id: str, quotas: tuple[str, str], origin: bytes | None, scheme: str
+    ) -> str:
+        """The headers that every response carries, as lines on the wire: for paths outside
+        documentation and desk. `quotas`: from `quota_values`."""
         policy, remaining = quotas
         return (
             f"{response_headers.safe_lines(request_id)}"
             f"ratelimit-policy: {policy}\r\nratelimit: {remaining}\r\n"
             f"{self.cors.get(origin, response_headers.NO_CORS).lines}"
+            f"{response_headers.STRICT_TRANSPORT_LINE if scheme == 'https' else ''}"
         )
 
     def headers(
@@ -152,19 +158,20 @@ class Admission:
     # --- no room ----------------------------------------------------------------------------------
 
     def shed(
-        self, method: str, path: str, host: str | None, fields: Iterable[RawHeader]
+        self, method: str, path: str, client: Client, fields: Iterable[RawHeader]
     ) -> bytes | None:
         """The whole 503 response if there is no room for such a request, decided by its head alone;
-        None if there is room. `host`: the client's address."""
+        None if there is room."""
         if path in UNLIMITED_PATHS or self.concurrency.has_room(group_of(method, path)):
             return None
         origin = next((value for name, value in fields if name == b"origin"), None)
         allowed = origin if origin in self.cors else None
-        quota = self.rate_limits.peek(method, path, host)
-        found = self._shed_responses.get((quota.name, allowed))
+        quota = self.rate_limits.peek(method, path, client.host)
+        key = quota.name, allowed, client.scheme
+        found = self._shed_responses.get(key)
         if found is None:  # to build it each time would cost as much as all else in a refusal
-            lines = self.header_lines(_ID, (quota.policy, _REMAINING), allowed)
-            found = self._shed_responses[quota.name, allowed] = whole_response(_SHED, _ID, lines)
+            lines = self.header_lines(_ID, (quota.policy, _REMAINING), allowed, client.scheme)
+            found = self._shed_responses[key] = whole_response(_SHED, _ID, lines)
         request_metrics.refused(method, request_metrics.SHED, _SHED)
         request_id = response_headers.new_request_id()
         return found.replace(_ID.encode(), request_id.encode()).replace(

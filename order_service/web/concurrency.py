@@ -20,6 +20,7 @@ class Concurrency:
     def __init__(self) -> None:
         self._groups: dict[str, ActiveRequests] = {}  # a handful of constant names
         self.body_bytes = 0
+        self.connections = ConnectionShares()
         self._arrived: dict[str, int] = {}  # in this turn of the event loop, not active yet
 
     def has_room(self, group: str) -> bool:
@@ -72,6 +73,23 @@ class ActiveRequests:
 
     def leave(self) -> None:
         self.count -= 1
+
+
+class ConnectionShares:
+    """How many connections each address has open."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, int] = {}
+
+    def enter(self, address: str) -> bool:
+        """Counts one more; False if the address then has more than its share."""
+        count = self._open[address] = self._open.get(address, 0) + 1
+        return count <= connections_max() * limits.CONNECTIONS_SHARE_MAX
+
+    def leave(self, address: str) -> None:
+        self._open[address] -= 1
+        if not self._open[address]:
+            del self._open[address]
 
 
 def connections_max() -> int:

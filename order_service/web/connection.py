@@ -17,17 +17,17 @@ import socket
 import struct
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import (
-    STATUS_LINE,
-    HttpToolsProtocol,
-    RequestResponseCycle,
-)
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from order_service import limits
 from order_service.web import connection_problems, request_metrics
+from order_service.web.admission import Admission
+from order_service.web.client_address import Client, TrustedProxies
 from order_service.web.concurrency import connections_max, overloaded
 from order_service.web.fast_path import FastPath, FastRequest
+from order_service.web.parsed_connection import ParsedConnection
 from order_service.web.problems.problem import Problem
+from order_service.web.rate_limits import address_key
 from order_service.web.response_headers import new_request_id, safe_lines
 
 # What the connection waits for: the seconds that the client has, and a number that changes with
@@ -36,23 +36,11 @@ _Awaited = tuple[float, int]
 _RESET = struct.pack("ii", 1, 0)  # linger for zero seconds
 
 
-class Connection(HttpToolsProtocol):
+class Connection(ParsedConnection):
     """Made by uvicorn for each connection: `--http order_service.web.connection:Connection`."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._refused = False  # everything that still arrives is dropped
-        self._problem: Problem | None = None  # why we stopped the parser
-        self._messages = 0
-        self._in_message = False
-        self._in_head = False
-        self._head_may_be_large = False
-        self._trailer_fields = 0
-        self._trailer_bytes = 0
-        self._piece_body_bytes = 0  # of the piece that is being parsed
-        # Of an unfinished message, without the piece in which it began:
-        self._overhead_bytes = 0  # everything except its body
-        self._bytes_since_body = 0  # the part after the last byte of the body
         self._awaited: _Awaited | None = None
         self._awaited_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -60,12 +48,17 @@ class Connection(HttpToolsProtocol):
         self._active: RequestResponseCycle | FastRequest | None = None
         self._fast_path: FastPath | None = getattr(self.app, "fast_path", None)
         self._arriving: FastRequest | None = None  # its body is not complete
+        self._peer = Client(None, "http")
+        self._counted: str | None = None  # the address under which the connection is counted
+        self._proxies: TrustedProxies | None = None  # if the peer is one of them
 
     # --- called by the server ---------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn says Transport
-        if len(self.connections) > connections_max():
+        self._peer = Client(self.client[0] if self.client else None, self.scheme or "http")
+        has_share = self._fast_path is None or self._enter(self._fast_path.admission)
+        if len(self.connections) > connections_max() or not has_share:
             self._refuse(
                 overloaded(
                     "Too many connections are open here: try again.", **connection_problems.CLOSE
@@ -73,6 +66,16 @@ class Connection(HttpToolsProtocol):
             )
         else:
             self._watch()
+
+    def _enter(self, admission: Admission) -> bool:
+        """Whether the peer's address has room for one more connection. A proxy's always has: its
+        connections are those of many clients."""
+        proxies = admission.trusted_proxies
+        if proxies is not None and proxies.include(self._peer.host):
+            self._proxies = proxies
+            return True
+        self._counted = address_key(self._peer.host)
+        return admission.concurrency.connections.enter(self._counted)
 
     def connection_lost(self, exc: Exception | None) -> None:
         # Of pipelined requests uvicorn marks only the last one as disconnected; the active one
@@ -83,102 +86,33 @@ class Connection(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         self._end_arrival()
+        if self._counted is not None and self._fast_path is not None:
+            self._fast_path.admission.concurrency.connections.leave(self._counted)
+            self._counted = None
         super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        if len(data) > limits.HEAD_BYTES_MAX:
-            # The parser keeps a field until it ends: small pieces reveal a long one in time.
-            for start in range(0, len(data), limits.HEAD_BYTES_MAX):
-                self.data_received(data[start : start + limits.HEAD_BYTES_MAX])
-            return
-        if self._refused:
-            return
-        message, was_in_head = self._messages, self._in_head
-        self._head_may_be_large = was_in_head
-        self._piece_body_bytes = 0
-        super().data_received(data)
-        if message == self._messages and self._in_message:
-            self._count_overhead(len(data), was_in_head)
-        else:
-            self._overhead_bytes = self._bytes_since_body = 0
-
-    def _count_overhead(self, size: int, was_in_head: bool) -> None:
-        """Counts a piece of `size` bytes in which the message neither began nor ended.
-
-        The parser keeps an unfinished field and drops chunk sizes and extensions; a server must
-        limit their length all the same (RFC 9112 7.1.1)."""
-        if self._arriving is not None or self._refused:
-            return  # a body of known length has no overhead
-        body_bytes = self._piece_body_bytes
-        self._overhead_bytes += size - body_bytes
-        if body_bytes or was_in_head != self._in_head:
-            self._bytes_since_body = 0
-        else:
-            self._bytes_since_body += size
-        if self._bytes_since_body > limits.HEAD_BYTES_MAX:
-            self._refuse(connection_problems.head_too_large())
-        elif self._overhead_bytes > limits.BODY_OVERHEAD_BYTES_MAX:
-            self._refuse(connection_problems.overhead_too_large())
 
     # --- called by the parser ---------------------------------------------------------------------
 
-    def on_message_begin(self) -> None:
-        """Like uvicorn's, which would also make a scope: the fast path needs none."""
-        self._messages += 1
-        self._in_message = self._in_head = True
-        self._trailer_fields = self._trailer_bytes = 0
-        self.url = b""
-        self.expect_100_continue = False
-        self.headers = []
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Like uvicorn's, which takes trailer fields for headers. Here they are dropped: what
-        decides about a request comes before its body (RFC 9110 6.5.1)."""
-        if not self._in_head:
-            self._drop_trailer(name, value)
-            return
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
-
-    def _drop_trailer(self, name: bytes, value: bytes) -> None:
-        self._trailer_fields += 1
-        self._trailer_bytes += len(name) + len(value)
-        if self._trailer_fields > limits.HEADERS_MAX or self._trailer_bytes > limits.HEAD_BYTES_MAX:
-            self._end_parser(connection_problems.head_too_large())
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        problem = self._objection()
-        if problem is not None:
-            self._end_parser(problem)
+    def _begin_request(self) -> None:
+        if len(self.pipeline) >= limits.PIPELINED_MAX:
+            # A client repeats pipelined requests that get no response (RFC 9112 9.3.2).
+            detail = "Too many requests are waiting on this connection."
+            self._end_parser(overloaded(detail, **connection_problems.CLOSE))
         method = self.parser.get_method().decode()
-        host = self.client[0] if self.client else None
-        shed = self._shed(method, host)
+        client = self._peer
+        if self._proxies is not None:
+            client = self._proxies.client(client, self.headers)
+        shed = self._shed(method, client)
         if shed is not None:
             self.transport.write(shed)
             self.on_response_complete()
             self._pause_reading()
             return
-        request = self._fast_request(method, host)
+        request = self._fast_request(method, client)
         if request is not None:
             self._start_fast_request(request)
         else:
-            self._leave_to_application()
-
-    def _leave_to_application(self) -> None:
-        url, fields, continues = self.url, self.headers, self.expect_100_continue
-        super().on_message_begin()  # makes the scope, around a new list of headers
-        self.url, self.expect_100_continue = url, continues
-        self.headers += fields
-        super().on_headers_complete()
-
-    def _end_parser(self, problem: Problem) -> None:
-        """Stops the parser from inside a callback: `feed_data` raises, and uvicorn calls
-        `send_400_response`."""
-        self._problem = problem
-        raise ValueError(problem.detail)
+            self._leave_to_application(client)
 
     def on_body(self, body: bytes) -> None:
         if self._arriving is None:
@@ -191,7 +125,6 @@ class Connection(HttpToolsProtocol):
             self._refuse(problem)
 
     def on_message_complete(self) -> None:
-        self._in_message = False
         request = self._arriving
         super().on_message_complete()
         if request is not None:
@@ -209,28 +142,7 @@ class Connection(HttpToolsProtocol):
         else:
             self.flow.resume_reading()
 
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(self._problem or connection_problems.unreadable())
-
-    def _objection(self) -> Problem | None:
-        """The problem of the head that has been read, if it has one."""
-        if len(self.headers) > limits.HEADERS_MAX:
-            return connection_problems.head_too_large()
-        if self._head_may_be_large:
-            fields = sum(len(name) + len(value) for name, value in self.headers)
-            if len(self.url) + fields > limits.HEAD_BYTES_MAX:
-                return connection_problems.head_too_large()
-        if len(self.pipeline) >= limits.PIPELINED_MAX:
-            # A client repeats pipelined requests that get no response (RFC 9112 9.3.2).
-            return overloaded(
-                "Too many requests are waiting on this connection.", **connection_problems.CLOSE
-            )
-        if self.parser.should_upgrade() and _announces_body(self.headers):
-            # httptools takes the body for the other protocol and drops it.
-            return connection_problems.body_with_upgrade()
-        return None
-
-    def _shed(self, method: str, host: str | None) -> bytes | None:
+    def _shed(self, method: str, client: Client) -> bytes | None:
         """The 503 response if there is no room for the request. None sends it on.
 
         The application sees the first request of a connection in any case: before that, nothing
@@ -242,7 +154,7 @@ class Connection(HttpToolsProtocol):
         if self.expect_100_continue or self.flow.write_paused:
             return None
         path = self.url.partition(b"?")[0].decode("latin-1")
-        return fast_path.admission.shed(method, path, host, self.headers)
+        return fast_path.admission.shed(method, path, client, self.headers)
 
     def _pause_reading(self) -> None:
         self.flow.pause_reading()
@@ -254,18 +166,21 @@ class Connection(HttpToolsProtocol):
         self._active = cycle
         super()._start_asgi_task(cycle, app)
 
+    def _body_is_counted(self) -> bool:
+        return self._arriving is not None
+
     # --- the fast path ----------------------------------------------------------------------------
 
-    def _fast_request(self, method: str, host: str | None) -> FastRequest | None:
+    def _fast_request(self, method: str, client: Client) -> FastRequest | None:
         """The request, if the fast path takes it. The application gets all others, among them each
         one that arrives before the previous response has been sent."""
         fast_path, cycle = self._fast_path, self.cycle
         busy = cycle is not None and not cycle.response_complete
-        if fast_path is None or busy or self.flow.write_paused or self.scheme != "http":
+        if fast_path is None or busy or self.flow.write_paused:
             return None
         if self.parser.get_http_version() != "1.1":
             return None
-        head = fast_path.begin(method, self.url, host, self.headers)
+        head = fast_path.begin(method, self.url, client, self.headers)
         if head is None:
             return None
         return FastRequest(fast_path, head, self.parser.should_keep_alive())
@@ -391,10 +306,3 @@ class Connection(HttpToolsProtocol):
             self._refuse(connection_problems.body_too_slow())
         else:
             self.transport.close()
-
-
-def _announces_body(headers: list[tuple[bytes, bytes]]) -> bool:
-    return any(
-        name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
-        for name, value in headers
-    )

@@ -18,15 +18,7 @@ def whole_response(problem: Problem, request_id: str, header_lines: str) -> byte
 
 
 def unreadable() -> Problem:
-    return _refused("This is not an HTTP request.")
-
-
-def body_with_upgrade() -> Problem:
-    return _refused("This service speaks no other protocol: send a body without Upgrade.")
-
-
-def _refused(detail: str) -> Problem:
-    return Problem(400, "malformed-request", detail, CLOSE)
+    return Problem(400, "malformed-request", "This is not an HTTP request.", CLOSE)
 
 
 def head_too_large() -> Problem:

@@ -27,6 +27,8 @@ from order_service.telemetry import tracing
 from order_service.telemetry.metrics import HTTP_PROBLEMS
 from order_service.web import request_metrics
 from order_service.web.admission import Admission
+from order_service.web.client_address import Client
+from order_service.web.compression import coding_of, compressed_reply
 from order_service.web.identity import Caller
 from order_service.web.problems import problem as problems
 from order_service.web.rate_limits import Quota, quota_values
@@ -86,6 +88,7 @@ class RequestHead:
     request_id: str
     began: float
     quotas: list[Quota]
+    scheme: str
     caller: Caller | None = None
     refusal: Exception | None = None
 
@@ -138,10 +141,10 @@ class FastPath:
     # --- the head ---------------------------------------------------------------------------------
 
     def begin(
-        self, method: str, url: bytes, host: str | None, fields: Sequence[RawHeader]
+        self, method: str, url: bytes, client: Client, fields: Sequence[RawHeader]
     ) -> RequestHead | None:
         """The head of an ordinary request, admitted or refused. None for any other request, which
-        is not counted. `host`: the client's address; `fields`: names in lower case."""
+        is not counted. `fields`: names in lower case."""
         order = None if url == _ORDERS else _ORDER.fullmatch(url)
         route = self._routes.get((method, order is not None))
         if route is None or (order is None and url != _ORDERS):
@@ -152,9 +155,9 @@ class FastPath:
         began = perf_counter()
         order_id = UUID(int=int(b"".join(order.groups()), 16)) if order else None
         request_id = request_id_of(headers.get(b"x-request-id"))
-        head = RequestHead(route, method, order_id, headers, request_id, began, [])
+        head = RequestHead(route, method, order_id, headers, request_id, began, [], client.scheme)
         try:
-            self._admit(head, host)
+            self._admit(head, client.host)
         except Exception as error:  # `answer` answers it under the request's id
             head.refusal = error
         return head
@@ -193,8 +196,12 @@ class FastPath:
             logs.TRACEPARENT.set(traceparent)
             reply = await self._reply(head, body)
         request_metrics.answered(head.method, head.route.path, reply.status, head.began)
+        accepted = head.headers.get(b"accept-encoding")
+        if accepted is not None and head.method == "GET":
+            coding = coding_of(accepted)
+            reply = await compressed_reply(reply, coding) if coding else reply
         lines = self.admission.header_lines(
-            head.request_id, quota_values(head.quotas), head.headers.get(b"origin")
+            head.request_id, quota_values(head.quotas), head.headers.get(b"origin"), head.scheme
         )
         return reply.status, f"{reply.lines()}{lines}\r\n".encode("latin-1") + reply.body
 

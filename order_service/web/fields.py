@@ -15,11 +15,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from order_service import limits
 from order_service.ids import parse_uuid
 from order_service.web.json_body import PLAIN, Characters
 from order_service.web.query_parameters import Instant
 
-TEXT_MAX = 255
+TEXT_MAX = limits.TEXT_LENGTH_MAX
 NOTE_MAX = 2_000
 _YEARS = range(2000, 2200)
 # For the OpenAPI document; `Characters` does the checking.

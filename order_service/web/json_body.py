@@ -12,6 +12,7 @@ runs. Declare it after `caller`, so that only bodies of known callers are parsed
 """
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -21,12 +22,15 @@ from pydantic import BaseModel, GetCoreSchemaHandler, GetJsonSchemaHandler, Vali
 from pydantic_core import CoreSchema, core_schema
 from starlette.requests import Request
 
+from order_service import limits
 from order_service.web.problems.problem import Problem, validation
 
 M = TypeVar("M", bound=BaseModel)
 # Without lone surrogates, too: pydantic takes none as a string.
 PLAIN = r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 _CHARSET = re.compile(r"""charset\s*=\s*"?([^";\s]*)""", re.IGNORECASE)
+_MEMBERS_UNCOUNTED_BYTES = 16 * 1024  # too short to keep validation busy
+_ELEMENTS_VALIDATED = 2 * limits.LINES_MAX  # of a list, at most; a longer one is refused as such
 WITH_BODY = {"POST", "PUT", "PATCH", "DELETE"}
 
 
@@ -89,7 +93,10 @@ class JsonBody(Generic[M]):
 
     def parse(self, body: bytes) -> M:
         """The model. Raises Problem 400, 422."""
-        return self.validate({} if self.optional and not body else parse_json(body))
+        parsed = {} if self.optional and not body else parse_json(body)
+        if len(body) > _MEMBERS_UNCOUNTED_BYTES:
+            _check_members(parsed)
+        return self.validate(parsed)
 
     def validate(self, parsed: Any) -> M:
         """The model. Raises Problem 422."""
@@ -113,9 +120,10 @@ def json_body(
 
 
 def parse_json(data: bytes) -> Any:
-    """Parsed JSON; numbers with a point or exponent are Decimal. Raises Problem 400, or 422 for a
-    duplicate key."""
+    """Parsed JSON; numbers with a point or exponent are Decimal. A byte order mark before it is
+    skipped (RFC 8259 8.1). Raises Problem 400, or 422 for a duplicate key."""
     try:
+        data = data.removeprefix(BOM_UTF8)
         return jiter.from_json(
             data, allow_inf_nan=False, catch_duplicate_keys=True, float_mode="decimal"
         )
@@ -126,6 +134,21 @@ def parse_json(data: bytes) -> Any:
         raise validation([duplicate])
     where = message.rpartition(" at ")[2]  # "line 1 column 12": never a piece of the body
     raise Problem(400, "malformed-request", f"The body is not valid JSON ({where}).")
+
+
+def _check_members(parsed: Any) -> None:
+    """Raises Problem 422 for an object with too many members, each of which validation would
+    list."""
+    values: list[Any] = [parsed]
+    while values:
+        value = values.pop()
+        if isinstance(value, dict):
+            if len(value) > limits.BODY_MEMBERS_MAX:
+                detail = f"An object has at most {limits.BODY_MEMBERS_MAX} members"
+                raise validation([{"loc": (), "msg": detail, "type": "too_long"}])
+            values += value.values()
+        elif isinstance(value, list):
+            values += value[:_ELEMENTS_VALIDATED]
 
 
 def check_media_type(request: Request) -> None:

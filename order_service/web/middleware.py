@@ -21,6 +21,7 @@ from order_service.telemetry.tracing import traceparent_of
 from order_service.web.admission import Admission
 from order_service.web.concurrency import ActiveRequests, Concurrency
 from order_service.web.connection_problems import body_too_slow
+from order_service.web.head_requests import HeadSent
 from order_service.web.problems import problem as problems
 from order_service.web.problems.problem import Problem
 from order_service.web.response_headers import request_id_of
@@ -61,6 +62,8 @@ class Edge:
 
         try:
             await self.app(scope, receive, send_with_headers)
+        except HeadSent:
+            pass
         except ClientDisconnect:
             logger.info("client went away")
         except Exception as error:

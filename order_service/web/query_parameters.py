@@ -22,7 +22,7 @@ from order_service.web.problems.problem import Problem, validation
 
 _NAME_SHOWN_MAX = 64
 _INSTANT = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
     r"([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
 _WHOLE = re.compile("[0-9]{1,10}")
@@ -32,6 +32,7 @@ _FLAGS = {"true": True, "false": False}
 def _instant(value: Any) -> datetime:
     with suppress(ValueError):
         if isinstance(value, str) and _INSTANT.fullmatch(value):
+            # Keeps microseconds: .NET sends seven digits, Go nine.
             return _in_utc(datetime.fromisoformat(value.upper()))
     raise PydanticCustomError(
         "instant",

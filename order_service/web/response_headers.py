@@ -34,7 +34,7 @@ STRICT_TRANSPORT: RawHeader = (
 
 # --- CORS -----------------------------------------------------------------------------------------
 
-CORS_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+CORS_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 CORS_ALLOWED_HEADERS = (
     "Authorization",
     "Content-Type",
@@ -74,7 +74,9 @@ def headers_of(raw: tuple[RawHeader, ...]) -> Headers:
     return Headers(raw, "".join([f"{k.decode()}: {v.decode()}\r\n" for k, v in raw]))
 
 
-_VARY: RawHeader = (b"vary", b"Origin")
+STRICT_TRANSPORT_LINE = headers_of((STRICT_TRANSPORT,)).lines
+
+_VARY: RawHeader = (b"vary", b"Origin, Accept-Encoding")
 NO_CORS = headers_of((_VARY,))
 
 

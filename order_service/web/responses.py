@@ -11,7 +11,9 @@ from order_service.domain.immutable import immutable
 
 NO_STORE = {"Cache-Control": "no-store"}
 PRIVATE = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
+CODINGS = ("zstd", "gzip")  # the quicker one first
 _ETAG = re.compile(r'"[^"]*"')
+_CODED = re.compile(rf'-(?:{"|".join(CODINGS)})"')
 
 
 RawHeader = tuple[bytes, bytes]
@@ -37,10 +39,18 @@ class Reply:
         return f"{lines}content-length: {len(self.body)}\r\ncontent-type: {self.media_type}\r\n"
 
 
-def not_modified(if_none_match: str, etag: str) -> bool:
-    """Whether `If-None-Match` contains `etag`, so that the response is 304. The comparison is weak
-    (RFC 9110, 13.1.2): a compressing proxy may have weakened the tag."""
-    return if_none_match.strip() == "*" or etag in _ETAG.findall(if_none_match)
+def plain_tags(tags: str) -> str:
+    """A list of tags without the codings that `compression` writes behind a version."""
+    return _CODED.sub('"', tags)
+
+
+def unmodified_tag(if_none_match: str, etag: str) -> str | None:
+    """The tag of the 304 if `If-None-Match` contains `etag`, in any coding; else None. The
+    comparison is weak (RFC 9110, 13.1.2): a compressing proxy may have weakened the tag."""
+    if if_none_match.strip() == "*":
+        return etag
+    tags = _ETAG.findall(if_none_match)
+    return next((tag for tag in tags if plain_tags(tag) == etag), None)
 
 
 _encode = Encoder().encode

@@ -68,6 +68,9 @@ async def _as_role(settings: Settings, role: Role) -> list[Finding]:
             if role == PROJECTOR:
                 subjects = {"checkpoints": await status.read(connection)}
             found = await run_checks(DOCTOR, subjects)
+        if role == WEB:
+            async with engine.connect() as connection:  # not read-only
+                found += await run_checks(DOCTOR, {"append": connection})
         return [finding(name, True, "answers", "answers", ""), *found]
     except (*FAILURES, RuntimeError) as error:
         where = f"{settings.DB_HOST}:{settings.DB_PORT}/{settings.DB_NAME}"

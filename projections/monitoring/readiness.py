@@ -1,4 +1,5 @@
-"""Readiness: whether the service can do all of its work now. Checks database, broker, cache, lag.
+"""Readiness: whether the service can do all of its work now. Checks database, append, broker,
+cache, lag.
 
 Each check has a timeout, and the outcome is kept for a second, so that probes cause little load.
 """
@@ -62,7 +63,7 @@ class Readiness:
 
     def _subject(self, name: str) -> AbstractAsyncContextManager[Any]:
         """The subject of one check: each check has its own, so none waits for another's server."""
-        if name == "postgresql":
+        if name in ("postgresql", "append"):
             return self._engine.connect()
         return nullcontext({"redis": self._redis, "settings": self._settings}[name])
 

@@ -16,7 +16,7 @@ from order_service.web.identity import Caller, CallerDependency
 from order_service.web.openapi.annotations import documented, headers
 from order_service.web.order_path import OrderPath
 from order_service.web.query_parameters import WHOLE, Instant, wrong_parameter
-from order_service.web.responses import PRIVATE, Reply, not_modified
+from order_service.web.responses import PRIVATE, Reply, unmodified_tag
 from projections.queries.order_reader import CacheUse, OrderReader, ReadOrder
 from projections.routes.consistency import WantedDependency
 
@@ -103,6 +103,6 @@ def _reply(order: ReadOrder, cache_use: CacheUse, if_none_match: str) -> Reply:
         headers["Order-Stale"] = "true"
         return Reply(200, headers, order.document)
     headers["ETag"] = etag(order.version)
-    if if_none_match and not_modified(if_none_match, headers["ETag"]):
-        return Reply(304, headers, media_type=None)
+    if if_none_match and (tag := unmodified_tag(if_none_match, headers["ETag"])):
+        return Reply(304, headers | {"ETag": tag}, media_type=None)
     return Reply(200, headers, order.document)

@@ -146,7 +146,7 @@ def default_of(name: str, text: str) -> str:
     if isinstance(default, bool):
         return str(default).lower()
     if isinstance(default, tuple):
-        return ",".join(default)
+        return ",".join(default) or "empty"
     return "empty" if default in (None, "") else str(default)
 
 

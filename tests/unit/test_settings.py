@@ -1,6 +1,7 @@
 """Unsafe or invalid settings stop the start; the error names the setting but not its value."""
 
 from datetime import timedelta
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -33,6 +34,8 @@ def settings(**changed: Any) -> Settings:
         ("SECRET_KEY", "a" * 64, "at least 32 random characters"),
         ("ALLOWED_ORIGINS_RAW", "*", "exact origins"),
         ("ALLOWED_ORIGINS_RAW", "https://shop.example,https://*.example", "exact origins"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,0.0.0.0/0", "networks of your proxies"),
+        ("TRUSTED_PROXIES", "::/0", "networks of your proxies"),
         ("RATE_LIMIT", "", "100/minute"),
         ("RATE_LIMIT", "0/minute", "100/minute"),
         ("RATE_LIMIT", "-1/minute", "100/minute"),
@@ -77,6 +80,16 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert found.SELF_SERVICE_TRANSITIONS == ("PAID", "SHIPPED")
     assert found.allowed_origins == ("https://shop.example", "http://localhost:3000")
+
+
+def test_proxies_are_networks_or_single_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRUSTED_PROXIES", "10.0.0.0/8, fd00::/8,192.0.2.7,")
+
+    assert (
+        ip_network("10.0.0.0/8"),
+        ip_network("fd00::/8"),
+        ip_network("192.0.2.7/32"),
+    ) == settings().TRUSTED_PROXIES
 
 
 def test_by_default_an_owner_may_only_cancel(monkeypatch: pytest.MonkeyPatch) -> None:

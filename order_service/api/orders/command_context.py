@@ -22,6 +22,7 @@ from order_service.web.identity import Caller, CallerDependency
 from order_service.web.openapi.annotations import raises
 from order_service.web.problems.problem import Problem
 from order_service.web.query_parameters import Flag
+from order_service.web.responses import plain_tags
 
 Tags = frozenset[str] | Literal["*"] | None
 KEY_LENGTH_MAX = 255
@@ -144,7 +145,9 @@ async def _tags(
 
 
 def tags_of(tags: str) -> Tags:
-    """The ETags that an If-Match header names, weak ones with their `W/`. Raises Problem 400."""
+    """The ETags that an If-Match header names, without codings, weak ones with their `W/`. Raises
+    Problem 400."""
+    tags = plain_tags(tags)
     if tags.strip() == "*":
         return "*"
     if not _ETAGS.fullmatch(tags):

@@ -220,7 +220,8 @@ def _allowed_methods(request: Request) -> list[str]:
         path = context.path or ""
         if context.methods and compile_path(path)[0].match(request.scope["path"]):
             methods.setdefault(path, set()).update(context.methods)
-    return sorted(methods[min(methods, key=lambda path: path.count("{"))])
+    allowed = methods[min(methods, key=lambda path: path.count("{"))]
+    return sorted(allowed | {"HEAD"} if "GET" in allowed else allowed)
 
 
 _SPECIAL = re.compile(r"[~/]")

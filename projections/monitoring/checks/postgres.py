@@ -1,8 +1,9 @@
-"""PostgreSQL: version, free connections, durability, schema revision."""
+"""PostgreSQL: version, free connections, durability, schema revision, an append."""
 
 import time
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from order_service import limits
@@ -22,6 +23,8 @@ _FACTS = text(
     "current_setting('max_connections')::int AS connections_max, "
     "pg_size_pretty(pg_database_size(current_database())) AS size"
 )
+# Of nothing. PostgreSQL checks rights, tables and read-only mode all the same.
+_APPEND = text("SELECT count(*) FROM append(" + ", ".join(["'{}'"] * 18) + ")")  # noqa: S608  # constants
 # A commit that PostgreSQL acknowledges must be on disk: every promise depends on it.
 _DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
 
@@ -74,3 +77,18 @@ async def revision(connection: AsyncConnection) -> list[Finding]:
     )
     is_current = revision == SCHEMA_REVISION
     return [finding("schema revision", is_current, revision, SCHEMA_REVISION, remedy)]
+
+
+async def appends(connection: AsyncConnection) -> list[Finding]:
+    """Whether the log takes an append, tried with one of no events. `connection`: with the role of
+    web, not read-only."""
+    try:
+        await connection.execute(_APPEND)
+        found, works = "works", True
+    except DBAPIError as error:
+        found, works = str(error.orig).partition("\n")[0], False
+    remedy = (
+        "No order can be placed or changed: check whether the server is a standby, read-only or "
+        "out of disk, and run `./entrypoint.sh migrate`."
+    )
+    return [finding("append", works, found, "works", remedy)]

@@ -12,6 +12,7 @@ CHECKS: tuple[Check, ...] = (
     Check("postgresql", postgres.server, doctor=True),
     Check("postgresql", postgres.durable, start=True, doctor=True),
     Check("postgresql", postgres.revision, start=True, readyz="database", doctor=True),
+    Check("append", postgres.appends, readyz="append", readyz_error="AppendError", doctor=True),
     Check("settings", rabbitmq.greets, readyz="broker"),
     Check("redis", redis.pings, readyz="cache"),
     Check("postgresql", lag.late, readyz="lag", readyz_error="Lagging"),

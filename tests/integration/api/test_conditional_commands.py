@@ -194,7 +194,7 @@ async def test_a_dry_run_of_a_creation_is_judged_like_one(
     web: httpx.AsyncClient, owner: Account, web_engine: AsyncEngine
 ) -> None:
     first = await place(web, owner, external_reference="cart-1")
-    large = [{**ITEMS[0], **{f"k{n}": "x" * 255 for n in range(20)}}] * 20
+    large = [{**ITEMS[0], **{f"k{n}": "x" * 255 for n in range(20)}}] * 200
 
     async def dry(**body: object) -> httpx.Response:
         content = {"items": ITEMS, **body}

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from order_service.limits import ORDER_BODY_BYTES_MAX
 from tests.support.http.accounts import new_account
 from tests.support.http.orders import place, stored_events
 
@@ -51,7 +52,8 @@ BODIES: list[bytes] = [
         for value in values
     ),
     *(b"", b" ", b"null", b"1", b"[]", b'"x"', b"{", b'{"items": [}', b"\xff\xfe{}"),
-    *(b"\xef\xbb\xbf{}", '{"items": []}'.encode("utf-16"), b"[" * 5_000, b'{"items":' * 300),
+    *(b"\xef\xbb\xbf", b"\xef\xbb\xbf{}"),
+    *('{"items": []}'.encode("utf-16"), b"[" * 5_000, b'{"items":' * 300),
     *(b'{"a": 1e999999999}', b'{"a": 1e99999999999999999999}', b'{"a": ' + b"1" * 5_000 + b"}"),
     *(
         b'{"items": [{"quantity": 1, "price": 1, ' + rest + b"}]}"
@@ -68,7 +70,9 @@ BODIES: list[bytes] = [
     b'{"items": [{"sku": "a", "quantity": 1, "price": 1e-400}]}',
     b'{"items": [{"sku": "a", "quantity": 1, "price": 0e400}]}',
     json.dumps({"items": [{**ITEM, "quantity": 10**5, "unit_price": 10**13 - 1}] * 200}).encode(),
-    json.dumps({"items": [{**ITEM, "name": "漢" * 255}] * 100}, ensure_ascii=False).encode(),
+    json.dumps({"items": [{**ITEM, **{f"{n}": "漢" * 255 for n in range(20)}}] * 100}).encode(),
+    json.dumps({"items": [ITEM], **{f"{n}": 1 for n in range(150_000)}}).encode(),
+    json.dumps({"items": [ITEM], "user_id": "x" * ORDER_BODY_BYTES_MAX}).encode(),
 ]
 CHANGES: list[dict[str, Any]] = [
     *({"status": value} for value in (None, 1, [], {}, "paid", "PAID\0", "", "X" * 10_000)),

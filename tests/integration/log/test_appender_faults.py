@@ -11,6 +11,7 @@ from order_service import limits
 from order_service.domain.events import OrderLine
 from order_service.errors import InvalidRequest, RuleViolation, Unavailable
 from order_service.ids import uuid7
+from order_service.limits import EVENT_BYTES_MAX
 from order_service.log.append import Append
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
@@ -226,8 +227,10 @@ async def test_reads_of_a_hung_database_all_end_within_one_bound(
 
 
 async def test_an_event_is_bounded_in_bytes_not_in_characters(log: EventLog) -> None:
-    line = OrderLine(1, "PEN", "漢" * 255, 1, 1)
-    lines = tuple(replace(line, line_id=number) for number in range(1, 101))
+    text = "漢" * 255
+    line = OrderLine(1, "PEN", text, 1, 1, {f"{number}": text for number in range(5)})
+    lines = tuple(replace(line, line_id=number) for number in range(1, 201))
+    assert 200 * 6 * len(text) < EVENT_BYTES_MAX < 200 * 6 * len(text.encode())
 
     with pytest.raises(InvalidRequest) as caught:
         await placed(log, uuid7(), placing(*lines), BY_USER)

@@ -49,6 +49,31 @@ async def test_doctor_finds_each_fault_of_postgresql(
     assert wrong(unreachable) == {"PostgreSQL as order_web", "PostgreSQL as order_projector"}
 
 
+@pytest.mark.parametrize(
+    ("fault", "found"),
+    [
+        (
+            "ALTER DATABASE {} SET default_transaction_read_only = on",
+            "cannot execute SELECT FOR NO KEY UPDATE in a read-only transaction",
+        ),
+        (
+            "REVOKE EXECUTE ON FUNCTION append FROM order_web",
+            "permission denied for function append",
+        ),
+    ],
+)
+async def test_doctor_finds_a_log_that_takes_no_append(
+    settings: Settings, fault: str, found: str
+) -> None:
+    await run_sql(settings, fault.format(settings.DB_NAME), settings.DB_NAME)
+
+    faulty = [one for one in await doctor.check_postgres(settings) if one.state == "wrong"]
+
+    assert [one.check for one in faulty] == ["append"]
+    assert found in faulty[0].found
+    assert "read-only" in faulty[0].remedy
+
+
 async def test_doctor_finds_each_fault_of_redis(tmp_path: Path) -> None:
     server = PrivateRedis(tmp_path)
     settings = server.settings()

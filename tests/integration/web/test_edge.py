@@ -8,6 +8,7 @@ from html import escape
 import httpx
 import pytest
 from redis.asyncio import Redis
+from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,6 +18,8 @@ from order_service.settings import Settings
 from order_service.web import response_headers
 from order_service.web.problems.catalogue import CATALOGUE
 from tests.conftest import run_sql, serving
+from tests.support.http.accounts import PASSWORD, new_account
+from tests.support.http.orders import ITEMS
 from tests.support.servers.proxy import proxy_to
 from tests.support.waiting import WAIT_S, eventually
 
@@ -290,9 +293,63 @@ async def test_ready_says_where_orders_do_not_come_along(settings: Settings) -> 
     assert response.status_code == 503
     assert response.json()["checks"] == {
         "database": "ok",
+        "append": "ok",
         "broker": "ok",
         "cache": "ok",
         "lag": "Lagging",
+    }
+
+
+async def test_a_known_caller_learns_how_long_a_success_took(
+    web: httpx.AsyncClient, web_engine: AsyncEngine
+) -> None:
+    """A refusal's time would help to guess what exists, a login's which accounts do."""
+    account = await new_account(web, web_engine)
+    headers = account.headers
+
+    timed = [
+        await web.get("/users/me/", headers=headers),
+        await web.head("/users/me/", headers=headers),
+        await web.post("/stream-tickets/", headers=headers),
+    ]
+    untimed = [
+        await web.get("/version"),
+        await web.post("/token/", data={"username": account.email, "password": PASSWORD}),
+        await web.get("/users/00000000-0000-4000-8000-000000000000/summary/", headers=headers),
+        await web.get("/orders/A-1-8/", headers=headers),
+        await web.post("/orders/", json={"items": ITEMS}, headers=headers),  # the fast path
+    ]
+
+    assert [answer.is_success for answer in timed] == [True] * 3
+    for answer in timed:
+        assert re.fullmatch(r"app;dur=[0-9]+\.[0-9]", answer.headers["server-timing"])
+    assert [answer.status_code for answer in untimed] == [200, 200, 403, 404, 201]
+    assert not any("server-timing" in answer.headers for answer in untimed)
+
+
+NO_APPENDS = {
+    "a read-only database": "ALTER DATABASE {} SET default_transaction_read_only = on",
+    "no right": "REVOKE EXECUTE ON FUNCTION append FROM order_web",
+    "no function": "DROP FUNCTION append",
+    "no table": "ALTER TABLE events RENAME TO facts",
+}
+
+
+@pytest.mark.parametrize("fault", NO_APPENDS)
+async def test_a_service_that_cannot_append_is_not_ready(settings: Settings, fault: str) -> None:
+    """Every read works, and no order could be placed."""
+    await run_sql(settings, NO_APPENDS[fault].format(settings.DB_NAME), settings.DB_NAME)
+
+    async with serving(create_app(settings)) as client:
+        response = await client.get("/readyz")
+
+    assert response.status_code == 503
+    assert response.json()["checks"] | {"lag": "ok"} == {
+        "database": "ok",
+        "append": "AppendError",
+        "broker": "ok",
+        "cache": "ok",
+        "lag": "ok",
     }
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.main import OrderService, create_app
 from order_service.settings import Settings
+from order_service.web.client_address import Client
 from order_service.web.fast_path import RequestHead
 from tests.conftest import serving
 from tests.support.http.accounts import Account, new_account
@@ -26,7 +27,10 @@ from tests.support.waiting import eventually
 # The fast path knows no preferences, so a request that has one goes to FastAPI.
 UNUSUAL = {"Prefer": "respond-async"}
 # These differ from request to request, whichever way it takes.
-VOLATILE = {"content-length", "date", "x-request-id", "ratelimit", "consistency-token", "location"}
+VOLATILE = {
+    *("content-length", "date", "x-request-id", "ratelimit", "consistency-token", "location"),
+    "server-timing",  # of FastAPI's routes only
+}
 VOLATILE_MEMBERS = {"id", "number", "created_at", "updated_at", "instance", "request_id", "at"}
 ID = re.compile("[0-9a-f-]{36}")
 LINES = {"items": [{"sku": "PEN", "quantity": 2, "unit_price": "9.99"}]}
@@ -267,7 +271,7 @@ def test_what_is_not_ordinary_is_left_to_fastapi_uncounted(
     known = ((b"host", b"shop.example"), (b"authorization", b"Bearer a.b.c"))
     url = path.format(uuid4()).encode()
 
-    assert app.fast_path.begin(method, url, "127.0.0.1", [*known, *headers]) is None
+    assert app.fast_path.begin(method, url, Client("127.0.0.1", "http"), [*known, *headers]) is None
     assert app.state.admission.rate_limits.windows.counted.total == 0
 
 
@@ -310,6 +314,22 @@ async def test_requests_behind_one_another_are_answered_in_their_order(ways: Way
 
     assert [f"/orders/{body['id']}/" for body in bodies] == paths
     assert ways.taken == paths[:1]
+
+
+async def test_the_fast_path_ignores_an_upgrade(ways: Ways) -> None:
+    """A default JDK HttpClient offers HTTP/2 so."""
+    offer = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    order = json.dumps(LINES).encode()
+    path = await _placed(ways)
+    async with wire(ways.client) as wired:
+        wired.send(_request(ways, "POST", "/orders/", order, offer))
+        placed = await wired.answer()
+        wired.send(_request(ways, "GET", path, more=offer))
+        read = await wired.answer()
+
+    assert (placed.status, read.status) == (201, 200)
+    assert f"/orders/{json.loads(read.body)['id']}/" == path
+    assert ways.taken == ["/orders/", path]
 
 
 async def test_what_came_before_something_unreadable_is_answered_all(ways: Ways) -> None:

@@ -19,6 +19,8 @@ _REFUSED: dict[str, bytes] = {
     "NUL in the target": b"GET /\0 HTTP/1.1\r\nHost: x\r\n\r\n",
     "Latin-1 in the target": b"GET /\xff HTTP/1.1\r\nHost: x\r\n\r\n",
     "a target for a proxy's tunnel": b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
+    "a tunnel to another protocol": b"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n"
+    b"Connection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
     "a target that begins with nothing": b"GET healthz HTTP/1.1\r\nHost: x\r\n\r\n",
     "no such version": b"GET / HTTP/3.7\r\nHost: x\r\n\r\n",
     "a version of two digits": b"GET / HTTP/1.10\r\nHost: x\r\n\r\n",
@@ -61,8 +63,6 @@ _REFUSED: dict[str, bytes] = {
     "an unknown coding": _POST + b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
     "a coding with a control character": _POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n",
     "packed chunks": _POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-    "a body and another protocol": _POST
-    + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\n{}",
     # --- chunks
     "a chunk of no size": _CHUNKED + b"\r\n{}\r\n0\r\n\r\n",
     "a chunk of a strange size": _CHUNKED + b"xyz\r\n{}\r\n0\r\n\r\n",
@@ -87,6 +87,11 @@ FRAMING: list[Case] = [
         _GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
         b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
         200,
+    ),
+    Case(
+        "a body and another protocol",
+        _POST + b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\n{}",
+        422,
     ),
     Case("empty lines first", b"\r\n\r\n\r\n" + _GET + b"\r\n", 200),
     Case("an empty Host", b"GET /healthz HTTP/1.1\r\nHost:\r\n\r\n", 200),

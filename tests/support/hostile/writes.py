@@ -28,7 +28,7 @@ _PASSWORDS: list[Any] = [
 ]
 _NOT_JSON = [
     *(b"", b" ", b"\0", b"{", b"[", b"nul", b"{]", b"{'email': 1}", b"{\"email\": }", b"{,}", b"\xff"),
-    *(b"\xff\xfe{\0}\0", b"\xef\xbb\xbf{}", b"{}{}", b"{} x", b"<a/>", b"email=a", b"[" * 200_000),
+    *(b"\xff\xfe{\0}\0", b"\xef\xbb\xbf", b"{}{}", b"{} x", b"<a/>", b"email=a", b"[" * 200_000),
     *(b'{"a":' * 30_000, b'"\\ud83d"x', b'{"email": NaN}', b'{"email": Infinity}', b'{"email": 01}'),
     *(b'{"email": +1}', b'{"email": 1.}', b'{"email": .5}', b'{"email": 0x1}', b"//\n{}", b"{}/**/"),
     *(b'{"email": "\t"}', b'{"email": "\x00"}', b'{"email": "a\nb"}', b'{"email": "\xc0\x80"}'),

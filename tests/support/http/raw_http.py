@@ -61,6 +61,16 @@ class Wire:
                 return b""
 
 
+async def connected(port: int) -> bool:
+    """Whether a server listens at this port of loopback."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
 @asynccontextmanager
 async def wire(web: httpx.AsyncClient) -> AsyncIterator[Wire]:
     """A connection to the server that this client asks."""

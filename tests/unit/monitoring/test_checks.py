@@ -22,7 +22,7 @@ def row(name: str, **facts: Any) -> dict[str, Any]:
 
 def test_every_check_is_run_and_the_names_that_clients_read_are_kept() -> None:
     assert set(CHECKS) == {*START, *READYZ, *HEALTH, *DOCTOR}
-    assert {check.readyz for check in READYZ} == {"database", "broker", "cache", "lag"}
+    assert {check.readyz for check in READYZ} == {"database", "append", "broker", "cache", "lag"}
     assert [check.health for check in HEALTH] == [
         *("postgresql", "redis", "rabbitmq", "clocks", "relay", "read models", "processes")
     ]

@@ -32,6 +32,11 @@ def test_decimals_keep_every_digit() -> None:
     }
 
 
+def test_a_byte_order_mark_is_skipped() -> None:
+    """.NET's Encoding.UTF8 and PowerShell write one."""
+    assert parse_json(b"\xef\xbb\xbf" + b'{"a": "\xef\xbb\xbf"}') == {"a": "\ufeff"}
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -40,7 +45,8 @@ def test_decimals_keep_every_digit() -> None:
         b"{} {}",
         b"NaN",
         b'{"a": Infinity}',
-        b"\xef\xbb\xbf{}",
+        b"\xef\xbb\xbf\xef\xbb\xbf{}",
+        b"{}\xef\xbb\xbf",
         b'"\xff"',
         '{"a": 1}'.encode("utf-16"),
         b'"\\ud800"',
