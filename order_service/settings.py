@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from order_service.limits import LOG_PARTITIONS_MAX
@@ -19,7 +19,8 @@ def _comma_separated(value: object) -> object:
     return [v.strip() for v in value.split(",") if v.strip()] if isinstance(value, str) else value
 
 
-def _rate(value: str) -> str:
+def check_rate(value: str) -> str:
+    """`value`, a rate. Raises ValueError."""
     if not re.fullmatch(r"[1-9][0-9]{0,8}/(second|minute|hour|day)", value):
         raise ValueError("expected COUNT/second|minute|hour|day, such as 100/minute")
     return value
@@ -36,6 +37,11 @@ Duration = Annotated[
     BeforeValidator(_duration),
     Field(ge=timedelta(0), le=timedelta(days=3_650)),
 ]
+
+
+def check_duration(value: str) -> timedelta:
+    """The ISO 8601 duration. Raises ValueError."""
+    return TypeAdapter(Duration).validate_python(value)
 
 
 Secret = Annotated[str, Field(repr=False)]  # so that `repr` of the settings shows no secret
@@ -76,7 +82,7 @@ class Settings(BaseSettings):
     ACCESS_TOKEN_EXPIRE_MINUTES: int = Field(default=30, ge=1, le=1_440)
     REFRESH_TOKEN_EXPIRE_DAYS: int = Field(default=15, ge=1, le=365)
 
-    RATE_LIMIT: Annotated[str, AfterValidator(_rate)] = "100/minute"
+    RATE_LIMIT: Annotated[str, AfterValidator(check_rate)] = "100/minute"
     ALLOWED_ORIGINS_RAW: str = "http://localhost,http://127.0.0.1"
     SELF_SERVICE_TRANSITIONS: Annotated[tuple[Status, ...], NoDecode] = ("CANCELED",)
     DEFAULT_CURRENCY: str = Field(default="USD", pattern=r"^[A-Z]{3}$")

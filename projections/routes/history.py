@@ -58,7 +58,7 @@ Texts = dict[UUID, tuple[str, str]]  # text id to kind and body
     operation_id="orders_events",
     summary="Read an order's events",
     response_model=Events,
-    responses=documented("order-unreadable"),
+    responses=documented("order-unreadable", scopes=("orders:read",)),
 )
 async def get_events(
     request: Request,
@@ -98,7 +98,7 @@ async def get_events(
     operation_id="orders_diff",
     summary="Compare two versions of an order",
     response_model=documents.Diff,
-    responses=documented("order-unreadable"),
+    responses=documented("order-unreadable", scopes=("orders:read",)),
 )
 async def get_diff(
     request: Request,

@@ -2,9 +2,11 @@
 
 from order_service.api.orders.command_route import CommandRouter
 from order_service.api.orders.fields import Item, LinePath, Quantity, line_id_of, minor
+from order_service.api.orders.permissions import may_command, may_price
 from order_service.domain.commands import AddLine, ChangeLineQuantity, RemoveLine
 from order_service.log.fold import FoldedOrder
 from order_service.web.fields import ChangeBody
+from order_service.web.identity import Caller
 
 router = CommandRouter(prefix="/orders/{order_id}/lines", tags=["lines"])
 
@@ -28,11 +30,18 @@ class ChangeQuantityRequest(ChangeBody):
     operation_id="lines_add",
     summary="Add a line",
     problems=("order-not-editable",),
+    authorize=lambda context, body: _may_add(context.caller, body),
 )
 def add_line(body: AddLineRequest, order: FoldedOrder) -> AddLine:
     """Adds a line, with the next unused `line_id`."""
     price = minor(body.unit_price, order)
     return AddLine(body.sku, body.name, body.quantity, price, body.attributes)
+
+
+def _may_add(caller: Caller, body: AddLineRequest) -> None:
+    may_command(caller, AddLine)
+    if body.unit_price is not None:
+        may_price(caller)
 
 
 @router.command(

@@ -26,7 +26,12 @@ from order_service.api.orders.command_context import (
 )
 from order_service.api.orders.details import Address
 from order_service.api.orders.fields import Item, Price, free_text
-from order_service.api.orders.permissions import may_place_for
+from order_service.api.orders.permissions import (
+    COMMAND_SCOPES,
+    may_command,
+    may_price,
+    owner_of_new,
+)
 from order_service.api.orders.replies import dry_run, reply_with, reply_with_preview
 from order_service.commands.handler import Creation, place_order, preview_order
 from order_service.documents import consistency_token
@@ -72,7 +77,9 @@ class PlaceOrderRequest(Body):
     shipping_address: Address | None = None
     shipping_fee: Price | None = None
     discount: Price | None = None
-    user_id: Id | None = Field(default=None, description="For staff: the user who owns the order.")
+    user_id: Id | None = Field(
+        default=None, description="For staff and API keys: the user who owns the order."
+    )
 
     def command(self, user_id: UUID, default_currency: str, address_ref: UUID | None) -> PlaceOrder:
         """Raises `InvalidRequest` for an amount with more digits than the currency has."""
@@ -129,6 +136,7 @@ _UNKNOWN = {"id": None, "number": None}  # members that a preview cannot have
             status=201,
             sends=("Location", "ETag", "Consistency-Token"),
             may_send=("Idempotent-Replayed",),
+            scopes=(COMMAND_SCOPES[PlaceOrder],),
         ),
     },
 )
@@ -163,9 +171,9 @@ def _creation(context: CommandContext, body: PlaceOrderRequest, key: str | None)
     address_ref, texts = free_text("address", address)
 
     async def command() -> PlaceOrder:
-        user_id = caller.user_id if body.user_id is None else body.user_id
-        may_place_for(caller, user_id)
-        if user_id != caller.user_id:
+        user_id = owner_of_new(caller, body.user_id)
+        may_price(caller)  # each order has prices, or a total
+        if user_id != caller.own_id:
             await _check_user(context, user_id)
         return body.command(user_id, context.settings.DEFAULT_CURRENCY, address_ref)
 
@@ -187,7 +195,7 @@ async def _check_user(context: CommandContext, user_id: UUID) -> None:
     operation_id="orders_place_bulk",
     summary="Place many orders",
     response_model=BulkResults,
-    responses=documented(),
+    responses=documented(scopes=(COMMAND_SCOPES[PlaceOrder],)),
 )
 async def place_bulk(
     request: Request,
@@ -196,6 +204,7 @@ async def place_bulk(
 ) -> Response:
     """Places each order as if sent alone; its result has that `status`, and the problem if any."""
     await known_parameters(request)
+    may_command(context.caller, PlaceOrder)
     last = len(body.orders) - 1
     if context.key and len(_key_of(context.key, last)) > KEY_LENGTH_MAX:
         raise invalid_key()
