@@ -40,15 +40,15 @@ class ApiKey(Document):
     acts_for: Annotated[UUID | None, means("The only user it acts for; null: any.")]
     created_at: Instant
     created_by: Annotated[UUID | None, means("The admin; null: the command line.")]
-    expires_at: Annotated[Instant | None, instant("When it ends; null: never.")]
-    last_used_at: Annotated[
-        Instant | None, instant("The minute of its last use; null: it was not used yet.")
-    ]
-    rotated_at: Annotated[Instant | None, instant("The last rotation.")]
-    previous_until: Annotated[
-        Instant | None, instant("Until when the key before the last rotation holds.")
-    ]
-    revoked_at: Annotated[Instant | None, instant("When it was revoked; null: it was not.")]
+    expires_at: Annotated[Instant, instant("When it ends; null: never.")] | None
+    last_used_at: (
+        Annotated[Instant, instant("The minute of its last use; null: it was not used yet.")] | None
+    )
+    rotated_at: Annotated[Instant, instant("The last rotation.")] | None
+    previous_until: (
+        Annotated[Instant, instant("Until when the key before the last rotation holds.")] | None
+    )
+    revoked_at: Annotated[Instant, instant("When it was revoked; null: it was not.")] | None
 
 
 class NewApiKey(ApiKey, kw_only=True):

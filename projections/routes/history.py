@@ -141,7 +141,7 @@ def _versions(later: int | None, earlier: int | None, head: int) -> tuple[int, i
     operation_id="orders_notes",
     summary="Read an order's notes",
     response_model=list[documents.Note],
-    responses=documented("order-unreadable", may_send=("Link",)),
+    responses=documented("order-unreadable", may_send=("Link",), scopes=("orders:read",)),
 )
 async def get_notes(
     request: Request,
@@ -211,7 +211,7 @@ def _note(
     operation_id="orders_shipping_address",
     summary="Read an order's shipping address",
     response_model=documents.ShippingAddress,
-    responses=documented("not-found", "order-unreadable"),
+    responses=documented("not-found", "order-unreadable", scopes=("orders:read",)),
 )
 async def get_shipping_address(
     request: Request, order_id: OrderPath, caller: CallerDependency
