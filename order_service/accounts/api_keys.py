@@ -86,7 +86,8 @@ def check(row: Any, digest: bytes) -> tuple[Grant, float]:
     if row is None:
         raise TokenInvalid
     is_current = hmac.compare_digest(digest, row.secret_sha256)
-    is_previous = hmac.compare_digest(digest, row.previous_sha256 or b"")
+    previous = row.previous_sha256
+    is_previous = previous is not None and hmac.compare_digest(digest, previous)
     if row.revoked or not (is_current or is_previous):
         raise TokenInvalid
     seconds_left = inf if row.expires_in_s is None else float(row.expires_in_s)

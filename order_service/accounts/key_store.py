@@ -86,8 +86,8 @@ _CHANGE = text(f"""
 """)  # noqa: S608
 _ROTATE = text(f"""
     UPDATE api_keys SET previous_sha256 = secret_sha256,
-                        previous_until = clock_timestamp() + :overlap,
-                        secret_sha256 = :digest, rotated_at = clock_timestamp()
+                        previous_until = now() + :overlap,
+                        secret_sha256 = :digest, rotated_at = now()
     WHERE id = :id AND revoked_at IS NULL RETURNING {_COLUMNS}
 """)  # noqa: S608
 _REVOKE = text(f"""

@@ -116,8 +116,12 @@ class Admission:
 
     async def _verify_key(self, key: str, host: str | None) -> Caller:
         """A wrong key is answered alike whether its id exists or not. Wrong keys of one id are
-        limited by address, as failed logins are: the holder elsewhere is not locked out."""
-        failed_keys, attempts = self.rate_limits.failed_logins, f"{id_of(key)} {address_key(host)}"
+        limited by address, as failed logins are: the holder elsewhere is not locked out. A mistyped
+        key needs no query, so the address's limit is enough."""
+        key_id = id_of(key)
+        if key_id is None:
+            raise _wrong_key()
+        failed_keys, attempts = self.rate_limits.failed_logins, f"{key_id} {address_key(host)}"
         failed_keys.check(attempts)
         try:
             grant = await self.known_keys.verify(key)
@@ -126,7 +130,7 @@ class Admission:
             raise unauthorized("token-expired", detail) from None
         except TokenInvalid:
             failed_keys.failed(attempts)
-            raise unauthorized("token-invalid", "This is not a valid API key.") from None
+            raise _wrong_key() from None
         return Caller(grant.key_id, "key", grant)
 
     def count_user(self, quotas: list[Quota], group: str, caller: Caller) -> None:
@@ -208,6 +212,10 @@ class Admission:
         return found.replace(_ID.encode(), request_id.encode()).replace(
             _REMAINING.encode(), quota.state.encode()
         )
+
+
+def _wrong_key() -> Problem:
+    return unauthorized("token-invalid", "This is not a valid API key.")
 
 
 # --- FastAPI --------------------------------------------------------------------------------------
