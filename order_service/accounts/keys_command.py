@@ -121,11 +121,10 @@ async def _run(arguments: argparse.Namespace, engine: AsyncEngine) -> None:
 
 def _print_new(stored: ApiKey, key: str) -> None:
     """The key alone on standard output, for `KEY=$(...)`."""
-    until = f", the one before holds until {stored.previous_until:%Y-%m-%d %H:%M} UTC"
-    print(
-        f"API key {stored.id}{until if stored.previous_until else ''}. It is shown this once:",
-        file=sys.stderr,
-    )
+    before = ""
+    if stored.previous_until is not None:
+        before = f" The one before it holds until {_minute(stored.previous_until)} UTC."
+    print(f"API key {stored.id}.{before} It is shown this once:", file=sys.stderr)
     print(key)
 
 

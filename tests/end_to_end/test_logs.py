@@ -77,7 +77,9 @@ async def test_logins_refusals_and_limits_are_logged_and_nothing_secret_is(stack
             "/token/refresh/", json={"refresh_token": tokens["refresh_token"]}
         )
         ticket = await client.post("/stream-tickets/", headers=me)
-        key = stack.run("keys", "create", "shop", "--scope", "orders:read").stdout.strip()
+        made = stack.run("keys", "create", "shop", "--scope", "orders:read")
+        assert made.returncode == 0, made.stderr
+        key = made.stdout.strip()
         keyed = await client.get("/reports/sales/", headers={"Authorization": f"Bearer {key}"})
         guess = f"{key[:-1]}{'1' if key[-1] == '0' else '0'}"
         guessed = await client.get("/orders/", headers={"Authorization": f"Bearer {guess}"})
