@@ -84,6 +84,8 @@ class Settings(BaseSettings):
 
     RATE_LIMIT: Annotated[str, AfterValidator(check_rate)] = "100/minute"
     ALLOWED_ORIGINS_RAW: str = "http://localhost,http://127.0.0.1"
+    # Whether customers, too, may set prices, discounts and taxes.
+    CUSTOMER_PRICES: Literal["accept", "refuse"] = "refuse"
     SELF_SERVICE_TRANSITIONS: Annotated[tuple[Status, ...], NoDecode] = ("CANCELED",)
     DEFAULT_CURRENCY: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
     REQUIRE_IF_MATCH: bool = False

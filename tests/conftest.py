@@ -77,6 +77,7 @@ def migrated_template() -> Iterator[Settings]:
     """Settings of a freshly migrated database that tests copy; dropped at the end of the run."""
     settings = Settings(
         DB_NAME=f"template_{uuid4().hex[:12]}",
+        CUSTOMER_PRICES="accept",
         SELF_SERVICE_TRANSITIONS=("CANCELED",),  # whatever the environment of the run allows
     )  # type: ignore[call-arg]
     asyncio.run(run_sql(settings, f"CREATE DATABASE {settings.DB_NAME}"))

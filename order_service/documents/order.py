@@ -14,7 +14,7 @@ from pydantic import Field
 from order_service.documents.shape import Amount, Document, Instant, json_time, means, to_json
 from order_service.domain import state
 from order_service.domain.events import CancelReason, RefundCause, ReturnReason
-from order_service.domain.money import to_text
+from order_service.domain.money import part, to_text
 from order_service.domain.state import (
     FulfillmentStatus,
     PaymentStatus,
@@ -27,10 +27,28 @@ from order_service.log.fold import FoldedOrder
 
 class OrderLine(Document):
     line_id: Annotated[int, means("Unique within the order; never used for another line.")]
-    sku: str
+    sku: str | None
     name: str | None
     quantity: Annotated[int, means("The ordered units, including the canceled ones.")]
-    unit_price: Annotated[Amount | None, means("null if the order has an agreed total.")]
+    unit: Annotated[str | None, means("What `quantity` counts, such as g; null: pieces.")]
+    unit_price: Annotated[
+        Amount | None,
+        means("May have more decimals than the currency. null if the order has an agreed total."),
+    ]
+    discount: Annotated[Amount, means("The line's own discount, for all its `quantity` units.")]
+    share: Annotated[
+        Amount, means("The line's share of the order's discount, for all its `quantity` units.")
+    ]
+    tax: Annotated[Amount, means("The tax on all its `quantity` units, as sent.")]
+    tax_rate: Annotated[str | None, means("In percent, as sent.")]
+    tax_name: str | None
+    value: Annotated[
+        Amount | None,
+        means(
+            "What the units that are not canceled cost: their price less `discount` and `share`, "
+            "plus `tax` unless `tax_included`. null if the order has an agreed total."
+        ),
+    ]
     canceled: int
     shipped: int
     delivered: int
@@ -109,12 +127,17 @@ class Order(Document):
         tuple[Status, ...], means("Allowed by the order's state, whatever the caller's role.")
     ]
     currency: Annotated[str, Field(description="ISO 4217.", examples=["USD"])]
-    total_price: Amount
+    total_price: Annotated[Amount, means("The items' `value` and the shipping fee.")]
     shipping_fee: Amount
+    shipping_tax: Annotated[Amount, means("The tax on the shipping fee, as sent.")]
+    tax_included: Annotated[
+        bool, means("Whether prices include the taxes; if not, the taxes are added to the total.")
+    ]
     discount: Annotated[
         Amount,
         means("As given at first. Units that are canceled or removed take their part of it along."),
     ]
+    prices_trusted: Annotated[bool, means("Whether the shop, not its customer, set the prices.")]
     authorized: Annotated[Amount, means("Authorized and not captured yet.")]
     captured: Amount
     refunded: Amount
@@ -163,7 +186,10 @@ def order_document(folded: FoldedOrder) -> Order:
         currency,
         to_text(summary.total_minor, currency),
         to_text(order.shipping_fee_minor, currency),
+        to_text(order.shipping_tax_minor, currency),
+        order.tax_included,
         to_text(order.discount_minor, currency),
+        order.prices_trusted,
         to_text(summary.authorized_minor, currency),
         to_text(order.captured_minor, currency),
         to_text(order.refunded_minor, currency),
@@ -185,13 +211,28 @@ def order_document(folded: FoldedOrder) -> Order:
 
 def _items(order: state.Order) -> list[OrderLine]:
     currency = order.currency
+    zero = to_text(0, currency)
     return [
         OrderLine(
             line.line_id,
             line.sku,
             line.name,
             line.quantity,
-            None if line.unit_price_minor is None else to_text(line.unit_price_minor, currency),
+            line.unit,
+            None
+            if line.unit_price_minor is None
+            else to_text(line.unit_price_minor, currency, line.unit_price_scale),
+            to_text(line.discount_minor, currency) if line.discount_minor else zero,
+            to_text(line.share_minor, currency) if line.share_minor else zero,
+            to_text(line.tax_minor, currency) if line.tax_minor else zero,
+            line.tax_rate,
+            line.tax_name,
+            None
+            if line.unit_price_minor is None
+            else to_text(
+                value if canceled == 0 else part(value, line.quantity - canceled, line.quantity),
+                currency,
+            ),
             canceled,
             shipped,
             delivered,
@@ -199,7 +240,7 @@ def _items(order: state.Order) -> list[OrderLine]:
             # sorted: the log does not keep the order of an object's keys
             dict(sorted(line.attributes.items())) if line.attributes else line.attributes,
         )
-        for line, canceled, shipped, delivered, returned, _ in order.lines.values()
+        for line, canceled, shipped, delivered, returned, value in order.lines.values()
     ]
 
 

@@ -5,8 +5,6 @@ given, even if the decision may not need it (`refund_id` of a cancellation witho
 Amounts are minor units of the order's currency.
 """
 
-from collections.abc import Mapping
-from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
@@ -32,7 +30,8 @@ TargetStatus = Literal["PENDING", "PAID", "SHIPPED", "DELIVERED", "CANCELED"]
 
 @immutable
 class PlaceOrder:
-    """Either every line has a price, or none has and `total_price_minor` is the agreed total."""
+    """Either every line has a price, or none has and `total_price_minor` is the agreed total. The
+    decision fills in the lines' shares of `discount_minor`."""
 
     user_id: UUID
     currency: str
@@ -42,21 +41,28 @@ class PlaceOrder:
     shipping_fee_minor: int = 0
     discount_minor: int = 0
     address_ref: UUID | None = None
+    shipping_tax_minor: int = 0
+    tax_included: bool = True
+    prices_trusted: bool = True
+
+
+# Whose prices the order takes: staff's always; a customer's only where the shop accepts them.
+PriceAuthority = Literal["trusted", "accepted", "refused"]
 
 
 @immutable
 class AddLine:
-    sku: str
-    name: str | None
-    quantity: int
-    unit_price_minor: int | None
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    """`line.line_id` is ignored: the decision gives the next one."""
+
+    line: OrderLine
+    prices: PriceAuthority = "trusted"
 
 
 @immutable
 class ChangeLineQuantity:
     line_id: int
     quantity: int
+    prices: PriceAuthority = "trusted"
 
 
 @immutable
@@ -172,6 +178,7 @@ class CancelUnits:
     reason: CancelReason
     refund_id: UUID
     text_ref: UUID | None = None
+    refund_shipping: bool = False
 
 
 @immutable
@@ -241,11 +248,13 @@ class CancelReturn:
 
 @immutable
 class ReceiveReturn:
-    """`lines` None: all approved units that are not yet received, as sellable."""
+    """`lines` None: all approved units that are not yet received, as sellable. `refund_shipping`:
+    the shipping fee goes back as well, unless it already has."""
 
     return_id: UUID
     lines: tuple[ReceivedQuantity, ...] | None
     refund_id: UUID
+    refund_shipping: bool = False
 
 
 # --- the shorthand --------------------------------------------------------------------------------

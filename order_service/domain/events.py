@@ -55,7 +55,7 @@ class OrderLine(Stored, frozen=True):
     """
 
     line_id: int
-    sku: str
+    sku: str | None
     name: str | None
     quantity: int
     unit_price_minor: int | None
@@ -112,17 +112,23 @@ class OrderPlaced(Stored, frozen=True):
 class OrderLineAdded(Stored, frozen=True):
     """`total_minor`, here and below: the order's total after the event."""
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
     line: OrderLine
     total_minor: int
 
 
 class OrderLineQuantityChanged(Stored, frozen=True):
-    SCHEMA_VERSION: ClassVar[int] = 1
+    """`discount_minor`, `share_minor`, `tax_minor`: those of the line after the event; None in
+    version 1, which did not record them."""
+
+    SCHEMA_VERSION: ClassVar[int] = 2
     line_id: int
     from_quantity: int
     to_quantity: int
     total_minor: int
+    discount_minor: int | None = None
+    share_minor: int | None = None
+    tax_minor: int | None = None
 
 
 class OrderLineRemoved(Stored, frozen=True):
@@ -234,12 +240,15 @@ class OrderDelivered(Stored, frozen=True):
 
 
 class OrderUnitsCanceled(Stored, frozen=True):
-    SCHEMA_VERSION: ClassVar[int] = 1
+    """`shipping_minor`: what shipping costs no more, as the command said (version 2)."""
+
+    SCHEMA_VERSION: ClassVar[int] = 2
     line_id: int
     quantity: int
     reason: CancelReason
     total_minor: int
     text_ref: UUID | None = None
+    shipping_minor: int = 0
 
 
 class OrderCanceled(Stored, frozen=True):
@@ -305,12 +314,14 @@ class ReturnCanceled(Stored, frozen=True):
 
 
 class ReturnReceived(Stored, frozen=True):
-    """`value_minor`: what the units were bought for; None in version 1, which did not say it."""
+    """`value_minor`: what the units were bought for; None in version 1, which did not say it.
+    `shipping_minor`: the shipping fee that goes back with them, as the command said (version 3)."""
 
-    SCHEMA_VERSION: ClassVar[int] = 2
+    SCHEMA_VERSION: ClassVar[int] = 3
     return_id: UUID
     lines: tuple[ReceivedQuantity, ...]
     value_minor: int | None
+    shipping_minor: int = 0
 
 
 class OrderReturned(Stored, frozen=True):

@@ -6,12 +6,15 @@ A recorded event has happened, so no event is refused here.
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, assert_never
 
+from msgspec import structs
+
 from order_service.domain import money
 from order_service.domain.events import (
     LineQuantity,
     OrderCanceled,
     OrderDelivered,
     OrderEvent,
+    OrderLine,
     OrderLineAdded,
     OrderLineQuantityChanged,
     OrderLineRemoved,
@@ -40,7 +43,15 @@ from order_service.domain.events import (
     ShipmentVoided,
     ShippingAddressChanged,
 )
-from order_service.domain.state import LineState, Order, Payment, Refund, Return, Shipment
+from order_service.domain.state import (
+    LineState,
+    Order,
+    Payment,
+    Refund,
+    Return,
+    Shipment,
+    value_minor,
+)
 
 initial: Order | None = None
 
@@ -102,12 +113,11 @@ def _changes(order: Order, event: OrderEvent) -> Fields:
         case OrderCanceled():
             return {"cancel_reason": event.reason}
         case OrderLineAdded():
-            lines = {**order.lines, event.line.line_id: LineState(event.line)}
+            lines = {**order.lines, event.line.line_id: _line(event.line, order.tax_included)}
             changed = _with_total(order, lines, event.total_minor)
             return {**changed, "last_line_id": event.line.line_id}
         case OrderLineQuantityChanged():
-            line = order.lines[event.line_id].ordered(event.to_quantity)
-            return _with_total(order, {**order.lines, event.line_id: line}, event.total_minor)
+            return _quantity_changed(order, event)
         case OrderLineRemoved():
             lines = {i: line for i, line in order.lines.items() if i != event.line_id}
             return _with_total(order, lines, event.total_minor)
@@ -157,10 +167,11 @@ def _changes(order: Order, event: OrderEvent) -> Fields:
 
 def _placed(event: OrderPlaced) -> Order:
     agreed = None in [line.unit_price_minor for line in event.lines]
-    lines: Lines = {line.line_id: LineState(line) for line in event.lines}
-    if event.discount_minor:
-        lines = _sharing(event.discount_minor, lines)
-    return Order(
+    included = event.tax_included
+    lines: Lines = {line.line_id: _line(line, included) for line in event.lines}
+    if event.discount_minor and not any(line.share_minor for line in event.lines):
+        lines = _sharing(event.discount_minor, lines)  # version 1 did not record the shares
+    order = Order(
         event.user_id,
         event.currency,
         lines,
@@ -172,13 +183,45 @@ def _placed(event: OrderPlaced) -> Order:
         event.external_reference,
         event.address_ref,
     )
+    if included and event.prices_trusted and not event.shipping_tax_minor:
+        return order
+    return _copy_with(
+        order,
+        shipping_tax_minor=event.shipping_tax_minor,
+        tax_included=included,
+        prices_trusted=event.prices_trusted,
+    )
+
+
+def _line(line: OrderLine, tax_included: bool) -> LineState:
+    return LineState(line, 0, 0, 0, 0, value_minor(line, tax_included))
+
+
+def _quantity_changed(order: Order, event: OrderLineQuantityChanged) -> Fields:
+    state = order.lines[event.line_id]
+    if event.share_minor is None or event.discount_minor is None or event.tax_minor is None:
+        changed = state.ordered(event.to_quantity, order.tax_included)
+    else:
+        line = structs.replace(
+            state.line,
+            quantity=event.to_quantity,
+            discount_minor=event.discount_minor,
+            share_minor=event.share_minor,
+            tax_minor=event.tax_minor,
+        )
+        changed = state._replace(line=line, value_minor=value_minor(line, order.tax_included))
+    return _with_total(order, {**order.lines, event.line_id: changed}, event.total_minor)
 
 
 def _units_canceled(order: Order, event: OrderUnitsCanceled) -> Fields:
     state = order.lines[event.line_id]
     changed = state._replace(canceled=state.canceled + event.quantity)
     lines = {**order.lines, event.line_id: changed}
+    if event.shipping_minor:
+        order = _copy_with(order, total_minor=order.total_minor - event.shipping_minor)
     fields = _with_total(order, lines, event.total_minor)
+    if event.shipping_minor:
+        fields = {**fields, "shipping_fee_minor": 0, "shipping_tax_minor": 0}
     if state.returned == 0 or fields["lines"] is not lines:
         return fields
     # What is kept is worth the same whichever units went first: the last minor unit may move.
@@ -196,7 +239,7 @@ def _sharing(discount_minor: int, lines: Lines) -> Lines:
     costs = [(line.line.unit_price_minor or 0) * line.active for line in lines.values()]
     shares = money.allocate(min(max(0, discount_minor), sum(costs)), costs)
     return {
-        line_id: line.costing(cost - share) if line.active else line
+        line_id: line.sharing(cost - share) if line.active else line
         for (line_id, line), cost, share in zip(lines.items(), costs, shares, strict=True)
     }
 
@@ -227,14 +270,14 @@ def _lines_with(
     lines = dict(order.lines)
     for part in parts:
         line_id, quantity = part.line_id, part.quantity
-        line, canceled, was_shipped, was_delivered, was_returned, share = lines[line_id]
+        line, canceled, was_shipped, was_delivered, was_returned, value = lines[line_id]
         lines[line_id] = LineState(
             line,
             canceled,
             was_shipped + shipped * quantity,
             was_delivered + delivered * quantity,
             was_returned + returned * quantity,
-            share,
+            value,
         )
     return lines
 
@@ -352,7 +395,13 @@ def _return_received(order: Order, event: ReturnReceived) -> Fields:
     value = event.value_minor
     if value is None:
         value = _value_by_version_1(order, lines) - _value_by_version_1(order, order.lines)
-    return _with_return(order, after, lines=lines, returned_minor=order.returned_minor + value)
+    return _with_return(
+        order,
+        after,
+        lines=lines,
+        returned_minor=order.returned_minor + value + event.shipping_minor,
+        shipping_returned=order.shipping_returned or event.shipping_minor > 0,
+    )
 
 
 def _value_by_version_1(order: Order, lines: Lines) -> int:

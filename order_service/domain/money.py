@@ -13,6 +13,8 @@ from order_service.errors import InvalidRequest
 
 # for every amount, sums included: far inside BIGINT and exact in any JSON reader
 AMOUNT_MINOR_MAX = 10**15
+# Digits that a unit price may have beyond those of its currency.
+PRICE_SCALE_MAX = 6
 # More digits than any amount here has: the default of 28 would round 9.99...9 up.
 _EXACT = Context(prec=100)
 
@@ -67,6 +69,25 @@ def to_minor(amount: Decimal, currency: str) -> int:
             "validation", f"An amount in {currency} has at most {digits} digits after the point."
         )
     return within_bounds(int(minor))
+
+
+def to_fine_minor(price: Decimal, currency: str) -> tuple[int, int]:
+    """A unit price, exactly: a count of parts of a minor unit, and the scale: one part is 10 to the
+    power of -scale. Zeros at the end are not counted. Raises `InvalidRequest` like `to_minor`, if
+    the price has more than `PRICE_SCALE_MAX` digits beyond the currency's."""
+    digits = exponent(currency)
+    minor = price.scaleb(digits, _EXACT)
+    if not minor.is_finite():
+        raise InvalidRequest("validation", "A price must be a number.")
+    whole = minor.normalize(_EXACT)
+    scale = max(0, -int(whole.as_tuple().exponent))
+    if scale > PRICE_SCALE_MAX:
+        raise InvalidRequest(
+            "validation",
+            f"A unit price in {currency} has at most {digits + PRICE_SCALE_MAX} digits after the "
+            "point.",
+        )
+    return within_bounds(int(whole.scaleb(scale, _EXACT))), scale
 
 
 def within_bounds(minor: int) -> int:

@@ -1,5 +1,7 @@
 """Decisions on placing an order and editing it: lines, address, notes. Pure."""
 
+from msgspec import structs
+
 from order_service.domain import money
 from order_service.domain import state as rules
 from order_service.domain.commands import (
@@ -23,41 +25,86 @@ from order_service.domain.events import (
 )
 from order_service.domain.evolve import evolve
 from order_service.domain.refusals import line_of, paid_milestone, violation
-from order_service.domain.state import LINES_MAX, QUANTITY_MAX, Order
-from order_service.errors import InvalidRequest
+from order_service.domain.state import (
+    LINES_MAX,
+    QUANTITY_MAX,
+    Order,
+    gross_minor,
+    value_minor,
+)
+from order_service.errors import InvalidRequest, RuleViolation
 
 
 def place(command: PlaceOrder) -> tuple[OrderEvent, ...]:
     money.check_current(command.currency)
-    total = _total_to_place(command)
+    lines = _with_shares(command)
+    total = _total_to_place(command, lines)
     placed = OrderPlaced(
         command.user_id,
         command.currency,
-        command.lines,
+        lines,
         command.shipping_fee_minor,
         command.discount_minor,
         total,
         command.external_reference,
         command.address_ref,
+        shipping_tax_minor=command.shipping_tax_minor,
+        tax_included=command.tax_included,
+        prices_trusted=command.prices_trusted,
     )
-    return (placed,) if total > 0 else (placed, OrderPaid(total_minor=0, captured_minor=0))
+    if total > 0 or not command.prices_trusted:
+        return (placed,)
+    return (placed, OrderPaid(total_minor=0, captured_minor=0))
 
 
-def _total_to_place(command: PlaceOrder) -> int:
-    assert 1 <= len(command.lines) <= LINES_MAX
+def _with_shares(command: PlaceOrder) -> tuple[OrderLine, ...]:
+    """The lines with their shares of the order's discount, in proportion to their net prices."""
+    if command.discount_minor == 0 or _is_unpriced(command):
+        return command.lines
+    nets = [gross_minor(line) - line.discount_minor for line in command.lines]
+    if command.discount_minor > sum(nets):
+        most = money.to_text(max(0, sum(nets)), command.currency)
+        raise InvalidRequest(
+            "discount-exceeds-goods",
+            f"The discount is more than the goods cost: send at most {most} {command.currency}, "
+            "and a lower shipping_fee if shipping is reduced as well.",
+            max_discount=most,
+        )
+    shares = money.allocate(command.discount_minor, nets)
+    return tuple(
+        structs.replace(line, share_minor=share)
+        for line, share in zip(command.lines, shares, strict=True)
+    )
+
+
+def _is_unpriced(command: PlaceOrder) -> bool:
+    """Whether no line has a price. Raises `InvalidRequest` if only some have one."""
     prices = [line.unit_price_minor for line in command.lines]
-    if None in prices:
-        if any(price is not None for price in prices):
-            raise InvalidRequest("validation", "Give all items a price, or none of them.")
+    if None not in prices:
+        return False
+    if any(price is not None for price in prices):
+        raise InvalidRequest("validation", "Give all items a price, or none of them.")
+    return True
+
+
+def _total_to_place(command: PlaceOrder, lines: tuple[OrderLine, ...]) -> int:
+    assert 1 <= len(lines) <= LINES_MAX
+    if _is_unpriced(command):
         return _agreed_total(command)
-    goods = sum((line.unit_price_minor or 0) * line.quantity for line in command.lines)
-    total = _checked_total(goods + command.shipping_fee_minor - command.discount_minor)
+    total = command.shipping_fee_minor
+    if not command.tax_included:
+        total += command.shipping_tax_minor
+    for line in lines:
+        check_line(line, command.currency)
+        total += value_minor(line, command.tax_included)
+    money.within_bounds(total)
     if command.total_price_minor not in (None, total):
         expected = money.to_text(total, command.currency)
         raise InvalidRequest(
             "total-mismatch",
             f"total_price must be {expected} {command.currency}, the sum of the items with "
-            "shipping_fee and discount: send that, or leave total_price out.",
+            "shipping_fee, discounts and taxes that are not included: send that, or leave "
+            "total_price out.",
             expected=expected,
         )
     return total
@@ -66,20 +113,30 @@ def _total_to_place(command: PlaceOrder) -> int:
 def _agreed_total(command: PlaceOrder) -> int:
     if command.total_price_minor is None:
         raise InvalidRequest("validation", "Give every item a price, or the order a total_price.")
-    if command.shipping_fee_minor or command.discount_minor:
+    parts = [command.shipping_fee_minor, command.discount_minor, command.shipping_tax_minor]
+    if any(parts) or any(line.discount_minor or line.tax_minor for line in command.lines):
         raise InvalidRequest(
             "validation",
-            "An agreed total_price includes shipping_fee and discount: leave them out.",
+            "An agreed total_price includes shipping_fee, discounts and taxes: leave them out.",
         )
     return money.within_bounds(command.total_price_minor)
 
 
-def _checked_total(total_minor: int) -> int:
-    if total_minor < 0:
+def check_line(line: OrderLine, currency: str) -> None:
+    """Raises `InvalidRequest` for a priced line that names nothing, or a discount beyond its
+    price."""
+    if line.sku is None and line.name is None:
         raise InvalidRequest(
-            "validation", "The discount must not exceed the items and the shipping_fee."
+            "validation", "Give every item a sku or a name, or the order a total_price instead."
         )
-    return money.within_bounds(total_minor)
+    gross = gross_minor(line)
+    if line.discount_minor > gross:
+        raise InvalidRequest(
+            "discount-exceeds-goods",
+            f"The discount of line {line.line_id} is more than the line costs: send at most "
+            f"{money.to_text(gross, currency)} {currency}.",
+            max_discount=money.to_text(gross, currency),
+        )
 
 
 # --- lines ----------------------------------------------------------------------------------------
@@ -87,20 +144,23 @@ def _checked_total(total_minor: int) -> int:
 
 def add_line(command: AddLine, order: Order) -> tuple[OrderEvent, ...]:
     _refuse_uneditable(order)
-    if command.unit_price_minor is None:
+    if command.prices == "refused" or (command.prices == "accepted" and order.prices_trusted):
+        raise prices_not_trusted("add lines: the shop has set this order's prices")
+    line = structs.replace(command.line, line_id=order.last_line_id + 1)
+    if line.unit_price_minor is None:
         raise InvalidRequest("validation", "Give the line a unit_price.")
     if len(order.lines) >= LINES_MAX:
         raise InvalidRequest("validation", f"An order has at most {LINES_MAX} lines.")
-    line = OrderLine(
-        order.last_line_id + 1,
-        command.sku,
-        command.name,
-        _checked_quantity(command.quantity),
-        command.unit_price_minor,
-        command.attributes,
-    )
-    total = money.within_bounds(order.total_minor + command.unit_price_minor * line.quantity)
+    _checked_quantity(line.quantity)
+    check_line(line, order.currency)
+    total = money.within_bounds(order.total_minor + value_minor(line, order.tax_included))
     return _with_paid_milestone(order, OrderLineAdded(line, total))
+
+
+def prices_not_trusted(what: str) -> RuleViolation:
+    return RuleViolation(
+        "prices-not-trusted", f"An order's owner cannot {what}. Ask the shop's staff."
+    )
 
 
 def change_line_quantity(command: ChangeLineQuantity, order: Order) -> tuple[OrderEvent, ...]:
@@ -109,16 +169,27 @@ def change_line_quantity(command: ChangeLineQuantity, order: Order) -> tuple[Ord
     present = line.line.quantity
     if command.quantity == present:
         return ()
+    if command.quantity > present and command.prices == "refused":
+        raise prices_not_trusted("order more units: only reduce and remove lines")
     if _checked_quantity(command.quantity) <= line.canceled:
         raise InvalidRequest(
             "validation",
             f"The quantity must exceed the {line.canceled} units of the line that are canceled.",
         )
-    changed = line.ordered(command.quantity)
+    changed = line.ordered(command.quantity, order.tax_included)
     more = changed.worth(changed.active) - line.worth(line.active)
-    total = money.within_bounds(order.total_minor + more)
+    after = changed.line
     return _with_paid_milestone(
-        order, OrderLineQuantityChanged(command.line_id, present, command.quantity, total)
+        order,
+        OrderLineQuantityChanged(
+            command.line_id,
+            present,
+            command.quantity,
+            money.within_bounds(order.total_minor + more),
+            after.discount_minor,
+            after.share_minor,
+            after.tax_minor,
+        ),
     )
 
 

@@ -72,12 +72,14 @@ def cancel_units(command: CancelUnits, order: Order) -> tuple[OrderEvent, ...]:
             outstanding=line.outstanding,
         )
     fall = line.worth(line.active) - line.worth(line.active - command.quantity)
+    shipping = rules.shipping_minor(order) if command.refund_shipping else 0
     canceled = OrderUnitsCanceled(
         command.line_id,
         command.quantity,
         command.reason,
-        order.total_minor - fall,
+        order.total_minor - fall - shipping,
         command.text_ref,
+        shipping,
     )
     after = evolve(order, canceled)
     if rules.units(after) == 0:

@@ -62,6 +62,8 @@ def paid_milestone(order: Order) -> tuple[OrderEvent, ...]:
     total = order.total_minor
     if order.was_paid or order.cancel_reason or rules.net_minor(order) < total:
         return ()
+    if total == 0 and not order.captured_minor and not rules.is_free(order):
+        return ()
     return (OrderPaid(total_minor=total, captured_minor=order.captured_minor),)
 
 

@@ -104,9 +104,12 @@ def receive_return(command: ReceiveReturn, order: Order) -> tuple[OrderEvent, ..
         lines = tuple(ReceivedQuantity(i, q, "SELLABLE") for i, q in expected.items() if q)
     _check_received(lines, expected, order)
     value = _value(order, lines)
-    received = ReturnReceived(command.return_id, lines, value)
+    shipping = 0
+    if command.refund_shipping and not order.shipping_returned:
+        shipping = rules.shipping_minor(order)
+    received = ReturnReceived(command.return_id, lines, value, shipping)
     after = evolve(order, received)
-    amount = min(value, rules.refundable_minor(order))
+    amount = min(value + shipping, rules.refundable_minor(order))
     refund: tuple[OrderEvent, ...] = ()
     if amount > 0:
         payment = only_payment(order)
@@ -144,4 +147,7 @@ def _value(order: Order, received: tuple[ReceivedQuantity, ...]) -> int:
     worth = sum(line.worth(line.active) - line.worth(kept[line_id]) for line_id, line in lines)
     # What was given back for the units before may differ by a minor unit: version 0.1.0 rounded
     # otherwise.
-    return max(0, worth - order.returned_minor)
+    returned = order.returned_minor
+    if order.shipping_returned:
+        returned -= rules.shipping_minor(order)
+    return max(0, worth - returned)

@@ -15,5 +15,9 @@ def unchanged(data: dict[str, Any]) -> dict[str, Any]:
 
 UPCASTERS: dict[tuple[str, int], Callable[[dict[str, Any]], dict[str, Any]]] = {
     ("OrderPlaced", 1): unchanged,
+    ("OrderLineAdded", 1): unchanged,
+    ("OrderLineQuantityChanged", 1): unchanged,
+    ("OrderUnitsCanceled", 1): unchanged,
     ("ReturnReceived", 1): lambda data: {**data, "value_minor": None},
+    ("ReturnReceived", 2): unchanged,
 }

@@ -20,6 +20,7 @@ SETTINGS = (
     *(
         "RATE_LIMIT",
         "ALLOWED_ORIGINS_RAW",
+        "CUSTOMER_PRICES",
         "SELF_SERVICE_TRANSITIONS",
         "DEFAULT_CURRENCY",
         "REQUIRE_IF_MATCH",
@@ -88,6 +89,7 @@ def stack_settings(kept: Mapping[str, Any], environment: Mapping[str, str]) -> d
     settings = {
         "SECRET_KEY": secrets["SECRET_KEY"],
         # A customer may try every status change, as the tutorial does.
+        "CUSTOMER_PRICES": "accept",
         "SELF_SERVICE_TRANSITIONS": ALL_TRANSITIONS,
         "FLOWER_USER": "operator",
         "FLOWER_PASSWORD": secrets["FLOWER_PASSWORD"],

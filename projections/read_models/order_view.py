@@ -55,7 +55,7 @@ def rows(change: p.Change) -> p.Rows:
 def terms(order: Order) -> list[str]:
     """The terms that a search finds the order by: SKUs, tracking numbers and the external
     reference, each in lower case and without surrounding space."""
-    found = [line.line.sku for line in order.lines.values()]
+    found = [line.line.sku for line in order.lines.values() if line.line.sku]
     found += [s.tracking_number for s in order.shipments.values() if s.tracking_number]
     found += [order.external_reference] if order.external_reference else []
     return sorted({term.strip().lower() for term in found} - {""})

@@ -59,6 +59,7 @@ PROVOKED: dict[str, Request] = {
         "PATCH", "/orders/{pending}/", {"status": "PAID", "expected_version": 9}
     ),
     "content-too-large": Request("POST", "/register/", content=b" " * 300_000),
+    "discount-exceeds-goods": Request("POST", "/orders/", {"items": [PEN], "discount": "999"}),
     "duplicate-reference": Request(
         "POST", "/orders/", {"items": [PEN], "external_reference": "web-1"}, "owner"
     ),
@@ -90,6 +91,7 @@ PROVOKED: dict[str, Request] = {
         {"kind": "capture", "amount": "1", "provider_reference": "pay_1"},
     ),
     "payment-required": Request("PATCH", "/orders/{pending}/", {"status": "SHIPPED"}),
+    "prices-not-trusted": Request("POST", "/orders/{priced}/lines/", PEN, "owner"),
     "projection-lagging": Request(
         "GET",
         "/orders/",
@@ -242,6 +244,8 @@ async def _prepare(
         known.setdefault("payment", order["payments"][0]["id"])
         if state != "paid":
             order = await post(f"/orders/{known[state]}/shipments/", {})
+    for_owner = {"items": [PEN], "user_id": people["owner"].user_id}
+    known["priced"] = (await post("/orders/", for_owner))["id"]
     path = f"/orders/{known['delivered']}"
     known["shipment"] = order["shipments"][0]["id"]
     await post(f"{path}/shipments/{known['shipment']}/delivered/", {})

@@ -21,13 +21,14 @@ from order_service.api.orders.permissions import (
     check_cancel_window,
     may_command,
     may_set,
+    price_authority,
     return_window,
     visible_to,
 )
 from order_service.documents import actions as documents
 from order_service.documents.shape import json_time
 from order_service.domain import commands as c
-from order_service.domain.events import LineQuantity
+from order_service.domain.events import LineQuantity, OrderLine
 from order_service.domain.order import decide
 from order_service.domain.state import QUANTITY_MAX, status
 from order_service.errors import OrderNotFound, OrderServiceError
@@ -159,15 +160,17 @@ def _order_actions(context: _ActionContext) -> Iterator[Action]:
 
 
 def _line_actions(context: _ActionContext) -> Iterator[Action]:
-    add = c.AddLine("SKU", None, 1, 0)
+    prices = price_authority(context.caller, context.settings)
+    add = c.AddLine(OrderLine(0, "SKU", None, 1, 0), prices)
     yield Action("lines_add", "POST", "lines/", (add,))
     for line_id, line in context.folded.order.lines.items():
         present = line.line.quantity
-        other = present + 1 if present < QUANTITY_MAX else present - 1
-        change, remove = c.ChangeLineQuantity(line_id, other), c.RemoveLine(line_id)
+        others = [n for n in (present + 1, present - 1) if 1 <= n <= QUANTITY_MAX]
+        changes = tuple(c.ChangeLineQuantity(line_id, other, prices) for other in others)
+        remove = c.RemoveLine(line_id)
         cancel = c.CancelUnits(line_id, 1, "CUSTOMER_REQUEST", uuid4())
         path = f"lines/{line_id}/"
-        yield Action("lines_change_quantity", "PATCH", path, (change,))
+        yield Action("lines_change_quantity", "PATCH", path, changes)
         yield Action("lines_remove", "DELETE", path, (remove,))
         yield Action("lines_cancel_units", "POST", f"{path}cancel/", (cancel,))
 

@@ -3,7 +3,7 @@
 from typing import Self
 from uuid import UUID, uuid4
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from order_service.api.orders.command_context import CommandContext
@@ -32,6 +32,9 @@ class CancelRequest(ChangeBody):
 
 class CancelUnitsRequest(CancelRequest):
     quantity: Quantity
+    refund_shipping: bool = Field(
+        default=False, strict=True, description="true: shipping is not charged any more."
+    )
 
 
 @router.command(
@@ -67,4 +70,11 @@ def cancel_order(
 )
 def cancel_units(body: CancelUnitsRequest, text_ref: UUID | None, line_id: LinePath) -> CancelUnits:
     """Cancels units that have not shipped. The order is canceled with the last of them."""
-    return CancelUnits(line_id_of(line_id), body.quantity, body.reason, uuid4(), text_ref)
+    return CancelUnits(
+        line_id_of(line_id),
+        body.quantity,
+        body.reason,
+        uuid4(),
+        text_ref,
+        body.refund_shipping,
+    )

@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from order_service.domain import money
-from order_service.domain.events import LineQuantity
+from order_service.domain.events import LineQuantity, OrderLine
 from order_service.domain.state import LINES_MAX, QUANTITY_MAX
 from order_service.errors import NotFound
 from order_service.ids import parse_uuid
@@ -33,9 +33,11 @@ from order_service.web.json_body import Characters
 
 PRICE_DIGITS_MAX = 15
 ATTRIBUTES_MAX = 20
+UNIT_LENGTH_MAX = 16
 LINE_ID_MAX = 10**9 - 1
 _LINE_ID = re.compile(r"[1-9][0-9]{0,8}", re.ASCII)
-_QUANTITY_TEXT = "^[0-9]{1,6}$"
+_QUANTITY_TEXT = "^[0-9]{1,7}$"
+_RATE_TEXT = r"^[0-9]{1,3}(\.[0-9]{1,6})?$"
 _PRICE_TEXT = r"^[0-9]{1,13}(\.[0-9]{1,20})?$"
 
 
@@ -86,14 +88,14 @@ Quantity = Annotated[
     int,
     _OneOfForms(
         "quantity",
-        "A quantity is a whole number of at most 6 digits",
+        "A quantity is a whole number of at most 7 digits",
         core_schema.int_schema(strict=True),
         _text_form(_QUANTITY_TEXT, int),
     ),
     Field(ge=1, le=QUANTITY_MAX),
     _number_or_text(
         {"type": "integer", "minimum": 1, "maximum": QUANTITY_MAX},
-        {"maxLength": 6, "pattern": f"^0*([1-9][0-9]{{0,4}}|{QUANTITY_MAX})$"},
+        {"maxLength": 7, "pattern": f"^0*([1-9][0-9]{{0,5}}|{QUANTITY_MAX})$"},
     ),
 ]
 Price = Annotated[
@@ -114,23 +116,54 @@ AttributeText = Annotated[
     Characters(0, TEXT_MAX, f"^{LINE}$"),
     string_schema(TEXT_MAX, rf"^{NO_CONTROL}*$", 0),
 ]
+UnitLabel = Annotated[
+    str,
+    Characters(1, UNIT_LENGTH_MAX, f"^{LINE}$"),
+    string_schema(UNIT_LENGTH_MAX, rf"^{NO_CONTROL}+$"),
+]
+Rate = Annotated[
+    str,
+    _OneOfForms(
+        "rate",
+        "A rate is a number such as 19 or 7.5, or such a string",
+        _text_form(_RATE_TEXT, str),
+        core_schema.no_info_plain_validator_function(lambda value: str(_price_number(value))),
+    ),
+    Field(pattern=_RATE_TEXT),
+    _number_or_text(
+        {"type": "number", "minimum": 0, "exclusiveMaximum": 1_000}, {"pattern": _RATE_TEXT}
+    ),
+]
 LineId = Annotated[int, Field(strict=True, ge=1, le=LINE_ID_MAX)]
 
 
 class Item(Body):
     """`product_id` and `price` are other names of `sku` and `unit_price`. All further keys are kept
-    as the line's attributes (strings, at most 20)."""
+    as the line's attributes (strings, at most 20), like the members of `attributes`."""
 
     model_config = ConfigDict(extra="allow")
     _OTHER_NAMES: ClassVar[Mapping[str, str]] = {"product_id": "sku", "price": "unit_price"}
     _NAMES: ClassVar[frozenset[str]] = frozenset(
-        ("sku", "name", "quantity", "unit_price", *_OTHER_NAMES)
+        (
+            *("sku", "name", "quantity", "unit_price", "unit", "discount", "tax", "tax_rate"),
+            *("tax_name", "attributes", *_OTHER_NAMES),
+        )
     )
 
-    sku: ShortText
+    sku: ShortText | None = None
     name: ShortText | None = None
-    quantity: Quantity
-    unit_price: Price | None = None
+    quantity: Quantity = 1
+    unit: UnitLabel | None = Field(None, description="What `quantity` counts, such as g or m.")
+    unit_price: Price | None = Field(
+        None, description="For one unit; at most 6 digits more than the currency has."
+    )
+    discount: Price | None = Field(None, description="Off the price of all units of the item.")
+    tax: Price | None = Field(None, description="On all units of the item; recorded as sent.")
+    tax_rate: Rate | None = Field(None, description="In percent; recorded as sent.")
+    tax_name: ShortText | None = None
+    given_attributes: dict[ShortText, AttributeText] = Field(
+        default_factory=dict, alias="attributes", max_length=ATTRIBUTES_MAX
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -138,8 +171,10 @@ class Item(Body):
         """Replaces other names and checks the number of attributes: both concern a whole item."""
         if not isinstance(value, dict):
             return value
-        if len(value) > ATTRIBUTES_MAX and len(value.keys() - cls._NAMES) > ATTRIBUTES_MAX:
-            raise PydanticCustomError("attributes", "An item has at most 20 further keys")
+        given = value.get("attributes")
+        count = len(value) + (len(given) if isinstance(given, dict) else 0)
+        if count > ATTRIBUTES_MAX or given is not None:
+            cls._check_attributes(value, given if isinstance(given, dict) else {})
         if cls._OTHER_NAMES.keys().isdisjoint(value):
             return value
         renamed = dict(value)
@@ -151,6 +186,14 @@ class Item(Body):
         return renamed
 
     @classmethod
+    def _check_attributes(cls, value: dict[str, Any], given: dict[str, Any]) -> None:
+        further = value.keys() - cls._NAMES
+        if len(further) + len(given) > ATTRIBUTES_MAX:
+            raise PydanticCustomError("attributes", "An item has at most 20 attributes")
+        if further & given.keys():
+            raise PydanticCustomError("attributes", "Give each attribute once")
+
+    @classmethod
     def __get_pydantic_json_schema__(
         cls, core: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
@@ -159,15 +202,40 @@ class Item(Body):
         properties = schema["properties"]
         for other, name in cls._OTHER_NAMES.items():
             properties[other] = properties[name]
-        schema["required"] = ["quantity"]
-        schema["oneOf"] = [{"required": ["sku"]}, {"required": ["product_id"]}]
-        schema["not"] = {"required": ["price", "unit_price"]}
+        schema["not"] = {
+            "anyOf": [{"required": ["price", "unit_price"]}, {"required": ["product_id", "sku"]}]
+        }
         schema["propertyNames"] = {"maxLength": TEXT_MAX, "pattern": rf"^{NO_CONTROL}+$"}
         return schema
 
     @property
     def attributes(self) -> dict[str, str]:
-        return self.__pydantic_extra__ or {}
+        return (self.__pydantic_extra__ or {}) | self.given_attributes
+
+    @property
+    def has_prices(self) -> bool:
+        return not (self.unit_price is None and self.discount is None and self.tax is None)
+
+    def line(self, line_id: int, currency: str) -> OrderLine:
+        """Raises `InvalidRequest` for an amount with more digits than it may have."""
+        price, scale = None, 0
+        if self.unit_price is not None:
+            price, scale = money.to_fine_minor(self.unit_price, currency)
+        return OrderLine(
+            line_id,
+            self.sku,
+            self.name,
+            self.quantity,
+            price,
+            self.attributes,
+            self.unit,
+            scale,
+            minor_or_zero(self.discount, currency),
+            0,
+            minor_or_zero(self.tax, currency),
+            self.tax_rate,
+            self.tax_name,
+        )
 
     __pydantic_extra__: dict[ShortText, AttributeText]
 
@@ -187,6 +255,11 @@ def quantities(lines: list[LineUnits]) -> tuple[LineQuantity, ...]:
 def minor(price: Decimal | None, order: FoldedOrder) -> int | None:
     """Minor units. Raises `InvalidRequest` for more digits than the order's currency has."""
     return None if price is None else money.to_minor(price, order.order.currency)
+
+
+def minor_or_zero(price: Decimal | None, currency: str) -> int:
+    """Raises `InvalidRequest` for more digits than the currency has."""
+    return 0 if price is None else money.to_minor(price, currency)
 
 
 def free_text(kind: str, text: str | None) -> tuple[UUID | None, tuple[OrderText, ...]]:

@@ -23,6 +23,7 @@ from order_service.domain.commands import (
     FailRefund,
     OrderCommand,
     PlaceOrder,
+    PriceAuthority,
     ReceiveReturn,
     RecordPayment,
     RecordPaymentFailure,
@@ -146,6 +147,15 @@ def owner_of_new(caller: Caller, user_id: UUID | None) -> UUID:
     if not caller.sees(owner):
         raise _forbidden("Only the shop's staff may place orders for others: leave user_id out.")
     return owner
+
+
+def price_authority(caller: Caller, settings: Settings) -> PriceAuthority:
+    """Whether orders take the caller's prices, discounts and taxes."""
+    if caller.grant is not None:
+        return "trusted" if "orders:price" in caller.grant.scopes else "refused"
+    if caller.is_staff:
+        return "trusted"
+    return "accepted" if settings.CUSTOMER_PRICES == "accept" else "refused"
 
 
 def _forbidden(detail: str) -> RuleViolation:

@@ -5,7 +5,6 @@ fingerprint; order i has the key `<key>/<i>`.
 """
 
 import asyncio
-from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -25,12 +24,13 @@ from order_service.api.orders.command_context import (
     invalid_key,
 )
 from order_service.api.orders.details import Address
-from order_service.api.orders.fields import Item, Price, free_text
+from order_service.api.orders.fields import Item, Price, free_text, minor_or_zero
 from order_service.api.orders.permissions import (
     COMMAND_SCOPES,
     may_command,
     may_price,
     owner_of_new,
+    price_authority,
 )
 from order_service.api.orders.replies import dry_run, reply_with, reply_with_preview
 from order_service.commands.handler import Creation, place_order, preview_order
@@ -38,8 +38,8 @@ from order_service.documents import consistency_token
 from order_service.documents.order import Order
 from order_service.documents.preview import BulkResult, BulkResults, DryRun
 from order_service.domain import money
-from order_service.domain.commands import PlaceOrder
-from order_service.domain.events import OrderLine
+from order_service.domain.commands import PlaceOrder, PriceAuthority
+from order_service.domain.placing import prices_not_trusted
 from order_service.domain.state import LINES_MAX
 from order_service.errors import InvalidRequest
 from order_service.ids import now, order_id_of_key, uuid7
@@ -68,7 +68,8 @@ CurrencyCode = Annotated[
 
 
 class PlaceOrderRequest(Body):
-    """Either every item has a price, or none has and `total_price` is the agreed total."""
+    """Either every item has a price, and a `sku` or a `name`; or none has a price, and
+    `total_price` is the agreed total."""
 
     items: list[Item] = Field(min_length=1, max_length=LINES_MAX)
     total_price: Price | None = None
@@ -76,39 +77,53 @@ class PlaceOrderRequest(Body):
     external_reference: ShortText | None = None
     shipping_address: Address | None = None
     shipping_fee: Price | None = None
-    discount: Price | None = None
+    shipping_tax: Price | None = Field(None, description="Recorded as sent.")
+    tax_included: bool = Field(
+        default=True, strict=True, description="false: the taxes are added to the prices."
+    )
+    discount: Price | None = Field(
+        None, description="Off all items: shared out in proportion to their prices."
+    )
     user_id: Id | None = Field(
         default=None, description="For staff and API keys: the user who owns the order."
     )
 
-    def command(self, user_id: UUID, default_currency: str, address_ref: UUID | None) -> PlaceOrder:
-        """Raises `InvalidRequest` for an amount with more digits than the currency has."""
-        currency = default_currency if self.currency is None else self.currency
-        lines = [
-            OrderLine(
-                number,
-                item.sku,
-                item.name,
-                item.quantity,
-                _minor(item.unit_price, currency),
-                item.attributes,
+    @property
+    def has_prices(self) -> bool:
+        amounts = (self.total_price, self.shipping_fee, self.shipping_tax, self.discount)
+        return any(amount is not None for amount in amounts) or any(
+            item.has_prices for item in self.items
+        )
+
+    def command(
+        self,
+        user_id: UUID,
+        default_currency: str,
+        address_ref: UUID | None,
+        prices: PriceAuthority,
+    ) -> PlaceOrder:
+        """Raises `InvalidRequest` for an amount with more digits than the currency has, and
+        RuleViolation for prices that the caller may not set."""
+        if prices == "refused" and self.has_prices:
+            raise prices_not_trusted(
+                "set prices here (CUSTOMER_PRICES): orders come from the shop's backend"
             )
-            for number, item in enumerate(self.items, start=1)
-        ]
+        currency = default_currency if self.currency is None else self.currency
+        lines = [item.line(number, currency) for number, item in enumerate(self.items, start=1)]
+        total = self.total_price
         return PlaceOrder(
             user_id,
             currency,
             tuple(lines),
-            _minor(self.total_price, currency),
+            None if total is None else money.to_minor(total, currency),
             self.external_reference,
-            _minor(self.shipping_fee, currency) or 0,
-            _minor(self.discount, currency) or 0,
+            minor_or_zero(self.shipping_fee, currency),
+            minor_or_zero(self.discount, currency),
             address_ref,
+            minor_or_zero(self.shipping_tax, currency),
+            self.tax_included,
+            prices == "trusted",
         )
-
-
-def _minor(price: Decimal | None, currency: str) -> int | None:
-    return None if price is None else money.to_minor(price, currency)
 
 
 class PlaceOrdersRequest(Body):
@@ -133,6 +148,7 @@ _UNKNOWN = {"id": None, "number": None}  # members that a preview cannot have
         200: {"description": "The preview of a dry run.", "model": DryRun},
         **documented(
             *("forbidden", "duplicate-reference", "total-mismatch", "unknown-currency"),
+            *("discount-exceeds-goods", "prices-not-trusted"),
             status=201,
             sends=("Location", "ETag", "Consistency-Token"),
             may_send=("Idempotent-Replayed",),
@@ -172,10 +188,13 @@ def _creation(context: CommandContext, body: PlaceOrderRequest, key: str | None)
 
     async def command() -> PlaceOrder:
         user_id = owner_of_new(caller, body.user_id)
-        may_price(caller)  # each order has prices, or a total
+        if body.has_prices:
+            may_price(caller)
         if user_id != caller.own_id:
             await _check_user(context, user_id)
-        return body.command(user_id, context.settings.DEFAULT_CURRENCY, address_ref)
+        settings = context.settings
+        prices = price_authority(caller, settings)
+        return body.command(user_id, settings.DEFAULT_CURRENCY, address_ref, prices)
 
     order_id = order_id_of_key(caller.user_id, key) if key else uuid7()
     return Creation(order_id, command, context.metadata(_ROUTE, body, key), texts)

@@ -46,6 +46,11 @@ class ReceiveReturnRequest(ChangeBody):
 
     # A line may come back in two conditions.
     lines: list[ReceivedUnits] | None = Field(default=None, min_length=1, max_length=2 * LINES_MAX)
+    refund_shipping: bool = Field(
+        default=False,
+        strict=True,
+        description="true: the shipping fee goes back as well, unless it already has.",
+    )
 
 
 @router.command(
@@ -122,4 +127,4 @@ def receive_return(body: ReceiveReturnRequest, return_id: PartPath) -> ReceiveRe
         lines = tuple(
             ReceivedQuantity(line.line_id, line.quantity, line.condition) for line in body.lines
         )
-    return ReceiveReturn(part_id(return_id), lines, uuid4())
+    return ReceiveReturn(part_id(return_id), lines, uuid4(), body.refund_shipping)

@@ -79,6 +79,16 @@ ORDER_PROBLEMS: Mapping[str, ProblemType] = {
         "Cancel the order instead.",
         "Cannot remove the last line of an order: cancel the order instead.",
     ),
+    "prices-not-trusted": ProblemType(
+        403,
+        "Prices come from the shop, not from its customers.",
+        "The setting CUSTOMER_PRICES is refuse, or staff placed the order: then its owner may "
+        "reduce and remove lines, but neither add lines nor change prices.",
+        "Let the shop's backend place the order or add the line, with a staff account.",
+        "An order's owner cannot add lines: the shop has set this order's prices. Ask the shop's "
+        "staff.",
+        may_have=("current_version",),
+    ),
     "nothing-to-ship": _rule(
         "No unit is left to ship.",
         "All units have been shipped or canceled.",
@@ -203,6 +213,16 @@ ORDER_PROBLEMS: Mapping[str, ProblemType] = {
         "Send at most `outstanding` units of line `line_id`.",
         "Line 1 has 1 unit outstanding.",
         ("line_id", "outstanding"),
+    ),
+    "discount-exceeds-goods": ProblemType(
+        422,
+        "A discount is more than what it is taken off.",
+        "The discount of a line can be at most the price of all its units; the discount of the "
+        "order at most the sum of its lines. It never reduces the shipping fee.",
+        "Send at most `max_discount`; reduce `shipping_fee` instead, if shipping is meant.",
+        "The discount is more than the goods cost: send at most 20.00 USD, and a lower "
+        "shipping_fee if shipping is reduced as well.",
+        ("max_discount",),
     ),
     "amount-exceeds-due": ProblemType(
         422,

@@ -123,6 +123,7 @@ MEMBERS: Mapping[str, Member] = {
     ),
     "line_id": Member("The line.", {"type": "integer"}, 1),
     "max_bytes": Member("The maximum number of bytes.", {"type": "integer"}, 262_144),
+    "max_discount": Member("The discount that is possible.", _AMOUNT_SCHEMA, "20.00"),
     "max_refundable": Member("The amount that can still be refunded.", _AMOUNT_SCHEMA, "19.98"),
     "open": Member("The amount of the authorization that is still open.", _AMOUNT_SCHEMA, "10.00"),
     "order_status": Member(

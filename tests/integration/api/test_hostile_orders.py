@@ -10,12 +10,20 @@ from tests.support.http.accounts import new_account
 from tests.support.http.orders import place, stored_events
 
 ITEM = {"sku": "A", "quantity": 1, "unit_price": 1}
-ATTRIBUTE_NAMES = ["attributes", "line_id", "model_config", "__class__", "__pydantic_extra__", "~/"]
+ATTRIBUTE_NAMES = ["line_id", "model_config", "__class__", "__pydantic_extra__", "~/"]
 TEXTS = ["", "a\0", "\x1b[31m", "\x7f", "x" * 256, None, 1, True, [], {}]
-QUANTITIES = [None, True, 0, -1, 1.5, 100_001, 10**30, 10**4000, "", "+1", "1e3", "٣", "1_0", []]
+QUANTITIES = [None, True, 0, -1, 1.5, 1_000_001, 10**30, 10**4000, "", "+1", "1e3", "٣", "1_0", []]
 PRICES = [
-    *(True, -1, 10**16, 1e-7, 1e20, 10**4000, "", "-0", "+1", "1.", ".5", "1,5", "1e3", "٣", " 1"),
-    *("9" * 500, "0." + "0" * 30, "0.005", "9999999999999.99999999999999999999", "NaN", [], {}),
+    *(True, -1, 10**16, 1e-9, 1e20, 10**4000, "", "-0", "+1", "1.", ".5", "1,5", "1e3", "٣", " 1"),
+    *(
+        "9" * 500,
+        "0." + "0" * 30,
+        "0.000000005",
+        "9999999999999.99999999999999999999",
+        "NaN",
+        [],
+        {},
+    ),
 ]
 
 

@@ -30,7 +30,7 @@ async def test_lines_can_be_edited_until_there_is_a_payment(
     same = await act(web, owner, order, "lines/1/", {"quantity": 1}, method="PATCH")
     stale = await act(web, owner, order, "lines/2/", {"expected_version": 1}, method="DELETE")
     removed = await act(web, owner, order, "lines/2/", method="DELETE")
-    too_fine = await act(web, owner, order, "lines/", {**new, "unit_price": "1.505"})
+    too_fine = await act(web, owner, order, "lines/", {**new, "unit_price": "1.000000005"})
     unpriced = await act(web, owner, order, "lines/", {"sku": "CAP", "quantity": 1})
     unknown = [await act(web, owner, order, f"lines/{n}/", method="DELETE") for n in ("9", "x")]
     await act(web, owner, order, "lines/3/", method="DELETE")

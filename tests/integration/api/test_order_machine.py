@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -34,6 +35,8 @@ from tests.support.model.requests import Asked, asked, status_set, text
 
 STATUS_OF = {
     "forbidden": 403,
+    "prices-not-trusted": 403,
+    "discount-exceeds-goods": 422,
     "not-found": 404,
     "line-not-found": 404,
     "validation": 422,
@@ -91,32 +94,55 @@ def is_replayed(answer: httpx.Response) -> bool:
 
 @st.composite
 def baskets(draw: st.DrawFn) -> dict[str, Any]:
-    """The body of an order with prices, shipping and a discount, or with an agreed total: one in
-    five."""
+    """The body of an order with prices, shipping, discounts and taxes, or with an agreed total: one
+    in five."""
     if draw(st.integers(0, 4)) == 4:
         total = text(draw(st.integers(0, 900)))
         return {"items": [{"sku": "A", "quantity": 3}], "total_price": total}
-    line = st.tuples(st.integers(1, 4), st.integers(0, 900))
-    lines = draw(st.lists(line, min_size=1, max_size=3))
-    goods = sum(quantity * price for quantity, price in lines)
+    items = draw(st.lists(priced_items(), min_size=1, max_size=3))
+    nets = sum(line_of(item, tax_included=True).net for item in items)
     return {
-        "items": [{"sku": "A", "quantity": q, "unit_price": text(price)} for q, price in lines],
+        "items": items,
         "shipping_fee": text(draw(st.sampled_from([0, 250]))),
-        "discount": text(draw(st.sampled_from([0, goods // 3]))),
+        "shipping_tax": text(draw(st.sampled_from([0, 19]))),
+        "tax_included": draw(st.booleans()),
+        "discount": text(draw(st.sampled_from([0, nets // 3]))),
     }
 
 
+@st.composite
+def priced_items(draw: st.DrawFn) -> dict[str, Any]:
+    """An item whose price may be finer than its currency."""
+    item = {
+        "sku": "A",
+        "quantity": draw(st.integers(1, 4)),
+        "unit_price": text(draw(st.integers(0, 900)))
+        + draw(st.sampled_from(["", "", "45", "005"])),
+    }
+    discount = draw(st.sampled_from([0, 0, line_of(item, tax_included=True).net // 2]))
+    return {**item, "discount": text(discount), "tax": text(draw(st.sampled_from([0, 7])))}
+
+
+def line_of(item: dict[str, Any], tax_included: bool) -> Line:
+    price = Fraction(item["unit_price"]) * 100 if "unit_price" in item else None
+    tax = 0 if tax_included else minor(item.get("tax", "0"))
+    return Line(price, item["quantity"], discount=minor(item.get("discount", "0")), tax=tax)
+
+
 def model_of(basket: dict[str, Any]) -> OrderModel:
-    lines = [
-        Line(minor(item["unit_price"]) if "unit_price" in item else None, item["quantity"])
-        for item in basket["items"]
-    ]
+    included = basket.get("tax_included", True)
+    shipping = minor(basket.get("shipping_fee", "0"))
+    if not included:
+        shipping += minor(basket["shipping_tax"])
+    lines = [line_of(item, included) for item in basket["items"]]
     return OrderModel(
         lines=dict(enumerate(lines, start=1)),
-        shipping=minor(basket.get("shipping_fee", "0")),
+        shipping=shipping,
         discount=minor(basket.get("discount", "0")),
         agreed=minor(basket["total_price"]) if "total_price" in basket else None,
         lines_ever=len(lines),
+        tax_included=included,
+        trusted=False,  # its owner places it
     )
 
 

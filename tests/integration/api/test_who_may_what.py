@@ -16,7 +16,7 @@ from order_service.main import create_app
 from order_service.settings import Settings
 from tests.contract.walk import ADDRESS, ITEMS
 from tests.support.http.accounts import PASSWORD, Account, new_account, new_key
-from tests.support.log.examples import NEW_ID
+from tests.support.log.examples import NEW_ID, PLACED
 from tests.support.log.given_log import given_order
 from tests.support.log.lives import (
     AUTHORIZED,
@@ -110,7 +110,7 @@ ROUTES = {
     f"PATCH {ORDER}": owners(IS_PENDING, {"status": "CANCELED"}),
     f"PUT {ORDER}shipping-address/": owners(IS_PENDING, ADDRESS),
     f"POST {ORDER}notes/": owners(IS_PENDING, {"text": "Ring twice."}),
-    f"POST {ORDER}lines/": owners(IS_PENDING, LINE),
+    f"POST {ORDER}lines/": owners((replace(PLACED, prices_trusted=False),), LINE),
     f"PATCH {ORDER}lines/{{line_id}}/": owners(IS_PENDING, {"quantity": 3}),
     f"DELETE {ORDER}lines/{{line_id}}/": owners(IS_PENDING, None),
     f"POST {ORDER}cancel/": owners(IS_PENDING, {"reason": "CUSTOMER_REQUEST"}),

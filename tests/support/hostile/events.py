@@ -28,7 +28,7 @@ HOSTILE_EVENTS: list[RawEvent] = [
     *(_raw("OrderPaid", {"total_minor": n, "captured_minor": 1}) for n in ("1", 0.1, None, [], True)),
     *(_line(quantity=n) for n in ("1", 1.5, None, [], {}, True)),
     *(_line(unit_price_minor=n) for n in ("1", 0.1, [], {})),
-    *(_line(sku=sku) for sku in (None, 1, [])),
+    *(_line(sku=sku) for sku in (1, [])),
     *(_line(attributes=value) for value in (None, [], {"a": 1}, "x")),
     _raw("OrderPlaced", "[" * 2_000 + "]" * 2_000),
     _raw("OrderPlaced", {"user_id": _NOWHERE, "currency": "XXX", "lines": []}),
@@ -37,5 +37,5 @@ HOSTILE_EVENTS: list[RawEvent] = [
 ]  # fmt: skip
 # Numbers that no 64 bits hold, with what is shown of them: they can be read, and are.
 LARGE_EVENTS: list[tuple[RawEvent, int]] = [
-    (_line(quantity=n), n) for n in (2**63, 2**64, -(2**63) - 1, 10**40)
+    (_line(quantity=n, unit_price_minor=0), n) for n in (2**63, 2**64, -(2**63) - 1, 10**40)
 ]

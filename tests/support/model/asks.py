@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from order_service.domain import commands as c
 from order_service.domain.events import LineQuantity, OrderLine, ReceivedQuantity
+from order_service.domain.state import gross_minor
 from tests.support.log.examples import AT, USER
 from tests.support.log.lives import TEXT, UNKNOWN_ID
 from tests.support.model.order import OrderModel
+from tests.support.values import replace
 
 T = TypeVar("T")
 Parts = Sequence[tuple[int, int]]  # which line, how many of it
@@ -22,30 +24,42 @@ rarely = st.integers(0, 9).map(lambda n: n == 9)
 nth = st.integers(0, 9)  # which of the parts that the order has; 9: none of them
 few = st.sampled_from([1, 2, 3, 4, 1, 2, 0, -1])
 prices = st.integers(0, 900)
+scales = st.sampled_from([0, 0, 0, 1, 2, 6])
 amounts = st.sampled_from([None, None, 1, 10, 100, 300, 5_000, 0, -1])
 hours = st.integers(0, 3).map(lambda n: AT + timedelta(hours=n))
 references = st.none() | st.sampled_from(["ref-1", "ref-2", "ref-3"])
 names = st.none() | st.sampled_from(["Post", "Rail"])
 quantities = st.lists(st.tuples(nth, few), min_size=1, max_size=2)
 condition = st.sampled_from(["SELLABLE", "DAMAGED"])
-priced = st.lists(st.tuples(st.integers(1, 4), prices), min_size=1, max_size=3)
+
+
+@st.composite
+def priced(draw: st.DrawFn, number: int, quantity: int) -> OrderLine:
+    """A line with a price, which may be finer than the currency, a discount of its own and tax."""
+    line = OrderLine(number, "A", None, quantity, draw(prices), {}, None, draw(scales))
+    discount = draw(st.just(0) | st.integers(0, max(0, gross_minor(line))))
+    return replace(line, discount_minor=discount, tax_minor=draw(st.sampled_from([0, 0, 7, 50])))
 
 
 @st.composite
 def placing(draw: st.DrawFn) -> c.PlaceOrder:
-    """An order with prices, shipping and a discount, or with an agreed total: one in ten."""
+    """An order with prices, shipping, discounts and taxes, or with an agreed total: one in ten."""
     if draw(rarely):
         line = OrderLine(1, "A", None, 3, None)
         return c.PlaceOrder(USER, "USD", (line,), draw(prices))
-    lines = tuple(
-        OrderLine(n, "A", None, quantity, price)
-        for n, (quantity, price) in enumerate(draw(priced), start=1)
-    )
-    shipping = draw(st.integers(0, 300))
-    most = sum(line.quantity * (line.unit_price_minor or 0) for line in lines) + shipping
-    discount = draw(st.just(0) | st.integers(0, min(most, 1_000)))
+    numbers = range(1, draw(st.integers(1, 3)) + 1)
+    lines = tuple(draw(priced(n, draw(st.integers(1, 4)))) for n in numbers)
+    most = sum(gross_minor(line) - line.discount_minor for line in lines)
     return c.PlaceOrder(
-        USER, "USD", lines, None, shipping_fee_minor=shipping, discount_minor=discount
+        USER,
+        "USD",
+        lines,
+        None,
+        shipping_fee_minor=draw(st.integers(0, 300)),
+        discount_minor=draw(st.just(0) | st.integers(0, min(most, 1_000))),
+        shipping_tax_minor=draw(st.sampled_from([0, 0, 19])),
+        tax_included=draw(st.booleans()),
+        prices_trusted=draw(st.booleans()),
     )
 
 
@@ -107,9 +121,9 @@ def change_status(it: Asking, to: c.TargetStatus, at: datetime) -> c.OrderComman
     return c.ChangeStatus(to, it.new_id(), at, "OTHER")
 
 
-@asked(when=may_be_edited, quantity=few, price=prices | st.none())
-def add_line(it: Asking, quantity: int, price: int | None) -> c.OrderCommand:
-    return c.AddLine("B", None, quantity, price)
+@asked(when=may_be_edited, line=few.flatmap(lambda quantity: priced(0, quantity)), priceless=rarely)
+def add_line(it: Asking, line: OrderLine, priceless: bool) -> c.OrderCommand:
+    return c.AddLine(replace(line, unit_price_minor=None) if priceless else line)
 
 
 @asked(when=may_be_edited, n=nth, quantity=few)
@@ -194,9 +208,10 @@ def deliver(
 # --- cancellations and refunds --------------------------------------------------------------------
 
 
-@asked(n=nth, quantity=few)
-def cancel_units(it: Asking, n: int, quantity: int) -> c.OrderCommand:
-    return c.CancelUnits(it.line(n), quantity, "OUT_OF_STOCK", it.new_id())
+@asked(n=nth, quantity=few, shipping=rarely)
+def cancel_units(it: Asking, n: int, quantity: int, shipping: bool) -> c.OrderCommand:
+    line, refund_id = it.line(n), it.new_id()
+    return c.CancelUnits(line, quantity, "OUT_OF_STOCK", refund_id, refund_shipping=shipping)
 
 
 @asked(expired=st.booleans(), really=rarely)
@@ -252,12 +267,19 @@ def answer_return(it: Asking, n: int, answer: Callable[[UUID], c.OrderCommand]) 
     lines=st.none() | quantities,
     twice=rarely,
     conditions=st.tuples(*[condition] * 3),
+    shipping=st.booleans(),
 )
 def receive_return(
-    it: Asking, n: int, lines: Parts | None, twice: bool, conditions: Sequence[Any]
+    it: Asking,
+    n: int,
+    lines: Parts | None,
+    twice: bool,
+    conditions: Sequence[Any],
+    shipping: bool,
 ) -> c.OrderCommand:
     parts = None
     if lines is not None:
         asked_for = zip(it.parts(lines, twice), conditions, strict=False)
         parts = tuple(ReceivedQuantity(q.line_id, q.quantity, how) for q, how in asked_for)
-    return c.ReceiveReturn(pick(it.model.returns, n, UNKNOWN_ID), parts, it.new_id())
+    return_id = pick(it.model.returns, n, UNKNOWN_ID)
+    return c.ReceiveReturn(return_id, parts, it.new_id(), shipping)

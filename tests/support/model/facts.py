@@ -33,15 +33,27 @@ def shares(amount: int, weights: list[int]) -> list[int]:
 
 @dataclass
 class Line:
-    """`share`: of the order's discount, for all units ordered."""
+    """`price`: of one unit, in minor units and fractions of them. `value`: what all units ordered
+    are worth, less `deducted` (all discounts), and with `tax`."""
 
-    price: int | None
+    price: Fraction | int | None
     ordered: int
     canceled: int = 0
     shipped: int = 0
     delivered: int = 0
     returned: int = 0
-    share: int = 0
+    discount: int = 0
+    tax: int = 0
+    deducted: int = 0
+    value: int = 0
+
+    def __post_init__(self) -> None:
+        self.value = self.net + self.tax
+        self.deducted = self.discount
+
+    @property
+    def net(self) -> int:
+        return half_up(Fraction(self.price or 0) * self.ordered) - self.discount
 
     @property
     def active(self) -> int:
@@ -52,15 +64,21 @@ class Line:
         return self.active - self.shipped
 
     def worth(self, units: int) -> int:
-        value = (self.price or 0) * self.ordered - self.share
-        return half_up(Fraction(value * units, self.ordered)) if self.ordered else 0
+        return half_up(Fraction(self.value * units, self.ordered)) if self.ordered else 0
 
     def order(self, quantity: int) -> None:
-        """Units taken away take their part of the discount along; units added bring none."""
-        price, active = self.price or 0, quantity - self.canceled
-        worth = self.worth(min(active, self.active)) + price * max(0, active - self.active)
+        """Units taken away take their part of discounts and tax along; units added bring none."""
+        active, price = quantity - self.canceled, Fraction(self.price or 0)
+        kept = min(active, self.active)
+        worth = self.worth(kept) + half_up(price * (active - kept))
+        plain = not (self.deducted or self.tax)
+        if self.ordered:
+            self.tax = half_up(Fraction(self.tax * (kept + self.canceled), self.ordered))
         self.ordered = quantity
-        self.share = price * quantity - half_up(Fraction(worth * quantity, active))
+        whole = half_up(price * quantity) + self.tax
+        spread = half_up(Fraction(worth * quantity, active))
+        self.value = whole if plain else min(whole, spread)
+        self.deducted = whole - self.value
 
 
 @dataclass
@@ -70,6 +88,9 @@ class Facts:
     discount: int
     agreed: int | None
     lines_ever: int = 0
+    tax_included: bool = True
+    trusted: bool = True
+    shipping_returned: bool = False
     payments: dict[UUID, Any] = field(default_factory=dict)
     shipments: dict[UUID, Any] = field(default_factory=dict)
     refunds: dict[UUID, Any] = field(default_factory=dict)
@@ -79,12 +100,10 @@ class Facts:
     canceled: bool = False
 
     def __post_init__(self) -> None:
-        """What the discount is more than the goods goes off the shipping fee."""
-        costs = [(line.price or 0) * line.ordered for line in self.lines.values()]
-        given = min(self.discount, sum(costs))
-        self.shipping -= self.discount - given
-        for line, share in zip(self.lines.values(), shares(given, costs), strict=True):
-            line.share = share
+        nets = [line.net for line in self.lines.values()]
+        for line, share in zip(self.lines.values(), shares(self.discount, nets), strict=True):
+            line.deducted += share
+            line.value -= share
 
     # --- what follows from the numbers ------------------------------------------------------------
 
@@ -106,7 +125,7 @@ class Facts:
         if self.agreed is not None:
             return 0 if self.whole("returned") else self.agreed
         goods = [line.worth(line.active - line.returned) for line in self.lines.values()]
-        return self.shipping + sum(goods)
+        return (0 if self.shipping_returned else self.shipping) + sum(goods)
 
     def refunds_of(self, state: str) -> int:
         return sum(refund.amount for refund in self.refunds.values() if refund.state == state)
@@ -157,7 +176,10 @@ class Facts:
         nothing = self.captured == 0
         fits = {
             "AUTHORIZED": nothing and self.authorized > 0,
-            "PAID": nothing and not self.canceled and self.total == 0,
+            "PAID": nothing
+            and not self.canceled
+            and self.total == 0
+            and (self.trusted or self.paid),
             "UNPAID": nothing,
             "REFUNDED": self.refunded >= self.captured,
             "PARTIALLY_REFUNDED": self.refunded > 0,
@@ -183,6 +205,8 @@ class Facts:
 
     def first_paid(self) -> list[str]:
         if self.paid or self.canceled or self.net < self.total:
+            return []
+        if self.total == 0 and self.captured == 0 and not self.trusted:
             return []
         self.paid = True
         return ["OrderPaid"]

@@ -1,11 +1,22 @@
 """Lines and shipments by the book."""
 
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from types import SimpleNamespace
 
 from order_service.domain import commands as c
-from order_service.domain.events import LineQuantity, ReceivedQuantity
+from order_service.domain.events import LineQuantity, OrderLine, ReceivedQuantity
 from tests.support.model.facts import Facts, Line, Outcome, codes
+
+
+def line_of(line: OrderLine, tax_included: bool) -> Line:
+    price = line.unit_price_minor
+    return Line(
+        None if price is None else Fraction(price, 10**line.unit_price_scale),
+        line.quantity,
+        discount=line.discount_minor,
+        tax=0 if tax_included else line.tax_minor,
+    )
 
 
 def summed(lines: Iterable[LineQuantity | ReceivedQuantity]) -> dict[int, int]:
@@ -49,11 +60,15 @@ class Goods(Facts):
 
     def add_line(self, it: c.AddLine) -> Outcome:
         number = self.lines_ever + 1
-        self.lines[number] = Line(it.unit_price_minor, 0)
-        wrong = it.unit_price_minor is None or it.quantity < 1
-        outcome = self.edited(
-            number, max(1, it.quantity), codes({"validation": wrong}), "OrderLineAdded"
+        added = line_of(it.line, self.tax_included)
+        self.lines[number] = added
+        refused = codes(
+            {
+                "validation": it.line.unit_price_minor is None or it.line.quantity < 1,
+                "discount-exceeds-goods": added.net < 0,
+            }
         )
+        outcome = self.edited(number, added.ordered, refused, "OrderLineAdded")
         if isinstance(outcome, set):
             del self.lines[number]
         else:

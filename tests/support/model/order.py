@@ -35,6 +35,8 @@ class OrderModel(Returns, Money):
             return refused
         before, total, kept = self.reached(), self.total, self.kept
         line.canceled += it.quantity
+        if it.refund_shipping:
+            self.shipping = 0
         if self.sum("active") == 0:
             self.canceled = True
             refund = self.give_back(it.refund_id, self.credit)
@@ -64,6 +66,9 @@ class OrderModel(Returns, Money):
         match (self.status, it.to):
             case (present, wanted) if present == wanted:
                 return []
+            case ("PENDING", "PAID") if self.total == 0:
+                self.paid = True
+                return ["OrderPaid"]
             case ("PENDING", "PAID"):
                 return self.record_payment(c.RecordPayment(it.new_id, it.new_id, None, "manual"))
             case ("PENDING", "SHIPPED"):

@@ -4,7 +4,7 @@ command that it stands for."""
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args, overload
 from uuid import UUID
 
 from hypothesis import strategies as st
@@ -13,6 +13,7 @@ from order_service.domain import commands as c
 from order_service.domain.events import (
     LineQuantity,
     NoteVisibility,
+    OrderLine,
     PaymentSource,
     ReceivedQuantity,
 )
@@ -83,6 +84,10 @@ class Drawn(Protocol):
     def __call__(self, draw: st.DrawFn, model: OrderModel) -> Asked: ...
 
 
+@overload
+def text(minor: int) -> str: ...
+@overload
+def text(minor: int | None) -> str | None: ...
 def text(minor: int | None) -> str | None:
     return None if minor is None else f"{minor // 100}.{minor % 100:02}"
 
@@ -140,7 +145,7 @@ def quantities(parts: Mapping[int, int]) -> tuple[LineQuantity, ...]:
 def add_line(draw: st.DrawFn, model: OrderModel) -> Asked:
     quantity, price = draw(st.integers(1, 4)), draw(st.integers(0, 900))
     body = {"sku": "B", "quantity": quantity, "unit_price": text(price)}
-    return Asked("POST", "lines/", body, c.AddLine("B", None, quantity, price))
+    return Asked("POST", "lines/", body, c.AddLine(OrderLine(0, "B", None, quantity, price)))
 
 
 def change_quantity(draw: st.DrawFn, model: OrderModel) -> Asked:

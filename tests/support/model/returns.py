@@ -77,6 +77,9 @@ class Returns(Goods):
             back.received[line_id] = back.received.get(line_id, 0) + quantity
         if back.received == back.lines:
             back.state = "RECEIVED"
+        self.shipping_returned = self.shipping_returned or (
+            it.refund_shipping and self.shipping > 0
+        )
         amount = min(kept - self.kept, self.refundable)
         refund = self.give_back(it.refund_id, amount)
         return ["ReturnReceived", *refund, *self.milestones(before)]

@@ -11,12 +11,12 @@ from order_service.domain import commands as c
 from order_service.domain import state as rules
 from order_service.domain.events import LineQuantity, OrderEvent, ShipmentVoided
 from order_service.domain.order import decide, evolve, initial
-from order_service.domain.state import Order
+from order_service.domain.state import Order, gross_minor
 from order_service.errors import OrderServiceError, RuleViolation
 from tests.support.log.examples import AT
 from tests.support.log.lives import UNKNOWN_ID
 from tests.support.model.asks import ASKS, TARGETS, Asking, placing
-from tests.support.model.facts import Line
+from tests.support.model.goods import line_of
 from tests.support.model.order import OrderModel
 
 MILESTONES = {"OrderPaid", "OrderShipped", "OrderDelivered", "OrderReturned", "OrderCanceled"}
@@ -34,12 +34,15 @@ REPEATABLE = (
 
 
 def model_of(place: c.PlaceOrder) -> OrderModel:
+    included = place.tax_included
     return OrderModel(
-        lines={line.line_id: Line(line.unit_price_minor, line.quantity) for line in place.lines},
-        shipping=place.shipping_fee_minor,
+        lines={line.line_id: line_of(line, included) for line in place.lines},
+        shipping=place.shipping_fee_minor + (0 if included else place.shipping_tax_minor),
         discount=place.discount_minor,
         agreed=place.total_price_minor,
         lines_ever=len(place.lines),
+        tax_included=included,
+        trusted=place.prices_trusted,
     )
 
 
@@ -132,6 +135,23 @@ class DeciderAgainstModel(RuleBasedStateMachine):
             assert line.line.quantity == model.ordered
             for column in ("canceled", "shipped", "delivered", "returned"):
                 assert getattr(line, column) == getattr(model, column)
+
+    @invariant()
+    def the_lines_of_an_order_add_up(self) -> None:
+        order = self.order
+        if order.agreed:
+            return
+        for state in order.lines.values():
+            line, parts = state.line, range(state.line.quantity + 1)
+            tax = 0 if order.tax_included else line.tax_minor
+            net = gross_minor(line) - line.discount_minor - line.share_minor
+            assert state.value_minor == net + tax >= 0
+            assert min(line.discount_minor, line.share_minor, line.tax_minor) >= 0
+            falls = [state.worth(n) - state.worth(n - 1) for n in parts[1:]]
+            assert sum(falls) == state.value_minor
+            assert min(falls) >= 0
+        goods = sum(line.worth(line.active) for line in order.lines.values())
+        assert order.total_minor == goods + rules.shipping_minor(order) >= 0
 
     @invariant()
     def money_is_the_models_and_within_bounds(self) -> None:

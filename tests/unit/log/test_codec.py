@@ -69,7 +69,7 @@ EVENTS: list[OrderEvent] = [
         *(9, False, False, {"channel": "web"}, ("gift",)),
     ),
     OrderLineAdded(FULL_LINE, 2498),
-    OrderLineQuantityChanged(1, 2, 3, 3497),
+    OrderLineQuantityChanged(1, 2, 3, 3497, 9, 8, 7),
     OrderLineRemoved(2, 1998),
     ShippingAddressChanged(NEW_ID),
     OrderNoteAdded(NEW_ID, "internal", USER),
@@ -84,7 +84,7 @@ EVENTS: list[OrderEvent] = [
     SHIPPED,
     DELIVERED_SHIPMENT,
     DELIVERED,
-    OrderUnitsCanceled(1, 2, "OUT_OF_STOCK", 500, NEW_ID),
+    OrderUnitsCanceled(1, 2, "OUT_OF_STOCK", 500, NEW_ID, 300),
     OrderCanceled("FRAUD", "PAID", NEW_ID),
     RefundRequested(NEW_ID, 10**15, "cancel", "FRAUD", USER, NEW_ID),
     RefundCompleted(NEW_ID, 500, "re_1"),
@@ -93,7 +93,7 @@ EVENTS: list[OrderEvent] = [
     ReturnApproved(NEW_ID),
     ReturnRejected(NEW_ID, USER),
     ReturnCanceled(NEW_ID),
-    ReturnReceived(NEW_ID, (ReceivedQuantity(1, 2, "DAMAGED"),), 1998),
+    ReturnReceived(NEW_ID, (ReceivedQuantity(1, 2, "DAMAGED"),), 1998, 300),
     OrderReturned(),
 ]
 
