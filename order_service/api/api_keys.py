@@ -4,13 +4,14 @@ A key's rights never grow, so that a program which holds one never gets more tha
 """
 
 import logging
+import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.responses import Response
@@ -60,11 +61,13 @@ def _rate(value: Any) -> str:
 
 
 def _duration(value: Any) -> Any:
-    if not isinstance(value, str) or not value.startswith("P"):
-        raise PydanticCustomError("duration", "A duration is written as PT24H (ISO 8601)")
+    if not isinstance(value, str) or not re.fullmatch(_WEEK_AT_MOST, value, re.ASCII):
+        raise PydanticCustomError("duration", "A duration is written as PT24H, at most P7D")
     return value
 
 
+# In one unit, so that the schema can say the bound. At most API_KEY_OVERLAP_MAX_S.
+_WEEK_AT_MOST = "P[0-7]D|PT([0-9]{1,2}|1[0-5][0-9]|16[0-8])H|PT[0-9]{1,4}M|PT[0-9]{1,5}S"
 KeyName = Annotated[
     Words,
     Field(max_length=limits.API_KEY_NAME_LENGTH_MAX),
@@ -82,7 +85,7 @@ Overlap = Annotated[
     timedelta,
     BeforeValidator(_duration),
     Field(ge=timedelta(0), le=timedelta(seconds=limits.API_KEY_OVERLAP_MAX_S)),
-    WithJsonSchema({"type": "string", "format": "duration", "examples": ["PT24H"]}),
+    WithJsonSchema({"type": "string", "pattern": f"^({_WEEK_AT_MOST})$", "examples": ["PT24H"]}),
 ]
 
 
@@ -99,20 +102,16 @@ class CreateKeyRequest(Body):
 class ChangeKeyRequest(Body):
     """`scopes` may only lose some, `expires_at` only come nearer. null: no own limit, no end."""
 
-    name: KeyName | None = None
-    scopes: Scopes | None = None
+    # Factories, so that the schema shows neither a default nor null: only what is sent counts.
+    name: KeyName = Field(default_factory=str)
+    scopes: Scopes = Field(default_factory=list)
     rate_limit: Rate | None = None
     expires_at: Time | None = None
 
-    @model_validator(mode="after")
-    def _without_null(self) -> Self:
-        if any(getattr(self, name) is None for name in {"name", "scopes"} & self.model_fields_set):
-            raise PydanticCustomError("null", "name and scopes cannot be null")
-        return self
-
 
 class RotateKeyRequest(Body):
-    """`overlap`: how long the present key still holds, as an ISO 8601 duration of at most P7D."""
+    """`overlap`: how long the present key still holds, as an ISO 8601 duration in days, hours,
+    minutes or seconds, of at most P7D."""
 
     overlap: Overlap = timedelta(seconds=limits.API_KEY_OVERLAP_DEFAULT_S)
 

@@ -1,5 +1,6 @@
 """The screen of API keys, which admins have."""
 
+import time
 from collections.abc import Callable
 from uuid import uuid4
 
@@ -9,6 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Staff
 from tests.support.servers.stack import Stack
+from tests.support.waiting import LOOK_S, WAIT_S
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +55,12 @@ def test_a_key_is_created_shown_once_rotated_narrowed_and_revoked(
     page.get_by_label("reports:read").uncheck()
     page.get_by_role("button", name="Save").click()
     expect(row).not_to_contain_text("reports:read")
-    assert statuses(stack, second) == (200, 403)
+    wait_for(stack, second, (200, 403))
 
     row.get_by_role("button", name="Revoke").click()
     page.get_by_role("button", name="Revoke the key").click()
     expect(row).to_have_count(0)
-    assert statuses(stack, second) == (401, 401)
+    wait_for(stack, second, (401, 401))
 
 
 def statuses(stack: Stack, key: str) -> tuple[int, int]:
@@ -67,3 +69,11 @@ def statuses(stack: Stack, key: str) -> tuple[int, int]:
     with httpx.Client(base_url=stack.url, headers=headers) as client:
         report = client.get("/reports/sales/?from=2026-01-01&to=2026-01-02")
         return client.get("/orders/").status_code, report.status_code
+
+
+def wait_for(stack: Stack, key: str, wanted: tuple[int, int]) -> None:
+    """Until each web process knows of the change. Playwright holds this thread's event loop."""
+    until = time.monotonic() + WAIT_S
+    while (found := statuses(stack, key)) != wanted:
+        assert time.monotonic() < until, found
+        time.sleep(LOOK_S)
