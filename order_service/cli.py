@@ -223,6 +223,10 @@ WORDS: dict[str, tuple[str, AddOptions]] = {
         "add an account of any role, and print its password",
         _command("order_service.accounts.command"),
     ),
+    "keys": (
+        "list, create, rotate, narrow and revoke API keys",
+        _command("order_service.accounts.keys_command"),
+    ),
     "demo": (
         "place orders in the running service and carry them through their lives",
         _command("order_service.demo.command"),

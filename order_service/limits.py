@@ -237,6 +237,14 @@ HASH_QUEUE_MAX = 64
 REFRESH_REUSE_GRACE_S = 10
 TOKEN_LEEWAY_S = 5  # between the clocks of two web processes
 TOKENS_REMEMBERED_MAX = 4_096  # verified access tokens in the memory of one web process
+API_KEYS_MAX = 1_000  # that are not revoked
+API_KEYS_REMEMBERED_MAX = 1_000  # verified keys in the memory of one web process
+API_KEY_REFRESH_S = 0.5  # between reads of the keys in use
+API_KEY_TRUSTED_S = 1.8  # after the last such read: revocation holds within 2 s everywhere
+API_KEY_IDLE_S = 60.0  # without use, then a key is forgotten
+API_KEY_OVERLAP_MAX_S = 7 * 86_400  # in which a rotated key's previous secret still holds
+API_KEY_OVERLAP_DEFAULT_S = 86_400
+API_KEY_NAME_LENGTH_MAX = 100
 
 # --- doctor ---------------------------------------------------------------------------------------
 DOCTOR_TIMEOUT_S = 10.0  # for one server's answers

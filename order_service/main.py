@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from order_service import limits
 from order_service.accounts.passwords import Passwords
 from order_service.accounts.refresh import RefreshTokens
-from order_service.api import accounts, health, orders
+from order_service.api import accounts, api_keys, health, orders
 from order_service.api.orders.placing import post_on_fast_path
 from order_service.api.orders.status import patch_on_fast_path
 from order_service.cache.order_cache import Entry, OrderCache
@@ -124,6 +124,7 @@ def create_app(settings: Settings | None = None) -> OrderService:
 
 def _include_routes(app: FastAPI) -> None:
     app.include_router(accounts.router)
+    app.include_router(api_keys.router)
     for router in orders.ROUTERS:
         app.include_router(router)
     app.include_router(queries.router)
@@ -185,6 +186,7 @@ async def _connect_servers(app: FastAPI, stack: AsyncExitStack) -> Incarnation:
 async def _start_write_side(app: FastAPI, stack: AsyncExitStack, log_now: Incarnation) -> None:
     settings, engine, cache = app.state.settings, app.state.engine, app.state.cache
     admission: Admission = app.state.admission
+    admission.known_keys.engine = engine
     hashing = Passwords()
     stack.callback(hashing.close)
     app.state.log = await stack.enter_async_context(_event_log(settings, engine, cache))
@@ -203,7 +205,7 @@ async def _start_read_side(app: FastAPI, stack: AsyncExitStack) -> None:
     app.state.order_reader = OrderReader(engine, app.state.cache, app.state.log.partitions)
     stack.push_async_callback(app.state.order_reader.close)
     app.state.tickets = Tickets(redis)
-    app.state.streams = Streams(engine)
+    app.state.streams = Streams(engine, app.state.admission.known_keys)
     stack.push_async_callback(app.state.streams.close)
     stack.enter_context(_stopped_by_signals(app.state.streams.stop))
 
@@ -231,6 +233,7 @@ async def _start_background_tasks(
         app.state.history.record_for_ever(),
         watch_incarnation(engine, log_now),
         admission.rate_limits.share_for_ever(app.state.redis),
+        admission.known_keys.refresh_for_ever(),
     ]
     timers = [Timer("authorizations", 0x686F6C6473, expired_holds, _expire_authorizations)]
     if settings.PENDING_TTL is not None:

@@ -7,7 +7,7 @@ from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from order_service.limits import LOG_PARTITIONS_MAX
@@ -21,7 +21,8 @@ def _comma_separated(value: object) -> object:
     return [v.strip() for v in value.split(",") if v.strip()] if isinstance(value, str) else value
 
 
-def _rate(value: str) -> str:
+def check_rate(value: str) -> str:
+    """`value`, a rate. Raises ValueError."""
     if not re.fullmatch(r"[1-9][0-9]{0,8}/(second|minute|hour|day)", value):
         raise ValueError("expected COUNT/second|minute|hour|day, such as 100/minute")
     return value
@@ -38,6 +39,11 @@ Duration = Annotated[
     BeforeValidator(_duration),
     Field(ge=timedelta(0), le=timedelta(days=3_650)),
 ]
+
+
+def check_duration(value: str) -> timedelta:
+    """The ISO 8601 duration. Raises ValueError."""
+    return TypeAdapter(Duration).validate_python(value)
 
 
 Secret = Annotated[str, Field(repr=False)]  # so that `repr` of the settings shows no secret
@@ -78,7 +84,7 @@ class Settings(BaseSettings):
     ACCESS_TOKEN_EXPIRE_MINUTES: int = Field(default=30, ge=1, le=1_440)
     REFRESH_TOKEN_EXPIRE_DAYS: int = Field(default=15, ge=1, le=365)
 
-    RATE_LIMIT: Annotated[str, AfterValidator(_rate)] = "100/minute"
+    RATE_LIMIT: Annotated[str, AfterValidator(check_rate)] = "100/minute"
     # Networks of proxies whose Forwarded or X-Forwarded-For counts.
     TRUSTED_PROXIES: Annotated[tuple[Network, ...], NoDecode] = ()
     ALLOWED_ORIGINS_RAW: str = "http://localhost,http://127.0.0.1"

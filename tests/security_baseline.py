@@ -14,6 +14,7 @@ _TOKENS, _SETTINGS, _RACES = (
     f"{_I}api/test_races.py",
 )
 _HOSTILE, _LOGS = f"{_I}api/test_hostile_orders.py", "tests/end_to_end/test_logs.py"
+_KEYS = f"{_I}api/test_api_keys"
 _FLOWER, _COMMANDS = f"{_I}worker/test_flower.py", f"{_I}api/test_order_commands.py"
 
 BASELINE: dict[str, tuple[str, ...]] = {
@@ -89,6 +90,19 @@ BASELINE: dict[str, tuple[str, ...]] = {
         f"{_ACCOUNTS}::test_a_revoked_login_is_over",
         f"{_ACCOUNTS}::test_neither_password_nor_refresh_token_is_stored",
         f"{_I}stack/test_backups.py::test_a_dump_is_restored_into_an_empty_server_and_orders_go_on",
+    ),
+    "API keys": (
+        f"{_WHO}::test_a_key_does_what_its_scopes_say_and_nothing_else",
+        f"{_KEYS}.py::test_a_key_is_shown_once_and_stored_as_a_digest",
+        f"{_KEYS}.py::test_a_key_is_narrowed_and_never_widened",
+        f"{_KEYS}.py::test_a_wrong_key_does_not_tell_whether_it_is_one_and_is_limited",
+        f"{_KEYS}.py::test_a_key_for_one_user_sees_and_does_as_that_user",
+        f"{_KEYS}_everywhere.py::test_a_revoked_key_is_refused_in_every_process_within_two_seconds",
+        f"{_KEYS}_everywhere.py"
+        "::test_a_narrowed_key_loses_the_scope_in_every_process_within_two_seconds",
+        f"{_KEYS}_everywhere.py::test_without_the_database_a_key_is_refused_as_unknown_yet",
+        f"{_KEYS}_everywhere.py::test_a_stream_ends_with_its_key",
+        f"{_U}telemetry/test_logs.py::test_no_line_shows_the_secret_of_an_api_key",
     ),
     "idempotency": (
         f"{_I}api/test_order_repeats.py::test_the_same_key_of_two_users_makes_two_orders",

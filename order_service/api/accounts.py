@@ -28,7 +28,7 @@ from order_service.documents import accounts as documents
 from order_service.documents.shape import json_time
 from order_service.errors import InvalidRequest
 from order_service.infra import failpoints
-from order_service.web.identity import CallerDependency, unauthorized
+from order_service.web.identity import PersonDependency, unauthorized
 from order_service.web.json_body import PLAIN, Characters, JsonBody, M, Text, json_body, parse_json
 from order_service.web.openapi.annotations import documented
 from order_service.web.problems.problem import Problem
@@ -256,7 +256,7 @@ async def revoke(
     response_model=documents.User,
     responses=documented(),
 )
-async def me(caller: CallerDependency, accounts: AccountsDependency) -> Response:
+async def me(caller: PersonDependency, accounts: AccountsDependency) -> Response:
     """Returns the account of the access token."""
     user = await users.find(accounts.engine, caller.user_id)
     if user is None:

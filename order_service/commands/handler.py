@@ -141,9 +141,15 @@ class Creation:
     async def append(self) -> Append:
         command = await self.command()
         reference = identity(command.external_reference)
-        claim = None if reference is None else (command.user_id, reference)
+        claim = None if reference is None else (self._claimant(command), reference)
         events = decide(command, None)
         return Append(self.order_id, None, events, self.metadata, claim, self.texts)
+
+    def _claimant(self, command: PlaceOrder) -> UUID:
+        """Whose references must differ: the owner's, or those of the API key that places."""
+        if self.metadata.actor_type == "key" and self.metadata.actor_id is not None:
+            return self.metadata.actor_id
+        return command.user_id
 
 
 @immutable
@@ -254,7 +260,9 @@ async def _add_events_since(
         return
     client_version = change.precondition.known_version(order)
     after = max(client_version, order.version - limits.EVENTS_SINCE_MAX)
-    viewer: Literal["owner", "staff"] = "owner" if change.metadata.actor_type == "user" else "staff"
+    viewer: Literal["owner", "staff"] = (
+        "staff" if change.metadata.actor_type == "staff" else "owner"
+    )
     since: list[dict[str, Any]] = []
     for stored in await log.events(order.id, after, order.version):
         event = event_for(viewer, stored, order.order.currency)

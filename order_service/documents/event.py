@@ -1,7 +1,7 @@
 """Recorded events as JSON, in the same form in timelines, streams and dry runs.
 
 Amounts are strings in the order's currency, as in the order's document, never floats. An owner sees
-all events except internal notes, and no ids of staff.
+all events except internal notes, and no ids of staff or API keys.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ EventData = Annotated[
 
 
 class Actor(Document):
-    type: Annotated[str, means("`user`, `staff` or `system`.")]
+    type: Annotated[str, means("`user`, `staff`, `key` (an API key) or `system`.")]
     id: Sometimes[Annotated[UUID, means("The actor's id; owners see only the ids of users.")]] = (
         UNSET
     )

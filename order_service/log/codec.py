@@ -21,7 +21,8 @@ from order_service.log.upcasters import UPCASTERS, unchanged
 
 @immutable
 class Metadata:
-    """The command's actor and Idempotency-Key. `actor_type`: user, staff or system.
+    """The command's actor and Idempotency-Key. `actor_type`: user, staff, key
+    or system.
 
     `key` and `fingerprint` identify a repeated request; `correlation_id` is the request's id and
     `traceparent` its W3C trace context.

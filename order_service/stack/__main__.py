@@ -22,6 +22,8 @@ DIR; without it, those of the environment if DB_HOST is set there, else those of
   status                              prints heads, checkpoints, lag, generations, parked streams
   dead-letters list|show|retry|skip   manages events that a projection could not apply
   create-user --role staff ...        makes an account with more rights than registration gives
+  keys list|create|rotate|narrow|revoke
+                                      manages API keys of programs
   demo [--rate N] [--orders N]        fills the running service with orders that change
   `./entrypoint.sh WORD --help` explains a word's arguments.
 
@@ -54,7 +56,7 @@ from order_service.stack.state import DEFAULT_STATE, State
 CLI_WORDS = (
     *("web", "relay", "consumer", "worker", "flower"),
     *("migrate", "replay", "verify", "status", "dead-letters", "create-user", "demo"),
-    *("orders", "events", "doctor"),
+    *("orders", "events", "doctor", "keys"),
 )
 
 

@@ -9,12 +9,15 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
+from fastapi.security.utils import get_authorization_scheme_param
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
+from order_service.accounts.api_keys import PREFIX, id_of
+from order_service.accounts.known_keys import KnownKeys
 from order_service.accounts.tokens import AccessTokens, TokenExpired, TokenInvalid
 from order_service.settings import Settings
 from order_service.web import request_metrics, response_headers
@@ -30,6 +33,7 @@ from order_service.web.identity import Caller, redacted_for, unauthorized
 from order_service.web.json_body import check_media_type
 from order_service.web.problems.problem import Problem, internal_error, of_exception
 from order_service.web.rate_limits import (
+    STRICT_GROUPS,
     UNLIMITED_PATHS,
     Quota,
     RateLimits,
@@ -56,6 +60,7 @@ class Admission:
         proxies = settings.TRUSTED_PROXIES
         self.trusted_proxies = TrustedProxies(proxies) if proxies else None
         self.access_tokens = AccessTokens(settings)
+        self.known_keys = KnownKeys()
         # The headers by allowed origin.
         self.cors: dict[bytes | None, response_headers.Headers] = {
             origin.encode(): response_headers.cors_headers(origin)
@@ -98,10 +103,47 @@ class Admission:
             raise unauthorized("token-invalid", detail) from None
         return Caller(verified.user_id, verified.role)
 
+    def key_caller(self, key: str) -> Caller | None:
+        """The caller of an API key that this process has verified a moment ago; None for any
+        other text. Such a key is counted in place of its address: it has a limit of its own, and a
+        shop's backend sends everything from one address."""
+        grant = self.known_keys.get(key)
+        return None if grant is None else Caller(grant.key_id, "key", grant)
+
+    async def identify(self, token: str | None, host: str | None) -> Caller:
+        """Like `authenticate`, also for API keys that are not known yet. `host`: the client's
+        address. Raises Problem 401, 429, and errors of the database."""
+        if token is None or not token.startswith(PREFIX):
+            return self.authenticate(token)
+        return self.key_caller(token) or await self._verify_key(token, host)
+
+    async def _verify_key(self, key: str, host: str | None) -> Caller:
+        """A wrong key is answered alike whether its id exists or not. Wrong keys of one id are
+        limited by address, as failed logins are: the holder elsewhere is not locked out. A mistyped
+        key needs no query, so the address's limit is enough."""
+        key_id = id_of(key)
+        if key_id is None:
+            raise _wrong_key()
+        failed_keys, attempts = self.rate_limits.failed_logins, f"{key_id} {address_key(host)}"
+        failed_keys.check(attempts)
+        try:
+            grant = await self.known_keys.verify(key)
+        except TokenExpired:
+            detail = "The API key has expired, or was replaced: send the new one."
+            raise unauthorized("token-expired", detail) from None
+        except TokenInvalid:
+            failed_keys.failed(attempts)
+            raise _wrong_key() from None
+        return Caller(grant.key_id, "key", grant)
+
     def count_user(self, quotas: list[Quota], group: str, caller: Caller) -> None:
-        """Counts the request for its user; adds the limit's state to `quotas`. Raises Problem
-        429."""
-        self.rate_limits.count(quotas, f"{group}-user", caller.user_id.hex)
+        """Counts the request for its user or API key; adds the limit's state to `quotas`. Raises
+        Problem 429."""
+        if caller.grant is None:
+            self.rate_limits.count(quotas, f"{group}-user", caller.user_id.hex)
+        else:
+            rate = caller.grant.rate_limit
+            self.rate_limits.count(quotas, f"{group}-key", caller.user_id.hex, rate)
 
     # --- the response -----------------------------------------------------------------------------
 
@@ -179,6 +221,10 @@ class Admission:
         )
 
 
+def _wrong_key() -> Problem:
+    return unauthorized("token-invalid", "This is not a valid API key.")
+
+
 # --- FastAPI --------------------------------------------------------------------------------------
 
 
@@ -194,9 +240,20 @@ async def admit(request: Request) -> None:
     if scope["path"] in UNLIMITED_PATHS:
         return
     admission = admission_of(request)
-    admission.count_address(state["quotas"], group, request.client.host if request.client else None)
+    caller = None if group in STRICT_GROUPS else _key_caller(request, admission)
+    if caller is None:
+        host = request.client.host if request.client else None
+        admission.count_address(state["quotas"], group, host)
     active = state["active"] = admission.check_room(group)
     active.enter()
+    if caller is not None:
+        admission.count_user(state["quotas"], group, caller)
+        state["counted"] = caller
+
+
+def _key_caller(request: Request, admission: Admission) -> Caller | None:
+    scheme, key = get_authorization_scheme_param(request.headers.get("authorization"))
+    return admission.key_caller(key) if scheme.lower() == "bearer" else None
 
 
 def admitted(endpoint: Endpoint) -> Endpoint:

@@ -1,17 +1,18 @@
-"""The caller: read from the access token, without a database query.
+"""The caller: read from the access token or the API key, without a database query.
 
-Also which errors a caller may see in full."""
+Also which scopes a key has, and which errors a caller may see in full."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import Depends
 from fastapi.security import OAuth2PasswordBearer
 from starlette.requests import HTTPConnection, Request
 
+from order_service.accounts.api_keys import Grant, Scope
 from order_service.accounts.tokens import Role
 from order_service.domain.immutable import immutable
-from order_service.errors import OrderNotFound, UnreadableEvent
+from order_service.errors import OrderNotFound, RuleViolation, UnreadableEvent
 from order_service.telemetry import logging
 from order_service.web.openapi.annotations import raises
 from order_service.web.problems.problem import Problem
@@ -22,31 +23,89 @@ bearer = OAuth2PasswordBearer(tokenUrl="/token/", refreshUrl="/token/refresh/", 
 
 @immutable
 class Caller:
+    """A user, or a program with an API key: then `user_id` is the key's id and `grant` what the key
+    may do."""
+
     user_id: UUID
-    role: Role
+    role: Role | Literal["key"]
+    grant: Grant | None = None
 
     @property
     def is_staff(self) -> bool:
-        return self.role != "customer"
+        return self.role in ("staff", "admin")
+
+    @property
+    def actor_type(self) -> Literal["user", "staff", "key"]:
+        """The type of the actor in the metadata of events."""
+        if self.grant is not None:
+            return "key"
+        return "staff" if self.is_staff else "user"
+
+    @property
+    def acts_for_shop(self) -> bool:
+        """Whether the caller sees the orders of all users, as staff see them: staff, and keys that
+        act for any user."""
+        return self.is_staff or (self.grant is not None and self.grant.acts_for is None)
+
+    @property
+    def own_id(self) -> UUID | None:
+        """The user whose orders are the caller's own."""
+        return self.user_id if self.grant is None else self.grant.acts_for
+
+    def sees(self, owner: UUID | None) -> bool:
+        """Whether the caller sees the orders of this user."""
+        return owner == self.own_id or self.acts_for_shop
+
+
+def check_scope(caller: Caller, scope: Scope) -> None:
+    """Raises RuleViolation `insufficient-scope` for an API key without the scope. Users have no
+    scopes: their role decides."""
+    if caller.grant is not None and scope not in caller.grant.scopes:
+        detail = f"This API key lacks the scope {scope}."
+        raise RuleViolation("insufficient-scope", detail, required_scope=scope)
 
 
 @raises("authentication-required", "token-expired", "token-invalid")
 async def caller(request: Request, token: Annotated[str | None, Depends(bearer)]) -> Caller:
-    """A FastAPI dependency. Raises Problem 401, or 429 above the user's limit."""
-    found: Caller = request.app.state.admission.authenticate(token)
+    """A FastAPI dependency. Raises Problem 401, or 429 above the user's limit.
+
+    An API key is a caller without rights until the route calls `check_scope`: it owns no order and
+    has no role."""
+    counted: Caller | None = getattr(request.state, "counted", None)
+    if counted is not None:  # with its key, in place of its address
+        return _know(request, counted)
+    host = request.client.host if request.client else None
+    found: Caller = await request.app.state.admission.identify(token, host)
     return admit_caller(request, found)
 
 
 CallerDependency = Annotated[Caller, Depends(caller)]
 
 
+@raises("forbidden")
+async def person(caller: CallerDependency) -> Caller:
+    """A FastAPI dependency: a user, not an API key. Raises Problem 403."""
+    if caller.grant is not None:
+        detail = "This is for people: an API key has no account."
+        raise Problem(403, "forbidden", detail, required_role="customer")
+    return caller
+
+
+PersonDependency = Annotated[Caller, Depends(person)]
+
+
 def admit_caller(connection: HTTPConnection, caller: Caller) -> Caller:
     """Counts the request for its user; logs and error responses then know the caller. Raises
     Problem 429."""
-    logging.USER_ID.set(caller.user_id)
+    _know(connection, caller)
     state = connection.state
-    state.caller = caller
     connection.app.state.admission.count_user(state.quotas, state.group, caller)
+    return caller
+
+
+def _know(connection: HTTPConnection, caller: Caller) -> Caller:
+    logging.USER_ID.set(caller.user_id)
+    connection.state.caller = caller
     return caller
 
 
@@ -62,8 +121,7 @@ def redacted_for(caller: Caller | None, error: Exception) -> Exception:
     """
     if not isinstance(error, UnreadableEvent) or (caller is not None and caller.is_staff):
         return error
-    user_id = None if caller is None else caller.user_id
-    if error.owner not in (None, user_id):
+    if error.owner is not None and (caller is None or not caller.sees(error.owner)):
         return OrderNotFound()
     return UnreadableEvent(
         "order-unreadable", "An event of this order cannot be read at the moment."

@@ -47,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     tail.add_argument("--no-follow", action="store_true", help="stop after the existing events")
     tail.add_argument("--type", help="only events of this type, such as OrderPaid")
     tail.add_argument("--order", help="only events of the order with this id or number")
-    tail.add_argument("--actor", help="only events of this actor: user, staff, system or an id")
+    tail.add_argument(
+        "--actor", help="only events of this actor: user, staff, key, system or an id"
+    )
     tail.add_argument("--json", action="store_true", help="print one JSON object per line")
 
 

@@ -17,7 +17,7 @@ from order_service.infra.postgres import query
 from order_service.log.codec import StoredEvent
 from order_service.log.event_log import EventLog
 from order_service.log.reading import partition_of, read_first_events
-from order_service.web.identity import Caller
+from order_service.web.identity import Caller, check_scope
 
 T = TypeVar("T")
 Read = Callable[[AsyncConnection, UUID, int], Awaitable[T]]
@@ -36,10 +36,12 @@ class Seen:
 async def read_seen(
     engine: AsyncEngine, log: EventLog, order: str, caller: Caller, read: Read[T]
 ) -> tuple[Seen, T]:
-    """What `read` finds, given the order's id and partition. Raises OrderNotFound.
+    """What `read` finds, given the order's id and partition. Raises OrderNotFound, RuleViolation
+    for an API key without the scope `orders:read`.
 
     `order`: its id or its number.
     """
+    check_scope(caller, "orders:read")
     order_id = await log.resolve(order)
     partition = partition_of(order_id, log.partitions)
 
@@ -49,25 +51,25 @@ async def read_seen(
 
     first, found = await query(engine, load)
     origin = _origin(first, caller)
-    if not (caller.is_staff or (origin is not None and origin.owner == caller.user_id)):
+    if not caller.sees(origin.owner if origin else None):
         raise OrderNotFound
     seen = Seen(
         order_id,
         partition,
         origin.currency if origin else None,
-        "staff" if caller.is_staff else "owner",
+        "staff" if caller.acts_for_shop else "owner",
     )
     return seen, found
 
 
 def _origin(first: StoredEvent | None, caller: Caller) -> Origin | None:
-    """None, for staff only: the first event is unreadable. Its owner is then unknown, so any
+    """None, for the shop only: the first event is unreadable. Its owner is then unknown, so any
     other caller gets the error, redacted by `identity`."""
     if first is None:
         raise OrderNotFound
     try:
         return origin_of(first)
     except UnreadableEvent:
-        if caller.is_staff:
+        if caller.acts_for_shop:
             return None
         raise

@@ -19,7 +19,7 @@ router = APIRouter()
     operation_id="board_get",
     summary="Read the board",
     response_model=Board,
-    responses=documented("forbidden", "projection-lagging"),
+    responses=documented("forbidden", "projection-lagging", scopes=("orders:read",)),
 )
 async def get_board(request: Request, caller: CallerDependency) -> Response:
     """A card for every order that needs work (not yet delivered, credit due, an open return or a
@@ -28,6 +28,6 @@ async def get_board(request: Request, caller: CallerDependency) -> Response:
     Last changed first, at most 10,000 cards: `more` says whether there are more. `columns` counts
     all of them. Open `/ops/board/stream` with `token` as `since` to follow the changes from here.
     """
-    staff_only(caller)
+    staff_only(caller, "orders:read")
     boards: Boards = request.app.state.streams.boards
     return Response(await boards.whole(), 200, dict(NO_STORE), "application/json")

@@ -62,6 +62,7 @@ class File(StreamingResponse):
         sends=("Content-Disposition",),
         may_send=LAGGING,
         content=text_content("application/x-ndjson", "text/csv"),
+        scopes=("orders:read",),
     ),
 )
 async def export(
@@ -77,7 +78,7 @@ async def export(
     with a header line). A text that a spreadsheet would run as a formula (it begins with = + - @, a
     tab or a carriage return) gets an apostrophe before it.
     """
-    staff_only(caller)
+    staff_only(caller, "orders:read")
     engine = request.app.state.engine
     freshness: Freshness = request.app.state.freshness
     where = await search(engine, parameters, parameters.user_id)

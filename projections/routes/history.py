@@ -58,7 +58,7 @@ Texts = dict[UUID, tuple[str, str]]  # text id to kind and body
     operation_id="orders_events",
     summary="Read an order's events",
     response_model=Events,
-    responses=documented("order-unreadable"),
+    responses=documented("order-unreadable", scopes=("orders:read",)),
 )
 async def get_events(
     request: Request,
@@ -98,7 +98,7 @@ async def get_events(
     operation_id="orders_diff",
     summary="Compare two versions of an order",
     response_model=documents.Diff,
-    responses=documented("order-unreadable"),
+    responses=documented("order-unreadable", scopes=("orders:read",)),
 )
 async def get_diff(
     request: Request,
@@ -141,7 +141,7 @@ def _versions(later: int | None, earlier: int | None, head: int) -> tuple[int, i
     operation_id="orders_notes",
     summary="Read an order's notes",
     response_model=list[documents.Note],
-    responses=documented("order-unreadable", may_send=("Link",)),
+    responses=documented("order-unreadable", may_send=("Link",), scopes=("orders:read",)),
 )
 async def get_notes(
     request: Request,
@@ -211,7 +211,7 @@ def _note(
     operation_id="orders_shipping_address",
     summary="Read an order's shipping address",
     response_model=documents.ShippingAddress,
-    responses=documented("not-found", "order-unreadable"),
+    responses=documented("not-found", "order-unreadable", scopes=("orders:read",)),
 )
 async def get_shipping_address(
     request: Request, order_id: OrderPath, caller: CallerDependency

@@ -46,7 +46,7 @@ _UNFILTERED = ListParameters()
     operation_id="orders_list",
     summary="List orders of all users",
     response_model=OrderPage,
-    responses=documented("invalid-cursor", "forbidden", may_send=LAGGING),
+    responses=documented("invalid-cursor", "forbidden", may_send=LAGGING, scopes=("orders:read",)),
 )
 async def list_all(
     request: Request,
@@ -58,7 +58,7 @@ async def list_all(
 
     `next_cursor` and `prev_cursor` lead to the pages around this one, with the same filters.
     """
-    staff_only(caller)
+    staff_only(caller, "orders:read")
     cursors, cursor = _cursors(request, "all", parameters)
     where = await search(request.app.state.engine, parameters, parameters.user_id)
 
@@ -112,6 +112,7 @@ def _freshness(request: Request) -> Freshness:
         *("invalid-cursor", "forbidden", "not-found"),
         sends=("X-Cache",),
         may_send=("Link", *LAGGING),
+        scopes=("orders:read",),
     ),
 )
 async def list_of_user(
@@ -125,7 +126,7 @@ async def list_of_user(
 
     `Link` with `rel="next"` leads to the next page.
     """
-    owner_or_staff(caller, user_id)
+    owner_or_staff(caller, user_id, "orders:read")
     cache: OrderCache = request.app.state.cache
     found = await cache.look_up_list(user_id) if parameters == _UNFILTERED else None
     if isinstance(found, CachedList):
@@ -134,7 +135,7 @@ async def list_of_user(
             return _list_answer(found, {"X-Cache": "hit"})
         found = None
     page, headers = await _read_list(request, user_id, parameters, wanted)
-    if page.page == b"[]" and parameters.cursor is None and user_id != caller.user_id:
+    if page.page == b"[]" and parameters.cursor is None and user_id != caller.own_id:
         await check_user(request.app.state.engine, user_id)
     if isinstance(found, Lease):
         await cache.fill_list(user_id, found, page)

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from order_service import limits
+from order_service.accounts.api_keys import Scope
 from order_service.documents.operations import (
     DeadLetters,
     Mended,
@@ -42,11 +43,14 @@ from projections.routes.access import staff_only
 _RUNNING = ("queued", "building", "comparing")
 
 
+_SCOPE: Scope = "ops"
+
+
 @raises("forbidden")
 async def operator(caller: Annotated[Caller, Depends(caller)]) -> Caller:
-    """A FastAPI dependency: the caller, a member of the staff. Declare it after the body, so that
-    an invalid body is refused first. Raises Problem 403."""
-    staff_only(caller)
+    """A FastAPI dependency: the caller, a member of the staff or an API key with the scope `ops`.
+    Declare it after the body, so that an invalid body is refused first. Raises Problem 403."""
+    staff_only(caller, _SCOPE)
     return caller
 
 
@@ -80,7 +84,7 @@ class SkipRequest(Body):
     operation_id="ops_projections",
     summary="Read the progress of the read models",
     response_model=Projections,
-    responses=documented(),
+    responses=documented(scopes=(_SCOPE,)),
 )
 async def get_projections(request: Request, _: OperatorDependency) -> Response:
     """Heads, checkpoints, lag, generations and rebuilds of every read model, and the relay's
@@ -94,7 +98,7 @@ async def get_projections(request: Request, _: OperatorDependency) -> Response:
     status_code=202,
     summary="Rebuild a read model",
     response_model=ProjectionProgress,
-    responses=documented("not-found", "rebuild-running", status=202),
+    responses=documented("not-found", "rebuild-running", status=202, scopes=(_SCOPE,)),
 )
 async def rebuild(request: Request, name: NamePath, operator: OperatorDependency) -> Response:
     """Builds a new generation from the log beside the live one, compares the two and swaps it in,
@@ -114,6 +118,7 @@ async def rebuild(request: Request, name: NamePath, operator: OperatorDependency
     responses=documented(
         *("not-found", "rebuild-running", "rollback-impossible"),
         *("dependency-unavailable", "outcome-unknown"),
+        scopes=(_SCOPE,),
     ),
 )
 async def roll_back(request: Request, name: NamePath, operator: OperatorDependency) -> Response:
@@ -162,7 +167,7 @@ def _rollback_impossible(detail: str) -> Problem:
     operation_id="ops_dead_letters",
     summary="List dead letters",
     response_model=DeadLetters,
-    responses=documented(),
+    responses=documented(scopes=(_SCOPE,)),
 )
 async def list_dead_letters(
     request: Request,
@@ -188,7 +193,7 @@ _MENDING = ("not-found", "dependency-unavailable", "outcome-unknown")
     operation_id="ops_dead_letter_retry",
     summary="Retry a parked order",
     response_model=Mended,
-    responses=documented(*_MENDING),
+    responses=documented(*_MENDING, scopes=(_SCOPE,)),
 )
 async def retry(request: Request, letter_id: LetterPath, operator: OperatorDependency) -> Response:
     """Applies the event and all that wait behind it, once the code or the data is repaired."""
@@ -201,7 +206,7 @@ async def retry(request: Request, letter_id: LetterPath, operator: OperatorDepen
     operation_id="ops_dead_letter_skip",
     summary="Skip an event in a read model",
     response_model=Mended,
-    responses=documented(*_MENDING, "rebuild-running"),
+    responses=documented(*_MENDING, "rebuild-running", scopes=(_SCOPE,)),
 )
 async def skip(
     request: Request,
@@ -244,7 +249,7 @@ def _mended(answer: Result) -> Response:
     operation_id="ops_health",
     summary="Read the health of the service",
     response_model=HealthReport,
-    responses=documented(),
+    responses=documented(scopes=(_SCOPE,)),
 )
 async def get_health(request: Request, _: OperatorDependency) -> Response:
     """Servers, processes, queues, workers, lag and clocks, now."""
@@ -257,7 +262,7 @@ async def get_health(request: Request, _: OperatorDependency) -> Response:
     operation_id="ops_history",
     summary="Read the last hour",
     response_model=HistoryReport,
-    responses=documented(),
+    responses=documented(scopes=(_SCOPE,)),
 )
 async def get_history(
     request: Request,

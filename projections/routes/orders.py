@@ -12,7 +12,7 @@ from order_service.errors import OrderNotFound
 from order_service.log.event_log import EventLog
 from order_service.log.reading import VERSION_MAX
 from order_service.web.fast_path import ParsedRequest
-from order_service.web.identity import Caller, CallerDependency
+from order_service.web.identity import Caller, CallerDependency, check_scope
 from order_service.web.openapi.annotations import documented, headers
 from order_service.web.order_path import OrderPath
 from order_service.web.query_parameters import WHOLE, Instant, wrong_parameter
@@ -43,7 +43,12 @@ class MomentParameters(BaseModel):
             "description": "The order has not changed since the version in If-None-Match.",
             "headers": headers("ETag"),
         },
-        **documented("order-unreadable", sends=("X-Cache",), may_send=("ETag", "Order-Stale")),
+        **documented(
+            "order-unreadable",
+            sends=("X-Cache",),
+            may_send=("ETag", "Order-Stale"),
+            scopes=("orders:read",),
+        ),
     },
 )
 async def get_order(
@@ -92,7 +97,8 @@ async def get_on_fast_path(parsed: ParsedRequest) -> Reply:
 
 def _visible(order: ReadOrder | None, caller: Caller) -> ReadOrder:
     """Raises OrderNotFound for another user's order as for one that does not exist."""
-    if order is None or not (caller.is_staff or order.owner == caller.user_id):
+    check_scope(caller, "orders:read")
+    if order is None or not caller.sees(order.owner):
         raise OrderNotFound
     return order
 

@@ -29,18 +29,18 @@ _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
     operation_id="users_summary",
     summary="Read a user's totals",
     response_model=UserSummary,
-    responses=documented("forbidden", "not-found", may_send=LAGGING),
+    responses=documented("forbidden", "not-found", may_send=LAGGING, scopes=("reports:read",)),
 )
 async def get_summary(
     request: Request, user_id: UserPath, caller: CallerDependency, wanted: WantedDependency
 ) -> Response:
     """A user's orders and spending (captured, less refunds made and pending), per currency."""
-    owner_or_staff(caller, user_id)
+    owner_or_staff(caller, user_id, "reports:read")
     freshness: Freshness = request.app.state.freshness
     rows, headers = await freshness.read(
         customer_summary.PROJECTION.name, wanted, lambda c: customer_summary.summary(c, user_id)
     )
-    if not rows and user_id != caller.user_id:
+    if not rows and user_id != caller.own_id:
         await check_user(request.app.state.engine, user_id)
     currencies = [
         CurrencySummary(
@@ -60,7 +60,7 @@ async def get_summary(
     operation_id="reports_sales",
     summary="Report sales by day",
     response_model=SalesReport,
-    responses=documented("forbidden", may_send=LAGGING),
+    responses=documented("forbidden", may_send=LAGGING, scopes=("reports:read",)),
 )
 async def report_sales(
     request: Request,
@@ -74,7 +74,7 @@ async def report_sales(
     if not timedelta(0) <= days[1] - days[0] < timedelta(limits.REPORT_DAYS_MAX):
         detail = f"Expected 1 to {limits.REPORT_DAYS_MAX} days, both ends inclusive."
         raise wrong_parameter("to", detail)
-    staff_only(caller)
+    staff_only(caller, "reports:read")
     freshness: Freshness = request.app.state.freshness
     rows, headers = await freshness.read(
         sales_by_day.PROJECTION.name, wanted, lambda c: sales_by_day.report(c, *days)

@@ -42,7 +42,9 @@ _UNIT: dict[By, timedelta] = {"hour": timedelta(hours=1), "day": timedelta(days=
     operation_id="sales_overview",
     summary="Read sales over time",
     response_model=SalesOverview,
-    responses=documented("forbidden", "projection-lagging", may_send=LAGGING),
+    responses=documented(
+        "forbidden", "projection-lagging", may_send=LAGGING, scopes=("reports:read",)
+    ),
 )
 async def get_sales(
     request: Request,
@@ -66,7 +68,7 @@ async def get_sales(
     if not timedelta(0) < end - first <= limits.SALES_POINTS_MAX * _UNIT[by]:
         detail = f"Expected a time after `from`, by at most {limits.SALES_POINTS_MAX} {by}s."
         raise wrong_parameter("to", detail)
-    staff_only(caller)
+    staff_only(caller, "reports:read")
 
     async def read(connection: AsyncConnection) -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
         async with one_snapshot(connection):

@@ -68,7 +68,11 @@ ResumeAfter = Annotated[str | None, Depends(_resume_after)]  # the id of an even
     response_class=EventStream,
     summary="Listen to an order",
     responses=documented(
-        "overloaded", "order-unreadable", description=_DESCRIPTION, content=_EVENTS
+        "overloaded",
+        "order-unreadable",
+        description=_DESCRIPTION,
+        content=_EVENTS,
+        scopes=("orders:read",),
     ),
 )
 async def stream_order(
@@ -96,7 +100,7 @@ async def stream_order(
         raise _unknown_id("The order has no such version yet")
     streams: Streams = state.streams
     feed = OrderFeed(streams.pages, streams.watch, seen, after)
-    return EventStream(streams, caller.user_id, feed)
+    return EventStream(streams, caller, "orders:read", feed)
 
 
 @router.get(
@@ -105,7 +109,13 @@ async def stream_order(
     status_code=200,
     response_class=EventStream,
     summary="Listen to all orders",
-    responses=documented("forbidden", "overloaded", description=_DESCRIPTION, content=_EVENTS),
+    responses=documented(
+        "forbidden",
+        "overloaded",
+        description=_DESCRIPTION,
+        content=_EVENTS,
+        scopes=("events:read",),
+    ),
 )
 async def stream_all(
     request: Request,
@@ -118,12 +128,12 @@ async def stream_all(
     `id` is the last position of each partition, joined by dots. Events of one order come in order;
     events of different orders may not.
     """
-    staff_only(caller)
+    staff_only(caller, "events:read")
     heads = await query(request.app.state.engine, reading.heads)
     after = _positions_after(resume_after, heads)
     streams: Streams = request.app.state.streams
     feed = LogFeed(streams.pages, streams.watch, after)
-    return EventStream(streams, caller.user_id, feed)
+    return EventStream(streams, caller, "events:read", feed)
 
 
 @router.get(
@@ -133,7 +143,12 @@ async def stream_all(
     response_class=EventStream,
     summary="Listen to the board",
     responses=documented(
-        "forbidden", "overloaded", "projection-lagging", description=_DESCRIPTION, content=_EVENTS
+        "forbidden",
+        "overloaded",
+        "projection-lagging",
+        description=_DESCRIPTION,
+        content=_EVENTS,
+        scopes=("orders:read",),
     ),
 )
 async def stream_board(
@@ -148,14 +163,15 @@ async def stream_board(
     those that are done and have not changed for a day. `id` is the last position of each partition
     that the read model shows, joined by dots.
     """
-    staff_only(caller)
+    staff_only(caller, "orders:read")
     shown = await query(
         request.app.state.engine, lambda c: required_progress(c, order_view.PROJECTION)
     )
     positions = dict(enumerate(shown.positions))
     after = _positions_after(resume_after, positions)
     streams: Streams = request.app.state.streams
-    return EventStream(streams, caller.user_id, BoardFeed(streams.boards, tuple(after.values())))
+    feed = BoardFeed(streams.boards, tuple(after.values()))
+    return EventStream(streams, caller, "orders:read", feed)
 
 
 def _positions_after(event_id: str | None, last: dict[int, int]) -> dict[int, int]:

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from order_service import limits
 from order_service.documents.accounts import StreamTicket
-from order_service.web.identity import Caller, CallerDependency, admit_caller, bearer, caller
+from order_service.web.identity import Caller, PersonDependency, admit_caller, bearer, caller
 from order_service.web.openapi.annotations import documented, raises
 from order_service.web.responses import NO_STORE, json_answer
 from projections.streams.tickets import Tickets
@@ -26,7 +26,7 @@ router = APIRouter(tags=["streams"])
     response_model=StreamTicket,
     responses=documented(),
 )
-async def issue_ticket(request: Request, caller: CallerDependency) -> Response:
+async def issue_ticket(request: Request, caller: PersonDependency) -> Response:
     """A ticket for one stream: open the stream with `?ticket=` within `expires_in` seconds.
 
     After a disconnect, a browser's EventSource repeats its address, whose ticket is used up. Get a

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from uuid import UUID
 
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
@@ -17,10 +17,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from order_service import limits
+from order_service.accounts import api_keys
+from order_service.accounts.known_keys import KnownKeys
 from order_service.errors import Unavailable
 from order_service.infra.postgres import FAILURES
 from order_service.telemetry.logging import reason
 from order_service.telemetry.metrics import LIMITS_HIT
+from order_service.web.identity import Caller
 from order_service.web.problems.problem import Problem
 from order_service.web.problems.problem_type import QUOTA_EXCEEDED
 from projections.streams.board_feed import Boards
@@ -36,7 +39,8 @@ class Streams:
     """One per process: what its streams share, and how many may be open. `stop` it when shutdown
     begins, `close` it before its engine."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, keys: KnownKeys) -> None:
+        self.keys = keys
         self.watch = LogWatch(engine)
         self.pages = Pages(engine)
         self.boards = Boards(engine)
@@ -94,26 +98,27 @@ class Streams:
 
 class EventStream(Response):
     """A feed's messages as they come, until the client disconnects or reads nothing for too long,
-    the lifetime is over or the process shuts down."""
+    the lifetime is over, the caller's API key loses the scope or the process shuts down."""
 
     media_type = "text/event-stream"
 
-    def __init__(self, streams: Streams, user_id: UUID, feed: Feed) -> None:
+    def __init__(self, streams: Streams, caller: Caller, scope: api_keys.Scope, feed: Feed) -> None:
         self.status_code = 200
         self.background = None
         self.init_headers(_HEADERS)
         self._streams = streams
-        self._user_id = user_id
+        self._caller = caller
+        self._scope = scope
         self._feed = feed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._streams.counted(self._user_id):
+        with self._streams.counted(self._caller.user_id):
             start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
             await send(start)
             gone = asyncio.create_task(_disconnected(receive))
             sending = asyncio.create_task(self._send_all(send))
             tasks = (gone, sending)
-            with self._streams.ended_by_stop(sending):
+            with self._streams.ended_by_stop(sending), self._ended_by_revocation(sending):
                 try:
                     await asyncio.wait(
                         tasks,
@@ -126,6 +131,12 @@ class EventStream(Response):
                     await asyncio.wait(tasks)
             if gone.cancelled():
                 await _end(sending, send)
+
+    def _ended_by_revocation(self, sending: asyncio.Task[None]) -> AbstractContextManager[None]:
+        grant = self._caller.grant
+        if grant is None:
+            return nullcontext()
+        return self._streams.keys.held(grant, self._scope, sending.cancel)
 
     async def _send_all(self, send: Send) -> None:
         """Never returns. Raises TimeoutError if the client reads nothing for too long."""

@@ -83,6 +83,8 @@ _NAMES: Mapping[str, Callable[[int], str]] = {
     "jwt": lambda n: f"eyJhbGciOiJIUzI1NiJ9.eyJqdGkiOiJ{n}In0.c2lnbmF0dXJl",
     "opaque": lambda n: f"b3BhcXVlIHRleHQ{n:03}",
     "token": _token,
+    "prefix": lambda n: f"osk_0195f0a1000070008000{n:012}_",
+    "secret": lambda n: f"{n:049}",  # whose checksum is wrong, so that no scanner takes it for one
     "instant": lambda n: f"{DAY}T12:{n // 60:02}:{n % 60:02}.000000Z",
 }
 # Not instants of whole seconds: those were asked for.
@@ -90,6 +92,8 @@ _INSTANT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.(?!000000)\d{6}Z"
 _PATTERN = re.compile(
     r"(?P<id>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
     r"|(?P<request>\b[0-9a-f]{32}\b)"
+    r"|(?P<prefix>osk_[0-9a-f]{32}_)"
+    r"|(?P<secret>(?<=_)[0-9A-Za-z]{49}\b)"
     rf"|(?P<instant>{_INSTANT})"
     r"|(?P<number>\bA-\d+-\d\b)"
     r"|(?P<jwt>eyJ[\w-]+\.[\w-]+\.[\w-]+)"

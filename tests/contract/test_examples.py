@@ -23,8 +23,18 @@ from order_service.web.openapi import annotations
 from order_service.web.openapi.examples import FILE, FORM
 from tests.contract.exchanges import HEADERS, at, body_of, filled, written
 from tests.contract.redaction import DAY, MEASURED, places, redacted
-from tests.contract.walk import ACCOUNTS, LIFE, OPERATIONS, PLACING, READS, STEPS, STREAMS, Step
-from tests.support.http.accounts import new_account
+from tests.contract.walk import (
+    ACCOUNTS,
+    API_KEYS,
+    LIFE,
+    OPERATIONS,
+    PLACING,
+    READS,
+    STEPS,
+    STREAMS,
+    Step,
+)
+from tests.support.http.accounts import Account, new_account
 from tests.support.http.conformance import Contract, known_contract
 from tests.support.log.examples import PLACED
 from tests.support.log.given_log import POISON, given_order
@@ -45,13 +55,16 @@ RELAYED = (
 class Walk:
     """Sends the steps in order, and keeps the values that later steps need."""
 
-    def __init__(self, web: httpx.AsyncClient, contract: Contract, staff_token: str) -> None:
+    def __init__(
+        self, web: httpx.AsyncClient, contract: Contract, staff: Account, admin: Account
+    ) -> None:
         self._web = web
         self._contract = contract
         self.today = f"{datetime.now(UTC):%Y-%m-%d}"
         self._known: dict[str, Any] = {
             "today": self.today,
-            "staff_token": staff_token,
+            "staff_token": staff.headers["Authorization"].removeprefix("Bearer "),
+            "admin_token": admin.headers["Authorization"].removeprefix("Bearer "),
             "line_id": 1,
             "slug": "stale-version",
             "name": "sales_by_day",
@@ -121,7 +134,8 @@ async def test_the_recorded_examples_equal_the_real_exchanges(
     rabbitmq: AbstractChannel,
 ) -> None:
     staff = await new_account(web, web_engine, "staff")
-    walk = Walk(web, known_contract(), staff.headers["Authorization"].removeprefix("Bearer "))
+    admin = await new_account(web, web_engine, "admin")
+    walk = Walk(web, known_contract(), staff, admin)
 
     await walk.take(ACCOUNTS + PLACING + LIFE)
     cache = await order_cache(redis, projector_engine)
@@ -134,6 +148,7 @@ async def test_the_recorded_examples_equal_the_real_exchanges(
     await replayed(settings, "sales_by_day")
     async with operators_served(settings, projector_engine, cache):
         await walk.take(OPERATIONS)
+    await walk.take(API_KEYS)
     await walk.take(STREAMS)
 
     exchanges = redacted(walk.exchanges, walk.today)

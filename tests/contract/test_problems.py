@@ -21,7 +21,7 @@ from order_service.main import create_app
 from order_service.settings import Settings
 from order_service.web.problems.catalogue import CATALOGUE, type_of
 from tests.conftest import serving
-from tests.support.http.accounts import PASSWORD, Account, new_account
+from tests.support.http.accounts import PASSWORD, Account, new_account, new_key
 from tests.support.log.given_log import append_events
 
 PEN = {"sku": "PEN", "quantity": 2, "unit_price": "9.99"}
@@ -30,7 +30,7 @@ ONE = {"lines": [{"line_id": 1, "quantity": 1}]}
 ELSEWHERE = {
     *("dependency-unavailable", "internal-error", "order-unreadable", "outcome-unknown"),
     *("not-acceptable", "overloaded", "precondition-required", "quota-exceeded"),
-    *("header-fields-too-large", "rebuild-running", "request-timeout"),
+    *("header-fields-too-large", "rebuild-running", "request-timeout", "too-many-api-keys"),
 }
 
 
@@ -136,6 +136,7 @@ PROVOKED: dict[str, Request] = {
     "unsupported-media-type": Request(
         "POST", "/orders/", content=b"x", headers={"Content-Type": "text/plain"}
     ),
+    "insufficient-scope": Request("POST", "/orders/", {"items": [PEN]}, "key"),
     "validation": Request("POST", "/orders/", {"items": []}),
 }
 
@@ -157,6 +158,7 @@ async def test_each_problem_type_is_answered_as_documented(
     people = {
         "owner": await new_account(shop, web_engine),
         "staff": await new_account(shop, web_engine, "staff"),
+        "key": await new_key(web_engine, "orders:read"),
     }
     known = await _prepare(shop, people, settings)
     known["full"] = await _full_order(shop, people["owner"], web_engine)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Who = Literal["nobody", "owner", "staff"]
+Who = Literal["nobody", "owner", "staff", "admin"]
 
 
 @dataclass(frozen=True)
@@ -254,6 +254,25 @@ OPERATIONS = (
     Step("ops_health", "health", "staff"),
     Step("ops_history", "last_minute", "staff", query={"minutes": "1"}),
 )
+API_KEYS = (
+    Step(
+        "api_keys_create",
+        "of_a_shop",
+        "admin",
+        201,
+        body={
+            "name": "shop",
+            "scopes": ["orders:read", "orders:write", "orders:price"],
+            "rate_limit": "5000/minute",
+        },
+        keeps={"key_id": "/id"},
+    ),
+    Step("api_keys_list", "one", "admin"),
+    Step("api_keys_change", "narrowed", "admin", body={"scopes": ["orders:read"]}),
+    Step("api_keys_rotate", "at_once", "admin", body={"overlap": "PT0S"}),
+    Step("api_keys_get", "rotated", "admin"),
+    Step("api_keys_revoke", "revoked", "admin"),
+)
 # Last: which events come first, and so which ids, is a matter of partitions.
 # Whose first event comes first is a matter of partitions: so streams are last, since what they name
 # anew is numbered from there on.
@@ -269,4 +288,4 @@ STREAMS = (
     Step("events_stream", "from_the_first", "staff", query={"since": "0.0.0.0"}),
     Step("board_stream", "from_the_first", "staff", query={"since": "0.0.0.0"}),
 )
-STEPS = ACCOUNTS + PLACING + LIFE + READS + OPERATIONS + STREAMS
+STEPS = ACCOUNTS + PLACING + LIFE + READS + OPERATIONS + API_KEYS + STREAMS

@@ -77,6 +77,12 @@ async def test_logins_refusals_and_limits_are_logged_and_nothing_secret_is(stack
             "/token/refresh/", json={"refresh_token": tokens["refresh_token"]}
         )
         ticket = await client.post("/stream-tickets/", headers=me)
+        made = stack.run("keys", "create", "shop", "--scope", "orders:read")
+        assert made.returncode == 0, made.stderr
+        key = made.stdout.strip()
+        keyed = await client.get("/reports/sales/", headers={"Authorization": f"Bearer {key}"})
+        guess = f"{key[:-1]}{'1' if key[-1] == '0' else '0'}"
+        guessed = await client.get("/orders/", headers={"Authorization": f"Bearer {guess}"})
 
     async def says(answer: httpx.Response, message: str, **facts: str) -> None:
         await logged(
@@ -89,7 +95,10 @@ async def test_logins_refusals_and_limits_are_logged_and_nothing_secret_is(stack
     await says(refused[0], "refused: 401 invalid-credentials")
     assert refused[-1].status_code == 429
     await says(refused[-1], f"refused: 429 {refused[-1].json()['type']}")
-    secrets = [NOTE, wrong["password"], broken, ticket.json()["ticket"]]
+    await says(guessed, "refused: 401 token-invalid")
+    assert keyed.status_code == 422
+    secrets = [key[37:], guess[37:]]
+    secrets += [NOTE, wrong["password"], broken, ticket.json()["ticket"]]
     secrets += [kept["refresh_token"] for kept in (tokens, others, refreshed.json())]
     assert stack.leaks(*secrets) == []
 

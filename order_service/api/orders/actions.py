@@ -36,7 +36,7 @@ from order_service.ids import now
 from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings
-from order_service.web.identity import Caller, CallerDependency, caller
+from order_service.web.identity import Caller, CallerDependency, caller, check_scope
 from order_service.web.openapi.annotations import documented
 from order_service.web.order_path import OrderPath
 from order_service.web.query_parameters import known_parameters
@@ -75,12 +75,13 @@ class _ActionContext:
     operation_id="orders_actions",
     summary="List what may be done with an order now",
     response_model=documents.Actions,
-    responses=documented("order-unreadable"),
+    responses=documented("order-unreadable", scopes=("orders:read",)),
     dependencies=[Depends(caller), Depends(known_parameters)],
 )
 async def get_actions(request: Request, caller: CallerDependency, order: OrderPath) -> Response:
     """Each action for this caller, on the order's newest version: whether it is `allowed`,
     `until` when if its time is limited, and the `reason` if it is refused."""
+    check_scope(caller, "orders:read")
     log: EventLog = request.app.state.log
     order_id = await log.resolve(order)
     folded = await log.read(order_id)

@@ -57,7 +57,7 @@ class CommandContext:
         `route`: the method, and the path as in the OpenAPI document.
         """
         return Metadata(
-            "staff" if self.caller.is_staff else "user",
+            self.caller.actor_type,
             self.caller.user_id,
             key,
             fingerprint(route, body) if key else None,

@@ -13,13 +13,19 @@ from fastapi import APIRouter, Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
+from order_service.accounts.api_keys import Scope
 from order_service.api.orders.command_context import (
     ChangeContextDependency,
     CommandContext,
     route_of,
 )
 from order_service.api.orders.fields import free_text
-from order_service.api.orders.permissions import is_for_staff, may_command, visible_to
+from order_service.api.orders.permissions import (
+    COMMAND_SCOPES,
+    is_for_staff,
+    may_command,
+    visible_to,
+)
 from order_service.api.orders.replies import reply_with, reply_with_preview
 from order_service.commands.handler import Change, Precondition, change_order, preview_change
 from order_service.documents import consistency_token
@@ -77,21 +83,27 @@ class CommandRouter(APIRouter):
                 methods=[method],
                 operation_id=operation_id,
                 description=getdoc(build),
-                **route_options(summary, *route_problems),
+                **route_options(summary, *route_problems, scopes=_scopes(kind)),
             )
             return build
 
         return add
 
 
-def route_options(summary: str, *problems: str) -> dict[str, Any]:
-    """How the OpenAPI document describes a route. `problems`: those beyond every change's."""
+def _scopes(kind: type[OrderCommand]) -> tuple[Scope, ...]:
+    return (COMMAND_SCOPES[kind],) if kind in COMMAND_SCOPES else ()
+
+
+def route_options(summary: str, *problems: str, scopes: tuple[Scope, ...]) -> dict[str, Any]:
+    """How the OpenAPI document describes a route. `problems`: those beyond every change's;
+    `scopes`: one of them lets an API key in."""
     headers = ("ETag", consistency_token.HEADER, "Idempotent-Replayed")
     responses = documented(
         *problems,
         "order-full",
         description="The order; in a dry run its preview.",
         may_send=headers,
+        scopes=scopes,
     )
     return {"summary": summary, "response_model": Order | DryRun, "responses": responses}
 

@@ -3,10 +3,11 @@
 from order_service.api.orders.command_context import CommandContext
 from order_service.api.orders.command_route import CommandRouter
 from order_service.api.orders.fields import Item, LinePath, Quantity, line_id_of
-from order_service.api.orders.permissions import price_authority
+from order_service.api.orders.permissions import may_command, may_price, price_authority
 from order_service.domain.commands import AddLine, ChangeLineQuantity, RemoveLine
 from order_service.log.fold import FoldedOrder
 from order_service.web.fields import ChangeBody
+from order_service.web.identity import Caller
 
 router = CommandRouter(prefix="/orders/{order_id}/lines", tags=["lines"])
 
@@ -30,11 +31,18 @@ class ChangeQuantityRequest(ChangeBody):
     operation_id="lines_add",
     summary="Add a line",
     problems=("order-not-editable", "prices-not-trusted", "discount-exceeds-goods"),
+    authorize=lambda context, body: _may_add(context.caller, body),
 )
 def add_line(body: AddLineRequest, context: CommandContext, order: FoldedOrder) -> AddLine:
     """Adds a line, with the next unused `line_id`. It has no part of the order's discount."""
     line = body.line(0, order.order.currency)
     return AddLine(line, price_authority(context.caller, context.settings))
+
+
+def _may_add(caller: Caller, body: AddLineRequest) -> None:
+    may_command(caller, AddLine)
+    if body.has_prices:
+        may_price(caller)
 
 
 @router.command(

@@ -1,34 +1,56 @@
-"""Permissions: what owners and staff may do, and the time windows that end for owners.
+"""Permissions: what owners, staff and API keys may do, and the time windows that end for owners.
 
 The only table of permissions: routes check it before a command, and `actions` reports it.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from order_service.accounts.api_keys import Scope
 from order_service.domain.commands import (
     AddLine,
     AddNote,
+    ApproveReturn,
+    AuthorizePayment,
     CancelOrder,
     CancelReturn,
+    CancelUnits,
+    CapturePayment,
     ChangeLineQuantity,
     ChangeShippingAddress,
+    ConfirmDelivery,
+    FailRefund,
     OrderCommand,
+    PlaceOrder,
     PriceAuthority,
+    ReceiveReturn,
+    RecordPayment,
+    RecordPaymentFailure,
+    RejectReturn,
     RemoveLine,
+    RequestRefund,
     RequestReturn,
+    RestorePayment,
+    ReversePayment,
+    SettleRefund,
+    Ship,
     TargetStatus,
+    UpdateTracking,
+    VoidAuthorization,
+    VoidShipment,
 )
 from order_service.domain.events import NoteVisibility
 from order_service.domain.refusals import violation
 from order_service.domain.state import status
-from order_service.errors import OrderNotFound, RuleViolation
+from order_service.errors import InvalidRequest, OrderNotFound, RuleViolation
 from order_service.log.fold import FoldedOrder
 from order_service.settings import Settings
-from order_service.web.identity import Caller
+from order_service.web.identity import Caller, check_scope
 
 _OWNERS_COMMANDS: frozenset[type[OrderCommand]] = frozenset(
     {
+        PlaceOrder,
         AddLine,
         ChangeLineQuantity,
         RemoveLine,
@@ -39,11 +61,49 @@ _OWNERS_COMMANDS: frozenset[type[OrderCommand]] = frozenset(
         CancelReturn,
     }
 )
+# The scope that lets an API key give a command. A key gives no command that is not here.
+COMMAND_SCOPES: Mapping[type[OrderCommand], Scope] = {
+    PlaceOrder: "orders:write",
+    AddLine: "orders:write",
+    ChangeLineQuantity: "orders:write",
+    RemoveLine: "orders:write",
+    ChangeShippingAddress: "orders:write",
+    AddNote: "orders:write",
+    CancelUnits: "orders:write",
+    CancelOrder: "orders:write",
+    AuthorizePayment: "payments:write",
+    RecordPayment: "payments:write",
+    CapturePayment: "payments:write",
+    VoidAuthorization: "payments:write",
+    RecordPaymentFailure: "payments:write",
+    ReversePayment: "payments:write",
+    RestorePayment: "payments:write",
+    RequestRefund: "payments:write",
+    SettleRefund: "payments:write",
+    FailRefund: "payments:write",
+    Ship: "fulfillment:write",
+    UpdateTracking: "fulfillment:write",
+    VoidShipment: "fulfillment:write",
+    ConfirmDelivery: "fulfillment:write",
+    RequestReturn: "returns:write",
+    ApproveReturn: "returns:write",
+    RejectReturn: "returns:write",
+    CancelReturn: "returns:write",
+    ReceiveReturn: "returns:write",
+}
+# `PATCH` stands for the command that leads to the status.
+STATUS_SCOPES: Mapping[TargetStatus, Scope] = {
+    "PENDING": "orders:write",
+    "PAID": "payments:write",
+    "SHIPPED": "fulfillment:write",
+    "DELIVERED": "fulfillment:write",
+    "CANCELED": "orders:write",
+}
 
 
 def visible_to(caller: Caller, order: FoldedOrder) -> None:
     """Raises OrderNotFound for the order of another user, as for one that does not exist."""
-    if not caller.is_staff and order.order.user_id != caller.user_id:
+    if not caller.sees(order.order.user_id):
         raise OrderNotFound
 
 
@@ -52,28 +112,51 @@ def is_for_staff(kind: type[OrderCommand]) -> bool:
 
 
 def may_command(caller: Caller, kind: type[OrderCommand]) -> None:
-    if not caller.is_staff and is_for_staff(kind):
+    if caller.grant is not None and kind in COMMAND_SCOPES:
+        check_scope(caller, COMMAND_SCOPES[kind])
+    elif not caller.is_staff and is_for_staff(kind):
         raise _forbidden("Only the shop's staff may do this: ask them.")
 
 
 def may_set(caller: Caller, target: TargetStatus, settings: Settings) -> None:
     allowed = ("PENDING", *settings.SELF_SERVICE_TRANSITIONS)
-    if not caller.is_staff and target not in allowed:
+    if caller.grant is not None:
+        check_scope(caller, STATUS_SCOPES[target])
+    elif not caller.is_staff and target not in allowed:
         raise _forbidden(f"An order's owner cannot set {target}: ask the shop's staff.")
 
 
+def may_price(caller: Caller) -> None:
+    """The caller may name prices."""
+    check_scope(caller, "orders:price")
+
+
 def may_note(caller: Caller, visibility: NoteVisibility) -> None:
-    if not caller.is_staff and visibility != "public":
+    may_command(caller, AddNote)
+    if not caller.acts_for_shop and visibility != "public":
         raise _forbidden("Only the shop's staff may add internal notes: send a public one.")
 
 
-def may_place_for(caller: Caller, user_id: UUID) -> None:
-    if not caller.is_staff and caller.user_id != user_id:
+def owner_of_new(caller: Caller, user_id: UUID | None) -> UUID:
+    """The owner of the order that the caller places. `user_id`: as sent."""
+    may_command(caller, PlaceOrder)
+    owner = user_id or caller.own_id
+    if owner is None:
+        missing = {
+            "detail": "An API key says whose order it is",
+            "pointer": "#/user_id",
+            "code": "missing",
+        }
+        raise InvalidRequest("validation", "Wrong fields: 1; see errors.", errors=[missing])
+    if not caller.sees(owner):
         raise _forbidden("Only the shop's staff may place orders for others: leave user_id out.")
+    return owner
 
 
 def price_authority(caller: Caller, settings: Settings) -> PriceAuthority:
     """Whether orders take the caller's prices, discounts and taxes."""
+    if caller.grant is not None:
+        return "trusted" if "orders:price" in caller.grant.scopes else "refused"
     if caller.is_staff:
         return "trusted"
     return "accepted" if settings.CUSTOMER_PRICES == "accept" else "refused"
@@ -88,7 +171,7 @@ def _forbidden(detail: str) -> RuleViolation:
 
 def cancel_until(caller: Caller, order: FoldedOrder, settings: Settings) -> datetime | None:
     """When the caller's time to cancel the order ends; None: there is no limit."""
-    if caller.is_staff or status(order.order) != "PAID":
+    if caller.acts_for_shop or status(order.order) != "PAID":
         return None
     return order.created_at + settings.CUSTOMER_CANCEL_WINDOW
 
@@ -108,4 +191,4 @@ def check_cancel_window(
 
 def return_window(caller: Caller, settings: Settings) -> timedelta | None:
     """How long after its delivery the caller may return a unit; None: without limit."""
-    return None if caller.is_staff else settings.RETURN_WINDOW
+    return None if caller.acts_for_shop else settings.RETURN_WINDOW

@@ -25,7 +25,13 @@ from order_service.api.orders.command_context import (
 )
 from order_service.api.orders.details import Address
 from order_service.api.orders.fields import Item, Price, free_text, minor_or_zero
-from order_service.api.orders.permissions import may_place_for, price_authority
+from order_service.api.orders.permissions import (
+    COMMAND_SCOPES,
+    may_command,
+    may_price,
+    owner_of_new,
+    price_authority,
+)
 from order_service.api.orders.replies import dry_run, reply_with, reply_with_preview
 from order_service.commands.handler import Creation, place_order, preview_order
 from order_service.documents import consistency_token
@@ -78,7 +84,9 @@ class PlaceOrderRequest(Body):
     discount: Price | None = Field(
         None, description="Off all items: shared out in proportion to their prices."
     )
-    user_id: Id | None = Field(default=None, description="For staff: the user who owns the order.")
+    user_id: Id | None = Field(
+        default=None, description="For staff and API keys: the user who owns the order."
+    )
 
     @property
     def has_prices(self) -> bool:
@@ -144,6 +152,7 @@ _UNKNOWN = {"id": None, "number": None}  # members that a preview cannot have
             status=201,
             sends=("Location", "ETag", "Consistency-Token"),
             may_send=("Idempotent-Replayed",),
+            scopes=(COMMAND_SCOPES[PlaceOrder],),
         ),
     },
 )
@@ -178,9 +187,10 @@ def _creation(context: CommandContext, body: PlaceOrderRequest, key: str | None)
     address_ref, texts = free_text("address", address)
 
     async def command() -> PlaceOrder:
-        user_id = caller.user_id if body.user_id is None else body.user_id
-        may_place_for(caller, user_id)
-        if user_id != caller.user_id:
+        user_id = owner_of_new(caller, body.user_id)
+        if body.has_prices:
+            may_price(caller)
+        if user_id != caller.own_id:
             await _check_user(context, user_id)
         settings = context.settings
         prices = price_authority(caller, settings)
@@ -204,7 +214,7 @@ async def _check_user(context: CommandContext, user_id: UUID) -> None:
     operation_id="orders_place_bulk",
     summary="Place many orders",
     response_model=BulkResults,
-    responses=documented(),
+    responses=documented(scopes=(COMMAND_SCOPES[PlaceOrder],)),
 )
 async def place_bulk(
     request: Request,
@@ -213,6 +223,7 @@ async def place_bulk(
 ) -> Response:
     """Places each order as if sent alone; its result has that `status`, and the problem if any."""
     await known_parameters(request)
+    may_command(context.caller, PlaceOrder)
     last = len(body.orders) - 1
     if context.key and len(_key_of(context.key, last)) > KEY_LENGTH_MAX:
         raise invalid_key()

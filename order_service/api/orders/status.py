@@ -14,7 +14,7 @@ from order_service.api.orders.command_context import (
 )
 from order_service.api.orders.command_route import execute, route_options
 from order_service.api.orders.fields import free_text
-from order_service.api.orders.permissions import check_cancel_window, may_set
+from order_service.api.orders.permissions import STATUS_SCOPES, check_cancel_window, may_set
 from order_service.domain.commands import ChangeStatus, TargetStatus
 from order_service.domain.events import CancelReason
 from order_service.domain.state import Status
@@ -66,6 +66,7 @@ _status_body = json_body(ChangeStatusRequest)
         "already-shipped",
         "cancel-window-closed",
         "status-not-settable",
+        scopes=tuple(dict.fromkeys(STATUS_SCOPES.values())),
     ),
 )
 async def change_status(
@@ -98,11 +99,11 @@ async def _set_status(context: CommandContext, order: str, body: ChangeStatusReq
             to=target,
             new_id=uuid4(),
             at=now(),
-            reason=body.reason or ("OTHER" if caller.is_staff else "CUSTOMER_REQUEST"),
+            reason=body.reason or ("OTHER" if caller.acts_for_shop else "CUSTOMER_REQUEST"),
             text_ref=text_ref,
-            note_visibility="internal" if caller.is_staff else "public",
+            note_visibility="internal" if caller.acts_for_shop else "public",
             tracking_number=body.tracking_number,
-            source="manual" if caller.is_staff else "self_service",
+            source="self_service" if caller.grant is None and not caller.is_staff else "manual",
         )
 
     def authorize() -> None:

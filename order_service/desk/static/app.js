@@ -19,6 +19,7 @@ const ROUTES = [
   [["projections"], "projections"],
   [["health"], "health"],
   [["sales"], "sales"],
+  [["api-keys"], "api_keys"],
 ];
 const NAVIGATION = [
   ["board", "Board", "b"],
@@ -28,6 +29,11 @@ const NAVIGATION = [
   ["health", "Health", "h"],
   ["sales", "Sales", "s"],
 ];
+const ADMINS_NAVIGATION = [["api-keys", "API keys", "a"]];
+
+function navigationOf(user) {
+  return user.role === "admin" ? [...NAVIGATION, ...ADMINS_NAVIGATION] : NAVIGATION;
+}
 
 function match(path) {
   for (const [pattern, screen] of ROUTES) {
@@ -75,7 +81,7 @@ function Shell({ user }) {
     j: ["Next row", () => moveFocus("[data-row]", 1)],
     k: ["Previous row", () => moveFocus("[data-row]", -1)],
     ...Object.fromEntries(
-      NAVIGATION.map(([to, name, key]) => [`g ${key}`, [`Go to ${name}`, () => navigate([to])]]),
+      navigationOf(user).map(([to, name, key]) => [`g ${key}`, [`Go to ${name}`, () => navigate([to])]]),
     ),
   });
   return html`<a class="skip" href="#main" onClick=${focusMain}>Skip to the content</a>
@@ -104,7 +110,7 @@ function focusSearch() {
 function Header({ user, current }) {
   return html`<header class="bar">
     <a class="brand" href=${link(["board"])}>Order desk</a>
-    <nav aria-label="Screens">${NAVIGATION.map(([to, name, key]) => html`<a key=${to} href=${link([to])}
+    <nav aria-label="Screens">${navigationOf(user).map(([to, name, key]) => html`<a key=${to} href=${link([to])}
       aria-current=${current === to ? "page" : null} aria-keyshortcuts=${`g ${key}`}>${name}</a>`)}</nav>
     <${Search} />
     <${Theme} />

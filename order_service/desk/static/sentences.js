@@ -14,7 +14,7 @@ export function actorName(actor, mine) {
   if (!actor) return "unknown";
   if (actor.id && actor.id === mine) return "you";
   if (actor.type === "system") return "the service";
-  const name = actor.type === "user" ? "the customer" : actor.type;
+  const name = { user: "the customer", key: "an API key" }[actor.type] ?? actor.type;
   return actor.id ? `${name} ${actor.id.slice(-8)}` : name;
 }
 

@@ -13,6 +13,8 @@ from order_service.web.problems.catalogue import CATALOGUE
 F = TypeVar("F", bound=Callable[..., object])
 # A temporary key of a response: the slugs of its problems, until `document.py` replaces it.
 PROBLEMS = "x-problems"
+# The same for the scopes, one of which lets an API key in.
+SCOPES = "x-scopes"
 _SOMETIMES = "Sometimes-"
 
 HEADERS: Mapping[str, tuple[str, str]] = {
@@ -78,17 +80,22 @@ def documented(
     sends: tuple[str, ...] = (),
     may_send: tuple[str, ...] = (),
     content: Mapping[str, Any] | None = None,
+    scopes: tuple[str, ...] = (),
 ) -> dict[int | str, dict[str, Any]]:
     """The value for a route's `responses`: its success and its own problems.
 
     The success has `status`, a `description`, the headers that it always `sends`, and those that it
-    `may_send`. `content` is for bodies without a response_model."""
+    `may_send`. `content` is for bodies without a response_model. `scopes`: one of them lets an API
+    key in; without any the route is for people."""
     success: dict[str, Any] = {"headers": headers(*sends) | headers(*may_send, always=False)}
     if description:
         success["description"] = description
     if content is not None:
         success["content"] = dict(content)
     responses: dict[int | str, dict[str, Any]] = {status: success}
+    if scopes:
+        success[SCOPES] = scopes
+        slugs += ("insufficient-scope",)
     for slug in _checked(slugs):
         responses.setdefault(CATALOGUE[slug].status, {PROBLEMS: []})[PROBLEMS].append(slug)
     return responses

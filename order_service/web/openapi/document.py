@@ -15,7 +15,13 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from order_service.web.json_body import WITH_BODY, body_of
-from order_service.web.openapi.annotations import ALWAYS_SENT, PROBLEMS, header_components, headers
+from order_service.web.openapi.annotations import (
+    ALWAYS_SENT,
+    PROBLEMS,
+    SCOPES,
+    header_components,
+    headers,
+)
 from order_service.web.openapi.examples import add_examples
 from order_service.web.openapi.links import add_links
 from order_service.web.problems.catalogue import CATALOGUE, example_of, title_of, type_of
@@ -31,6 +37,15 @@ _SCHEMA = "#/components/schemas/{model}"
 # The same token that the OAuth2 flow of the documentation's Authorize button issues; a client may
 # send one that it got otherwise.
 _ACCESS_TOKEN = {"AccessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+_API_KEY = {
+    "ApiKey": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "osk_",
+        "description": "The key of a program, from POST /api-keys/. An operation lists the scopes "
+        "that it needs.",
+    }
+}
 
 
 def openapi(app: FastAPI) -> dict[str, Any]:
@@ -54,13 +69,15 @@ def openapi(app: FastAPI) -> dict[str, Any]:
                 operation["requestBody"] = body.openapi()
             if "security" in operation:
                 operation["security"].append({name: [] for name in _ACCESS_TOKEN})
+                scopes = _scopes(operation)
+                operation["security"] += [{"ApiKey": [scope]} for scope in scopes]
             slugs = _problems(context.original_route, method, operation)
             _describe_responses(operation, slugs, shared)
             _name_headers(operation)
             add_examples(operation)
     add_links(document["paths"])
     components = document["components"]
-    components["securitySchemes"] |= _ACCESS_TOKEN
+    components["securitySchemes"] |= _ACCESS_TOKEN | _API_KEY
     components["schemas"] |= _body_schemas(bodies) | {"Problem": PROBLEM_SCHEMA}
     components["schemas"] |= {schema_name(slug): _problem_schema(slug) for slug in CATALOGUE}
     components["examples"] = {slug: {"value": example_of(slug)} for slug in CATALOGUE}
@@ -69,6 +86,11 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
     return document
+
+
+def _scopes(operation: dict[str, Any]) -> list[str]:
+    responses = operation["responses"].values()
+    return [scope for response in responses for scope in response.pop(SCOPES, ())]
 
 
 def _name_headers(operation: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ _SOURCES = {
     "payment_id": ("orders_get", "200", "/payments/0/id"),
     "shipment_id": ("orders_get", "200", "/shipments/0/id"),
     "refund_id": ("orders_get", "200", "/refunds/0/id"),
+    "key_id": ("api_keys_create", "201", "/id"),
     "return_id": ("orders_get", "200", "/returns/0/id"),
 }
 

@@ -85,8 +85,8 @@ MEMBERS: Mapping[str, Member] = {
         ],
     ),
     "events_since": Member(
-        "The events since that version, oldest first: type, actor (owner, the shop's staff or the "
-        "system) and time.",
+        "The events since that version, oldest first: type, actor (owner, the shop's staff, an API "
+        "key or the system) and time.",
         {
             "type": "array",
             "items": {
@@ -135,6 +135,7 @@ MEMBERS: Mapping[str, Member] = {
     "outstanding": Member("The maximum number of units.", {"type": "integer"}, 1),
     "partition": Member("The event's partition of the log.", {"type": "integer"}, 0),
     "position": Member("The event's position in its partition.", {"type": "integer"}, 912),
+    "required_scope": Member("The scope that the key needs.", _TEXT_SCHEMA, "payments:write"),
     "required_role": Member("The role that may do this.", _TEXT_SCHEMA, "staff"),
     "return_status": Member("The return's status.", _STATUS_SCHEMA, "RECEIVED"),
     "stream_id": Member(

@@ -113,7 +113,7 @@ REQUEST_PROBLEMS: Mapping[str, ProblemType] = {
     "quota-exceeded": ProblemType(
         429,
         "Too many requests in this window.",
-        "Requests are counted by address and by user, failed logins by account.",
+        "Requests are counted by address and by user or API key, failed logins by account.",
         "Wait the seconds in Retry-After. RateLimit in each response says how many are left.",
         "Too many requests: retry in 42 seconds.",
         ("violated-policies",),
@@ -141,8 +141,9 @@ REQUEST_PROBLEMS: Mapping[str, ProblemType] = {
     "token-invalid": ProblemType(
         401,
         "The token is not valid, or is revoked.",
-        "Its signature, kind or audience is wrong, it was used before, or its login has ended.",
-        "Log in again with POST /token/.",
+        "Its signature, kind or audience is wrong, it was used before, or its login has ended; an "
+        "API key is mistyped, unknown or revoked.",
+        "Log in again with POST /token/. Ask an administrator for another API key.",
         "This is not a valid access token.",
         headers=_AUTHENTICATE,
     ),
@@ -170,6 +171,21 @@ REQUEST_PROBLEMS: Mapping[str, ProblemType] = {
         "Ask a person with that role.",
         "Reports are for staff.",
         ("required_role",),
+    ),
+    "insufficient-scope": ProblemType(
+        403,
+        "The API key lacks a scope.",
+        "Only keys with the scope `required_scope` may do this.",
+        "Ask an administrator for a key with that scope: a key's scopes never grow.",
+        "This API key lacks the scope payments:write.",
+        ("required_scope",),
+    ),
+    "too-many-api-keys": ProblemType(
+        409,
+        "There are too many API keys.",
+        "Their number is limited; expired keys count until they are revoked.",
+        "Revoke keys that are not in use: `last_used_at` in GET /api-keys/ says which.",
+        "There are 1000 API keys: revoke one that is not in use.",
     ),
     # --- operators --------------------------------------------------------------------------------
     "rebuild-running": ProblemType(

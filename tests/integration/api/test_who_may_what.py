@@ -10,12 +10,13 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from order_service.accounts.api_keys import SCOPES, Scope
 from order_service.accounts.tokens import AccessTokens
 from order_service.domain.events import OrderPaid, PaymentCaptured, PaymentReversed
 from order_service.main import create_app
 from order_service.settings import Settings
 from tests.contract.walk import ADDRESS, ITEMS
-from tests.support.http.accounts import PASSWORD, new_account
+from tests.support.http.accounts import PASSWORD, Account, new_account, new_key
 from tests.support.log.examples import NEW_ID, PLACED
 from tests.support.log.given_log import given_order
 from tests.support.log.lives import (
@@ -47,6 +48,7 @@ class May:
     owner: int = OK
     other: int = UNSEEN
     staff: int = OK
+    admin: int | None = None  # as staff
     order: Events = IS_PENDING
     body: Any = None
     query: Mapping[str, str] | None = None
@@ -63,6 +65,7 @@ def owners(order: Events, body: Any) -> May:
 
 RANGE = {"from": "2026-01-01", "to": "2026-01-31"}
 STAFF_ONLY = May(FORBIDDEN, FORBIDDEN)
+ADMIN_ONLY = May(FORBIDDEN, FORBIDDEN, FORBIDDEN, admin=UNSEEN)
 LINE = {"sku": "CAP-2", "quantity": 1, "unit_price": "3.00"}
 PEN = [{"line_id": 1, "quantity": 1}]
 ORDER = "/orders/{order_id}/"
@@ -90,6 +93,14 @@ ROUTES = {
         STAFF_ONLY, query={"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
     ),
     "POST /stream-tickets/": May(OK, OK),
+    "POST /api-keys/": replace(
+        ADMIN_ONLY, admin=201, body={"name": "shop", "scopes": ["orders:read"]}
+    ),
+    "GET /api-keys/": replace(ADMIN_ONLY, admin=OK),
+    "GET /api-keys/{key_id}/": ADMIN_ONLY,
+    "PATCH /api-keys/{key_id}/": replace(ADMIN_ONLY, body={"name": "shop"}),
+    "POST /api-keys/{key_id}/rotate/": ADMIN_ONLY,
+    "DELETE /api-keys/{key_id}/": ADMIN_ONLY,
     "POST /orders/": May(OK, OK, body={"items": ITEMS}),
     "POST /orders/bulk/": May(OK, OK, body={"orders": [{"items": ITEMS}]}),
     f"GET {ORDER}": May(),
@@ -130,6 +141,74 @@ ROUTES = {
     f"POST {ORDER}returns/{{return_id}}/reject/": staffs(IS_ASKED_BACK, {}),
     f"POST {ORDER}returns/{{return_id}}/receive/": staffs(IS_SENT_BACK, {}),
 }
+# The scope that a key needs for a route; None: the route is for people.
+_R: Scope = "orders:read"
+_W: Scope = "orders:write"
+_P: Scope = "payments:write"
+_F: Scope = "fulfillment:write"
+_B: Scope = "returns:write"
+ROUTE_SCOPES: dict[str, Scope | None] = {
+    "GET /users/me/": None,
+    "POST /stream-tickets/": None,
+    "POST /api-keys/": None,
+    "GET /api-keys/": None,
+    "GET /api-keys/{key_id}/": None,
+    "PATCH /api-keys/{key_id}/": None,
+    "POST /api-keys/{key_id}/rotate/": None,
+    "DELETE /api-keys/{key_id}/": None,
+    "GET /users/{user_id}/summary/": "reports:read",
+    "GET /reports/sales/": "reports:read",
+    "GET /ops/sales/": "reports:read",
+    "GET /events/stream": "events:read",
+    "GET /ops/projections/": "ops",
+    "GET /ops/dead-letters/": "ops",
+    "GET /ops/health/": "ops",
+    "GET /ops/history/": "ops",
+    "POST /ops/projections/{name}/rollback/": "ops",
+    "POST /ops/projections/{name}/rebuild/": "ops",
+    "POST /ops/dead-letters/{letter_id}/retry/": "ops",
+    "POST /ops/dead-letters/{letter_id}/skip/": "ops",
+    "GET /orders/user/{user_id}/": _R,
+    "GET /orders/": _R,
+    "GET /orders/export/": _R,
+    "GET /ops/board/": _R,
+    "GET /ops/board/stream": _R,
+    f"GET {ORDER}": _R,
+    f"GET {ORDER}stream": _R,
+    f"GET {ORDER}events/": _R,
+    f"GET {ORDER}diff/": _R,
+    f"GET {ORDER}notes/": _R,
+    f"GET {ORDER}shipping-address/": _R,
+    f"GET {ORDER}actions/": _R,
+    "POST /orders/": _W,
+    "POST /orders/bulk/": _W,
+    f"PATCH {ORDER}": _W,
+    f"PUT {ORDER}shipping-address/": _W,
+    f"POST {ORDER}notes/": _W,
+    f"POST {ORDER}lines/": _W,
+    f"PATCH {ORDER}lines/{{line_id}}/": _W,
+    f"DELETE {ORDER}lines/{{line_id}}/": _W,
+    f"POST {ORDER}cancel/": _W,
+    f"POST {ORDER}lines/{{line_id}}/cancel/": _W,
+    f"POST {ORDER}payments/": _P,
+    f"POST {ORDER}payments/{{payment_id}}/capture/": _P,
+    f"POST {ORDER}payments/{{payment_id}}/void/": _P,
+    f"POST {ORDER}payments/{{payment_id}}/fail/": _P,
+    f"POST {ORDER}payments/{{payment_id}}/reverse/": _P,
+    f"POST {ORDER}payments/{{payment_id}}/restore/": _P,
+    f"POST {ORDER}refunds/": _P,
+    f"POST {ORDER}refunds/{{refund_id}}/settle/": _P,
+    f"POST {ORDER}refunds/{{refund_id}}/fail/": _P,
+    f"POST {ORDER}shipments/": _F,
+    f"PATCH {ORDER}shipments/{{shipment_id}}/": _F,
+    f"POST {ORDER}shipments/{{shipment_id}}/void/": _F,
+    f"POST {ORDER}shipments/{{shipment_id}}/delivered/": _F,
+    f"POST {ORDER}returns/": _B,
+    f"POST {ORDER}returns/{{return_id}}/cancel/": _B,
+    f"POST {ORDER}returns/{{return_id}}/approve/": _B,
+    f"POST {ORDER}returns/{{return_id}}/reject/": _B,
+    f"POST {ORDER}returns/{{return_id}}/receive/": _B,
+}
 # They know no caller: what they tell or take, they tell and take from anybody.
 PUBLIC = {
     *("POST /register/", "POST /token/", "POST /token/refresh/", "POST /token/revoke/"),
@@ -146,6 +225,7 @@ PARTS = {
     "return_id": RETURN,
     "name": "none",
     "letter_id": "none",
+    "key_id": NEW_ID,
 }
 
 
@@ -193,13 +273,66 @@ async def test_everybody_is_answered_as_the_table_says(
             first, *others = may.order
             events = (replace(first, user_id=UUID(owner)), *others)
             orders[key] = await given_order(web_engine, *events)
-        expected = {"owner": may.owner, "other": may.other, "staff": may.staff, "admin": may.staff}
+        expected = {"owner": may.owner, "other": may.other, "staff": may.staff}
+        expected["admin"] = may.staff if may.admin is None else may.admin
         for name, (_, headers) in callers.items():
             ids = {"order_id": orders[key], "user_id": owner, **PARTS}
             found = await status(web, route.format(**ids), may, headers)
             if found != expected.get(name, 401):
                 wrong.append(f"{route} {name}: {found}, expected {expected.get(name, 401)}")
     assert wrong == []
+
+
+async def test_a_key_does_what_its_scopes_say_and_nothing_else(
+    web: httpx.AsyncClient, web_engine: AsyncEngine, owner: Account, other: Account
+) -> None:
+    """With the one scope as staff do, but for prices, which have a scope of their own; with all
+    other scopes not at all; and for another user nothing of this one's."""
+    only = {scope: await new_key(web_engine, scope, "orders:price") for scope in SCOPES}
+    without = {
+        scope: await new_key(web_engine, *(s for s in SCOPES if s != scope)) for scope in SCOPES
+    }
+    everything = await new_key(web_engine)
+    strangers = await new_key(web_engine, acts_for=other)
+    wrong = []
+    assert ROUTE_SCOPES.keys() == ROUTES.keys()
+    for route, scope in ROUTE_SCOPES.items():
+        may, ids = await placed_for(web_engine, route, owner)
+        path = route.format(**ids)
+        found = {"everything": await status(web, path, may, everything.headers)}
+        expected = {"everything": FORBIDDEN}
+        if scope is not None:
+            found["stranger"] = await status(web, path, may, strangers.headers)
+            found["only"] = await status(web, path, may, only[scope].headers)
+            found["without"] = await status(web, path, may, without[scope].headers)
+            expected = {"everything": may.staff, "only": may.staff, "without": FORBIDDEN}
+            expected["stranger"] = UNSEEN if ORDER in route else FORBIDDEN
+            if route == "POST /orders/bulk/":  # each order has an answer of its own
+                expected["stranger"] = OK
+            if scope == "ops" and may.staff != OK:
+                expected["stranger"] = FORBIDDEN
+        wrong += [
+            f"{route} {name}: {status}, expected {expected[name]}"
+            for name, status in found.items()
+            if status != expected[name]
+        ]
+    assert wrong == []
+
+
+async def placed_for(
+    web_engine: AsyncEngine, route: str, owner: Account
+) -> tuple[May, dict[str, object]]:
+    """What is asked of a route, for an order of the owner's, and the ids in its path."""
+    may = ROUTES[route]
+    first, *others = may.order
+    events = (replace(first, user_id=UUID(owner.user_id)), *others)
+    order_id = await given_order(web_engine, *events)
+    body = may.body
+    if route == "POST /orders/":
+        body = {**body, "user_id": owner.user_id}
+    elif route == "POST /orders/bulk/":
+        body = {"orders": [{**one, "user_id": owner.user_id} for one in body["orders"]]}
+    return replace(may, body=body), {"order_id": order_id, "user_id": owner.user_id, **PARTS}
 
 
 async def status(web: httpx.AsyncClient, route: str, may: May, headers: Mapping[str, str]) -> int:

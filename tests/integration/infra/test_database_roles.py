@@ -16,6 +16,7 @@ READ, ALL = "SELECT", "DELETE INSERT SELECT UPDATE"
 RIGHTS = {
     WEB: {
         "alembic_version": READ,
+        "api_keys": "INSERT SELECT",
         "checkpoints": READ,
         "dead_letters": READ,
         "events": READ,
@@ -44,7 +45,16 @@ RIGHTS = {
         "skips": ALL,
     },
 }
-COLUMNS = {"users": ["password_hash"], "refresh_tokens": ["revoked_at", "used_at"]}
+# Neither the user nor the id of an API key can be changed.
+API_KEYS = [
+    *("expires_at", "last_used_at", "name", "previous_sha256", "previous_until", "rate_limit"),
+    *("revoked_at", "rotated_at", "scopes", "secret_sha256"),
+]
+COLUMNS = {
+    "users": ["password_hash"],
+    "refresh_tokens": ["revoked_at", "used_at"],
+    "api_keys": API_KEYS,
+}
 # Web may insert requests but not complete them; the projector may complete but not insert them.
 OPERATOR_REQUESTS = {
     (WEB, "INSERT", ("actor", "kind", "projection", "reason", "request_id", "stream_id")),

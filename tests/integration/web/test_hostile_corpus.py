@@ -17,7 +17,7 @@ from tests.support.hostile.framing import FRAMING
 from tests.support.hostile.reads import READS
 from tests.support.hostile.tokens import token_cases
 from tests.support.hostile.writes import WRITES
-from tests.support.http.accounts import Account
+from tests.support.http.accounts import Account, new_account, new_key
 from tests.support.http.orders import place
 from tests.support.http.raw_http import Answer, wire
 from tests.support.read_side.read_side import ReadSide
@@ -26,7 +26,8 @@ ERROR_BYTES_MAX = 4_096  # a document with all the errors that one lists
 SENT_AT_ONCE = 8
 _STORED = text(
     "SELECT (SELECT count(*) FROM events), (SELECT count(*) FROM users), "
-    "(SELECT count(*) FROM refresh_tokens), (SELECT count(*) FROM order_texts)"
+    "(SELECT count(*) FROM refresh_tokens), (SELECT count(*) FROM order_texts), "
+    "(SELECT count(*) FROM api_keys)"
 )
 
 
@@ -39,6 +40,7 @@ async def test_whatever_is_sent_is_answered_as_it_must_be(
     staff: Account,
 ) -> None:
     known = await _known(web, read_side, owner, staff)
+    known |= await _administration(web, web_engine)
     cases = [*FRAMING, *token_cases(settings.SECRET_KEY), *READS, *WRITES]
     before = await _stored(web_engine)
     limit = asyncio.Semaphore(SENT_AT_ONCE)
@@ -70,6 +72,15 @@ async def _known(
         "CURSOR": listed.json()["next_cursor"],
     }
     return {name: value.encode() for name, value in known.items()}
+
+
+async def _administration(web: httpx.AsyncClient, engine: AsyncEngine) -> dict[str, bytes]:
+    admin, key = await new_account(web, engine, role="admin"), await new_key(engine)
+    accounts = {"ADMIN": admin, "KEY": key}
+    return {
+        name: account.headers["Authorization"].removeprefix("Bearer ").encode()
+        for name, account in accounts.items()
+    }
 
 
 async def _stored(engine: AsyncEngine) -> tuple[int, ...]:

@@ -45,6 +45,7 @@ def asked(
 
 OWNER = ("Authorization", "Bearer {OWNER}")
 STAFF = ("Authorization", "Bearer {STAFF}")
+ADMIN = ("Authorization", "Bearer {ADMIN}")
 
 
 def gets(status: int, *targets: Text, who: tuple[str, str] = STAFF) -> list[Case]:

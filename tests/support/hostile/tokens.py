@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from jose import jwt
 
+from order_service.accounts.api_keys import new_key
 from tests.support.hostile.case import CANARY, OWNER, Case, Text, asked
 
 _NO_UTF8 = b"\xff\xfe"
@@ -98,10 +99,27 @@ def token_cases(secret: str) -> list[Case]:
     }
     cases = [Case(f"a token {k}", _me(f"Bearer {v}"), 401) for k, v in tokens.items()]
     cases += [Case(f"Authorization: {k}", _me(v), 401) for k, v in schemes.items()]
+    keys = {
+        "of another secret": new_key(uuid4()),
+        "with another end": "{KEY}0",
+        "twice": "{KEY}{KEY}",
+        "in two parts": "{KEY} {KEY}",
+        "of no secret": "osk_" + "0" * 32 + "_",
+        "of a statement": "osk_' OR 1=1 --",
+        "of dots": "osk_" + "." * 82,
+        "that is long": "osk_" + "0" * 9_000,
+        "in other digits": "osk_" + "\u0661" * 32 + "_" + "0" * 49,
+        "whose prefix is in capitals": "OSK_" + "0" * 32 + "_" + "0" * 49,
+    }
+    cases += [Case(f"an API key {k}", _me(f"Bearer {v}"), 401) for k, v in keys.items()]
     ours = "{OWNER}"
     return [
         *cases,
         Case("a token in the address", asked("GET", f"/users/me/?access_token={ours}"), 401),
+        Case("an API key for people", _me("Bearer {KEY}"), 403),
+        Case("an API key in the address", asked("GET", "/orders/?api_key={KEY}"), 401),
+        Case("an API key in a header of its own",
+             asked("GET", "/orders/", ("X-Api-Key", "{KEY}")), 401),
         Case("a token in a cookie", asked("GET", "/users/me/", ("Cookie", f"token={ours}")), 401),
         Case("somebody else's address", asked("GET", "/users/me/", OWNER,
              ("X-Forwarded-For", "127.0.0.1"), ("X-User-Id", CANARY)), 200),

@@ -1,9 +1,10 @@
 # ruff: noqa: E501  # rows of data
 """What accounts and commands are asked with: bodies, media types, keys, conditions."""
 
+import json
 from typing import Any
 
-from tests.support.hostile.case import CANARY, FORM, JSON, OWNER, Case, Text, asked, posts
+from tests.support.hostile.case import ADMIN, CANARY, FORM, JSON, OWNER, Case, Text, asked, posts
 
 _PASSWORD = "correct horse battery staple"
 _GOOD = {"email": "good@example.com", "password": _PASSWORD}
@@ -122,4 +123,47 @@ _KEYS = [
          body=_CANCELED), 422),
 ]  # fmt: skip
 
-WRITES: list[Case] = [*_REGISTER, *_TOKENS, *_MEDIA, *_KEYS]
+
+def _api_keys(
+    status: int, *bodies: Any, method: str = "POST", path: str = "/api-keys/"
+) -> list[Case]:
+    return [
+        Case(
+            f"{method} {path} {str(body)[:60]!r}",
+            asked(
+                method,
+                path,
+                ADMIN,
+                JSON,
+                body=body if isinstance(body, bytes) else json.dumps(body).encode(),
+            ),
+            status,
+        )
+        for body in bodies
+    ]
+
+
+_GOOD_KEY = {"name": "shop", "scopes": ["orders:read"]}
+_NO_KEY = "/api-keys/0195f0a1-0000-7000-8000-000000000001/"
+_API_KEYS = [
+    *_api_keys(422, *({**_GOOD_KEY, "name": n} for n in ("", " ", "a\0b", "a\nb", "x" * 101, None, 1, [], {}))),
+    *_api_keys(422, *({**_GOOD_KEY, "scopes": s} for s in ([], [CANARY], ["admin"], ["orders:read"] * 11, None,
+               "orders:read", {}, [None], [1], ["orders:*"], ["ORDERS:READ"], ["orders:read "]))),
+    *_api_keys(422, *({**_GOOD_KEY, "rate_limit": r} for r in ("", "1", "0/minute", "-1/minute", "1e3/minute",
+               "1/fortnight", "1/minute\n", "9999999999/day", "1 per minute", 1, [], {}, "\u0661/minute", CANARY))),
+    *_api_keys(422, *({**_GOOD_KEY, "expires_at": t} for t in ("", "tomorrow", "2020-01-01T00:00:00Z",
+               "2027-01-01T00:00:00", "9999-12-31T23:59:59Z", 1, [], CANARY))),
+    *_api_keys(422, *({**_GOOD_KEY, "acts_for": u} for u in ("", CANARY, 1, [], "{ORDER}", "0" * 32))),
+    *_api_keys(422, *({**_GOOD_KEY, n: 1} for n in ("id", "key", "secret_sha256", "created_by", "revoked_at"))),
+    *_api_keys(400, b"{", b"", b"\xff"),
+    *_api_keys(422, {"name": None}, {"scopes": []}, {"acts_for": None}, [], None, method="PATCH", path=_NO_KEY),
+    *_api_keys(422, *({"overlap": o} for o in ("", "P", "PT", "P8D", "-PT1S", "PT-1S", "1 day", "P1Y", 1, None, [],
+               "PT" + "9" * 400 + "S", CANARY)), path=f"{_NO_KEY}rotate/"),
+    *_api_keys(404, {}, {"overlap": "PT1H"}, path=f"{_NO_KEY}rotate/"),
+    *_api_keys(404, {"name": "x"}, method="PATCH", path=_NO_KEY),
+    *_api_keys(404, *({"name": "x"} for _ in range(1)), method="PATCH", path=f"/api-keys/{CANARY}/"),
+    *(Case(f"DELETE {i!r}", asked("DELETE", f"/api-keys/{i}/", ADMIN), 404)
+      for i in ("0", "-1", "%00", "..%2f", CANARY, "'--", "0195f0a1-0000-7000-8000-00000000000")),
+]  # fmt: skip
+
+WRITES: list[Case] = [*_REGISTER, *_TOKENS, *_MEDIA, *_KEYS, *_API_KEYS]

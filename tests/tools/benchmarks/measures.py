@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from projections.read_models.registry import PROJECTIONS
 from tests.support.servers.stack import Stack, say
 from tests.tools.benchmarks import generated_baskets
+from tests.tools.benchmarks.api_keys import api_keys
 from tests.tools.benchmarks.cases import CASES, Options, Prepared, post
 from tests.tools.benchmarks.desk import desk
 from tests.tools.benchmarks.figures import Figure, paired, percentile
@@ -197,4 +198,5 @@ MEASURES: dict[str, Measure] = {
     "overload": overload,
     "slow-clients": slow_clients,
     "desk": desk,
+    "api-keys": api_keys,
 }

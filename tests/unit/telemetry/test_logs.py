@@ -11,6 +11,7 @@ from redis.exceptions import ResponseError
 from sqlalchemy.exc import DBAPIError
 
 from order_service import limits
+from order_service.accounts.api_keys import new_key
 from order_service.telemetry.logging import REQUEST_ID, TRACEPARENT, USER_ID, Line, reason
 
 HOSTILE = 'a\r\nINFO all is well\x1b[2J\u2028\x00\u202e"é'
@@ -34,6 +35,22 @@ def test_control_characters_in_a_log_message_are_escaped(
 
     assert line.isascii()
     assert line.isprintable()
+
+
+def test_no_line_shows_the_secret_of_an_api_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    key = new_key(UUID(int=1))
+    try:
+        raise ValueError(key)
+    except ValueError:
+        error = sys.exc_info()
+    written = logging.LogRecord("order_service.x", logging.INFO, "", 0, "no %s", (key,), error)
+
+    line = Line().format(written)
+
+    assert key[:37] in line
+    assert key[37:] not in line
+    assert json.loads(line)["message"] == f"no {key[:37]}***"
 
 
 def test_a_log_line_has_time_level_message_request_user_and_trace(

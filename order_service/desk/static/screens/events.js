@@ -118,7 +118,7 @@ function Filters({ query, seen }) {
       <option value="">All</option>
       ${[...known.current].sort().map((type) => html`<option key=${type} value=${type}>${eventName(type)}</option>`)}
     </select></label>
-    <label>Actor <input value=${query.actor ?? ""} onChange=${set("actor")} placeholder="user, staff, system or an id" /></label>
+    <label>Actor <input value=${query.actor ?? ""} onChange=${set("actor")} placeholder="user, staff, key, system or an id" /></label>
     <label>Order <input data-search value=${query.order ?? ""} onChange=${set("order")} placeholder="Number or id" /></label>
   </form>`;
 }
