@@ -72,6 +72,37 @@ class RemoveLine:
 
 
 @immutable
+class LineEdit:
+    """None keeps the present value."""
+
+    line_id: int
+    quantity: int | None = None
+    unit_price_minor: int | None = None
+    unit_price_scale: int = 0
+    discount_minor: int | None = None
+    tax_minor: int | None = None
+    tax_rate: str | None = None
+    tax_name: str | None = None
+
+
+@immutable
+class EditOrder:
+    """`added`: their line ids are ignored. `discount_minor`: of the order. None keeps the present
+    amount. `keep_credit`: a lower total is not refunded; else `reason` is the refund's."""
+
+    refund_id: UUID
+    added: tuple[OrderLine, ...] = ()
+    changed: tuple[LineEdit, ...] = ()
+    removed: tuple[int, ...] = ()
+    shipping_fee_minor: int | None = None
+    shipping_tax_minor: int | None = None
+    discount_minor: int | None = None
+    keep_credit: bool = False
+    reason: RefundReason = "OTHER"
+    text_ref: UUID | None = None
+
+
+@immutable
 class ChangeShippingAddress:
     address_ref: UUID
 
@@ -325,6 +356,7 @@ OrderCommand = (
     | AddLine
     | ChangeLineQuantity
     | RemoveLine
+    | EditOrder
     | ChangeShippingAddress
     | AddNote
     | AuthorizePayment

@@ -39,7 +39,7 @@ AuthorizationVoidReason = Literal[
     "ORDER_CANCELED", "CUSTOMER_REQUEST", "EXPIRED", "STAFF_ERROR", "OTHER"
 ]
 ShipmentVoidReason = Literal["NOT_HANDED_OVER", "LOST", "WRONG_LABEL", "STAFF_ERROR", "OTHER"]
-RefundCause = Literal["manual", "cancel", "return", "late_capture"]
+RefundCause = Literal["manual", "cancel", "return", "late_capture", "edit"]
 # `self_service`: an owner set the order to PAID; no money is known to have moved.
 PaymentSource = Literal["manual", "provider", "self_service"]
 ReversalKind = Literal["BOUNCE", "CHARGEBACK"]
@@ -137,6 +137,21 @@ class OrderLineRemoved(Stored, frozen=True):
     SCHEMA_VERSION: ClassVar[int] = 1
     line_id: int
     total_minor: int
+
+
+class OrderEdited(Stored, frozen=True):
+    """`lines`: those that were changed or added, whole, as they are after the event; `removed`:
+    line ids. The shop has edited the order, so its prices are the shop's from now on."""
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+    lines: tuple[OrderLine, ...]
+    removed: tuple[int, ...]
+    shipping_fee_minor: int
+    shipping_tax_minor: int
+    discount_minor: int
+    total_before_minor: int
+    total_minor: int
+    text_ref: UUID | None = None
 
 
 class ShippingAddressChanged(Stored, frozen=True):
@@ -368,6 +383,7 @@ OrderEvent = (
     | OrderLineAdded
     | OrderLineQuantityChanged
     | OrderLineRemoved
+    | OrderEdited
     | ShippingAddressChanged
     | OrderNoteAdded
     | PaymentAuthorized

@@ -13,6 +13,7 @@ from order_service.domain.events import (
     LineQuantity,
     OrderCanceled,
     OrderDelivered,
+    OrderEdited,
     OrderEvent,
     OrderLine,
     OrderLineAdded,
@@ -127,6 +128,8 @@ def _changes(order: Order, event: OrderEvent) -> Fields:
         case OrderLineRemoved():
             lines = {i: line for i, line in order.lines.items() if i != event.line_id}
             return _with_total(order, lines, event.total_minor)
+        case OrderEdited():
+            return _edited(order, event)
         case ShippingAddressChanged():
             return {"address_ref": event.address_ref}
         case PaymentAuthorized():
@@ -225,6 +228,23 @@ def _quantity_changed(order: Order, event: OrderLineQuantityChanged) -> Fields:
         )
         changed = state._replace(line=line, value_minor=value_minor(line, order.tax_included))
     return _with_total(order, {**order.lines, event.line_id: changed}, event.total_minor)
+
+
+def _edited(order: Order, event: OrderEdited) -> Fields:
+    lines = {i: line for i, line in order.lines.items() if i not in event.removed}
+    for line in event.lines:
+        value = value_minor(line, order.tax_included)
+        before = lines.get(line.line_id, LineState(line))
+        lines[line.line_id] = before._replace(line=line, value_minor=value)
+    return {
+        "lines": lines,
+        "last_line_id": max(order.last_line_id, *lines),
+        "shipping_fee_minor": event.shipping_fee_minor,
+        "shipping_tax_minor": event.shipping_tax_minor,
+        "discount_minor": event.discount_minor,
+        "total_minor": event.total_minor,
+        "prices_trusted": True,
+    }
 
 
 def _units_canceled(order: Order, event: OrderUnitsCanceled) -> Fields:

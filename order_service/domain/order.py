@@ -18,6 +18,7 @@ from order_service.domain.commands import (
     ChangeShippingAddress,
     ChangeStatus,
     ConfirmDelivery,
+    EditOrder,
     ExpireAuthorizations,
     ExpireOrder,
     FailRefund,
@@ -38,6 +39,7 @@ from order_service.domain.commands import (
     VoidAuthorization,
     VoidShipment,
 )
+from order_service.domain.editing import edit_order
 from order_service.domain.events import OrderEvent, OrderNoteAdded, OrderPaid
 from order_service.domain.evolve import copy, evolve, evolve_in_place, initial
 from order_service.domain.payments import (
@@ -103,6 +105,8 @@ def decide(command: OrderCommand, order: Order | None) -> tuple[OrderEvent, ...]
             return change_line_quantity(command, order)
         case RemoveLine():
             return remove_line(command, order)
+        case EditOrder():
+            return edit_order(command, order)
         case ChangeShippingAddress():
             return change_shipping_address(command, order)
         case AddNote():

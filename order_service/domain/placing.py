@@ -214,8 +214,9 @@ def _refuse_uneditable(order: Order) -> None:
         raise violation(
             order,
             "order-not-editable",
-            "Cannot edit the lines: the order must be PENDING, without payments or open "
-            "authorizations, and with a price on every line.",
+            "Cannot change the lines: the order must be PENDING, without payments or open "
+            "authorizations, and with a price on every line. The shop may edit it at any time: "
+            "POST /orders/{order_id}/edit/.",
         )
 
 

@@ -85,13 +85,13 @@ def cancel_units(command: CancelUnits, order: Order) -> tuple[OrderEvent, ...]:
     if rules.units(after) == 0:
         return (canceled, *_cancel_without_units(command, order, after))
     paid = paid_milestone(after)
-    owed = _owed_for_units(order, after)
+    owed = owed_for_units(order, after)
     refund = refund_requests(after, owed, "cancel", command.reason, command.refund_id)
     return (canceled, *paid, *refund, *milestones(order, after))
 
 
-def _owed_for_units(before: Order, after: Order) -> int:
-    """What was paid for the canceled units, at most what can be refunded.
+def owed_for_units(before: Order, after: Order) -> int:
+    """What was paid for the units that are gone, at most what can be refunded.
 
     Not the credit: an earlier overpayment stays one, and an earlier refund, for a return or as
     goodwill, has lowered the net payment, but not the price that was paid for these units.
@@ -143,10 +143,10 @@ def request_refund(command: RequestRefund, order: Order) -> tuple[OrderEvent, ..
         raise InvalidRequest(
             "validation", "A refund that the provider reports needs its provider_reference."
         )
-    existing = _refund_with_reference(order, command.provider_reference)
-    if existing is not None:
-        same = command.amount_minor in (None, existing.amount_minor)
-        if same and chosen in (None, existing.payment_id):
+    existing = _refunds_with_reference(order, command.provider_reference)
+    if existing:
+        same = command.amount_minor in (None, sum(refund.amount_minor for refund in existing))
+        if same and all(chosen in (None, refund.payment_id) for refund in existing):
             return ()
         raise reference_conflict(order, "refund")
     refundable = refundable_minor(order, by_itself=False, payment_id=chosen)
@@ -182,17 +182,17 @@ def settle_refund(command: SettleRefund, order: Order) -> tuple[OrderEvent, ...]
     if refund.status == "COMPLETED" and identity(refund.provider_reference) == identity(reference):
         return ()
     _refuse_unless_pending(order, refund)
-    if _refund_with_reference(order, reference) is not None:
+    if _refunds_with_reference(order, reference):
         raise reference_conflict(order, "refund")
     return (RefundCompleted(refund.refund_id, refund.amount_minor, reference),)
 
 
-def _refund_with_reference(order: Order, reference: str | None) -> Refund | None:
+def _refunds_with_reference(order: Order, reference: str | None) -> list[Refund]:
+    """Several, if the provider has paid back parts of several payments at once."""
     wanted = identity(reference)
     if wanted is None:
-        return None
-    refunds = order.refunds.values()
-    return next((r for r in refunds if identity(r.provider_reference) == wanted), None)
+        return []
+    return [r for r in order.refunds.values() if identity(r.provider_reference) == wanted]
 
 
 def fail_refund(command: FailRefund, order: Order) -> tuple[OrderEvent, ...]:

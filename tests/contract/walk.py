@@ -137,6 +137,12 @@ LIFE = (
     Step("orders_change_shipping_address", "whole", body=ADDRESS),
     Step("notes_add", "public", body={"text": "Please ring twice."}),
     Step(
+        "orders_edit",
+        "reprice_and_back",
+        "staff",
+        body={"change": [{"line_id": 1, "discount": "0.00"}], "shipping_fee": "0.00"},
+    ),
+    Step(
         "payments_add",
         "part",
         "staff",

@@ -163,6 +163,8 @@ def _line_actions(context: _ActionContext) -> Iterator[Action]:
     prices = price_authority(context.caller, context.settings)
     add = c.AddLine(OrderLine(0, "SKU", None, 1, 0), prices)
     yield Action("lines_add", "POST", "lines/", (add,))
+    edit = c.EditOrder(uuid4(), (OrderLine(0, "SKU", None, 1, 0),))
+    yield Action("orders_edit", "POST", "edit/", (edit,))
     for line_id, line in context.folded.order.lines.items():
         present = line.line.quantity
         others = [n for n in (present + 1, present - 1) if 1 <= n <= QUANTITY_MAX]

@@ -63,7 +63,8 @@ ORDER_PROBLEMS: Mapping[str, ProblemType] = {
         "This part of the order can no longer change.",
         "Lines can change while the order is PENDING and unpaid, the address until the first "
         "shipment. The lines of an order with an agreed total never change.",
-        "Cancel the order or some of its units, and place another order.",
+        "The shop edits it: POST /orders/{order_id}/edit/. Or cancel the order or some of its "
+        "units, and place another order.",
         "Cannot change the lines: the order is PAID.",
     ),
     "order-full": _rule(

@@ -37,6 +37,8 @@ STATUS_OF = {
     "forbidden": 403,
     "prices-not-trusted": 403,
     "discount-exceeds-goods": 422,
+    "capture-reference-required": 422,
+    "reversal-exceeds-captured": 422,
     "not-found": 404,
     "line-not-found": 404,
     "validation": 422,
@@ -131,13 +133,11 @@ def line_of(item: dict[str, Any], tax_included: bool) -> Line:
 
 def model_of(basket: dict[str, Any]) -> OrderModel:
     included = basket.get("tax_included", True)
-    shipping = minor(basket.get("shipping_fee", "0"))
-    if not included:
-        shipping += minor(basket["shipping_tax"])
     lines = [line_of(item, included) for item in basket["items"]]
     return OrderModel(
         lines=dict(enumerate(lines, start=1)),
-        shipping=shipping,
+        shipping=minor(basket.get("shipping_fee", "0")),
+        shipping_tax=0 if included else minor(basket["shipping_tax"]),
         discount=minor(basket.get("discount", "0")),
         agreed=minor(basket["total_price"]) if "total_price" in basket else None,
         lines_ever=len(lines),

@@ -120,6 +120,7 @@ ROUTES = {
     f"POST {ORDER}lines/{{line_id}}/cancel/": staffs(
         IS_PENDING, {"quantity": 1, "reason": "OUT_OF_STOCK"}
     ),
+    f"POST {ORDER}edit/": staffs(IS_PENDING, {"shipping_fee": "1.00"}),
     f"POST {ORDER}payments/": staffs(IS_PENDING, {"kind": "capture"}),
     f"POST {ORDER}payments/{{payment_id}}/capture/": staffs(IS_AUTHORIZED, {}),
     f"POST {ORDER}payments/{{payment_id}}/void/": staffs(IS_AUTHORIZED, {}),
@@ -190,6 +191,7 @@ ROUTE_SCOPES: dict[str, Scope | None] = {
     f"DELETE {ORDER}lines/{{line_id}}/": _W,
     f"POST {ORDER}cancel/": _W,
     f"POST {ORDER}lines/{{line_id}}/cancel/": _W,
+    f"POST {ORDER}edit/": "orders:price",
     f"POST {ORDER}payments/": _P,
     f"POST {ORDER}payments/{{payment_id}}/capture/": _P,
     f"POST {ORDER}payments/{{payment_id}}/void/": _P,

@@ -143,6 +143,43 @@ def remove_line(it: Asking, n: int) -> c.OrderCommand:
     return c.RemoveLine(it.line(n))
 
 
+@asked(
+    n=nth,
+    other=nth,
+    quantity=st.none() | few,
+    price=st.none() | prices,
+    discounts=st.tuples(*[st.none() | st.integers(0, 500)] * 2),
+    fee=st.none() | st.integers(0, 300),
+    line=st.none() | few.map(abs).filter(bool).flatmap(lambda quantity: priced(0, quantity)),
+    keep_credit=st.booleans(),
+    removes=rarely,
+)
+def edit(
+    it: Asking,
+    n: int,
+    other: int,
+    quantity: int | None,
+    price: int | None,
+    discounts: tuple[int | None, int | None],
+    fee: int | None,
+    line: OrderLine | None,
+    keep_credit: bool,
+    removes: bool,
+) -> c.OrderCommand:
+    of_line, of_order = discounts
+    changed = c.LineEdit(it.line(n), quantity, price, 0, of_line)
+    return c.EditOrder(
+        it.new_id(),
+        () if line is None else (line,),
+        () if quantity == price == of_line is None else (changed,),
+        (it.line(other),) if removes else (),
+        fee,
+        None,
+        of_order,
+        keep_credit,
+    )
+
+
 @asked(note=st.booleans())
 def change_what_is_beside_the_lines(it: Asking, note: bool) -> c.OrderCommand:
     return c.AddNote(it.new_id(), "public", TEXT) if note else c.ChangeShippingAddress(TEXT)

@@ -34,7 +34,7 @@ def shares(amount: int, weights: list[int]) -> list[int]:
 @dataclass
 class Line:
     """`price`: of one unit, in minor units and fractions of them. `value`: what all units ordered
-    are worth, less `deducted` (all discounts), and with `tax`."""
+    are worth, less `discount` and `share`, and with `tax`."""
 
     price: Fraction | int | None
     ordered: int
@@ -44,12 +44,11 @@ class Line:
     returned: int = 0
     discount: int = 0
     tax: int = 0
-    deducted: int = 0
+    share: int = 0
     value: int = 0
 
     def __post_init__(self) -> None:
-        self.value = self.net + self.tax
-        self.deducted = self.discount
+        self.renew()
 
     @property
     def net(self) -> int:
@@ -71,14 +70,19 @@ class Line:
         active, price = quantity - self.canceled, Fraction(self.price or 0)
         kept = min(active, self.active)
         worth = self.worth(kept) + half_up(price * (active - kept))
-        plain = not (self.deducted or self.tax)
+        plain = not (self.discount or self.share or self.tax)
         if self.ordered:
-            self.tax = half_up(Fraction(self.tax * (kept + self.canceled), self.ordered))
+            part = Fraction(kept + self.canceled, self.ordered)
+            self.tax, self.discount = half_up(self.tax * part), half_up(self.discount * part)
         self.ordered = quantity
         whole = half_up(price * quantity) + self.tax
         spread = half_up(Fraction(worth * quantity, active))
         self.value = whole if plain else min(whole, spread)
-        self.deducted = whole - self.value
+        self.discount = min(self.discount, whole - self.value)
+        self.share = whole - self.value - self.discount
+
+    def renew(self) -> None:
+        self.value = self.net - self.share + self.tax
 
 
 @dataclass
@@ -90,7 +94,8 @@ class Facts:
     lines_ever: int = 0
     tax_included: bool = True
     trusted: bool = True
-    shipping_returned: bool = False
+    shipping_tax: int = 0
+    shipping_returned: int = 0
     payments: dict[UUID, Any] = field(default_factory=dict)
     shipments: dict[UUID, Any] = field(default_factory=dict)
     refunds: dict[UUID, Any] = field(default_factory=dict)
@@ -102,10 +107,11 @@ class Facts:
     canceled: bool = False
 
     def __post_init__(self) -> None:
+        self.shipping += self.shipping_tax
         nets = [line.net for line in self.lines.values()]
         for line, share in zip(self.lines.values(), shares(self.discount, nets), strict=True):
-            line.deducted += share
-            line.value -= share
+            line.share = share
+            line.renew()
 
     # --- what follows from the numbers ------------------------------------------------------------
 
@@ -127,7 +133,7 @@ class Facts:
         if self.agreed is not None:
             return 0 if self.whole("returned") else self.agreed
         goods = [line.worth(line.active - line.returned) for line in self.lines.values()]
-        return (0 if self.shipping_returned else self.shipping) + sum(goods)
+        return self.shipping - self.shipping_returned + sum(goods)
 
     def refunds_of(self, state: str) -> int:
         return sum(refund.amount for refund in self.refunds.values() if refund.state == state)

@@ -1,12 +1,13 @@
 """Lines and shipments by the book."""
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from fractions import Fraction
 from types import SimpleNamespace
 
 from order_service.domain import commands as c
 from order_service.domain.events import LineQuantity, OrderLine, ReceivedQuantity
-from tests.support.model.facts import Facts, Line, Outcome, codes
+from tests.support.model.facts import Facts, Line, Outcome, codes, half_up, shares
 
 
 def line_of(line: OrderLine, tax_included: bool) -> Line:
@@ -90,6 +91,79 @@ class Goods(Facts):
             return {"line-not-found", "order-not-editable"}
         others = [line.active for i, line in self.lines.items() if i != it.line_id]
         return self.edited(it.line_id, 0, codes({"last-line": not any(others)}), "OrderLineRemoved")
+
+    def edit_order(self, it: c.EditOrder) -> Outcome:
+        before, total, kept = self.reached(), self.total, self.kept
+        past = deepcopy((self.lines, self.shipping, self.lines_ever, self.trusted))
+        named = [*it.removed, *(edit.line_id for edit in it.changed)]
+        refused = codes(
+            {
+                "order-not-editable": self.agreed is not None
+                or self.status in ("CANCELED", "RETURNED")
+                or any(i in it.removed and line.shipped for i, line in self.lines.items()),
+                "line-not-found": not {*named} <= {*self.lines},
+                "validation": len({*named}) < len(named),
+            }
+        )
+        refused = refused or self.change_lines(it)
+        if refused:
+            self.lines, self.shipping, self.lines_ever, self.trusted = past
+            return refused
+        if it.shipping_fee_minor is not None:
+            self.shipping = it.shipping_fee_minor + self.shipping_tax
+        self.trusted = True
+        if (self.lines, self.shipping, self.lines_ever, self.trusted) == past:
+            return []
+        paid_for = kept - self.kept - max(0, total - self.captured)
+        refund = [] if it.keep_credit else self.give_back(it.refund_id, max(0, paid_for))
+        return ["OrderEdited", *refund, *self.first_paid(), *self.milestones(before)]
+
+    def change_lines(self, it: c.EditOrder) -> set[str]:
+        """Changes the lines; what is refused is put back by the caller."""
+        for line_id in it.removed:
+            if self.lines.pop(line_id).shipped:
+                return {"order-not-editable"}
+        for edit in it.changed:
+            line = self.lines[edit.line_id]
+            if edit.quantity is not None and edit.quantity != line.ordered:
+                if line.returned:
+                    return {"order-not-editable"}
+                if edit.quantity < line.canceled + max(1, line.shipped):
+                    return {"validation"}
+                line.order(edit.quantity)
+            if edit.unit_price_minor is None and edit.discount_minor is None:
+                continue
+            if line.shipped:
+                return {"order-not-editable"}
+            if edit.unit_price_minor is not None:
+                line.price = Fraction(edit.unit_price_minor, 10**edit.unit_price_scale)
+            if edit.discount_minor is not None:
+                line.discount = edit.discount_minor
+            if line.net < 0:
+                return {"discount-exceeds-goods"}
+            line.share = min(line.share, line.net)
+            line.renew()
+        for given in it.added:
+            added = line_of(given, self.tax_included)
+            self.lines_ever += 1
+            self.lines[self.lines_ever] = added
+            if given.unit_price_minor is None or added.net < 0:
+                return {"validation", "discount-exceeds-goods"}
+        if not any(line.active for line in self.lines.values()):
+            return {"last-line"}
+        return set() if it.discount_minor is None else self.share_out(it.discount_minor)
+
+    def share_out(self, discount: int) -> set[str]:
+        sold = [line for line in self.lines.values() if line.active and not line.shipped]
+        rest = discount - sum(line.share for line in self.lines.values() if line not in sold)
+        nets = [half_up(Fraction(line.net * line.active, line.ordered)) for line in sold]
+        if not 0 <= rest <= sum(nets):
+            return {"discount-exceeds-goods"}
+        for line, net, share in zip(sold, nets, shares(rest, nets), strict=True):
+            spread = half_up(Fraction((net - share) * line.ordered, line.active))
+            line.share = line.net - min(line.net, spread)
+            line.renew()
+        return set()
 
     def change_shipping_address(self, it: c.ChangeShippingAddress) -> Outcome:
         touched = self.sum("shipped") > 0 or self.canceled

@@ -202,11 +202,10 @@ class Money(Facts):
         reference = it.provider_reference
         if it.source == "provider" and reference is None:
             return {"validation"}
-        for refund in self.refunds.values():
-            if same(refund.reference, reference):
-                repeated = it.amount_minor in (None, refund.amount)
-                fits = chosen is None or chosen is refund.payment
-                return [] if repeated and fits else {"payment-reference-conflict"}
+        if alike := [r for r in self.refunds.values() if same(r.reference, reference)]:
+            repeated = it.amount_minor in (None, sum(refund.amount for refund in alike))
+            fits = chosen is None or all(refund.payment is chosen for refund in alike)
+            return [] if repeated and fits else {"payment-reference-conflict"}
         most = self.refundable if chosen is None else min(self.left_of(chosen), self.refundable)
         amount = most if it.amount_minor is None else it.amount_minor
         if not 0 < amount <= most:

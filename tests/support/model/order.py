@@ -36,7 +36,7 @@ class OrderModel(Returns, Money):
         before, total, kept = self.reached(), self.total, self.kept
         line.canceled += it.quantity
         if it.refund_shipping:
-            self.shipping = 0
+            self.shipping = self.shipping_tax = 0
         if self.sum("active") == 0:
             self.canceled = True
             refund = self.give_back(it.refund_id, self.credit)

@@ -57,7 +57,7 @@ class Asked:
         """The command with the ids of what the service has made by these events for NEW ones."""
         ids = {
             field: UUID(event["data"][field])
-            for event in events
+            for event in reversed([*events])  # of several refunds, the first has the command's id
             if (field := MADE.get(event["type"]))
         }
         if isinstance(self.command, c.ChangeStatus):
@@ -159,6 +159,18 @@ def remove_line(draw: st.DrawFn, model: OrderModel) -> Asked:
     return Asked("DELETE", f"lines/{line}/", None, c.RemoveLine(line))
 
 
+def edit(draw: st.DrawFn, model: OrderModel) -> Asked:
+    line, quantity = line_of(draw, model), draw(st.none() | st.integers(1, 4))
+    price, discount = draw(st.none() | st.integers(0, 900)), draw(st.none() | st.integers(0, 100))
+    fee, keep = draw(st.none() | st.integers(0, 300)), draw(st.booleans())
+    of_order = draw(st.none() | st.none() | st.integers(0, 100))
+    change = given(line_id=line, quantity=quantity, unit_price=text(price), discount=text(discount))
+    body = given(change=[change], shipping_fee=text(fee), discount=text(of_order), keep_credit=keep)
+    edited = c.LineEdit(line, quantity, price, 0, discount)
+    command = c.EditOrder(NEW, (), (edited,), (), fee, None, of_order, keep)
+    return Asked("POST", "edit/", body, command)
+
+
 def move(draw: st.DrawFn, model: OrderModel) -> Asked:
     return Asked("PUT", "shipping-address/", ADDRESS, c.ChangeShippingAddress(NEW))
 
@@ -181,7 +193,7 @@ def authorize(draw: st.DrawFn, model: OrderModel) -> Asked:
         provider_reference=reference,
         expires_at=expires_at and expires_at.isoformat(),
     )
-    command = c.AuthorizePayment(NEW, minor, None, reference, expires_at)
+    command = c.AuthorizePayment(NEW, minor, datetime.now(UTC), None, reference, expires_at)
     return Asked("POST", "payments/", body, command)
 
 
@@ -325,6 +337,7 @@ def set_status(draw: st.DrawFn, model: OrderModel) -> Asked:
 
 EVERYTHING: tuple[Drawn, ...] = (
     add_line,
+    edit,
     change_quantity,
     remove_line,
     move,

@@ -77,8 +77,7 @@ class Returns(Goods):
             back.received[line_id] = back.received.get(line_id, 0) + quantity
         if back.received == back.lines:
             back.state = "RECEIVED"
-        self.shipping_returned = self.shipping_returned or (
-            it.refund_shipping and self.shipping > 0
-        )
+        if it.refund_shipping and not self.shipping_returned:
+            self.shipping_returned = self.shipping
         refund = self.give_back(it.refund_id, kept - self.kept)
         return ["ReturnReceived", *refund, *self.milestones(before)]

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from order_service.domain import commands as c
 from order_service.domain import state as rules
-from order_service.domain.events import LineQuantity, OrderEvent, ShipmentVoided
+from order_service.domain.events import LineQuantity, OrderEdited, OrderEvent, ShipmentVoided
 from order_service.domain.order import decide, evolve, initial
 from order_service.domain.state import Order, gross_minor
 from order_service.errors import OrderServiceError, RuleViolation
@@ -38,7 +38,8 @@ def model_of(place: c.PlaceOrder) -> OrderModel:
     included = place.tax_included
     return OrderModel(
         lines={line.line_id: line_of(line, included) for line in place.lines},
-        shipping=place.shipping_fee_minor + (0 if included else place.shipping_tax_minor),
+        shipping=place.shipping_fee_minor,
+        shipping_tax=0 if included else place.shipping_tax_minor,
         discount=place.discount_minor,
         agreed=place.total_price_minor,
         lines_ever=len(place.lines),
@@ -120,11 +121,18 @@ class DeciderAgainstModel(RuleBasedStateMachine):
             name = type(event).__name__
             if isinstance(event, ShipmentVoided):
                 self.milestones.discard("OrderShipped")
+            if isinstance(event, OrderEdited):  # new units have not shipped yet
+                self.milestones &= {"OrderPaid"} | self.reached_names()
             if name in MILESTONES:
                 assert name not in self.milestones, "a milestone is recorded once unless undone"
                 self.milestones.add(name)
             self.events.append(event)
             self.orders.append(evolve(self.orders[-1] if self.orders else None, event))
+
+    def reached_names(self) -> set[str]:
+        names = ("OrderShipped", "OrderDelivered", "OrderReturned")
+        pairs = zip(names, self.model.reached(), strict=True)
+        return {name for name, reached in pairs if reached}
 
     # --- what holds after every step --------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from msgspec import Struct, structs
 from order_service.domain.events import (
     LineQuantity,
     OrderCanceled,
+    OrderEdited,
     OrderEvent,
     OrderLine,
     OrderLineAdded,
@@ -74,6 +75,7 @@ EVENTS: list[OrderEvent] = [
     OrderLineAdded(FULL_LINE, 2498),
     OrderLineQuantityChanged(1, 2, 3, 3497, 9, 8, 7),
     OrderLineRemoved(2, 1998),
+    OrderEdited((FULL_LINE,), (1,), 300, 57, 200, 2498, 3000, NEW_ID),
     ShippingAddressChanged(NEW_ID),
     OrderNoteAdded(NEW_ID, "internal", USER),
     PaymentAuthorized(NEW_ID, 2498, "card", "pi_1", AT, "provider"),
