@@ -199,7 +199,7 @@ def authorize(draw: st.DrawFn, model: OrderModel) -> Asked:
 
 def pay(draw: st.DrawFn, model: OrderModel) -> Asked:
     minor, reference = amount(draw, model.due), draw(references)
-    source: PaymentSource = draw(st.sampled_from(get_args(PaymentSource)))
+    source: PaymentSource = draw(st.sampled_from(["manual", "provider"]))
     body = given(kind="capture", amount=text(minor), source=source, provider_reference=reference)
     command = c.RecordPayment(NEW, NEW, minor, source, reference)
     return Asked("POST", "payments/", body, command)
