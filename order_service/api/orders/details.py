@@ -1,12 +1,10 @@
 """The shipping address and the notes: free text that is stored outside the events."""
 
 from operator import attrgetter
-from typing import Annotated
 from uuid import UUID, uuid4
 
-from pydantic import Field, StringConstraints
-
 from order_service.api.orders.command_route import CommandRouter
+from order_service.api.orders.countries import Country
 from order_service.api.orders.permissions import may_note
 from order_service.documents.history import ShippingAddress
 from order_service.documents.shape import to_json
@@ -25,9 +23,7 @@ class Address(Body):
     city: Words
     region: Words | None = None
     postal_code: Words | None = None
-    country: Annotated[str, StringConstraints(strict=True, pattern="^[A-Z]{2}$")] = Field(
-        description="ISO 3166-1 alpha-2"
-    )
+    country: Country
     phone: Words | None = None
 
     def as_text(self) -> str:

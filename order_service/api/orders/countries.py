@@ -1,0 +1,57 @@
+"""Countries: the codes of ISO 3166-1 alpha-2 that are officially assigned (2026).
+
+Source: https://www.iso.org/obp/ui/#search/code/. Reserved codes (UK, EU) and those for private use
+(XX, ZZ) name no country.
+"""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+_ASSIGNED = """
+    AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO
+    BQ BR BS BT BV BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ
+    DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP
+    GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG
+    KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML
+    MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE
+    PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL
+    SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM
+    US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
+"""
+CODES = frozenset(_ASSIGNED.split())
+# Codes that are often sent in place of the right one.
+_LIKELY = {
+    "AN": "CW",
+    "BU": "MM",
+    "CS": "RS",
+    "DD": "DE",
+    "EL": "GR",
+    "EN": "GB",
+    "FX": "FR",
+    "KO": "KR",
+    "SU": "RU",
+    "TP": "TL",
+    "UK": "GB",
+    "YU": "RS",
+    "ZR": "CD",
+}
+
+
+def _check(code: str) -> str:
+    if code not in CODES:
+        likely = _LIKELY.get(code)
+        hint = f": send {likely}" if likely else ", such as GB"
+        raise PydanticCustomError(
+            "country", "{code} is no country of ISO 3166-1{hint}", {"code": code, "hint": hint}
+        )
+    return code
+
+
+Country = Annotated[
+    str,
+    StringConstraints(strict=True, pattern="^[A-Z]{2}$"),
+    AfterValidator(_check),
+    Field(description="ISO 3166-1 alpha-2", json_schema_extra={"enum": sorted(CODES)}),
+]
