@@ -10,9 +10,10 @@ branch_labels = None
 depends_on = None
 
 # Null in a generation that was built before, like those of 0004.
-COLUMNS = {"prices_trusted": "boolean", "hold_expires_at": "timestamptz"}
+COLUMNS = {"prices_trusted": "boolean", "on_hold": "boolean", "hold_expires_at": "timestamptz"}
 INDEXES = {
     "order_view_untrusted": "(created_at) WHERE NOT prices_trusted",
+    "order_view_on_hold": "(created_at) WHERE on_hold",
     "order_view_hold": "(hold_expires_at, order_id) WHERE hold_expires_at IS NOT NULL",
 }
 # One that has taken in nothing yet is as good as built by any version of the code: as in 0004.

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from order_service.documents.shape import Amount, Document, Instant, json_time, means, to_json
 from order_service.domain import state
-from order_service.domain.events import CancelReason, RefundCause, ReturnReason
+from order_service.domain.events import CancelReason, HoldReason, RefundCause, ReturnReason
 from order_service.domain.money import part, to_text
 from order_service.domain.state import (
     FulfillmentStatus,
@@ -130,6 +130,12 @@ class Return(Document):
     lines: list[ReturnedLine]
 
 
+class Hold(Document):
+    id: UUID
+    reason: HoldReason
+    released: bool
+
+
 class Order(Document):
     """An order, the same for every caller: a pure function of its events up to `version`."""
 
@@ -172,6 +178,7 @@ class Order(Document):
     shipments: list[Shipment]
     refunds: list[Refund]
     returns: list[Return]
+    holds: Annotated[list[Hold], means("Nothing ships while one is not released.")]
     external_reference: str | None
     cancel_reason: CancelReason | None
     version: Annotated[int, means("The number of the order's events; also the ETag.")]
@@ -225,6 +232,7 @@ def order_document(folded: FoldedOrder) -> Order:
         [_shipment(shipment) for shipment in order.shipments.values()],
         [_refund(refund, currency) for refund in order.refunds.values()],
         [_return(returned) for returned in order.returns.values()],
+        [Hold(h.hold_id, h.reason, h.released) for h in order.holds.values()],
         order.external_reference,
         order.cancel_reason,
         folded.version,

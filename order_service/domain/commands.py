@@ -12,6 +12,7 @@ from uuid import UUID
 from order_service.domain.events import (
     AuthorizationVoidReason,
     CancelReason,
+    HoldReason,
     LineQuantity,
     NoteVisibility,
     OrderLine,
@@ -99,6 +100,19 @@ class EditOrder:
     discount_minor: int | None = None
     keep_credit: bool = False
     reason: RefundReason = "OTHER"
+    text_ref: UUID | None = None
+
+
+@immutable
+class HoldOrder:
+    hold_id: UUID
+    reason: HoldReason
+    text_ref: UUID | None = None
+
+
+@immutable
+class ReleaseHold:
+    hold_id: UUID
     text_ref: UUID | None = None
 
 
@@ -357,6 +371,8 @@ OrderCommand = (
     | ChangeLineQuantity
     | RemoveLine
     | EditOrder
+    | HoldOrder
+    | ReleaseHold
     | ChangeShippingAddress
     | AddNote
     | AuthorizePayment

@@ -43,6 +43,7 @@ RefundCause = Literal["manual", "cancel", "return", "late_capture", "edit"]
 # `self_service`: an owner set the order to PAID; no money is known to have moved.
 PaymentSource = Literal["manual", "provider", "self_service"]
 ReversalKind = Literal["BOUNCE", "CHARGEBACK"]
+HoldReason = Literal["FRAUD_REVIEW", "PAYMENT_REVIEW", "AWAITING_STOCK", "ADDRESS_CHECK", "OTHER"]
 NoteVisibility = Literal["public", "internal"]
 ReturnCondition = Literal["SELLABLE", "DAMAGED"]
 
@@ -151,6 +152,21 @@ class OrderEdited(Stored, frozen=True):
     discount_minor: int
     total_before_minor: int
     total_minor: int
+    text_ref: UUID | None = None
+
+
+class OrderHeld(Stored, frozen=True):
+    """Nothing ships until the hold is released."""
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+    hold_id: UUID
+    reason: HoldReason
+    text_ref: UUID | None = None
+
+
+class OrderHoldReleased(Stored, frozen=True):
+    SCHEMA_VERSION: ClassVar[int] = 1
+    hold_id: UUID
     text_ref: UUID | None = None
 
 
@@ -384,6 +400,8 @@ OrderEvent = (
     | OrderLineQuantityChanged
     | OrderLineRemoved
     | OrderEdited
+    | OrderHeld
+    | OrderHoldReleased
     | ShippingAddressChanged
     | OrderNoteAdded
     | PaymentAuthorized

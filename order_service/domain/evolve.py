@@ -15,6 +15,8 @@ from order_service.domain.events import (
     OrderDelivered,
     OrderEdited,
     OrderEvent,
+    OrderHeld,
+    OrderHoldReleased,
     OrderLine,
     OrderLineAdded,
     OrderLineQuantityChanged,
@@ -49,6 +51,7 @@ from order_service.domain.events import (
 )
 from order_service.domain.state import (
     Capture,
+    Hold,
     LineState,
     Order,
     Payment,
@@ -130,6 +133,12 @@ def _changes(order: Order, event: OrderEvent) -> Fields:
             return _with_total(order, lines, event.total_minor)
         case OrderEdited():
             return _edited(order, event)
+        case OrderHeld():
+            hold = Hold(event.hold_id, event.reason)
+            return {"holds": {**order.holds, event.hold_id: hold}}
+        case OrderHoldReleased():
+            hold = Hold(event.hold_id, order.holds[event.hold_id].reason, released=True)
+            return {"holds": {**order.holds, event.hold_id: hold}}
         case ShippingAddressChanged():
             return {"address_ref": event.address_ref}
         case PaymentAuthorized():

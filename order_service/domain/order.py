@@ -22,12 +22,14 @@ from order_service.domain.commands import (
     ExpireAuthorizations,
     ExpireOrder,
     FailRefund,
+    HoldOrder,
     OrderCommand,
     PlaceOrder,
     ReceiveReturn,
     RecordPayment,
     RecordPaymentFailure,
     RejectReturn,
+    ReleaseHold,
     RemoveLine,
     RequestRefund,
     RequestReturn,
@@ -42,6 +44,7 @@ from order_service.domain.commands import (
 from order_service.domain.editing import edit_order
 from order_service.domain.events import OrderEvent, OrderNoteAdded, OrderPaid
 from order_service.domain.evolve import copy, evolve, evolve_in_place, initial
+from order_service.domain.holds import hold_order, release_hold
 from order_service.domain.payments import (
     authorize_payment,
     capture_payment,
@@ -105,6 +108,10 @@ def decide(command: OrderCommand, order: Order | None) -> tuple[OrderEvent, ...]
             return change_line_quantity(command, order)
         case RemoveLine():
             return remove_line(command, order)
+        case HoldOrder():
+            return hold_order(command, order)
+        case ReleaseHold():
+            return release_hold(command, order)
         case EditOrder():
             return edit_order(command, order)
         case ChangeShippingAddress():

@@ -110,7 +110,10 @@ def _cancel_without_units(
 
 
 def expire(order: Order) -> tuple[OrderEvent, ...]:
-    """No events if the order has been paid or canceled meanwhile, or money is held for it."""
+    """No events if the order has been paid or canceled meanwhile, is on hold, or money is held for
+    it."""
+    if rules.on_hold(order):
+        return ()
     if rules.status(order) != "PENDING" or order.captured_minor or rules.authorized_minor(order):
         return ()
     return (OrderCanceled("EXPIRED", "PENDING"),)

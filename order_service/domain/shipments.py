@@ -16,6 +16,7 @@ from order_service.domain.events import (
     ShipmentVoided,
 )
 from order_service.domain.evolve import evolve
+from order_service.domain.holds import refuse_on_hold
 from order_service.domain.refusals import (
     line_of,
     milestones,
@@ -36,6 +37,7 @@ def ship(command: Ship, order: Order) -> tuple[OrderEvent, ...]:
             "nothing-to-ship",
             f"Cannot ship: no units are outstanding; the order is {rules.status(order)}.",
         )
+    refuse_on_hold(order)
     if not command.allow_unpaid:
         _refuse_unpaid(order)
     lines = command.lines

@@ -20,6 +20,7 @@ from order_service import limits
 from order_service.domain import money
 from order_service.domain.events import (
     CancelReason,
+    HoldReason,
     LineQuantity,
     OrderLine,
     PaymentSource,
@@ -217,6 +218,13 @@ class Return:
         return line.quantity - self.received.get(line.line_id, 0)
 
 
+@immutable
+class Hold:
+    hold_id: UUID
+    reason: HoldReason
+    released: bool = False
+
+
 # What a provider has reported, by the identity of its reference: the payment and the amount.
 Reported = Mapping[str, tuple[UUID, int]]
 
@@ -253,6 +261,7 @@ class Order:
     reversed_minor: int = 0
     reversals: Reported = field(default_factory=dict)
     restorations: Reported = field(default_factory=dict)
+    holds: Mapping[UUID, Hold] = field(default_factory=dict)
     was_paid: bool = False
     cancel_reason: CancelReason | None = None
 
@@ -306,6 +315,7 @@ class OrderSummary:
     amount_due_minor: int
     credit_due_minor: int
     units: int
+    on_hold: bool
 
 
 def summary(order: Order) -> OrderSummary:
@@ -322,7 +332,13 @@ def summary(order: Order) -> OrderSummary:
         max(0, payable - net),
         max(0, net - order.refund_pending_minor - payable),
         lines.active,
+        on_hold(order),
     )
+
+
+def on_hold(order: Order) -> bool:
+    """Whether a hold stands that is not released."""
+    return any(not hold.released for hold in order.holds.values())
 
 
 def units(order: Order) -> int:
@@ -430,8 +446,9 @@ def allowed_transitions(order: Order) -> tuple[Status, ...]:
 
 
 def transitions(found: OrderSummary) -> tuple[Status, ...]:
-    """The statuses that `ChangeStatus` may set now: nothing ships while money is due."""
+    """The statuses that `ChangeStatus` may set now: nothing ships while money is due or a hold
+    stands."""
     allowed = TRANSITIONS[found.status]
-    if found.amount_due_minor and "SHIPPED" in allowed:
+    if (found.amount_due_minor or found.on_hold) and "SHIPPED" in allowed:
         return tuple(target for target in allowed if target != "SHIPPED")
     return allowed

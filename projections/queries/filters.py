@@ -124,6 +124,7 @@ class Filters(BaseModel):
     prices_trusted: Flag | None = Field(
         None, description="Whether the shop, not its customer, set the prices."
     )
+    on_hold: Flag | None = Field(None, description="Whether a hold stands.")
     q: Search | None = Field(
         None,
         description="An order number, or its beginning "
@@ -135,7 +136,7 @@ class Filters(BaseModel):
     def needs_new_columns(self) -> bool:
         """Whether they use columns that the first version of order_view did not have."""
         flags = (self.has_credit_due, self.return_open, self.refund_failed, self.prices_trusted)
-        new = (*flags, self.q)
+        new = (*flags, self.on_hold, self.q)
         return any(value is not None for value in new)
 
     def text(self) -> str:
@@ -227,7 +228,7 @@ def _of_partial_indexes(filters: Filters) -> list[str]:
             found.append(f"{column} IN ({names})")
     if filters.has_credit_due is not None:
         found.append(f"credit_due_minor {'>' if filters.has_credit_due else '<='} 0")
-    for column in ("return_open", "refund_failed", "prices_trusted"):
+    for column in ("return_open", "refund_failed", "prices_trusted", "on_hold"):
         wanted = getattr(filters, column)
         if wanted is not None:
             found.append(column if wanted else f"NOT {column}")

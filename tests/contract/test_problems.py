@@ -82,6 +82,7 @@ PROVOKED: dict[str, Request] = {
     "nothing-to-ship": Request("POST", "/orders/{shipped}/shipments/", {}),
     "order-full": Request("POST", "/orders/{full}/notes/", {"text": "More."}, "owner"),
     "order-not-editable": Request("DELETE", "/orders/{paid}/lines/1/"),
+    "order-on-hold": Request("POST", "/orders/{on_hold}/shipments/", {}),
     "order-not-found": Request("GET", "/orders/{user}/"),
     "capture-reference-required": Request(
         "POST",
@@ -256,6 +257,9 @@ async def _prepare(
     known["held"] = (await post("/orders/", {"items": [PEN]}, owner))["id"]
     hold = {"kind": "authorization", "provider_reference": "auth_1"}
     await post(f"/orders/{known['held']}/payments/", hold)
+    known["on_hold"] = (await post("/orders/", {"items": [PEN]}, owner))["id"]
+    await post(f"/orders/{known['on_hold']}/payments/", {"kind": "capture"})
+    await post(f"/orders/{known['on_hold']}/holds/", {"reason": "OTHER"})
     for_owner = {"items": [PEN], "user_id": people["owner"].user_id}
     known["priced"] = (await post("/orders/", for_owner))["id"]
     path = f"/orders/{known['delivered']}"

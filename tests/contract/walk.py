@@ -137,6 +137,14 @@ LIFE = (
     Step("orders_change_shipping_address", "whole", body=ADDRESS),
     Step("notes_add", "public", body={"text": "Please ring twice."}),
     Step(
+        "holds_add",
+        "fraud_review",
+        "staff",
+        body={"reason": "FRAUD_REVIEW", "note": "A new address."},
+        keeps={"hold_id": "/holds/0/id"},
+    ),
+    Step("holds_release", "checked", "staff", body={}),
+    Step(
         "orders_edit",
         "reprice_and_back",
         "staff",

@@ -155,6 +155,12 @@ def _order_actions(context: _ActionContext) -> Iterator[Action]:
     yield Action("orders_cancel", "POST", "cancel/", (cancel,), cancel_ends)
     address = c.ChangeShippingAddress(uuid4())
     yield Action("orders_change_shipping_address", "PUT", "shipping-address/", (address,))
+    hold = c.HoldOrder(uuid4(), "OTHER")
+    yield Action("holds_add", "POST", "holds/", (hold,))
+    for hold_id, held in context.folded.order.holds.items():
+        if not held.released:
+            release = c.ReleaseHold(hold_id)
+            yield Action("holds_release", "POST", f"holds/{hold_id}/release/", (release,))
     note = c.AddNote(uuid4(), "public", uuid4())
     yield Action("notes_add", "POST", "notes/", (note,))
 

@@ -49,6 +49,7 @@ class ConfirmDeliveryRequest(ChangeBody):
         "line-not-found",
         "invalid-transition",
         "payment-required",
+        "order-on-hold",
         "nothing-to-ship",
         "quantity-exceeds-outstanding",
     ),

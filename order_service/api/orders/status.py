@@ -63,6 +63,7 @@ _status_body = json_body(ChangeStatusRequest)
         "forbidden",
         "invalid-transition",
         "payment-required",
+        "order-on-hold",
         "already-shipped",
         "cancel-window-closed",
         "status-not-settable",

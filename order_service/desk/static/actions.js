@@ -6,6 +6,7 @@ import { words } from "./format.js";
 const CANCEL_REASONS = ["CUSTOMER_REQUEST", "PAYMENT_DECLINED", "FRAUD", "OUT_OF_STOCK", "STAFF_ERROR", "DUPLICATE", "OTHER"];
 const RETURN_REASONS = ["DAMAGED", "WRONG_ITEM", "NOT_AS_DESCRIBED", "NO_LONGER_NEEDED", "OTHER"];
 const REFUND_REASONS = ["CUSTOMER_REQUEST", "DAMAGED", "WRONG_ITEM", "NOT_AS_DESCRIBED", "LATE_DELIVERY", "OVERPAYMENT", "GOODWILL", "STAFF_ERROR", "OTHER"];
+const HOLD_REASONS = ["FRAUD_REVIEW", "PAYMENT_REVIEW", "AWAITING_STOCK", "ADDRESS_CHECK", "OTHER"];
 const VOID_REASONS = ["NOT_HANDED_OVER", "LOST", "WRONG_LABEL", "STAFF_ERROR", "OTHER"];
 const UNRESERVE_REASONS = ["CUSTOMER_REQUEST", "EXPIRED", "STAFF_ERROR", "OTHER"];
 
@@ -58,6 +59,8 @@ const FORMS = {
   ],
   payments_capture: (order, action, part) => [amount(`Leave empty for all that is open, ${part.open} ${order.currency}.`)],
   payments_void: () => [reason(UNRESERVE_REASONS)],
+  holds_add: () => [reason(HOLD_REASONS), note],
+  holds_release: () => [note],
   payments_reverse: () => [choice("kind", "What happened", ["CHARGEBACK", "BOUNCE"]), amount("Leave empty for all that was captured."), reference],
   payments_restore: () => [amount("Leave empty for all that was reversed."), reference],
   payments_fail: () => [text("code", "Provider's error code", { required: true })],
@@ -115,6 +118,7 @@ const LABELS = {
   orders_cancel: "Cancel the order", orders_change_shipping_address: "Change the address", notes_add: "Add a note",
   lines_add: "Add a line", lines_change_quantity: "Change units", lines_remove: "Remove", lines_cancel_units: "Cancel units",
   payments_capture: "Capture", payments_void: "Void", payments_fail: "Record failure",
+  holds_add: "Hold the order", holds_release: "Release the hold",
   payments_reverse: "Record a reversal", payments_restore: "Undo the reversal",
   shipments_dispatch: "Ship units", shipments_update_tracking: "Change tracking", shipments_void: "Void",
   shipments_confirm_delivery: "Confirm delivery", refunds_request: "Request a refund", refunds_settle: "Mark as refunded",

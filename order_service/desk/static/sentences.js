@@ -42,6 +42,8 @@ const SENTENCES = {
   PaymentAuthorized: (d, m) => `${m(d.amount)} authorized${d.method ? ` by ${d.method}` : ""}.`,
   PaymentAuthorizationVoided: (d) => `An authorization was voided${because(d.reason)}.`,
   PaymentCaptured: (d, m) => `${m(d.amount)} captured${d.source === "provider" ? ", reported by the provider" : d.source === "self_service" ? ", set by the customer" : ", recorded by hand"}.`,
+  OrderHeld: (d) => `The order is on hold: ${words(d.reason).toLowerCase()}.`,
+  OrderHoldReleased: () => "A hold was released.",
   OrderEdited: (d, m) => `The shop edited the order: ${m(d.total_before)} became ${m(d.total)}.`,
   PaymentAuthorizationExpired: () => "An authorization expired.",
   PaymentReversed: (d, m) => `${m(d.amount)} taken back by the provider: ${words(d.kind).toLowerCase()}.`,

@@ -16,6 +16,7 @@ _SOURCES = {
     "shipment_id": ("orders_get", "200", "/shipments/0/id"),
     "refund_id": ("orders_get", "200", "/refunds/0/id"),
     "key_id": ("api_keys_create", "201", "/id"),
+    "hold_id": ("orders_get", "200", "/holds/0/id"),
     "return_id": ("orders_get", "200", "/returns/0/id"),
 }
 

@@ -90,6 +90,13 @@ ORDER_PROBLEMS: Mapping[str, ProblemType] = {
         "staff.",
         may_have=("current_version",),
     ),
+    "order-on-hold": _rule(
+        "The order is on hold.",
+        "Staff hold an order to check it; nothing of it ships while a hold stands.",
+        "Release its `holds`: POST /orders/{order_id}/holds/{hold_id}/release/.",
+        "Cannot ship: the order is on hold (FRAUD_REVIEW). Release the holds first.",
+        may_have=("from_status", "to_status"),
+    ),
     "nothing-to-ship": _rule(
         "No unit is left to ship.",
         "All units have been shipped or canceled.",

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service.accounts.api_keys import SCOPES, Scope
 from order_service.accounts.tokens import AccessTokens
-from order_service.domain.events import OrderPaid, PaymentCaptured, PaymentReversed
+from order_service.domain.events import OrderHeld, OrderPaid, PaymentCaptured, PaymentReversed
 from order_service.main import create_app
 from order_service.settings import Settings
 from tests.contract.walk import ADDRESS, ITEMS
@@ -35,6 +35,8 @@ from tests.support.values import replace
 
 IS_ASKED_BACK: Events = IS_SENT_BACK[:-1]
 IS_AUTHORIZED: Events = (*IS_PENDING, AUTHORIZED)
+HOLD = UUID(int=77)
+IS_HELD: Events = (*IS_PENDING, OrderHeld(HOLD, "OTHER"))
 IS_CAPTURED: Events = (*IS_PENDING, PaymentCaptured(PAYMENT, 2498, "manual"), OrderPaid(2498, 2498))
 IS_REVERSED: Events = (*IS_CAPTURED, PaymentReversed(PAYMENT, 2498, "BOUNCE"))
 FORBIDDEN, UNSEEN, OK = 403, 404, 200
@@ -120,6 +122,8 @@ ROUTES = {
     f"POST {ORDER}lines/{{line_id}}/cancel/": staffs(
         IS_PENDING, {"quantity": 1, "reason": "OUT_OF_STOCK"}
     ),
+    f"POST {ORDER}holds/": staffs(IS_PENDING, {"reason": "OTHER"}),
+    f"POST {ORDER}holds/{{hold_id}}/release/": staffs(IS_HELD, {}),
     f"POST {ORDER}edit/": staffs(IS_PENDING, {"shipping_fee": "1.00"}),
     f"POST {ORDER}payments/": staffs(IS_PENDING, {"kind": "capture"}),
     f"POST {ORDER}payments/{{payment_id}}/capture/": staffs(IS_AUTHORIZED, {}),
@@ -191,6 +195,8 @@ ROUTE_SCOPES: dict[str, Scope | None] = {
     f"DELETE {ORDER}lines/{{line_id}}/": _W,
     f"POST {ORDER}cancel/": _W,
     f"POST {ORDER}lines/{{line_id}}/cancel/": _W,
+    f"POST {ORDER}holds/": "orders:write",
+    f"POST {ORDER}holds/{{hold_id}}/release/": "orders:write",
     f"POST {ORDER}edit/": "orders:price",
     f"POST {ORDER}payments/": _P,
     f"POST {ORDER}payments/{{payment_id}}/capture/": _P,
@@ -222,6 +228,7 @@ PUBLIC = {
 PARTS = {
     "line_id": 1,
     "payment_id": PAYMENT,
+    "hold_id": HOLD,
     "shipment_id": NEW_ID,
     "refund_id": REFUND,
     "return_id": RETURN,

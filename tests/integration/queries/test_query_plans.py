@@ -54,14 +54,15 @@ ROWS = f"""
 INSERT INTO read_models.order_view
     (generation, partition, order_id, user_id, status, payment_status, fulfillment_status, currency,
      total_minor, version, created_at, updated_at, document, number, amount_due_minor,
-     credit_due_minor, lines, units, terms, return_open, refund_failed, prices_trusted)
+     credit_due_minor, lines, units, terms, return_open, refund_failed, prices_trusted,
+     on_hold)
 SELECT 1, n % 4, id, ('00000000-0000-7000-8000-' || lpad(to_hex(n % {USERS}), 12, '0'))::uuid,
        CASE WHEN rare = 1 THEN 'RETURNED' ELSE 'DELIVERED' END,
        CASE WHEN rare = 2 THEN 'UNPAID' ELSE 'PAID' END,
        CASE WHEN rare = 3 THEN 'SHIPPED' ELSE 'DELIVERED' END,
        'USD', n % 5000, 1, at, at, '{{}}', 'A-' || 4 * (n / 4 + 1) + n % 4 || '-0', 0,
        CASE WHEN rare = 4 THEN 1 ELSE 0 END, 1, 1, ARRAY['sku-' || n % 20000],
-       rare = 5, rare = 6, rare <> 7
+       rare = 5, rare = 6, rare <> 7, rare = 8
 FROM (SELECT n, n % 10000 AS rare, timestamptz '2026-01-01' + make_interval(secs => n / 64 * 0.05)
       AS at, ('00000000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid AS id
       FROM generate_series(0, {ORDERS - 1}) n) given
@@ -299,6 +300,7 @@ RARE = {  # all that there is of them is read, then sorted
     "has_credit_due=true": 100,
     "return_open=true": 300,
     "prices_trusted=false": 300,
+    "on_hold=true": 300,
     "refund_failed=true&return_open=false": 300,
     "q=SKU-77": 50,
     "q=nothing": 0,

@@ -180,6 +180,13 @@ def edit(
     )
 
 
+@asked(n=nth, hold=rarely)
+def hold(it: Asking, n: int, hold: bool) -> c.OrderCommand:
+    if hold:
+        return c.HoldOrder(it.new_id(), "FRAUD_REVIEW")
+    return c.ReleaseHold(pick(it.model.holds, n, UNKNOWN_ID))
+
+
 @asked(note=st.booleans())
 def change_what_is_beside_the_lines(it: Asking, note: bool) -> c.OrderCommand:
     return c.AddNote(it.new_id(), "public", TEXT) if note else c.ChangeShippingAddress(TEXT)

@@ -100,6 +100,7 @@ class Facts:
     shipments: dict[UUID, Any] = field(default_factory=dict)
     refunds: dict[UUID, Any] = field(default_factory=dict)
     returns: dict[UUID, Any] = field(default_factory=dict)
+    holds: dict[UUID, str] = field(default_factory=dict)
     reversals: list[Any] = field(default_factory=list)
     restorations: list[Any] = field(default_factory=list)
     captured: int = 0

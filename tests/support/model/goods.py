@@ -165,6 +165,20 @@ class Goods(Facts):
             line.renew()
         return set()
 
+    def hold_order(self, it: c.HoldOrder) -> Outcome:
+        if self.status in ("CANCELED", "RETURNED"):
+            return {"invalid-transition"}
+        self.holds[it.hold_id] = "HELD"
+        return ["OrderHeld"]
+
+    def release_hold(self, it: c.ReleaseHold) -> Outcome:
+        if it.hold_id not in self.holds:
+            return {"not-found"}
+        if self.holds[it.hold_id] == "RELEASED":
+            return []
+        self.holds[it.hold_id] = "RELEASED"
+        return ["OrderHoldReleased"]
+
     def change_shipping_address(self, it: c.ChangeShippingAddress) -> Outcome:
         touched = self.sum("shipped") > 0 or self.canceled
         return {"order-not-editable"} if touched else ["ShippingAddressChanged"]
@@ -186,6 +200,7 @@ class Goods(Facts):
                 "payment-required": (self.status == "PENDING" or self.due > 0)
                 and not it.allow_unpaid,
                 "nothing-to-ship": not left,
+                "order-on-hold": "HELD" in self.holds.values(),
             }
         ) | self.wrong_lines(wanted, left)
         if refused:

@@ -57,6 +57,8 @@ class OrderModel(Returns, Money):
     def expire_order(self, it: c.ExpireOrder) -> Outcome:
         if self.status != "PENDING" or self.captured or self.authorized:
             return []
+        if "HELD" in self.holds.values():
+            return []
         self.canceled = True
         return ["OrderCanceled"]
 

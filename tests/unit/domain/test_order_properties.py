@@ -24,6 +24,7 @@ REPEATABLE = (
     c.ChangeLineQuantity,
     c.RecordPaymentFailure,
     c.ExpireAuthorizations,
+    c.ReleaseHold,
     c.UpdateTracking,
     c.VoidShipment,
     c.ConfirmDelivery,

@@ -76,7 +76,14 @@ def without_returned(then: list[Any]) -> list[Any]:
 
 
 # The types that 0.2.0 added.
-NEW = {"OrderEdited", "PaymentAuthorizationExpired", "PaymentReversed", "PaymentReversalUndone"}
+NEW = {
+    "OrderEdited",
+    "OrderHeld",
+    "OrderHoldReleased",
+    "PaymentAuthorizationExpired",
+    "PaymentReversed",
+    "PaymentReversalUndone",
+}
 
 
 def test_every_type_of_event_is_in_the_log() -> None:

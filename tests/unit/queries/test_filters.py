@@ -35,6 +35,7 @@ OTHER = [
     {"has_credit_due": "false"},
     {"return_open": "true"},
     {"prices_trusted": "false"},
+    {"on_hold": "true"},
     {"refund_failed": "false"},
     {"q": "5"},
     {"sort": "created_at"},

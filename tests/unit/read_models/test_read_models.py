@@ -79,6 +79,7 @@ def test_a_row_of_order_view_has_the_filter_columns_and_the_document() -> None:
         "return_open": False,
         "refund_failed": False,
         "prices_trusted": True,
+        "on_hold": False,
         "hold_expires_at": None,
         "version": 4,
         "created_at": AT,
