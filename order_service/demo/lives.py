@@ -111,12 +111,30 @@ def with_a_question(_: Basket, chance: Random) -> Life:
 
 
 def edited(basket: Basket, chance: Random) -> Life:
-    """The customer thinks again before paying."""
-    yield _customer("lines/", **extra_item(chance))
+    """The customer thinks again, before paying and after it; the shop adds what it has priced."""
+    yield _staff("lines/", **extra_item(chance))
     quantity = basket.items[0]["quantity"] + 1
     yield Step("customer", "PATCH", "lines/1/", {"quantity": quantity})
     yield from _pay(chance)
+    yield _staff("edit/", add=[extra_item(chance)])
+    yield _staff("payments/", kind="capture")
     yield from _arrive(chance)
+
+
+def checked(_: Basket, chance: Random) -> Life:
+    """Held for a check before it ships."""
+    yield from _pay(chance)
+    order = yield _staff("holds/", reason="FRAUD_REVIEW")
+    yield _staff(f"holds/{order['holds'][0]['id']}/release/", note="The customer is known.")
+    yield from _arrive(chance)
+
+
+def charged_back(_: Basket, chance: Random) -> Life:
+    """The bank takes the money back after the delivery."""
+    order = yield _staff("payments/", kind="capture", source="provider", provider_reference="ch_1")
+    yield from _arrive(chance)
+    payment = order["payments"][0]["id"]
+    yield _staff(f"payments/{payment}/reverse/", kind="CHARGEBACK", provider_reference="dp_1")
 
 
 def in_parts(basket: Basket, chance: Random) -> Life:
@@ -212,8 +230,10 @@ def refund_failed(_: Basket, chance: Random) -> Life:
 
 
 LIVES: dict[Beginning, int] = {  # of a hundred orders
-    smooth: 30,
+    smooth: 27,
     with_a_question: 6,
+    checked: 2,
+    charged_back: 1,
     edited: 8,
     in_parts: 14,
     returned: 8,

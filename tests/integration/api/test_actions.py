@@ -49,7 +49,7 @@ async def test_the_actions_of_a_new_order(
     assert allowed(by_owner) == editing
     assert allowed(by_staff) == {
         *editing,
-        *("lines_cancel_units", "orders_change_status PAID"),
+        *("lines_cancel_units", "orders_change_status PAID", "orders_edit", "holds_add"),
         *("payments_add authorization", "payments_add capture"),
     }
     refused = named(by_owner, "payments_add")["reason"]
