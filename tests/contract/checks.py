@@ -17,6 +17,8 @@ UNSAID = {
         "needs_currency",
         "note_missing",
         "price",
+        "rate",
+        "reference",
         "refused",
         "time",
     ),

@@ -6,6 +6,7 @@ import httpx
 import orjson
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from order_service import limits
 from order_service.documents.consistency_token import parse
 from tests.support.http.accounts import Account
 from tests.support.http.orders import ITEMS, place, problem, stored_events
@@ -88,10 +89,11 @@ async def test_bulk_takes_two_hundred_orders_and_eight_megabytes(
     too_many = await bulk(web, owner, [7] * 201)
     none = await bulk(web, owner, [])
     too_large = await web.post("/orders/bulk", content=over, headers=headers)
-    elsewhere = await web.post("/orders/", content=over[: 300 * 1024], headers=headers)
+    elsewhere = await web.post("/orders/", content=over[: 3 * 1024 * 1024], headers=headers)
 
     assert {r["status"] for r in full.json()["results"]} == {201}
     assert await stored_events(web_engine) == 200
     assert [problem(a) for a in (too_many, none)] == [(422, "validation")] * 2
     assert (too_large.status_code, too_large.json()["max_bytes"]) == (413, 8 * 1024 * 1024)
-    assert (elsewhere.status_code, elsewhere.json()["max_bytes"]) == (413, 256 * 1024)
+    most = limits.ORDER_BODY_BYTES_MAX
+    assert (elsewhere.status_code, elsewhere.json()["max_bytes"]) == (413, most)
