@@ -205,7 +205,14 @@ class Item(Body):
         schema["not"] = {
             "anyOf": [{"required": ["price", "unit_price"]}, {"required": ["product_id", "sku"]}]
         }
-        schema["propertyNames"] = {"maxLength": TEXT_MAX, "pattern": rf"^{NO_CONTROL}+$"}
+        names = {"minLength": 1, "maxLength": TEXT_MAX, "pattern": rf"^{NO_CONTROL}+$"}
+        schema["propertyNames"] = names
+        properties["attributes"] = {
+            "type": "object",
+            "maxProperties": ATTRIBUTES_MAX,
+            "propertyNames": names,
+            "additionalProperties": schema["additionalProperties"],
+        }
         return schema
 
     @property
