@@ -35,7 +35,25 @@ async def machine(settings: Settings) -> list[Finding]:
             "set",
             "Set FLOWER_PASSWORD: Flower does not start without it.",
         ),
+        *open_settings(settings),
     ]
+
+
+def open_settings(settings: Settings) -> list[Finding]:
+    """The settings by which owners set prices or payments: right where they are the shop's own
+    accounts, and named so that an open one is seen."""
+    found = []
+    if settings.CUSTOMER_PRICES == "accept":
+        opened = "accept: customers set prices, discounts and taxes"
+        found.append(
+            Finding("CUSTOMER_PRICES", "ok", opened, "refuse where owners are end customers")
+        )
+    if "PAID" in settings.SELF_SERVICE_TRANSITIONS:
+        opened = f"{','.join(settings.SELF_SERVICE_TRANSITIONS)}: owners set orders to PAID"
+        found.append(
+            Finding("SELF_SERVICE_TRANSITIONS", "ok", opened, "CANCELED where owners are customers")
+        )
+    return found
 
 
 def _open_files() -> Finding:
