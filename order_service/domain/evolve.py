@@ -197,7 +197,7 @@ def _placed(event: OrderPlaced) -> Order:
     lines: Lines = {line.line_id: _line(line, included) for line in event.lines}
     if event.discount_minor and not any(line.share_minor for line in event.lines):
         lines = _sharing(event.discount_minor, lines)  # version 1 did not record the shares
-    order = Order(
+    return Order(
         event.user_id,
         event.currency,
         lines,
@@ -208,14 +208,9 @@ def _placed(event: OrderPlaced) -> Order:
         agreed,
         event.external_reference,
         event.address_ref,
-    )
-    if included and event.prices_trusted and not event.shipping_tax_minor:
-        return order
-    return _copy_with(
-        order,
-        shipping_tax_minor=event.shipping_tax_minor,
-        tax_included=included,
-        prices_trusted=event.prices_trusted,
+        event.shipping_tax_minor,
+        included,
+        event.prices_trusted,
     )
 
 

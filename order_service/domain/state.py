@@ -138,7 +138,11 @@ def gross_minor(line: OrderLine) -> int:
 
 def value_minor(line: OrderLine, tax_included: bool) -> int:
     """What all units of a recorded line are worth together."""
-    value = gross_minor(line) - line.discount_minor - line.share_minor
+    if line.unit_price_scale == 0:
+        value = (line.unit_price_minor or 0) * line.quantity
+    else:
+        value = gross_minor(line)
+    value -= line.discount_minor + line.share_minor
     return value if tax_included else value + line.tax_minor
 
 
@@ -338,7 +342,7 @@ def summary(order: Order) -> OrderSummary:
 
 def on_hold(order: Order) -> bool:
     """Whether a hold stands that is not released."""
-    return any(not hold.released for hold in order.holds.values())
+    return bool(order.holds) and any(not hold.released for hold in order.holds.values())
 
 
 def units(order: Order) -> int:
