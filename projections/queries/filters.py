@@ -27,6 +27,7 @@ from order_service.errors import InvalidRequest
 from order_service.web.json_body import Text
 from order_service.web.query_parameters import WHOLE, Flag, Instant
 from projections.queries.cursors import LENGTH_MAX
+from projections.read_models import order_view
 
 Sort = Literal[
     "created_at", "-created_at", "updated_at", "-updated_at", "total_price", "-total_price"
@@ -129,7 +130,8 @@ class Filters(BaseModel):
         None,
         description="An order number, or its beginning "
         f"(at least {limits.LIST_SEARCH_DIGITS_MIN} digits, or up to a dash); or exactly: the "
-        "customer's e-mail address, a SKU, a tracking number, the external reference.",
+        "customer's e-mail address, a SKU, a tracking number, the external reference, a "
+        "reference of a payment or refund.",
     )
 
     @property
@@ -239,7 +241,7 @@ def _search(q: str, searched_user: UUID | None) -> Conditions:
     """Alternatives that each have an index. One that cannot match is left out, so that the planner
     uses the indexes of the others."""
     either = ["terms @> ARRAY[:term]"]
-    parameters: dict[str, Any] = {"term": q.lower()}
+    parameters: dict[str, Any] = {"term": order_view.search_term(q)}
     if _NUMBER_PREFIX.fullmatch(q.upper()):
         # Like LIKE with a prefix, in operators for which a prepared statement uses the index.
         either.append("(number ~>=~ :number_from AND number ~<~ :number_to)")

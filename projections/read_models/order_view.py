@@ -6,6 +6,7 @@ from datetime import datetime
 from functools import cache
 from operator import itemgetter
 from typing import Any
+from unicodedata import normalize
 from uuid import UUID
 
 import orjson
@@ -57,12 +58,21 @@ def rows(change: p.Change) -> p.Rows:
 
 
 def terms(order: Order) -> list[str]:
-    """The terms that a search finds the order by: SKUs, tracking numbers and the external
-    reference, each in lower case and without surrounding space."""
+    """The terms that a search finds the order by: SKUs, tracking numbers, the external reference
+    and those of payments and refunds, each as `search_term` gives it."""
     found = [line.line.sku for line in order.lines.values() if line.line.sku]
     found += [s.tracking_number for s in order.shipments.values() if s.tracking_number]
     found += [order.external_reference] if order.external_reference else []
-    return sorted({term.strip().lower() for term in found} - {""})
+    payments = order.payments.values()
+    found += [p.provider_reference for p in payments if p.provider_reference]
+    found += [c.reference for p in payments for c in p.captures if c.reference]
+    found += [r.provider_reference for r in order.refunds.values() if r.provider_reference]
+    return sorted({search_term(term) for term in found} - {""})
+
+
+def search_term(text: str) -> str:
+    """The form in which terms are stored and looked for: NFC, lower case, no space around it."""
+    return normalize("NFC", text).strip().lower()
 
 
 def return_open(order: Order) -> bool:

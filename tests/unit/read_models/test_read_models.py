@@ -14,6 +14,7 @@ from order_service.domain.events import (
     OrderCanceled,
     OrderEvent,
     OrderPlaced,
+    PaymentCaptured,
     RefundFailed,
     RefundRequested,
 )
@@ -104,6 +105,15 @@ def test_a_row_shows_an_open_return_and_a_failed_last_refund() -> None:
         True,
         False,
     ]
+
+
+def test_an_order_is_found_by_references_of_payments_in_either_form_of_a_text() -> None:
+    held = PaymentCaptured(PAYMENT, 2498, "provider", "Caf\u00e9-1")
+    decomposed = replace(held, provider_reference="cafe\u0301-1 ")
+
+    for captured in (held, decomposed):
+        assert "caf\u00e9-1" in order_view.terms(given(PLACED, captured).order)
+    assert order_view.search_term("CAFE\u0301-1") == "caf\u00e9-1"
 
 
 def test_search_terms_have_no_surrounding_spaces() -> None:
