@@ -185,13 +185,17 @@ async def index(engine: AsyncEngine, build: Build) -> None:
     tables = {"parent": f"read_models.{name}", "child": table_of(name, build.generation)}
     async with engine.connect() as connection:
         missing = (await connection.execute(_MISSING_INDEXES, tables)).scalars().all()
-    columns = (definition.partition(" USING ")[2] for definition in missing)
-    pending = iter(sorted(columns, reverse=True, key=_is_slow))
+    pending = iter(sorted(missing, reverse=True, key=_is_slow))
 
     async def create_pending() -> None:
-        for using in pending:
+        for definition in pending:
+            head, _, using = definition.partition(" USING ")
+            # Named after the parent's: of two that PostgreSQL names at the same time, and that are
+            # on the same column, one would fail.
+            index_name = f"{head.split()[2]}_{build.generation}"
+            create = f"CREATE INDEX {index_name} ON {tables['child']} USING {using}"
             async with engine.begin() as connection:
-                await connection.execute(text(f"CREATE INDEX ON {tables['child']} USING {using}"))
+                await connection.execute(text(create))
 
     # The build processes have ended: at least two cores are free.
     await asyncio.gather(*(create_pending() for _ in range(limits.REBUILD_INDEXES_AT_ONCE)))
@@ -199,9 +203,9 @@ async def index(engine: AsyncEngine, build: Build) -> None:
         await connection.execute(text(f"ANALYZE {tables['child']}"))
 
 
-def _is_slow(using: str) -> bool:
+def _is_slow(definition: str) -> bool:
     """The index of search terms takes as long as all others combined, so it is created first."""
-    return using.startswith("gin ")
+    return " USING gin " in definition
 
 
 async def attach(engine: AsyncEngine, build: Build) -> None:
