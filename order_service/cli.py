@@ -15,7 +15,7 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from importlib import import_module
 from inspect import iscoroutinefunction
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn, TypeVar, cast
 
 import uvloop
 from pydantic import ValidationError
@@ -26,6 +26,7 @@ from order_service.infra.gc_tuning import collect_rarely
 from order_service.settings import Settings
 from order_service.telemetry import logging
 
+T = TypeVar("T")
 Run = Callable[[argparse.Namespace, Settings], int]
 RoleRun = Callable[[Settings, asyncio.Event], Awaitable[None]]
 AddOptions = Callable[[argparse.ArgumentParser], Run]  # returns the function that runs the word
@@ -183,8 +184,22 @@ def _flower(parser: argparse.ArgumentParser) -> Run:
     return run
 
 
-def _migrate(_: argparse.ArgumentParser) -> Run:
-    return lambda _, __: _become("alembic", "upgrade", "head")
+def _migrate(parser: argparse.ArgumentParser) -> Run:
+    parser.add_argument(
+        "--anyway", action="store_true", help="also if this code cannot read some events of the log"
+    )
+
+    def run(arguments: argparse.Namespace, settings: Settings) -> int:
+        from order_service.log.census import unreadable
+
+        if not arguments.anyway:
+            refused = uvloop.run(_reach(unreadable(settings, None, "migrate")))
+            if refused:
+                print(refused, file=sys.stderr)
+                return 2
+        _become("alembic", "upgrade", "head")
+
+    return run
 
 
 def _command(module: str) -> AddOptions:
@@ -197,19 +212,20 @@ def _command(module: str) -> AddOptions:
         if not iscoroutinefunction(word.run):
             return cast(Run, word.run)
 
-        async def main(arguments: argparse.Namespace, settings: Settings) -> int:
-            try:
-                code: int = await word.run(arguments, settings)
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                detail = f"Cannot reach a server: {error}. `./entrypoint.sh doctor` checks each."
-                raise Unavailable("dependency-unavailable", detail) from error
-            return code
-
-        return lambda arguments, settings: uvloop.run(main(arguments, settings))
+        return lambda arguments, settings: uvloop.run(_reach(word.run(arguments, settings)))
 
     return add_options
+
+
+async def _reach(working: Awaitable[T]) -> T:
+    """The result of `working`. Raises Unavailable if it cannot reach a server."""
+    try:
+        return await working
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        detail = f"Cannot reach a server: {error}. `./entrypoint.sh doctor` checks each."
+        raise Unavailable("dependency-unavailable", detail) from error
 
 
 WORDS: dict[str, tuple[str, AddOptions]] = {

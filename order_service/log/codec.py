@@ -128,6 +128,16 @@ def decode(stored: StoredEvent) -> RecordedEvent:
     )
 
 
+def can_read(type_: str, schema_version: int) -> bool:
+    """Whether this code knows the type and the schema version of a stored event."""
+    found = _DECODERS.get(type_)
+    if found is None:
+        return False
+    current = found[0].SCHEMA_VERSION
+    versions = range(schema_version, current)
+    return schema_version <= current and all((type_, version) in UPCASTERS for version in versions)
+
+
 def decode_event(stored: StoredEvent) -> OrderEvent:
     """The event alone, which is all that folding needs. Raises `UnreadableEvent` like `decode`."""
     found = _DECODERS.get(stored.type)

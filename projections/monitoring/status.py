@@ -1,4 +1,5 @@
-"""status: prints the checkpoints and lag of the relay and of every projection."""
+"""status: prints the checkpoints and lag of the relay and of every projection, or the census of the
+log."""
 
 import argparse
 import asyncio
@@ -15,6 +16,7 @@ from order_service.infra.lag import CHECKPOINTS_IN_USE
 from order_service.infra.postgres import PROJECTOR, create_engine, query
 from order_service.infra.terminal import aligned
 from order_service.limits import STATUS_WATCH_MIN_S, STATUS_WATCH_S
+from order_service.log.census import Kind, census, progress
 from order_service.settings import Settings
 from projections.read_models.registry import PROJECTIONS
 
@@ -43,7 +45,13 @@ _COLUMNS = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, one line each time")
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--events",
+        action="store_true",
+        help="count the events of each type and schema version; say which this code cannot read",
+    )
+    what.add_argument(
         "--watch",
         type=_seconds,
         nargs="?",
@@ -64,6 +72,10 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
     """0, also if something lags: the command itself has succeeded."""
     engine = create_engine(settings, PROJECTOR, application_name="status", pool_size=1)
     try:
+        if args.events:
+            kinds = await census(engine, progress())
+            print(json.dumps(list(map(_as_json, kinds))) if args.json else _census(kinds))
+            return 0
         before = None
         while True:
             rows = await query(engine, read)
@@ -114,5 +126,28 @@ def _table(rows: Rows) -> str:
         [
             aligned(heads, [[row[name] for name in heads] for row in rows]),
             *(f"Replay needed: run `./entrypoint.sh replay {name}`." for name in names),
+        ]
+    )
+
+
+def _as_json(kind: Kind) -> dict[str, Any]:
+    first = [{"partition": p, "position": at} for p, at in sorted(kind.first.items())]
+    return {
+        "type": kind.type,
+        "schema_version": kind.schema_version,
+        "events": kind.events,
+        "readable": kind.readable,
+        "first": first,
+    }
+
+
+def _census(kinds: list[Kind]) -> str:
+    rows = [(k.type, k.schema_version, k.events, "yes" if k.readable else "no") for k in kinds]
+    unknown = [kind for kind in kinds if not kind.readable]
+    return "\n".join(
+        [
+            aligned(("type", "schema_version", "events", "readable"), rows),
+            *(f"Cannot read {k.type} v{k.schema_version}: first at {k.where()}." for k in unknown),
+            f"{sum(kind.events for kind in kinds):,} events, {len(unknown)} kinds unreadable.",
         ]
     )

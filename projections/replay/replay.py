@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service import limits
 from order_service.infra import failpoints
 from order_service.infra.postgres import FAILURES, PROJECTOR, check_role
+from order_service.log.census import unreadable
 from order_service.log.reading import heads
 from order_service.settings import Settings
 from projections.operators import requests as operator_requests
@@ -51,6 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--check", action="store_true", help="compare only, no swap; exit code 1 if any row differs"
+    )
+    parser.add_argument(
+        "--anyway",
+        action="store_true",
+        help="also if this code cannot read some events: their streams are parked",
     )
     parser.add_argument("--rollback", metavar="NAME", help="swap the previous generation back in")
     parser.add_argument(
@@ -96,7 +102,11 @@ async def _run(
 ) -> int:
     if args.rollback:
         return await roll_back(engine, _projection(args.rollback))
-    return await _replay(engine, settings, _chosen(args), args.workers, args.check, session)
+    projections = _chosen(args)
+    refused = None if args.anyway else await unreadable(settings, PROJECTOR, "replay")
+    if refused:
+        raise Refused(refused)
+    return await _replay(engine, settings, projections, args.workers, args.check, session)
 
 
 def _chosen(args: argparse.Namespace) -> list[Projection]:

@@ -46,7 +46,7 @@ from order_service.domain.events import (
     ShippingAddressChanged,
 )
 from order_service.errors import UnreadableEvent
-from order_service.log.codec import Metadata, StoredEvent, decode, encode, encode_metadata
+from order_service.log.codec import Metadata, StoredEvent, can_read, decode, encode, encode_metadata
 from order_service.log.upcasters import UPCASTERS
 from tests.support.log.examples import (
     AT,
@@ -115,6 +115,23 @@ def stored(
 ) -> StoredEvent:
     at = datetime(2026, 3, 1, tzinfo=UTC)
     return StoredEvent(1, 7, NEW_ID, 1, UUID(int=5), type_, schema_version, data, metadata, at)
+
+
+@pytest.mark.parametrize(
+    ("type_", "schema_version", "readable"),
+    [
+        ("OrderPlaced", 1, True),
+        ("OrderPlaced", 2, True),
+        ("OrderPlaced", 3, False),
+        ("OrderPlaced", 0, False),
+        ("ReturnReceived", 1, True),
+        ("OrderFrobnicated", 1, False),
+    ],
+)
+def test_every_known_type_and_version_can_be_read(
+    type_: str, schema_version: int, readable: bool
+) -> None:
+    assert can_read(type_, schema_version) is readable
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
