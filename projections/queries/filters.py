@@ -27,11 +27,14 @@ from order_service.errors import InvalidRequest
 from order_service.web.json_body import Text
 from order_service.web.query_parameters import WHOLE, Flag, Instant
 from projections.queries.cursors import LENGTH_MAX
+from projections.queries.order_csv import RFC_4180, Dialect
 from projections.read_models import order_view
 
 Sort = Literal[
     "created_at", "-created_at", "updated_at", "-updated_at", "total_price", "-total_price"
 ]
+_SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t"}
+_DECIMALS = {"point": ".", "comma": ","}
 _AMOUNT = re.compile(r"[0-9]{1,13}(\.[0-9]{1,20})?")
 # A short prefix would match a large part of all numbers, so it must end with a dash.
 _NUMBER_PREFIX = re.compile(f"A-([0-9]{{1,19}}-[0-9]?|[0-9]{{{limits.LIST_SEARCH_DIGITS_MIN},19}})")
@@ -179,6 +182,43 @@ class ExportParameters(Filters):
     format: Literal["csv", "ndjson"] = Field(
         "ndjson", description="`csv`: a line per item. `ndjson`: a line per order."
     )
+    excel: Flag = Field(
+        False, description="CSV with a byte order mark, which Excel needs to read UTF-8."
+    )
+    separator: Literal["comma", "semicolon", "tab"] | None = Field(
+        None, description="With `excel`: between cells, as in the reader's locale (default comma)."
+    )
+    decimal: Literal["point", "comma"] | None = Field(
+        None, description="With `excel`: the decimal sign of amounts (default point)."
+    )
+
+    @field_validator("excel")
+    @classmethod
+    def _only_csv(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("format") != "csv":
+            raise PydanticCustomError("needs_csv", "excel needs format=csv")
+        return value
+
+    @field_validator("separator", "decimal")
+    @classmethod
+    def _only_excel(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and not info.data.get("excel"):
+            raise PydanticCustomError(
+                "needs_excel",
+                "A separator and a decimal sign need excel=true: plain CSV is RFC 4180",
+            )
+        return value
+
+    @property
+    def dialect(self) -> Dialect:
+        """Of the CSV file."""
+        if not self.excel:
+            return RFC_4180
+        return Dialect(
+            _SEPARATORS[self.separator or "comma"],
+            _DECIMALS[self.decimal or "point"],
+            byte_order_mark=True,
+        )
 
 
 # --- conditions -----------------------------------------------------------------------------------

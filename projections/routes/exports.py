@@ -75,8 +75,13 @@ async def export(
 
     `format=ndjson`: a line per order, its document as in `GET /orders/{order_id}/`.
     `format=csv`: a line per item, with the columns of its order before its own (RFC 4180, UTF-8,
-    with a header line). A text that a spreadsheet would run as a formula (it begins with = + - @, a
-    tab or a carriage return) gets an apostrophe before it.
+    with a header line). A text that a spreadsheet would run as a formula gets an apostrophe before
+    it: one that begins with = + - @ in any of their forms, blanks before it or not, or that has
+    such a beginning after a comma, semicolon, tab, bar or line's end, where a spreadsheet with
+    another separator begins a cell.
+
+    `format=csv&excel=true`: for Excel, with a byte order mark, and with the `separator` and
+    `decimal` sign that the reader's locale has, such as `separator=semicolon&decimal=comma`.
     """
     staff_only(caller, "orders:read")
     engine = request.app.state.engine
@@ -85,7 +90,10 @@ async def export(
     # Read before the response begins, so that a failure here is still a problem document.
     newest, headers = await freshness.read(order_view.NAME, wanted, lambda c: _newest(c, where))
     documents = _documents(engine, where, newest)
-    content = _csv(documents) if parameters.format == "csv" else _ndjson(documents)
+    if parameters.format == "csv":
+        content = _csv(documents, parameters.dialect)
+    else:
+        content = _ndjson(documents)
     name = f"orders-{now():%Y%m%dT%H%M%SZ}.{parameters.format}"
     headers |= PRIVATE | {"Content-Disposition": f'attachment; filename="{name}"'}
     headers["Content-Type"] = _MEDIA_TYPES[parameters.format]
@@ -131,7 +139,9 @@ async def _ndjson(pages: AsyncIterator[list[bytes]]) -> AsyncIterator[bytes]:
         yield b"".join(document + b"\n" for document in documents)
 
 
-async def _csv(pages: AsyncIterator[list[bytes]]) -> AsyncIterator[bytes]:
-    yield order_csv.header_line()
+async def _csv(
+    pages: AsyncIterator[list[bytes]], dialect: order_csv.Dialect
+) -> AsyncIterator[bytes]:
+    yield order_csv.header_line(dialect)
     async for documents in pages:
-        yield b"".join(map(order_csv.lines_of, documents))
+        yield b"".join(order_csv.lines_of(document, dialect) for document in documents)

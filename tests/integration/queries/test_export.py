@@ -36,7 +36,7 @@ async def test_the_file_has_every_order_as_it_was_placed(
     cache: OrderCache,
 ) -> None:
     """Baskets as clients sent them, with texts that a spreadsheet or a CSV reader trips over."""
-    odd = ["=1+1", "+49", "-5", "@home", 'a "b", c', "ü;\u2028", "'", "x"]
+    odd = ["=1+1", "+49", "-5", "@home", 'a "b", c', "ü,\u2028", "'", "x"]
     baskets = [
         replace(
             PLACED,
@@ -79,7 +79,19 @@ async def test_the_file_has_every_order_as_it_was_placed(
     assert (await get(web, owner, "/orders/export/")).status_code == 403
 
 
-@pytest.mark.parametrize("wrong", ["format=xml", "sort=created_at", "limit=5", "status=LOST"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "format=xml",
+        "sort=created_at",
+        "limit=5",
+        "status=LOST",
+        "excel=true",
+        "separator=tab&format=csv",
+        "decimal=comma&format=csv",
+        "separator=colon&format=csv&excel=true",
+    ],
+)
 async def test_an_export_refuses_what_it_does_not_know(
     web: httpx.AsyncClient, staff: Account, wrong: str
 ) -> None:
@@ -88,6 +100,30 @@ async def test_an_export_refuses_what_it_does_not_know(
     assert (refused.status_code, refused.json()["type"]) == (422, "/problems/validation")
     [error] = refused.json()["errors"]
     assert error["parameter"] == wrong.partition("=")[0]
+
+
+async def test_excel_gets_the_separator_and_the_decimal_sign_that_are_asked_for(
+    web: httpx.AsyncClient,
+    staff: Account,
+    web_engine: AsyncEngine,
+    projector_engine: AsyncEngine,
+    cache: OrderCache,
+) -> None:
+    pen = replace(PEN, name="café", sku="x;=1+1")
+    await given_orders(web_engine, (replace(PLACED, lines=(pen, INK)),))
+    await advance_all(projector_engine, cache)
+    path = "/orders/export/?format=csv"
+
+    asked = await get(web, staff, f"{path}&excel=true&separator=semicolon&decimal=comma")
+    plain, unasked = await get(web, staff, path), await get(web, staff, f"{path}&excel=true")
+
+    assert asked.content.startswith(b"\xef\xbb\xbfid;number;")
+    text = asked.content.decode("utf-8-sig")
+    line = next(csv.DictReader(io.StringIO(text, newline=""), delimiter=";"))
+    assert (line["name"], line["unit_price"], line["value"]) == ("café", "9,99", "19,98")
+    assert line["sku"] == "x;=1+1"  # in quotes
+    assert b",x;'=1+1," in plain.content
+    assert unasked.content == b"\xef\xbb\xbf" + plain.content
 
 
 async def test_an_export_takes_the_list_s_filters(
