@@ -6,7 +6,7 @@ Bounds that the design fixes are here; those that an operator chooses are in `se
 # --- the log --------------------------------------------------------------------------------------
 LOG_PARTITIONS_MAX = 64
 APPEND_BATCH_COMMANDS_MAX = 256
-APPEND_BATCH_BYTES_MAX = 1_000_000
+APPEND_BATCH_BYTES_MAX = 1_200_000  # one event of EVENT_BYTES_MAX fits
 APPEND_QUEUE_MAX = 4_096  # commands that wait in one process; one more is answered 503
 APPEND_STATEMENT_TIMEOUT_MS = 2_000  # less than DRIVER_TIMEOUT_S, so that the outcome is known
 DRIVER_TIMEOUT_S = 4.0
@@ -15,11 +15,17 @@ STREAM_LOCK_WAIT_S = 3.0  # for the stream lock, behind other commands on the or
 LOAD_WAIT_S = 3.0  # for an order to be read, with the wait for other reads
 APPEND_WAIT_S = 8.0  # in the queue and in the database; then the command is answered 503
 DECIDE_ATTEMPTS_MAX = 4  # one, and three repeats after lost races
-# An order of the most lines with the longest SKUs, names and names of taxes: a character takes up
-# to four bytes in UTF-8, the rest of a line up to 1,000. All further texts share what is left.
+# An order of the most lines with the longest SKUs, names and names of taxes, the most metadata and
+# the most tags: a character takes up to four bytes in UTF-8, the rest of a line up to 1,000. All
+# further texts share what is left.
 LINES_MAX = 200
 TEXT_LENGTH_MAX = 255
-EVENT_BYTES_MAX = LINES_MAX * (3 * TEXT_LENGTH_MAX * 4 + 1_000) + 80_000
+METADATA_MAX = 50  # entries of an order
+METADATA_KEY_LENGTH_MAX = 64
+METADATA_VALUE_LENGTH_MAX = 500
+TAGS_MAX = 20
+TAG_LENGTH_MAX = 64
+EVENT_BYTES_MAX = LINES_MAX * (3 * TEXT_LENGTH_MAX * 4 + 1_000) + 200_000
 ORDER_EVENTS_MAX = 2_000  # since a command or projection may have to fold all of them
 ORDER_EVENTS_OWNER_MAX = 1_000  # less, so that staff can still complete such an order
 STREAM_BATCH_MAX = 32  # streams that one statement reads, for concurrent commands
@@ -165,6 +171,7 @@ ORDERS_SHOWN_MAX = 10_000  # by one command at a terminal
 TIMELINE_LIMIT_DEFAULT = 200
 TIMELINE_LIMIT_MAX = 500
 LIST_TOTAL_MAX = 10_000  # a list's total is counted up to this
+CONTACT_ORDERS_MAX = 500  # that a search finds by a contact: the newest ones
 LIST_SEARCH_LENGTH_MAX = 255  # characters of a search text
 LIST_SEARCH_DIGITS_MIN = 4  # of a number's beginning: fewer match too many orders
 EXPORT_PAGE_ORDERS = 100  # in memory at a time
@@ -221,7 +228,7 @@ RATE_KEYS_REMEMBERED_MAX = 4_096  # names of counters that are cached for one li
 RATE_SHARE_INTERVAL_S = 0.1
 RATE_SHARE_KEYS_MAX = 500  # counters sent to Redis in one interval
 STRICT_RATE_DIVISOR = (
-    10  # RATE_LIMIT is divided by this for register, token and refresh, per address
+    10  # RATE_LIMIT is divided by this for register, token, refresh and lookup, per address
 )
 DESK_FILES_MAX = 64  # of one load of the page; an address may load it RATE_LIMIT times
 FAILED_LOGINS_PER_MINUTE = 5
@@ -239,6 +246,8 @@ HASH_QUEUE_MAX = 64
 REFRESH_REUSE_GRACE_S = 10
 TOKEN_LEEWAY_S = 5  # between the clocks of two web processes
 TOKENS_REMEMBERED_MAX = 4_096  # verified access tokens in the memory of one web process
+LOOK_UP_ANSWER_S = 0.25  # every answer to a guest takes as long, so that no miss shows by its time
+LOOK_UP_TOKEN_S = 1_800
 API_KEYS_MAX = 1_000  # that are not revoked
 API_KEYS_REMEMBERED_MAX = 1_000  # verified keys in the memory of one web process
 API_KEY_REFRESH_S = 0.5  # between reads of the keys in use

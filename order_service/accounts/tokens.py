@@ -20,7 +20,9 @@ from order_service import limits
 from order_service.settings import Settings
 
 Role = Literal["customer", "staff", "admin"]
+TokenRole = Role | Literal["guest"]
 ROLES: tuple[Role, ...] = get_args(Role)
+_TOKEN_ROLES = (*ROLES, "guest")
 
 ISSUER = AUDIENCE = "order-service"
 TYPE = "at+jwt"  # RFC 9068: no other kind of token signed with this key passes as an access token
@@ -41,10 +43,11 @@ class TokenExpired(TokenInvalid):
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """The claims of a verified token; `expires_at`: seconds since the epoch."""
+    """The claims of a verified token; `expires_at`: seconds since the epoch. `user_id`: for the
+    role guest, the id of the one order that the token reads."""
 
     user_id: UUID
-    role: Role
+    role: TokenRole
     expires_at: float
 
 
@@ -59,15 +62,22 @@ class AccessTokens:
         self._verified: OrderedDict[str, AccessToken] = OrderedDict()
 
     def issue(self, user_id: UUID, role: Role) -> str:
+        return self._issue(user_id, role, self.lifetime_s)
+
+    def issue_for_order(self, order_id: UUID) -> str:
+        """For a guest: reads this order only."""
+        return self._issue(order_id, "guest", limits.LOOK_UP_TOKEN_S)
+
+    def _issue(self, subject: UUID, role: TokenRole, lifetime_s: int) -> str:
         now = int(time.time())
         claims = {
             "iss": ISSUER,
             "aud": AUDIENCE,
-            "sub": str(user_id),
+            "sub": str(subject),
             "role": role,
             "iat": now,
             "nbf": now,
-            "exp": now + self.lifetime_s,
+            "exp": now + lifetime_s,
             "jti": uuid4().hex,
         }
         return cast(str, jwt.encode(claims, self._key, self._algorithm, headers={"typ": TYPE}))
@@ -100,6 +110,6 @@ class AccessTokens:
             options=_OPTIONS,
         )
         header = jwt.get_unverified_header(token)  # the signature, verified above, covers it
-        if header.get("typ") != TYPE or "crit" in header or claims["role"] not in ROLES:
+        if header.get("typ") != TYPE or "crit" in header or claims["role"] not in _TOKEN_ROLES:
             raise ValueError("a token of another kind")
         return AccessToken(UUID(claims["sub"]), claims["role"], float(claims["exp"]))

@@ -5,15 +5,13 @@ is a first-party login only: RFC 9700 forbids that grant for third parties.
 """
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, NoReturn
 from urllib.parse import parse_qsl
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
-from pydantic_core import PydanticCustomError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,6 +26,7 @@ from order_service.documents import accounts as documents
 from order_service.documents.shape import json_time
 from order_service.errors import InvalidRequest
 from order_service.infra import failpoints
+from order_service.web.fields import Email, NewEmail, field_error
 from order_service.web.identity import PersonDependency, unauthorized
 from order_service.web.json_body import PLAIN, Characters, JsonBody, M, Text, json_body, parse_json
 from order_service.web.openapi.annotations import documented
@@ -40,7 +39,6 @@ router = APIRouter(tags=["accounts"])
 
 FORM = "application/x-www-form-urlencoded"
 FORM_FIELDS_MAX = 16
-T = TypeVar("T")
 _REFRESH_REFUSED = ("token-expired", "token-invalid", "refresh-superseded")
 
 
@@ -64,7 +62,6 @@ def _accounts(request: Request) -> Accounts:
 AccountsDependency = Annotated[Accounts, Depends(_accounts)]
 # A login's password is bounded and otherwise unchecked: only the right one matches anyway.
 Password = Annotated[str, Characters(most=limits.PASSWORD_BYTES_MAX)]
-Email = Annotated[str, Characters(most=limits.EMAIL_LENGTH_MAX)]
 NewPassword = Annotated[
     Text,
     WithJsonSchema(
@@ -78,27 +75,15 @@ NewPassword = Annotated[
 ]
 
 
-def _checked_email(value: str) -> str:
-    return _field_error(users.check_email, value)
-
-
 def _checked_password(value: str) -> str:
-    _field_error(passwords.check_new, value)
+    field_error(passwords.check_new, value)
     return value
-
-
-def _field_error(check: Callable[[str], T], value: str) -> T:
-    """Turns the error of a rule into pydantic's, so that the response points at the field."""
-    try:
-        return check(value)
-    except InvalidRequest as error:
-        raise PydanticCustomError("refused", "{reason}", {"reason": error.detail}) from None
 
 
 class RegisterRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    email: Annotated[Email, AfterValidator(_checked_email)]
+    email: NewEmail
     password: Annotated[NewPassword, AfterValidator(_checked_password)]
 
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
-ENTRY_FORMAT = 1  # increase it when the header or the order's document changes
+_NO_OWNER = UUID(int=0)  # of a guest's order
+ENTRY_FORMAT = 2  # increase it when the header or the order's document changes
 
 
 @dataclass(frozen=True, slots=True)
 class CachedOrder:
-    owner: UUID
+    owner: UUID | None
     version: int
     document: bytes
 
@@ -73,14 +74,15 @@ def _slot(key_prefix: str, document_id: UUID) -> Slot:
 
 
 def encode_order(slot: Slot, cached: CachedOrder) -> bytes:
-    header = f"{slot.prefix}{cached.version}:{cached.owner.hex}\n"
+    header = f"{slot.prefix}{cached.version}:{(cached.owner or _NO_OWNER).hex}\n"
     return header.encode() + cached.document
 
 
 def decode_order(slot: Slot, value: bytes) -> CachedOrder:
     """Raises ValueError if the value was not written for this slot."""
     (version, owner), document = _split(slot, value)
-    return CachedOrder(UUID(int=int(owner, 16)), int(version), document)
+    owned_by = UUID(int=int(owner, 16))
+    return CachedOrder(owned_by if owned_by.int else None, int(version), document)
 
 
 def encode_list(slot: Slot, cached: CachedList) -> bytes:

@@ -64,7 +64,7 @@ class Lease:
 class Entry:
     order_id: UUID
     version: int
-    owner: UUID
+    owner: UUID | None
     document: bytes
 
 
@@ -114,7 +114,7 @@ class OrderCache:
         return await self._look_up(self._slots.order(order_id), decode_order)
 
     async def fill(
-        self, order_id: UUID, lease: Lease, version: int, owner: UUID, document: bytes
+        self, order_id: UUID, lease: Lease, version: int, owner: UUID | None, document: bytes
     ) -> None:
         """Caches a document that was read after `lease` began, unless the order has changed."""
         slot = self._slots.order(order_id)

@@ -146,9 +146,12 @@ class Creation:
         return Append(self.order_id, None, events, self.metadata, claim, self.texts)
 
     def _claimant(self, command: PlaceOrder) -> UUID:
-        """Whose references must differ: the owner's, or those of the API key that places."""
-        if self.metadata.actor_type == "key" and self.metadata.actor_id is not None:
-            return self.metadata.actor_id
+        """Whose references must differ: the owner's, or those of the API key that places, or of
+        whoever places a guest's order."""
+        placed_by = self.metadata.actor_id
+        if placed_by is not None and (self.metadata.actor_type == "key" or not command.user_id):
+            return placed_by
+        assert command.user_id is not None, "a guest's order is placed by somebody"
         return command.user_id
 
 

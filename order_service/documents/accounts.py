@@ -22,6 +22,13 @@ class Tokens(Document):
     expires_in: Annotated[int, means("How many seconds the access token is valid.")]
 
 
+class OrderAccess(Document):
+    order_id: UUID
+    access_token: Annotated[str, means("Reads this order and its parts; changes nothing.")]
+    token_type: Literal["bearer"]
+    expires_in: Annotated[int, means("How many seconds the access token is valid.")]
+
+
 class Revoked(Document):
     """Empty on purpose: the response does not show whether the token existed (RFC 7009)."""
 

@@ -6,14 +6,14 @@ from uuid import UUID
 from order_service.documents.shape import Amount, Document, Instant, means
 from order_service.domain.state import FulfillmentStatus, PaymentStatus, Status
 
-Flag = Literal["credit_due", "return_open", "refund_failed"]
+Flag = Literal["credit_due", "return_open", "refund_failed", "on_hold"]
 
 
 class Card(Document):
     id: UUID
     number: str
-    user_id: UUID
-    customer: Annotated[str | None, means("The customer's e-mail address.")]
+    user_id: UUID | None
+    customer: Annotated[str | None, means("The e-mail address of the customer's account.")]
     status: Status
     payment_status: PaymentStatus
     fulfillment_status: FulfillmentStatus
@@ -26,7 +26,7 @@ class Card(Document):
         list[Flag],
         means(
             "What needs an operator: credit due to the customer, a return to approve or "
-            "receive, or a failed last refund."
+            "receive, a failed last refund, or a hold to release."
         ),
     ]
 

@@ -69,7 +69,7 @@ class Events(Document):
 class Origin:
     """The data of an order's first event that all later events need."""
 
-    owner: UUID
+    owner: UUID | None
     currency: str
 
 
@@ -134,10 +134,12 @@ def _event(stored: StoredEvent, **content: Any) -> Event:
 
 
 def visibility(recorded: RecordedEvent) -> NoteVisibility:
-    """The visibility of the event's free text: a note has its own; other texts are public if a user
-    wrote them and internal if staff did."""
+    """The visibility of the event's free text: a note has its own, and one that came with the order
+    is public; other texts are public if a user wrote them and internal if staff did."""
     if isinstance(recorded.event, OrderNoteAdded):
         return recorded.event.visibility
+    if isinstance(recorded.event, OrderPlaced):
+        return "public"
     return "public" if recorded.metadata.actor_type == "user" else "internal"
 
 

@@ -1,4 +1,4 @@
-"""An order's differences between versions, its notes, and its shipping address."""
+"""An order's differences between versions, its notes, addresses and contact."""
 
 from typing import Annotated, Any
 from uuid import UUID
@@ -34,7 +34,13 @@ class Note(Document):
     actor: Actor
 
 
-class ShippingAddress(Document):
+class Contact(Document):
+    email: str
+    name: str | None
+    phone: str | None
+
+
+class Address(Document):
     name: str
     company: str | None
     line1: str

@@ -147,7 +147,7 @@ class Order(Document):
             examples=["A-100042-1"],
         ),
     ]
-    user_id: Annotated[UUID, means("The order's owner.")]
+    user_id: Annotated[UUID | None, means("The order's owner; null: a guest.")]
     status: Status
     payment_status: PaymentStatus
     fulfillment_status: FulfillmentStatus
@@ -180,6 +180,8 @@ class Order(Document):
     returns: list[Return]
     holds: Annotated[list[Hold], means("Nothing ships while one is not released.")]
     external_reference: str | None
+    tags: tuple[str, ...]
+    metadata: Mapping[str, str]
     cancel_reason: CancelReason | None
     version: Annotated[int, means("The number of the order's events; also the ETag.")]
     created_at: Instant
@@ -234,6 +236,9 @@ def order_document(folded: FoldedOrder) -> Order:
         [_return(returned) for returned in order.returns.values()],
         [Hold(h.hold_id, h.reason, h.released) for h in order.holds.values()],
         order.external_reference,
+        order.tags,
+        # sorted: the log does not keep the order of an object's keys
+        dict(sorted(order.metadata.items())) if order.metadata else order.metadata,
         order.cancel_reason,
         folded.version,
         json_time(folded.created_at),

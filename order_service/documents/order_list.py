@@ -12,7 +12,7 @@ from order_service.domain.state import FulfillmentStatus, PaymentStatus, Status
 class OrderSummary(Document):
     id: UUID
     number: str
-    user_id: UUID
+    user_id: UUID | None
     external_reference: str | None
     status: Status
     payment_status: PaymentStatus

@@ -5,6 +5,8 @@ given, even if the decision may not need it (`refund_id` of a cancellation witho
 Amounts are minor units of the order's currency.
 """
 
+from collections.abc import Mapping
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
@@ -33,9 +35,9 @@ TargetStatus = Literal["PENDING", "PAID", "SHIPPED", "DELIVERED", "CANCELED"]
 @immutable
 class PlaceOrder:
     """Either every line has a price, or none has and `total_price_minor` is the agreed total. The
-    decision fills in the lines' shares of `discount_minor`."""
+    decision fills in the lines' shares of `discount_minor`. `user_id` None: a guest orders."""
 
-    user_id: UUID
+    user_id: UUID | None
     currency: str
     lines: tuple[OrderLine, ...]
     total_price_minor: int | None
@@ -46,6 +48,11 @@ class PlaceOrder:
     shipping_tax_minor: int = 0
     tax_included: bool = True
     prices_trusted: bool = True
+    billing_address_ref: UUID | None = None
+    contact_ref: UUID | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    text_ref: UUID | None = None
 
 
 # Whose prices the order takes: staff's always; a customer's only where the shop accepts them.
@@ -119,6 +126,28 @@ class ReleaseHold:
 @immutable
 class ChangeShippingAddress:
     address_ref: UUID
+
+
+@immutable
+class ChangeBillingAddress:
+    address_ref: UUID
+
+
+@immutable
+class ChangeContact:
+    contact_ref: UUID
+
+
+@immutable
+class SetMetadata:
+    """The values of keys; None removes the key. Other keys stay."""
+
+    values: Mapping[str, str | None]
+
+
+@immutable
+class SetTags:
+    tags: tuple[str, ...]
 
 
 @immutable
@@ -374,6 +403,10 @@ OrderCommand = (
     | HoldOrder
     | ReleaseHold
     | ChangeShippingAddress
+    | ChangeBillingAddress
+    | ChangeContact
+    | SetMetadata
+    | SetTags
     | AddNote
     | AuthorizePayment
     | RecordPayment

@@ -91,11 +91,12 @@ class OrderPlaced(Stored, frozen=True):
     follow from `discount_minor`. `tax_included`: the prices contain the taxes of the lines and of
     shipping. `prices_trusted`: prices and discounts come from the shop, not from its customer.
 
-    `address_ref` (shipping), `billing_address_ref` and `contact_ref` name texts.
+    `user_id`: None for a guest's order. `address_ref` (shipping), `billing_address_ref`,
+    `contact_ref` and `text_ref` (a note) name texts.
     """
 
     SCHEMA_VERSION: ClassVar[int] = 2
-    user_id: UUID
+    user_id: UUID | None
     currency: str
     lines: tuple[OrderLine, ...]
     shipping_fee_minor: int
@@ -110,6 +111,7 @@ class OrderPlaced(Stored, frozen=True):
     prices_trusted: bool = True
     metadata: Mapping[str, str] = {}
     tags: tuple[str, ...] = ()
+    text_ref: UUID | None = None
 
 
 class OrderLineAdded(Stored, frozen=True):
@@ -173,6 +175,31 @@ class OrderHoldReleased(Stored, frozen=True):
 class ShippingAddressChanged(Stored, frozen=True):
     SCHEMA_VERSION: ClassVar[int] = 1
     address_ref: UUID
+
+
+class BillingAddressChanged(Stored, frozen=True):
+    SCHEMA_VERSION: ClassVar[int] = 1
+    address_ref: UUID
+
+
+class ContactChanged(Stored, frozen=True):
+    SCHEMA_VERSION: ClassVar[int] = 1
+    contact_ref: UUID
+
+
+class OrderMetadataChanged(Stored, frozen=True):
+    """`set`: the entries that are new or have another value; `removed`: keys."""
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+    set: Mapping[str, str]
+    removed: tuple[str, ...]
+
+
+class OrderTagged(Stored, frozen=True):
+    """`tags`: all of them, after the event."""
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+    tags: tuple[str, ...]
 
 
 class OrderNoteAdded(Stored, frozen=True):
@@ -403,6 +430,10 @@ OrderEvent = (
     | OrderHeld
     | OrderHoldReleased
     | ShippingAddressChanged
+    | BillingAddressChanged
+    | ContactChanged
+    | OrderMetadataChanged
+    | OrderTagged
     | OrderNoteAdded
     | PaymentAuthorized
     | PaymentAuthorizationVoided

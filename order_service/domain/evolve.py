@@ -10,6 +10,8 @@ from msgspec import structs
 
 from order_service.domain import money
 from order_service.domain.events import (
+    BillingAddressChanged,
+    ContactChanged,
     LineQuantity,
     OrderCanceled,
     OrderDelivered,
@@ -21,11 +23,13 @@ from order_service.domain.events import (
     OrderLineAdded,
     OrderLineQuantityChanged,
     OrderLineRemoved,
+    OrderMetadataChanged,
     OrderNoteAdded,
     OrderPaid,
     OrderPlaced,
     OrderReturned,
     OrderShipped,
+    OrderTagged,
     OrderUnitsCanceled,
     PaymentAuthorizationExpired,
     PaymentAuthorizationVoided,
@@ -141,6 +145,15 @@ def _changes(order: Order, event: OrderEvent) -> Fields:
             return {"holds": {**order.holds, event.hold_id: hold}}
         case ShippingAddressChanged():
             return {"address_ref": event.address_ref}
+        case BillingAddressChanged():
+            return {"billing_address_ref": event.address_ref}
+        case ContactChanged():
+            return {"contact_ref": event.contact_ref}
+        case OrderMetadataChanged():
+            kept = {k: v for k, v in order.metadata.items() if k not in event.removed}
+            return {"metadata": {**kept, **event.set}}
+        case OrderTagged():
+            return {"tags": event.tags}
         case PaymentAuthorized():
             return _with_payment(order, _authorized(order, event))
         case PaymentAuthorizationVoided():
@@ -211,6 +224,10 @@ def _placed(event: OrderPlaced) -> Order:
         event.shipping_tax_minor,
         included,
         event.prices_trusted,
+        event.billing_address_ref,
+        event.contact_ref,
+        event.metadata,
+        event.tags,
     )
 
 

@@ -14,6 +14,8 @@ from order_service.domain.commands import (
     CancelReturn,
     CancelUnits,
     CapturePayment,
+    ChangeBillingAddress,
+    ChangeContact,
     ChangeLineQuantity,
     ChangeShippingAddress,
     ChangeStatus,
@@ -35,11 +37,21 @@ from order_service.domain.commands import (
     RequestReturn,
     RestorePayment,
     ReversePayment,
+    SetMetadata,
+    SetTags,
     SettleRefund,
     Ship,
     UpdateTracking,
     VoidAuthorization,
     VoidShipment,
+)
+from order_service.domain.details import (
+    add_note,
+    change_billing_address,
+    change_contact,
+    change_shipping_address,
+    set_metadata,
+    set_tags,
 )
 from order_service.domain.editing import edit_order
 from order_service.domain.events import OrderEvent, OrderNoteAdded, OrderPaid
@@ -57,9 +69,7 @@ from order_service.domain.payments import (
 )
 from order_service.domain.placing import (
     add_line,
-    add_note,
     change_line_quantity,
-    change_shipping_address,
     place,
     remove_line,
 )
@@ -116,6 +126,14 @@ def decide(command: OrderCommand, order: Order | None) -> tuple[OrderEvent, ...]
             return edit_order(command, order)
         case ChangeShippingAddress():
             return change_shipping_address(command, order)
+        case ChangeBillingAddress():
+            return change_billing_address(command)
+        case ChangeContact():
+            return change_contact(command)
+        case SetMetadata():
+            return set_metadata(command, order)
+        case SetTags():
+            return set_tags(command, order)
         case AddNote():
             return add_note(command)
         case AuthorizePayment():

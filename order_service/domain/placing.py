@@ -1,4 +1,4 @@
-"""Decisions on placing an order and editing it: lines, address, notes. Pure."""
+"""Decisions on placing an order and changing the lines of an unpaid one. Pure."""
 
 from msgspec import structs
 
@@ -6,9 +6,7 @@ from order_service.domain import money
 from order_service.domain import state as rules
 from order_service.domain.commands import (
     AddLine,
-    AddNote,
     ChangeLineQuantity,
-    ChangeShippingAddress,
     PlaceOrder,
     RemoveLine,
 )
@@ -18,10 +16,8 @@ from order_service.domain.events import (
     OrderLineAdded,
     OrderLineQuantityChanged,
     OrderLineRemoved,
-    OrderNoteAdded,
     OrderPaid,
     OrderPlaced,
-    ShippingAddressChanged,
 )
 from order_service.domain.evolve import evolve
 from order_service.domain.refusals import line_of, paid_milestone, violation
@@ -51,6 +47,11 @@ def place(command: PlaceOrder) -> tuple[OrderEvent, ...]:
         shipping_tax_minor=command.shipping_tax_minor,
         tax_included=command.tax_included,
         prices_trusted=command.prices_trusted,
+        billing_address_ref=command.billing_address_ref,
+        contact_ref=command.contact_ref,
+        metadata=command.metadata,
+        tags=command.tags,
+        text_ref=command.text_ref,
     )
     if total > 0 or not command.prices_trusted:
         return (placed,)
@@ -224,20 +225,3 @@ def _checked_quantity(quantity: int) -> int:
     if not 1 <= quantity <= QUANTITY_MAX:
         raise InvalidRequest("validation", f"A quantity must lie between 1 and {QUANTITY_MAX}.")
     return quantity
-
-
-# --- address and notes ----------------------------------------------------------------------------
-
-
-def change_shipping_address(command: ChangeShippingAddress, order: Order) -> tuple[OrderEvent, ...]:
-    if order.cancel_reason or any(line.shipped for line in order.lines.values()):
-        raise violation(
-            order,
-            "order-not-editable",
-            "Cannot change the address: units have shipped, or the order is canceled.",
-        )
-    return (ShippingAddressChanged(command.address_ref),)
-
-
-def add_note(command: AddNote) -> tuple[OrderEvent, ...]:
-    return (OrderNoteAdded(command.note_id, command.visibility, command.text_ref),)

@@ -31,6 +31,7 @@ from order_service.domain.immutable import immutable
 
 LINES_MAX = limits.LINES_MAX
 QUANTITY_MAX = 1_000_000
+METADATA_MAX = limits.METADATA_MAX
 
 Status = Literal[
     "PENDING", "PAID", "PARTIALLY_SHIPPED", "SHIPPED", "DELIVERED", "RETURNED", "CANCELED"
@@ -238,9 +239,10 @@ class Order:
     """`total_minor` is what the last event that changed it has recorded; `agreed`: its lines have
     no prices. `discount_minor` is as given at first. `returned_minor`: what the units that came
     back were worth, with the shipping fee if it was given back (`shipping_returned`).
-    `last_line_id`: highest number ever given to a line: none is used twice."""
+    `last_line_id`: highest number ever given to a line: none is used twice. `user_id` None: a
+    guest's order."""
 
-    user_id: UUID
+    user_id: UUID | None
     currency: str
     lines: Mapping[int, LineState]
     last_line_id: int
@@ -253,6 +255,10 @@ class Order:
     shipping_tax_minor: int = 0
     tax_included: bool = True
     prices_trusted: bool = True
+    billing_address_ref: UUID | None = None
+    contact_ref: UUID | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
     shipping_returned: bool = False
     payments: Mapping[UUID, Payment] = field(default_factory=dict)
     shipments: Mapping[UUID, Shipment] = field(default_factory=dict)
@@ -341,8 +347,10 @@ def summary(order: Order) -> OrderSummary:
 
 
 def on_hold(order: Order) -> bool:
-    """Whether a hold stands that is not released."""
-    return bool(order.holds) and any(not hold.released for hold in order.holds.values())
+    """Whether a hold keeps the order from shipping."""
+    if not order.holds or order.cancel_reason:
+        return False
+    return any(not hold.released for hold in order.holds.values())
 
 
 def units(order: Order) -> int:

@@ -1,7 +1,8 @@
 """Types of fields that any body may have: text, ids, times, codes."""
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from pydantic import (
@@ -16,10 +17,13 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from order_service import limits
+from order_service.accounts import users
+from order_service.errors import InvalidRequest
 from order_service.ids import parse_uuid
 from order_service.web.json_body import PLAIN, Characters
 from order_service.web.query_parameters import Instant
 
+T = TypeVar("T")
 TEXT_MAX = limits.TEXT_LENGTH_MAX
 NOTE_MAX = 2_000
 _YEARS = range(2000, 2200)
@@ -40,10 +44,22 @@ def _id(value: Any) -> UUID:
     return found
 
 
-def _not_blank(value: str) -> str:
+def not_blank(value: str) -> str:
     if not value.strip():
         raise PydanticCustomError("blank", "Text may not be blank")
     return value
+
+
+def field_error(check: Callable[[str], T], value: str) -> T:
+    """Turns the error of a rule into pydantic's, so that the response points at the field."""
+    try:
+        return check(value)
+    except InvalidRequest as error:
+        raise PydanticCustomError("refused", "{reason}", {"reason": error.detail}) from None
+
+
+def _email(value: str) -> str:
+    return field_error(users.check_email, value)
 
 
 def _not_blank_of(characters: str) -> str:
@@ -65,14 +81,17 @@ ShortText = Annotated[
     string_schema(TEXT_MAX, rf"^{NO_CONTROL}+$"),
 ]
 Words = Annotated[
-    ShortText, AfterValidator(_not_blank), string_schema(TEXT_MAX, _not_blank_of(NO_CONTROL))
+    ShortText, AfterValidator(not_blank), string_schema(TEXT_MAX, _not_blank_of(NO_CONTROL))
 ]
 Note = Annotated[
     str,
     Characters(1, NOTE_MAX),
-    AfterValidator(_not_blank),
+    AfterValidator(not_blank),
     string_schema(NOTE_MAX, _not_blank_of(PLAIN)),
 ]
+# `Email` is bounded and otherwise unchecked, for what is only looked up.
+Email = Annotated[str, Characters(most=limits.EMAIL_LENGTH_MAX)]
+NewEmail = Annotated[Email, AfterValidator(_email)]
 Code = Annotated[str, StringConstraints(strict=True, pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
 

@@ -10,7 +10,7 @@ from fastapi.security import OAuth2PasswordBearer
 from starlette.requests import HTTPConnection, Request
 
 from order_service.accounts.api_keys import Grant, Scope
-from order_service.accounts.tokens import Role
+from order_service.accounts.tokens import TokenRole
 from order_service.domain.immutable import immutable
 from order_service.errors import OrderNotFound, RuleViolation, UnreadableEvent
 from order_service.telemetry import logging
@@ -24,10 +24,10 @@ bearer = OAuth2PasswordBearer(tokenUrl="/token/", refreshUrl="/token/refresh/", 
 @immutable
 class Caller:
     """A user, or a program with an API key: then `user_id` is the key's id and `grant` what the key
-    may do."""
+    may do. Or a guest, who reads the one order whose id is `user_id`."""
 
     user_id: UUID
-    role: Role | Literal["key"]
+    role: TokenRole | Literal["key"]
     grant: Grant | None = None
 
     @property
@@ -50,11 +50,17 @@ class Caller:
     @property
     def own_id(self) -> UUID | None:
         """The user whose orders are the caller's own."""
+        if self.role == "guest":
+            return None
         return self.user_id if self.grant is None else self.grant.acts_for
 
     def sees(self, owner: UUID | None) -> bool:
-        """Whether the caller sees the orders of this user."""
-        return owner == self.own_id or self.acts_for_shop
+        """Whether the caller sees the orders of this user; None: those of guests."""
+        return self.acts_for_shop or (owner is not None and owner == self.own_id)
+
+    def sees_order(self, order_id: UUID, owner: UUID | None) -> bool:
+        """Whether the caller sees this order of this user; None: of a guest."""
+        return self.sees(owner) or (self.role == "guest" and self.user_id == order_id)
 
 
 def check_scope(caller: Caller, scope: Scope) -> None:
@@ -84,9 +90,9 @@ CallerDependency = Annotated[Caller, Depends(caller)]
 
 @raises("forbidden")
 async def person(caller: CallerDependency) -> Caller:
-    """A FastAPI dependency: a user, not an API key. Raises Problem 403."""
-    if caller.grant is not None:
-        detail = "This is for people: an API key has no account."
+    """A FastAPI dependency: a user, no API key and no guest. Raises Problem 403."""
+    if caller.grant is not None or caller.role == "guest":
+        detail = "This is for people with an account."
         raise Problem(403, "forbidden", detail, required_role="customer")
     return caller
 

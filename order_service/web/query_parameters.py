@@ -20,6 +20,7 @@ from starlette.requests import Request
 from order_service.web.openapi.annotations import raises
 from order_service.web.problems.problem import Problem, validation
 
+ANY_KEY = ".key"  # a parameter `<name>.key` stands for all names that begin with `<name>.`
 _NAME_SHOWN_MAX = 64
 _INSTANT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
@@ -84,7 +85,7 @@ async def known_parameters(request: Request) -> None:
     known = set(_names_of(route.dependant))
     seen = set()
     for name, _ in request.query_params.multi_items():
-        if name not in known:
+        if name not in known and f"{name.partition('.')[0]}{ANY_KEY}" not in known:
             raise wrong_parameter(name, f"Unknown parameter: expected {_listed(known)}.")
         if name in seen:
             raise wrong_parameter(name, "This parameter is given more than once.")

@@ -40,7 +40,7 @@ from order_service.web.problems.problem_type import QUOTA_EXCEEDED
 
 logger = logging.getLogger(__name__)
 
-STRICT_GROUPS = {"register", "token", "refresh"}
+STRICT_GROUPS = {"register", "token", "refresh", "lookup"}
 # Probes must not be refused; their cost has other bounds.
 UNLIMITED_PATHS = {"/healthz", "/readyz", "/version"}
 
@@ -330,6 +330,8 @@ def group_of(method: str, path: str) -> str:
             return "register"
         case "token":
             return "refresh" if rest.strip("/") in ("refresh", "revoke") else "token"
+        case "orders" if rest.strip("/") == "lookup":
+            return "lookup"
         case "orders":
             return "orders-read" if method in ("GET", "HEAD") else "orders-write"
         case "users" | "reports" | "events":

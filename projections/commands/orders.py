@@ -32,14 +32,14 @@ from order_service.settings import Settings
 from projections.commands import orders_as_text
 from projections.queries import order_list
 from projections.queries.diff import changes
-from projections.queries.filters import Filters, StaffListParameters
+from projections.queries.filters import METADATA, Filters, StaffListParameters
 from projections.queries.freshness import required_progress
 from projections.queries.order_list import search, summary
 from projections.read_models import order_view
 
 Document = dict[str, Any]
 Stream = Sequence[StoredEvent]
-FILTERS = (*Filters.model_fields, "user_id")
+FILTERS = (*(name for name in Filters.model_fields if name != "metadata"), "user_id")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +54,14 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
     for name in FILTERS:
         described = StaffListParameters.model_fields[name].description or ""
         parser.add_argument(f"--{name.replace('_', '-')}", help=described.replace("%", "%%"))
+    parser.add_argument(
+        "--metadata",
+        type=_entry,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="with this metadata entry; may be repeated",
+    )
     parser.add_argument("--sort", default="-created_at", help="-created_at, updated_at, ...")
     parser.add_argument(
         "--limit",
@@ -61,6 +69,13 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
         default=limits.LIST_LIMIT_DEFAULT,
         help=f"at most {limits.ORDERS_SHOWN_MAX} (%(default)s)",
     )
+
+
+def _entry(value: str) -> tuple[str, str]:
+    key, equals, text = value.partition("=")
+    if not (key and equals):
+        raise argparse.ArgumentTypeError("expected KEY=VALUE")
+    return key, text
 
 
 def _count(value: str) -> int:
@@ -93,7 +108,7 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
     """Returns the exit code: 0 done, 2 an option has an invalid value."""
     engine = create_engine(settings, WEB, application_name="orders", pool_size=1)
     try:
-        shown = await _ACTIONS[args.action][2](args, engine)
+        shown = await _ACTIONS[args.action][2](args, engine, settings)
     except ValidationError as error:
         for wrong in error.errors():
             option = str(wrong["loc"][0]).replace("_", "-")
@@ -108,11 +123,14 @@ async def run(args: argparse.Namespace, settings: Settings) -> int:
 # --- actions --------------------------------------------------------------------------------------
 
 
-async def _list(args: argparse.Namespace, engine: AsyncEngine) -> list[Document]:
+async def _list(
+    args: argparse.Namespace, engine: AsyncEngine, settings: Settings
+) -> list[Document]:
     options = {name: getattr(args, name) for name in (*FILTERS, "sort")}
     given = {name: value for name, value in options.items() if value is not None}
+    given |= {f"{METADATA}{key}": value for key, value in args.metadata}
     parameters = StaffListParameters.model_validate(given)
-    where = await search(engine, parameters, parameters.user_id)
+    where = await search(engine, settings, parameters, parameters.user_id)
     found: list[Document] = []
     cursor = None
     async with _reading(engine) as connection:
@@ -129,12 +147,12 @@ async def _list(args: argparse.Namespace, engine: AsyncEngine) -> list[Document]
     return found
 
 
-async def _show(args: argparse.Namespace, engine: AsyncEngine) -> Document:
+async def _show(args: argparse.Namespace, engine: AsyncEngine, _: Settings) -> Document:
     stream, partitions = await _stream(engine, args.order)
     return _document(stream, partitions)
 
 
-async def _at(args: argparse.Namespace, engine: AsyncEngine) -> Document:
+async def _at(args: argparse.Namespace, engine: AsyncEngine, _: Settings) -> Document:
     stream, partitions = await _stream(engine, args.order)
     if args.at.isdecimal():
         then = stream[: int(args.at)]
@@ -163,7 +181,7 @@ def _time(text: str) -> datetime:
     return at
 
 
-async def _diff(args: argparse.Namespace, engine: AsyncEngine) -> Document:
+async def _diff(args: argparse.Namespace, engine: AsyncEngine, _: Settings) -> Document:
     stream, partitions = await _stream(engine, args.order)
     later = len(stream) if args.later is None else args.later
     earlier = max(0, later - 1) if args.earlier is None else args.earlier
@@ -178,8 +196,10 @@ async def _diff(args: argparse.Namespace, engine: AsyncEngine) -> Document:
     return shown
 
 
-async def _events(args: argparse.Namespace, engine: AsyncEngine) -> list[Document]:
-    stream, _ = await _stream(engine, args.order)
+async def _events(
+    args: argparse.Namespace, engine: AsyncEngine, settings: Settings
+) -> list[Document]:
+    stream, _partitions = await _stream(engine, args.order)
     try:
         currency = origin_of(stream[0]).currency
     except UnreadableEvent:
@@ -228,7 +248,7 @@ def _document(stream: Stream, partitions: int) -> Document:
     return shown
 
 
-Action = Callable[[argparse.Namespace, AsyncEngine], Awaitable[Any]]
+Action = Callable[[argparse.Namespace, AsyncEngine, Settings], Awaitable[Any]]
 _ACTIONS: Mapping[str, tuple[str, Callable[[argparse.ArgumentParser], None], Action]] = {
     "list": ("list orders, newest first, with the filters of GET /orders/", _add_list, _list),
     "show": ("show an order as it is now", _add_order, _show),

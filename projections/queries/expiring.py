@@ -11,7 +11,7 @@ from projections.read_models.generations import live_rows
 
 UNPAID = text(
     f"SELECT created_at, order_id FROM {live_rows('order_view')} "  # noqa: S608
-    "AND status = 'PENDING' AND payment_status = 'UNPAID' "
+    "AND status = 'PENDING' AND payment_status = 'UNPAID' AND on_hold IS NOT TRUE "
     "AND (created_at, order_id) > (:after_at, :after_id) AND created_at < :placed_before "
     "ORDER BY created_at, order_id LIMIT :limit"
 )

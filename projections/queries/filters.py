@@ -1,7 +1,7 @@
 """The filters and sort orders of order lists: query parameters, SQL conditions, cursors' seal."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, Literal, get_args
@@ -17,6 +17,7 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -24,7 +25,8 @@ from order_service import limits
 from order_service.domain import money
 from order_service.domain.state import FulfillmentStatus, PaymentStatus, Status
 from order_service.errors import InvalidRequest
-from order_service.web.json_body import Text
+from order_service.web.fields import string_schema
+from order_service.web.json_body import PLAIN, Text
 from order_service.web.query_parameters import WHOLE, Flag, Instant
 from projections.queries.cursors import LENGTH_MAX
 from projections.queries.order_csv import RFC_4180, Dialect
@@ -91,6 +93,19 @@ Minor = Annotated[
     BeforeValidator(_minor),
     WithJsonSchema({"type": "string", "pattern": f"^{_AMOUNT.pattern}$"}),
 ]
+Tag = Annotated[
+    Text,
+    StringConstraints(min_length=1, max_length=limits.TAG_LENGTH_MAX),
+    string_schema(limits.TAG_LENGTH_MAX, f"^{PLAIN}*$"),
+]
+MetadataEntries = Annotated[
+    dict[
+        Annotated[Text, StringConstraints(min_length=1, max_length=limits.METADATA_KEY_LENGTH_MAX)],
+        Annotated[Text, StringConstraints(max_length=limits.METADATA_VALUE_LENGTH_MAX)],
+    ],
+    Field(max_length=limits.METADATA_MAX),
+    string_schema(limits.METADATA_VALUE_LENGTH_MAX, f"^{PLAIN}*$", 0),
+]
 Search = Annotated[
     Text,
     BeforeValidator(str.strip),
@@ -105,10 +120,14 @@ Search = Annotated[
 ]
 
 
+METADATA = "metadata."  # before the key, in the names of query parameters
+_ANY_METADATA = f"{METADATA}key"
+
+
 class Filters(BaseModel):
     """Parsed amounts are in minor units of the currency."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     status: Statuses | None = Field(None, description="Any of these.")
     payment_status: PaymentStatuses | None = Field(None, description="Any of these.")
@@ -129,19 +148,38 @@ class Filters(BaseModel):
         None, description="Whether the shop, not its customer, set the prices."
     )
     on_hold: Flag | None = Field(None, description="Whether a hold stands.")
+    tag: Tag | None = Field(None, description="With this tag, in upper or lower case.")
+    metadata: MetadataEntries | None = Field(
+        None,
+        alias=_ANY_METADATA,
+        description="`metadata.<key>=<value>`: with this metadata entry, exactly. Several: with "
+        "all of them.",
+    )
     q: Search | None = Field(
         None,
         description="An order number, or its beginning "
         f"(at least {limits.LIST_SEARCH_DIGITS_MIN} digits, or up to a dash); or exactly: the "
-        "customer's e-mail address, a SKU, a tracking number, the external reference, a "
-        "reference of a payment or refund.",
+        "customer's e-mail address, that or the telephone number of a contact, a SKU, a "
+        "tracking number, a tag, the external reference, a reference of a payment or refund.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_metadata(cls, given: Any) -> Any:
+        """Query parameters whose names begin with METADATA are entries of one field."""
+        if not isinstance(given, dict):
+            return given
+        entries = {k.removeprefix(METADATA): v for k, v in given.items() if k.startswith(METADATA)}
+        if not entries:
+            return given
+        others = {k: v for k, v in given.items() if not k.startswith(METADATA)}
+        return others | {_ANY_METADATA: entries}
 
     @property
     def needs_new_columns(self) -> bool:
         """Whether they use columns that the first version of order_view did not have."""
         flags = (self.has_credit_due, self.return_open, self.refund_failed, self.prices_trusted)
-        new = (*flags, self.on_hold, self.q)
+        new = (*flags, self.on_hold, self.tag, self.metadata, self.q)
         return any(value is not None for value in new)
 
     def text(self) -> str:
@@ -245,15 +283,30 @@ class Conditions:
     parameters: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Contacts:
+    """Who has the e-mail address or telephone number `q`: a user, and orders by their contact with
+    their partitions."""
+
+    user_id: UUID | None = None
+    order_ids: Sequence[UUID] = ()
+    partitions: Sequence[int] = ()
+
+
 def conditions(
-    filters: Filters, user_id: UUID | None = None, searched_user: UUID | None = None
+    filters: Filters, user_id: UUID | None = None, contacts: Contacts = Contacts()
 ) -> Conditions:
-    """`searched_user`: the user with the e-mail address `q`, if there is one."""
+    """`contacts`: those that `filters.q` finds."""
     values = {name: getattr(filters, name, None) for name in _CONDITIONS} | {"user_id": user_id}
     parameters = {name: value for name, value in values.items() if value is not None}
     found = [*_of_partial_indexes(filters), *(_CONDITIONS[name] for name in parameters)]
+    labels = [] if filters.tag is None else [order_view.tag_term(filters.tag)]
+    labels += [order_view.metadata_term(*entry) for entry in (filters.metadata or {}).items()]
+    if labels:
+        found.append("terms @> :labels")
+        parameters["labels"] = labels
     if filters.q is not None:
-        search = _search(filters.q, searched_user)
+        search = _search(filters.q, contacts)
         found.append(search.sql)
         parameters |= search.parameters
     return Conditions(" AND ".join(["true", *found]), parameters)
@@ -277,7 +330,7 @@ def _of_partial_indexes(filters: Filters) -> list[str]:
     return found
 
 
-def _search(q: str, searched_user: UUID | None) -> Conditions:
+def _search(q: str, contacts: Contacts) -> Conditions:
     """Alternatives that each have an index. One that cannot match is left out, so that the planner
     uses the indexes of the others."""
     either = ["terms @> ARRAY[:term]"]
@@ -288,7 +341,14 @@ def _search(q: str, searched_user: UUID | None) -> Conditions:
         number = q.upper()
         after = number[:-1] + chr(ord(number[-1]) + 1)
         parameters |= {"number_from": number, "number_to": after}
-    if searched_user is not None:
+    if contacts.user_id is not None:
         either.append("user_id = :searched_user")
-        parameters |= {"searched_user": searched_user}
+        parameters |= {"searched_user": contacts.user_id}
+    if contacts.order_ids:
+        # With the partitions, which come first in the key.
+        either.append("(partition = ANY (:searched_partitions) AND order_id = ANY (:searched))")
+        parameters |= {
+            "searched_partitions": sorted(set(contacts.partitions)),
+            "searched": [*contacts.order_ids],
+        }
     return Conditions(f"({' OR '.join(either)})", parameters)

@@ -51,7 +51,7 @@ async def read_seen(
 
     first, found = await query(engine, load)
     origin = _origin(first, caller)
-    if not caller.sees(origin.owner if origin else None):
+    if not caller.sees_order(order_id, origin.owner if origin else None):
         raise OrderNotFound
     seen = Seen(
         order_id,

@@ -4,6 +4,7 @@ A page begins where the page before it ended. So its cost does not grow with its
 that are added or removed meanwhile do not shift it.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,16 +12,20 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, TextClause, TextualSelect, text
+from sqlalchemy import ARRAY, Row, String, TextClause, TextualSelect, bindparam, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service import limits
 from order_service.accounts import users
+from order_service.accounts.contacts import digests
 from order_service.documents.order_list import OrderSummary
 from order_service.documents.shape import json_time
 from order_service.domain.money import to_text
+from order_service.infra.postgres import query
+from order_service.log.reading import partition_of
+from order_service.settings import Settings
 from projections.queries.cursors import Cursor
-from projections.queries.filters import Conditions, Filters, Sort, conditions
+from projections.queries.filters import Conditions, Contacts, Filters, Sort, conditions
 from projections.read_models.document_compression import Packed
 from projections.read_models.generations import live_rows
 
@@ -33,6 +38,13 @@ SUMMARY = (
 )
 _FROM = f"FROM {live_rows('order_view')}"
 _COLUMNS = {"created_at": "created_at", "updated_at": "updated_at", "total_price": "total_minor"}
+# One that has had several contacts is found by each of them.
+_BY_CONTACT = text(
+    "SELECT DISTINCT order_id, (SELECT count(*) FROM partitions) AS partitions FROM "
+    "(SELECT order_id FROM order_texts WHERE kind = 'contact_digest' AND body = ANY (:digests) "
+    "ORDER BY recorded_at DESC LIMIT :limit) found"
+).bindparams(bindparam("digests", type_=ARRAY(String)))
+_PHONE = re.compile(r"\+?[0-9][0-9 ()/.-]{4,}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -137,9 +149,23 @@ def summary(row: Row[Any]) -> OrderSummary:
     )
 
 
-async def search(engine: AsyncEngine, filters: Filters, user_id: UUID | None) -> Conditions:
-    """The filters' conditions, also for a `q` that is a user's e-mail address."""
-    user = None
-    if filters.q is not None and "@" in filters.q:
-        user = await users.find_by_email(engine, filters.q)
-    return conditions(filters, user_id, user.id if user else None)
+async def search(
+    engine: AsyncEngine, settings: Settings, filters: Filters, user_id: UUID | None
+) -> Conditions:
+    """The filters' conditions, also for a `q` that is an e-mail address or a telephone number."""
+    q = filters.q
+    if q is None or not ("@" in q or _PHONE.fullmatch(q)):
+        return conditions(filters, user_id)
+    user = await users.find_by_email(engine, q) if "@" in q else None
+    wanted = {"digests": digests(settings.SECRET_KEY, q, q), "limit": limits.CONTACT_ORDERS_MAX}
+    found = await query(engine, lambda c: _by_contact(c, wanted))
+    contacts = Contacts(
+        user.id if user else None,
+        [UUID(int=row.order_id.int) for row in found],
+        [partition_of(row.order_id, row.partitions) for row in found],
+    )
+    return conditions(filters, user_id, contacts)
+
+
+async def _by_contact(connection: AsyncConnection, wanted: dict[str, Any]) -> Sequence[Row[Any]]:
+    return (await connection.execute(_BY_CONTACT, wanted)).all()

@@ -37,7 +37,7 @@ class ReadOrder:
     """`stale`: the running version cannot read the order's last events; this is the version before
     them."""
 
-    owner: UUID
+    owner: UUID | None
     version: int
     document: bytes
     stale: bool = False
@@ -119,7 +119,8 @@ class OrderReader:
             return None
         if row.version == row.head and not row.skipped:
             # Unpacked here, not in the batch: a damaged document fails this read only.
-            return ReadOrder(UUID(int=row.user_id.int), row.version, unpack(row.document))
+            owner = row.user_id and UUID(int=row.user_id.int)
+            return ReadOrder(owner, row.version, unpack(row.document))
         return self._read(await self._stream(order_id))
 
     async def _find(self, order_ids: list[UUID]) -> list[Row[Any]]:

@@ -24,12 +24,14 @@ def contribution(folded: FoldedOrder) -> Contribution:
 
 def rows(change: p.Change) -> p.Rows:
     """The difference that the change makes. An order keeps its customer, currency and time, so the
-    last order never goes back to an earlier one."""
+    last order never goes back to an earlier one. Guests have no row."""
     before, after = change
     orders, spent, at, order_id = contribution(after)
     if before is not None:
         was_orders, was_spent, _, _ = contribution(before)
         orders, spent = orders - was_orders, spent - was_spent
+    if after.order.user_id is None:
+        return {}
     return {(after.order.user_id, after.order.currency): (orders, spent, at, order_id)}
 
 

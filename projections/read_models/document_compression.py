@@ -39,7 +39,7 @@ _DICTIONARY = zstandard.ZstdCompressionDict(
     b'"failure_code":null}],"shipments":[{"id":"","lines":[{"line_id":1,"quantity":1},'
     b'{"line_id":2,"quantity":1},{"line_id":3,"quantity":1}],"carrier":null,'
     b'"tracking_number":null,"dispatched_at":"2026-01-01T00:00:00.000000Z","delivered_at":"2026-'
-    b'","voided":false}],"refunds":[],"returns":[],"holds":[],"external_reference":null,'
+    b'","voided":false}],"refunds":[],"returns":[],"holds":[],"external_reference":null,"tags":[],"metadata":{},'
     b'"cancel_reason":null,"version":7,"created_at":"2026-","updated_at":"2026-01-01T00:00:00.',
     dict_type=zstandard.DICT_TYPE_RAWCONTENT,
 )

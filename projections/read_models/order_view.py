@@ -58,8 +58,9 @@ def rows(change: p.Change) -> p.Rows:
 
 
 def terms(order: Order) -> list[str]:
-    """The terms that a search finds the order by: SKUs, tracking numbers, the external reference
-    and those of payments and refunds, each as `search_term` gives it."""
+    """The terms that a search finds the order by: SKUs, tracking numbers, tags, the external
+    reference and those of payments and refunds, each as `search_term` gives it. Also the terms of
+    the filters `tag` and `metadata`."""
     found = [line.line.sku for line in order.lines.values() if line.line.sku]
     found += [s.tracking_number for s in order.shipments.values() if s.tracking_number]
     found += [order.external_reference] if order.external_reference else []
@@ -67,12 +68,24 @@ def terms(order: Order) -> list[str]:
     found += [p.provider_reference for p in payments if p.provider_reference]
     found += [c.reference for p in payments for c in p.captures if c.reference]
     found += [r.provider_reference for r in order.refunds.values() if r.provider_reference]
-    return sorted({search_term(term) for term in found} - {""})
+    terms = {search_term(term) for term in (*found, *order.tags)}
+    terms |= {tag_term(tag) for tag in order.tags}
+    terms |= {metadata_term(key, value) for key, value in order.metadata.items()}
+    return sorted(terms - {""})
 
 
 def search_term(text: str) -> str:
     """The form in which terms are stored and looked for: NFC, lower case, no space around it."""
     return normalize("NFC", text).strip().lower()
+
+
+# No search has control characters, so it never finds these.
+def tag_term(tag: str) -> str:
+    return f"\x1ftag\x1f{search_term(tag)}"
+
+
+def metadata_term(key: str, value: str) -> str:
+    return f"\x1fmetadata\x1f{key}\x1f{value}"
 
 
 def return_open(order: Order) -> bool:
@@ -134,7 +147,7 @@ async def refresh(cache: OrderCache, rows: p.Rows) -> None:
     a batch's time."""
     shown = [(order_id, *_cached_fields(values)) for (order_id,), values in rows.items()]
     await cache.refresh([Entry(*row) for row in shown if row[1] > 1])
-    await cache.drop_lists({owner for _, _, owner, _ in shown})
+    await cache.drop_lists({owner for _, _, owner, _ in shown if owner is not None})
 
 
 # In the order in which they are written, one array each. The last one, the document, is packed.

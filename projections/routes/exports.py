@@ -86,7 +86,7 @@ async def export(
     staff_only(caller, "orders:read")
     engine = request.app.state.engine
     freshness: Freshness = request.app.state.freshness
-    where = await search(engine, parameters, parameters.user_id)
+    where = await search(engine, request.app.state.settings, parameters, parameters.user_id)
     # Read before the response begins, so that a failure here is still a problem document.
     newest, headers = await freshness.read(order_view.NAME, wanted, lambda c: _newest(c, where))
     documents = _documents(engine, where, newest)

@@ -1,8 +1,9 @@
-"""The routes of an order's history: events, differences, notes, address.
+"""The routes of an order's history and texts: events, differences, notes, addresses, contact.
 
 They read the log, not read models, so a response shows every earlier acknowledged write.
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Annotated
 from uuid import UUID
@@ -19,13 +20,14 @@ from order_service.documents import history as documents
 from order_service.documents.event import Events, Viewer, actor_for, event_for, visibility
 from order_service.documents.order import document
 from order_service.documents.shape import json_time
+from order_service.domain.state import Order as OrderState
 from order_service.errors import UnreadableEvent
 from order_service.infra.postgres import query
 from order_service.log import reading
 from order_service.log.codec import RecordedEvent, StoredEvent, decode
 from order_service.log.event_log import EventLog
 from order_service.log.fold import fold_stored
-from order_service.web.identity import CallerDependency, caller
+from order_service.web.identity import Caller, CallerDependency, caller
 from order_service.web.openapi.annotations import documented
 from order_service.web.order_path import OrderPath
 from order_service.web.problems.problem import Problem
@@ -210,24 +212,63 @@ def _note(
     "/orders/{order_id}/shipping-address/",
     operation_id="orders_shipping_address",
     summary="Read an order's shipping address",
-    response_model=documents.ShippingAddress,
+    response_model=documents.Address,
     responses=documented("not-found", "order-unreadable", scopes=("orders:read",)),
 )
 async def get_shipping_address(
     request: Request, order_id: OrderPath, caller: CallerDependency
 ) -> Response:
     """The order's shipping address. 404 `not-found` if none was given, or it was erased."""
+    return await _text_of(request, order_id, caller, "shipping address", lambda o: o.address_ref)
+
+
+@router.get(
+    "/orders/{order_id}/billing-address/",
+    operation_id="orders_billing_address",
+    summary="Read an order's billing address",
+    response_model=documents.Address,
+    responses=documented("not-found", "order-unreadable", scopes=("orders:read",)),
+)
+async def get_billing_address(
+    request: Request, order_id: OrderPath, caller: CallerDependency
+) -> Response:
+    """The order's billing address. 404 `not-found` if none was given, or it was erased."""
+    return await _text_of(
+        request, order_id, caller, "billing address", lambda o: o.billing_address_ref
+    )
+
+
+@router.get(
+    "/orders/{order_id}/contact/",
+    operation_id="orders_contact",
+    summary="Read an order's contact",
+    response_model=documents.Contact,
+    responses=documented("not-found", "order-unreadable", scopes=("orders:read",)),
+)
+async def get_contact(request: Request, order_id: OrderPath, caller: CallerDependency) -> Response:
+    """The customer's e-mail address, name and telephone number, as given with the order. 404
+    `not-found` if none were given, or they were erased."""
+    return await _text_of(request, order_id, caller, "contact", lambda o: o.contact_ref)
+
+
+async def _text_of(
+    request: Request,
+    order_id: str,
+    caller: Caller,
+    what: str,
+    ref_of: Callable[[OrderState], UUID | None],
+) -> Response:
     engine, log = _log_of(request)
     seen, stored = await read_seen(engine, log, order_id, caller, reading.read_stream)
     folded = fold_stored(stored, log.partitions)
     assert folded is not None, "a stream that has a first event has events"
-    address = folded.order.address_ref
-    texts = {}
-    if address is not None:
-        texts = await query(engine, lambda c: reading.read_texts(c, seen.order_id, [address]))
-    if address not in texts:
-        raise Problem(404, "not-found", "The order has no shipping address.")
-    _, body = texts[address]
+    ref = ref_of(folded.order)
+    texts: Texts = {}
+    if ref is not None:
+        texts = await query(engine, lambda c: reading.read_texts(c, seen.order_id, [ref]))
+    if ref not in texts:
+        raise Problem(404, "not-found", f"The order has no {what}.")
+    _, body = texts[ref]
     return Response(body, 200, PRIVATE, "application/json")
 
 

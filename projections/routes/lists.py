@@ -20,7 +20,7 @@ from order_service.web.openapi.annotations import documented
 from order_service.web.responses import PRIVATE, json_answer
 from projections.queries import order_list
 from projections.queries.cursors import Cursor, Cursors
-from projections.queries.filters import ListParameters, StaffListParameters
+from projections.queries.filters import Conditions, ListParameters, StaffListParameters
 from projections.queries.freshness import (
     LAGGING,
     Freshness,
@@ -60,7 +60,9 @@ async def list_all(
     """
     staff_only(caller, "orders:read")
     cursors, cursor = _cursors(request, "all", parameters)
-    where = await search(request.app.state.engine, parameters, parameters.user_id)
+    where = await search(
+        request.app.state.engine, request.app.state.settings, parameters, parameters.user_id
+    )
 
     async def read(connection: AsyncConnection) -> tuple[Page, int | None]:
         await required_progress(connection, order_view.PROJECTION)
@@ -93,6 +95,11 @@ def _cursors(
     secret_key = request.app.state.settings.SECRET_KEY
     cursors = Cursors(secret_key, f"{orders_of} {parameters.text()}")
     return cursors, None if parameters.cursor is None else cursors.decode(parameters.cursor)
+
+
+async def _search(request: Request, parameters: ListParameters, user_id: UUID | None) -> Conditions:
+    state = request.app.state
+    return await search(state.engine, state.settings, parameters, user_id)
 
 
 def _freshness(request: Request) -> Freshness:
@@ -148,7 +155,7 @@ async def _read_list(
     request: Request, user_id: UUID, parameters: ListParameters, wanted: Wanted
 ) -> tuple[CachedList, dict[str, str]]:
     cursors, cursor = _cursors(request, str(user_id), parameters)
-    where = await search(request.app.state.engine, parameters, user_id)
+    where = await _search(request, parameters, user_id)
 
     async def read(connection: AsyncConnection) -> tuple[bytes, Page]:
         if parameters.needs_new_columns:

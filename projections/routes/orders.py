@@ -1,6 +1,7 @@
 """The query route of one order, as it is now and as it was."""
 
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Header, Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -80,7 +81,7 @@ async def get_order(
     else:
         seen = [token.version for token in wanted.tokens if token.stream_id == found]
         order, cache_use = await reader.read(found, max(seen, default=0))
-    order = _visible(order, caller)
+    order = _visible(found, order, caller)
     if moment.version is not None and last < moment.version:
         raise wrong_parameter("version", f"The order is at version {last}: expected 1 to {last}.")
     return _reply(order, cache_use, ",".join(if_none_match or ())).response()
@@ -91,14 +92,14 @@ async def get_on_fast_path(parsed: ParsedRequest) -> Reply:
     assert parsed.order_id is not None
     reader: OrderReader = parsed.app.state.order_reader
     order, cache_use = await reader.read(parsed.order_id)
-    order = _visible(order, parsed.caller)
+    order = _visible(parsed.order_id, order, parsed.caller)
     return _reply(order, cache_use, parsed.header(b"if-none-match") or "")
 
 
-def _visible(order: ReadOrder | None, caller: Caller) -> ReadOrder:
+def _visible(order_id: UUID, order: ReadOrder | None, caller: Caller) -> ReadOrder:
     """Raises OrderNotFound for another user's order as for one that does not exist."""
     check_scope(caller, "orders:read")
-    if order is None or not caller.sees(order.owner):
+    if order is None or not caller.sees_order(order_id, order.owner):
         raise OrderNotFound
     return order
 

@@ -15,6 +15,8 @@ UNSAID = {
         "currency",
         "kind",
         "needs_currency",
+        "needs_csv",
+        "needs_excel",
         "note_missing",
         "price",
         "rate",

@@ -288,7 +288,7 @@ def test_bodies_of_every_route(name: str) -> None:
 def _texts_in(schema: dict[str, Any], at: tuple[str | int, ...] = ()) -> Iterator[Any]:
     """Where a value of this schema may have a text; `x` is any further member."""
     schema = known_contract().resolved(schema)
-    if schema.get("type") == "string":
+    if "string" in (schema.get("type"), *schema.get("type", ())):
         yield at
     for part in (*schema.get("anyOf", ()), *schema.get("allOf", ())):
         yield from _texts_in(part, at)

@@ -34,6 +34,7 @@ ADDRESS = {
     "postal_code": "SW1Y 4JH",
     "country": "GB",
 }
+CONTACT = {"email": "grace@example.com", "name": "Grace Hopper", "phone": "+1 212 555 0142"}
 ITEMS = [
     {"sku": "PEN-1", "name": "Pen", "quantity": 2, "unit_price": "9.99"},
     {"sku": "INK-7", "quantity": 1, "unit_price": 5, "colour": "black"},
@@ -106,6 +107,13 @@ PLACING = (
         body={"user_id": "{user_id}", "items": ITEMS},
         keeps={"order_id": "/id"},
     ),
+    Step(
+        "orders_place",
+        "for_a_guest",
+        "staff",
+        201,
+        body={"customer": CONTACT, "items": ITEMS, "tags": ["gift"], "note": "Ring twice."},
+    ),
     Step("orders_change_status", "paid", "staff", body={"status": "PAID"}),
     Step(
         "lines_cancel_units",
@@ -121,7 +129,7 @@ PLACING = (
         status=201,
         headers={"Idempotency-Key": "8e03978e-40d5-43e8-bc93-6894a57f9324"},
         body=PRICED,
-        keeps={"order_id": "/id"},
+        keeps={"order_id": "/id", "number": "/number"},
     ),
 )
 
@@ -135,6 +143,18 @@ LIFE = (
     ),
     Step("lines_remove", "third_line", keeps={"line_id": "/items/0/line_id"}),
     Step("orders_change_shipping_address", "whole", body=ADDRESS),
+    Step("orders_change_billing_address", "whole", body=ADDRESS),
+    Step("orders_change_contact", "whole", body=CONTACT),
+    Step(
+        "orders_set_metadata",
+        "set_and_remove",
+        "staff",
+        body={"metadata": {"channel": "web", "basket": "77", "draft": None}},
+    ),
+    Step("orders_set_tags", "two", "staff", body={"tags": ["gift", "express"]}),
+    Step(
+        "orders_look_up", "guest", "nobody", body={"number": "{number}", "email": CONTACT["email"]}
+    ),
     Step("notes_add", "public", body={"text": "Please ring twice."}),
     Step(
         "holds_add",
@@ -234,6 +254,8 @@ READS = (
     Step("orders_diff", "first_edit", query={"from": "1", "to": "2"}),
     Step("orders_notes", "of_owner"),
     Step("orders_shipping_address", "address"),
+    Step("orders_billing_address", "address"),
+    Step("orders_contact", "contact"),
     Step(
         "orders_list",
         "on_their_way",

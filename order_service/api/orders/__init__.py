@@ -6,7 +6,9 @@ from order_service.api.orders import (
     details,
     editing,
     holds,
+    labels,
     lines,
+    lookup,
     payments,
     placing,
     refunds,
@@ -19,8 +21,10 @@ ROUTERS = tuple(
     module.router
     for module in (
         placing,
+        lookup,
         status,
         details,
+        labels,
         editing,
         holds,
         lines,

@@ -155,6 +155,11 @@ def _order_actions(context: _ActionContext) -> Iterator[Action]:
     yield Action("orders_cancel", "POST", "cancel/", (cancel,), cancel_ends)
     address = c.ChangeShippingAddress(uuid4())
     yield Action("orders_change_shipping_address", "PUT", "shipping-address/", (address,))
+    billing = c.ChangeBillingAddress(uuid4())
+    yield Action("orders_change_billing_address", "PUT", "billing-address/", (billing,))
+    yield Action("orders_change_contact", "PUT", "contact/", (c.ChangeContact(uuid4()),))
+    yield Action("orders_set_metadata", "PATCH", "metadata/", (c.SetMetadata({}),))
+    yield Action("orders_set_tags", "PUT", "tags/", (c.SetTags(()),))
     hold = c.HoldOrder(uuid4(), "OTHER")
     yield Action("holds_add", "POST", "holds/", (hold,))
     for hold_id, held in context.folded.order.holds.items():

@@ -22,7 +22,6 @@ from order_service.api.orders.command_context import (
 from order_service.api.orders.fields import free_text
 from order_service.api.orders.permissions import (
     COMMAND_SCOPES,
-    is_for_staff,
     may_command,
     visible_to,
 )
@@ -61,6 +60,7 @@ class CommandRouter(APIRouter):
         problems: tuple[str, ...] = (),
         text_kind: str | None = None,
         text_of: Callable[[Any], str | None] = attrgetter("note"),
+        more_texts: Callable[[CommandContext, Any], tuple[OrderText, ...]] | None = None,
         authorize: Callable[[CommandContext, Any], None] | None = None,
     ) -> Callable[[Build], Build]:
         """Decorates a function that builds the command; its docstring describes the operation.
@@ -71,19 +71,19 @@ class CommandRouter(APIRouter):
 
         `kind`: the command whose permission applies, unless `authorize` checks another one;
         `problems`: the slugs beyond those of every change; `text_kind`, `text_of`: the kind of a
-        free text that is stored outside the events, and how to get it from the body.
+        free text that is stored outside the events, and how to get it from the body; `more_texts`:
+        others that are stored with it.
         """
 
         def add(build: Build) -> Build:
-            route_problems = ("forbidden", *problems) if is_for_staff(kind) else problems
             check_permission = authorize or (lambda context, _: may_command(context.caller, kind))
             self.add_api_route(
                 path,
-                _endpoint(build, check_permission, text_kind, text_of),
+                _endpoint(build, check_permission, text_kind, text_of, more_texts),
                 methods=[method],
                 operation_id=operation_id,
                 description=getdoc(build),
-                **route_options(summary, *route_problems, scopes=_scopes(kind)),
+                **route_options(summary, *problems, scopes=_scopes(kind)),
             )
             return build
 
@@ -99,8 +99,7 @@ def route_options(summary: str, *problems: str, scopes: tuple[Scope, ...]) -> di
     `scopes`: one of them lets an API key in."""
     headers = ("ETag", consistency_token.HEADER, "Idempotent-Replayed")
     responses = documented(
-        *problems,
-        "order-full",
+        *dict.fromkeys(("forbidden", *problems, "order-full")),
         description="The order; in a dry run its preview.",
         may_send=headers,
         scopes=scopes,
@@ -113,6 +112,7 @@ def _endpoint(
     authorize: Callable[[CommandContext, Any], None],
     text_kind: str | None,
     text_of: Callable[[Any], str | None],
+    more_texts: Callable[[CommandContext, Any], tuple[OrderText, ...]] | None,
 ) -> Callable[..., Any]:
     """The function that FastAPI calls. Its signature has the parameters of every change, and the
     path parameters of `build`."""
@@ -125,6 +125,8 @@ def _endpoint(
     ) -> Response:
         await known_parameters(request)  # after the body: broken JSON is the more urgent problem
         text_ref, texts = free_text(text_kind, text_of(body)) if text_kind else (None, ())
+        if more_texts is not None:
+            texts += more_texts(context, body)
 
         def command(order: FoldedOrder) -> OrderCommand:
             values = {"body": body, "context": context, "order": order, "text_ref": text_ref}

@@ -17,6 +17,8 @@ from order_service.domain.commands import (
     CancelReturn,
     CancelUnits,
     CapturePayment,
+    ChangeBillingAddress,
+    ChangeContact,
     ChangeLineQuantity,
     ChangeShippingAddress,
     ConfirmDelivery,
@@ -36,6 +38,8 @@ from order_service.domain.commands import (
     RequestReturn,
     RestorePayment,
     ReversePayment,
+    SetMetadata,
+    SetTags,
     SettleRefund,
     Ship,
     TargetStatus,
@@ -58,6 +62,8 @@ _OWNERS_COMMANDS: frozenset[type[OrderCommand]] = frozenset(
         ChangeLineQuantity,
         RemoveLine,
         ChangeShippingAddress,
+        ChangeBillingAddress,
+        ChangeContact,
         AddNote,
         CancelOrder,
         RequestReturn,
@@ -74,6 +80,10 @@ COMMAND_SCOPES: Mapping[type[OrderCommand], Scope] = {
     HoldOrder: "orders:write",
     ReleaseHold: "orders:write",
     ChangeShippingAddress: "orders:write",
+    ChangeBillingAddress: "orders:write",
+    ChangeContact: "orders:write",
+    SetMetadata: "orders:write",
+    SetTags: "orders:write",
     AddNote: "orders:write",
     CancelUnits: "orders:write",
     CancelOrder: "orders:write",
@@ -109,7 +119,7 @@ STATUS_SCOPES: Mapping[TargetStatus, Scope] = {
 
 def visible_to(caller: Caller, order: FoldedOrder) -> None:
     """Raises OrderNotFound for the order of another user, as for one that does not exist."""
-    if not caller.sees(order.order.user_id):
+    if not caller.sees_order(order.id, order.order.user_id):
         raise OrderNotFound
 
 
@@ -118,6 +128,7 @@ def is_for_staff(kind: type[OrderCommand]) -> bool:
 
 
 def may_command(caller: Caller, kind: type[OrderCommand]) -> None:
+    _refuse_guest(caller)
     if caller.grant is not None and kind in COMMAND_SCOPES:
         check_scope(caller, COMMAND_SCOPES[kind])
     elif not caller.is_staff and is_for_staff(kind):
@@ -125,11 +136,18 @@ def may_command(caller: Caller, kind: type[OrderCommand]) -> None:
 
 
 def may_set(caller: Caller, target: TargetStatus, settings: Settings) -> None:
+    _refuse_guest(caller)
     allowed = ("PENDING", *settings.SELF_SERVICE_TRANSITIONS)
     if caller.grant is not None:
         check_scope(caller, STATUS_SCOPES[target])
     elif not caller.is_staff and target not in allowed:
         raise _forbidden(f"An order's owner cannot set {target}: ask the shop's staff.")
+
+
+def _refuse_guest(caller: Caller) -> None:
+    if caller.role == "guest":
+        detail = "This token only reads its order."
+        raise RuleViolation("forbidden", detail, required_role="customer")
 
 
 def may_price(caller: Caller) -> None:
@@ -143,13 +161,16 @@ def may_note(caller: Caller, visibility: NoteVisibility) -> None:
         raise _forbidden("Only the shop's staff may add internal notes: send a public one.")
 
 
-def owner_of_new(caller: Caller, user_id: UUID | None) -> UUID:
-    """The owner of the order that the caller places. `user_id`: as sent."""
+def owner_of_new(caller: Caller, user_id: UUID | None, has_contact: bool) -> UUID | None:
+    """The owner of the order that the caller places; None: a guest, for whom the shop gives a
+    contact. `user_id`: as sent."""
     may_command(caller, PlaceOrder)
+    if user_id is None and has_contact and caller.acts_for_shop:
+        return None
     owner = user_id or caller.own_id
     if owner is None:
         missing = {
-            "detail": "An API key says whose order it is",
+            "detail": "An API key says whose order it is: send user_id, or customer for a guest",
             "pointer": "#/user_id",
             "code": "missing",
         }

@@ -5,7 +5,7 @@ fingerprint; order i has the key `<key>/<i>`.
 """
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 from fastapi import APIRouter, Depends
@@ -23,8 +23,9 @@ from order_service.api.orders.command_context import (
     fast_path_context,
     invalid_key,
 )
-from order_service.api.orders.details import Address
+from order_service.api.orders.details import Address, Contact
 from order_service.api.orders.fields import Item, Price, free_text, minor_or_zero
+from order_service.api.orders.labels import Metadata, Tags
 from order_service.api.orders.permissions import (
     COMMAND_SCOPES,
     may_command,
@@ -43,9 +44,10 @@ from order_service.domain.placing import prices_not_trusted
 from order_service.domain.state import LINES_MAX
 from order_service.errors import InvalidRequest
 from order_service.ids import now, order_id_of_key, uuid7
+from order_service.log.append import OrderText
 from order_service.log.fold import FoldedOrder
 from order_service.web.fast_path import ParsedRequest
-from order_service.web.fields import Body, Id, ShortText
+from order_service.web.fields import Body, Id, Note, ShortText
 from order_service.web.identity import redacted_for
 from order_service.web.json_body import Characters, json_body
 from order_service.web.openapi.annotations import documented
@@ -76,6 +78,14 @@ class PlaceOrderRequest(Body):
     currency: CurrencyCode | None = None
     external_reference: ShortText | None = None
     shipping_address: Address | None = None
+    billing_address: Address | None = None
+    customer: Contact | None = Field(
+        None,
+        description="Whom the order is for. From staff and API keys without `user_id`: a guest.",
+    )
+    metadata: Metadata = Field(default_factory=dict)
+    tags: Tags = Field(default_factory=list)
+    note: Note | None = Field(None, description="For the shop and the order's owner to read.")
     shipping_fee: Price | None = None
     shipping_tax: Price | None = Field(None, description="Recorded as sent.")
     tax_included: bool = Field(
@@ -97,9 +107,9 @@ class PlaceOrderRequest(Body):
 
     def command(
         self,
-        user_id: UUID,
+        user_id: UUID | None,
         default_currency: str,
-        address_ref: UUID | None,
+        texts: "_Texts",
         prices: PriceAuthority,
     ) -> PlaceOrder:
         """Raises `InvalidRequest` for an amount with more digits than the currency has, and
@@ -119,11 +129,42 @@ class PlaceOrderRequest(Body):
             self.external_reference,
             minor_or_zero(self.shipping_fee, currency),
             minor_or_zero(self.discount, currency),
-            address_ref,
+            texts.address_ref,
             minor_or_zero(self.shipping_tax, currency),
             self.tax_included,
             prices == "trusted",
+            texts.billing_address_ref,
+            texts.contact_ref,
+            self.metadata,
+            tuple(self.tags),
+            texts.note_ref,
         )
+
+
+class _Texts(NamedTuple):
+    """The free texts of a new order, and their ids."""
+
+    texts: tuple[OrderText, ...] = ()
+    address_ref: UUID | None = None
+    billing_address_ref: UUID | None = None
+    contact_ref: UUID | None = None
+    note_ref: UUID | None = None
+
+
+def _texts_of(body: PlaceOrderRequest, context: CommandContext) -> _Texts:
+    shipping, billing, customer = body.shipping_address, body.billing_address, body.customer
+    if shipping is None and billing is None and customer is None and body.note is None:
+        return _Texts()
+    kept = [
+        free_text("address", None if shipping is None else shipping.as_text()),
+        free_text("billing_address", None if billing is None else billing.as_text()),
+        free_text("contact", None if customer is None else customer.as_text()),
+        free_text("note", body.note),
+    ]
+    texts = tuple(text for _, found in kept for text in found)
+    if customer is not None:
+        texts += customer.digests(context)
+    return _Texts(texts, *(ref for ref, _ in kept))
 
 
 class PlaceOrdersRequest(Body):
@@ -183,21 +224,20 @@ async def _place(context: CommandContext, body: PlaceOrderRequest) -> Reply:
 
 def _creation(context: CommandContext, body: PlaceOrderRequest, key: str | None) -> Creation:
     caller = context.caller
-    address = body.shipping_address.as_text() if body.shipping_address else None
-    address_ref, texts = free_text("address", address)
+    texts = _texts_of(body, context)
 
     async def command() -> PlaceOrder:
-        user_id = owner_of_new(caller, body.user_id)
+        user_id = owner_of_new(caller, body.user_id, body.customer is not None)
         if body.has_prices:
             may_price(caller)
-        if user_id != caller.own_id:
+        if user_id not in (None, caller.own_id):
             await _check_user(context, user_id)
         settings = context.settings
         prices = price_authority(caller, settings)
-        return body.command(user_id, settings.DEFAULT_CURRENCY, address_ref, prices)
+        return body.command(user_id, settings.DEFAULT_CURRENCY, texts, prices)
 
     order_id = order_id_of_key(caller.user_id, key) if key else uuid7()
-    return Creation(order_id, command, context.metadata(_ROUTE, body, key), texts)
+    return Creation(order_id, command, context.metadata(_ROUTE, body, key), texts.texts)
 
 
 async def _check_user(context: CommandContext, user_id: UUID) -> None:

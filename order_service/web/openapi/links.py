@@ -19,6 +19,12 @@ _SOURCES = {
     "hold_id": ("orders_get", "200", "/holds/0/id"),
     "return_id": ("orders_get", "200", "/returns/0/id"),
 }
+# An order may have no such text, so the operation that gives it one leads to the one that reads it.
+_TEXTS = {
+    "orders_change_shipping_address": "orders_shipping_address",
+    "orders_change_billing_address": "orders_billing_address",
+    "orders_change_contact": "orders_contact",
+}
 
 
 def add_links(paths: dict[str, dict[str, Any]]) -> None:
@@ -29,14 +35,14 @@ def add_links(paths: dict[str, dict[str, Any]]) -> None:
         links[target] = {"operationId": target, "parameters": parameters}
 
     link("accounts_me", "200", "orders_place", {})
-    address = ("orders_change_shipping_address", "200", "orders_shipping_address")
-    link(*address, {"order_id": "$response.body#/id"})
+    for source, target in _TEXTS.items():
+        link(source, "200", target, {"order_id": "$response.body#/id"})
     for template, path in paths.items():
         names = [name for name in re.findall(r"\{(\w+)\}", template) if name in _SOURCES]
         if names:
             source, status, _ = _SOURCES[names[-1]]  # the last one, which names a part of an order
             parameters = {name: f"$response.body#{_SOURCES[name][2]}" for name in names}
             for operation in path.values():
-                if operation["operationId"] == address[2]:
-                    continue  # a new order may have no address; linked above
+                if operation["operationId"] in _TEXTS.values():
+                    continue  # linked above
                 link(source, status, operation["operationId"], parameters)

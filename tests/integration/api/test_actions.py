@@ -42,7 +42,8 @@ async def test_the_actions_of_a_new_order(
     foreign = await actions(web, other, order)
 
     editing = {
-        *("orders_change_shipping_address", "notes_add"),
+        *("orders_change_shipping_address", "orders_change_billing_address"),
+        *("orders_change_contact", "notes_add"),
         *("lines_add", "lines_change_quantity", "lines_remove"),
         *("orders_cancel", "orders_change_status CANCELED"),
     }
@@ -51,6 +52,7 @@ async def test_the_actions_of_a_new_order(
         *editing,
         *("lines_cancel_units", "orders_change_status PAID", "orders_edit", "holds_add"),
         *("payments_add authorization", "payments_add capture"),
+        *("orders_set_metadata", "orders_set_tags"),
     }
     refused = named(by_owner, "payments_add")["reason"]
     assert refused["type"] == "/problems/forbidden"
@@ -83,7 +85,8 @@ async def test_the_paths_of_actions_on_parts_execute_them(
     assert all(a["allowed"] for a in (capture, deliver, approve, receive, settle))
     assert settled.json()["refunded"] == "9.99"
     at_last = await actions(web, owner, order)
-    assert {"notes_add", "returns_request"} == allowed(at_last)
+    always = {"notes_add", "orders_change_billing_address", "orders_change_contact"}
+    assert {*always, "returns_request"} == allowed(at_last)
     delivered_at = settled.json()["shipments"][0]["delivered_at"]
     until = named(at_last, "returns_request")["until"]
     assert datetime.fromisoformat(until) - datetime.fromisoformat(delivered_at) == timedelta(30)
@@ -104,7 +107,8 @@ async def test_actions_show_the_windows_of_owners(
 
     assert {"orders_cancel", "orders_change_status PAID"} <= allowed(pending)
     assert "until" not in named(pending, "orders_cancel")
-    assert allowed(paid) == {"orders_change_shipping_address", "notes_add"}
+    always = {"notes_add", "orders_change_billing_address", "orders_change_contact"}
+    assert allowed(paid) == {*always, "orders_change_shipping_address"}
     cancel = named(paid, "orders_cancel")
     assert cancel["reason"]["type"] == "/problems/cancel-window-closed"
     assert cancel["until"] == order.json()["created_at"]

@@ -7,8 +7,10 @@ import httpx
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from order_service import limits
 from order_service.domain.state import LINES_MAX
 from order_service.limits import TEXT_LENGTH_MAX
+from order_service.web.fields import NOTE_MAX
 from tests.support.http.accounts import Account, new_account
 from tests.support.http.orders import place
 from tests.support.read_side.read_side import ReadSide
@@ -29,6 +31,15 @@ def full(letter: str) -> dict[str, Any]:
         "items": [item | taxed for item in lines(text, text)],
         "external_reference": text,
         "shipping_address": dict.fromkeys(ADDRESS_LINES, text) | {"country": "CN"},
+        "billing_address": dict.fromkeys(ADDRESS_LINES, text) | {"country": "CN"},
+        "customer": {"email": "a@example.com", "name": text, "phone": text},
+        "note": letter * NOTE_MAX,
+        "tags": [f"{n:02}{letter * (limits.TAG_LENGTH_MAX - 2)}" for n in range(limits.TAGS_MAX)],
+        "metadata": {
+            f"{n:02}{letter * (limits.METADATA_KEY_LENGTH_MAX - 2)}": letter
+            * limits.METADATA_VALUE_LENGTH_MAX
+            for n in range(limits.METADATA_MAX)
+        },
     }
 
 

@@ -15,7 +15,7 @@ from order_service.accounts.tokens import AccessTokens
 from order_service.domain.events import OrderHeld, OrderPaid, PaymentCaptured, PaymentReversed
 from order_service.main import create_app
 from order_service.settings import Settings
-from tests.contract.walk import ADDRESS, ITEMS
+from tests.contract.walk import ADDRESS, CONTACT, ITEMS
 from tests.support.http.accounts import PASSWORD, Account, new_account, new_key
 from tests.support.log.examples import NEW_ID, PLACED
 from tests.support.log.given_log import given_order
@@ -111,9 +111,15 @@ ROUTES = {
     f"GET {ORDER}diff/": May(query={"from": "0", "to": "1"}),
     f"GET {ORDER}notes/": May(),
     f"GET {ORDER}shipping-address/": May(UNSEEN, UNSEEN, UNSEEN),  # the order has none
+    f"GET {ORDER}billing-address/": May(UNSEEN, UNSEEN, UNSEEN),
+    f"GET {ORDER}contact/": May(UNSEEN, UNSEEN, UNSEEN),
     f"GET {ORDER}actions/": May(),
     f"PATCH {ORDER}": owners(IS_PENDING, {"status": "CANCELED"}),
     f"PUT {ORDER}shipping-address/": owners(IS_PENDING, ADDRESS),
+    f"PUT {ORDER}billing-address/": owners(IS_SHIPPED, ADDRESS),
+    f"PUT {ORDER}contact/": owners(IS_SHIPPED, CONTACT),
+    f"PATCH {ORDER}metadata/": staffs(IS_SHIPPED, {"metadata": {"channel": "web"}}),
+    f"PUT {ORDER}tags/": staffs(IS_SHIPPED, {"tags": ["gift"]}),
     f"POST {ORDER}notes/": owners(IS_PENDING, {"text": "Ring twice."}),
     f"POST {ORDER}lines/": owners((replace(PLACED, prices_trusted=False),), LINE),
     f"PATCH {ORDER}lines/{{line_id}}/": owners(IS_PENDING, {"quantity": 3}),
@@ -184,11 +190,17 @@ ROUTE_SCOPES: dict[str, Scope | None] = {
     f"GET {ORDER}diff/": _R,
     f"GET {ORDER}notes/": _R,
     f"GET {ORDER}shipping-address/": _R,
+    f"GET {ORDER}billing-address/": _R,
+    f"GET {ORDER}contact/": _R,
     f"GET {ORDER}actions/": _R,
     "POST /orders/": _W,
     "POST /orders/bulk/": _W,
     f"PATCH {ORDER}": _W,
     f"PUT {ORDER}shipping-address/": _W,
+    f"PUT {ORDER}billing-address/": _W,
+    f"PUT {ORDER}contact/": _W,
+    f"PATCH {ORDER}metadata/": _W,
+    f"PUT {ORDER}tags/": _W,
     f"POST {ORDER}notes/": _W,
     f"POST {ORDER}lines/": _W,
     f"PATCH {ORDER}lines/{{line_id}}/": _W,
@@ -220,6 +232,7 @@ ROUTE_SCOPES: dict[str, Scope | None] = {
 # They know no caller: what they tell or take, they tell and take from anybody.
 PUBLIC = {
     *("POST /register/", "POST /token/", "POST /token/refresh/", "POST /token/revoke/"),
+    "POST /orders/lookup/",
     *("GET /problems/{slug}", "GET /healthz", "GET /readyz"),
     "GET /version",
     *("GET /docs", "GET /docs/start.js", "GET /docs/{name}", "GET /openapi.json"),

@@ -7,6 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from order_service import limits
+from order_service.cache.entries import ENTRY_FORMAT
 from order_service.cache.order_cache import CachedList, CachedOrder, Lease, OrderCache
 from order_service.settings import Settings
 from tests.support.read_side.cached import (
@@ -69,7 +70,7 @@ async def test_a_lease_of_one_order_does_not_fill_another(cache: OrderCache) -> 
 async def test_a_fill_never_replaces_a_newer_entry(cache: OrderCache, redis: Redis) -> None:
     lease = await leased(cache)
     newer = entry(10)
-    value = f"1:{ORDER.hex}:10:{OWNER.hex}\n".encode() + newer.document
+    value = f"{ENTRY_FORMAT}:{ORDER.hex}:10:{OWNER.hex}\n".encode() + newer.document
     await redis.set(f"order:{{{ORDER}}}", value)
     await fill(cache, lease, 9)
 
@@ -148,7 +149,7 @@ async def test_a_refresh_also_deletes_the_lease_of_an_existing_entry(
 ) -> None:
     """Otherwise the entry could be evicted, and the reader could fill its older document."""
     lease = await leased(cache)
-    await redis.set(f"order:{{{ORDER}}}", f"1:{ORDER.hex}:1:{OWNER.hex}\nx")
+    await redis.set(f"order:{{{ORDER}}}", f"{ENTRY_FORMAT}:{ORDER.hex}:1:{OWNER.hex}\nx")
     await cache.refresh([entry(2)])
     await redis.delete(f"order:{{{ORDER}}}")
     await fill(cache, lease, 1)
@@ -195,7 +196,7 @@ async def test_entries_returns_every_cached_order_and_nothing_else(
     orders = {uuid4() for _ in range(1_200)}  # more than two pages of SCAN
     for order_id in orders:
         kept = entry(3, order_id)
-        value = f"1:{order_id.hex}:3:{OWNER.hex}\n".encode() + kept.document
+        value = f"{ENTRY_FORMAT}:{order_id.hex}:3:{OWNER.hex}\n".encode() + kept.document
         await redis.set(f"order:{{{order_id}}}", value)
     await leased(cache)
     await cache.look_up_list(OWNER)

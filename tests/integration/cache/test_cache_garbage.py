@@ -5,6 +5,7 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
+from order_service.cache.entries import ENTRY_FORMAT
 from order_service.cache.order_cache import Lease, OrderCache
 from tests.support.read_side.cached import ORDER, OWNER, cached, entry, fill, filled, leased
 
@@ -22,15 +23,15 @@ async def put_empty(redis: Redis, key: str) -> None:
 
 
 async def put_other_format(redis: Redis, key: str) -> None:
-    await redis.set(key, f"2:{ORDER.hex}:1:{OWNER.hex}\n{{}}")
+    await redis.set(key, f"{ENTRY_FORMAT + 1}:{ORDER.hex}:1:{OWNER.hex}\n{{}}")
 
 
 async def put_other_order(redis: Redis, key: str) -> None:
-    await redis.set(key, f"1:{OWNER.hex}:1:{OWNER.hex}\n{{}}")
+    await redis.set(key, f"{ENTRY_FORMAT}:{OWNER.hex}:1:{OWNER.hex}\n{{}}")
 
 
 async def put_no_version(redis: Redis, key: str) -> None:
-    await redis.set(key, f"1:{ORDER.hex}:x:{OWNER.hex}\n{{}}")
+    await redis.set(key, f"{ENTRY_FORMAT}:{ORDER.hex}:x:{OWNER.hex}\n{{}}")
 
 
 GARBAGE = [put_list, put_text, put_empty, put_other_format, put_other_order, put_no_version]
@@ -74,7 +75,7 @@ async def test_a_reply_that_is_for_another_key_is_never_served(
     cache: OrderCache, redis: Redis
 ) -> None:
     """A damaged value with a valid prefix stands for any reply to another command."""
-    await redis.set(f"order:{{{ORDER}}}", f"1:{ORDER.hex}:1:not-an-owner\n{{}}")
+    await redis.set(f"order:{{{ORDER}}}", f"{ENTRY_FORMAT}:{ORDER.hex}:1:not-an-owner\n{{}}")
 
     assert await cache.look_up(ORDER) is None
     await cache.retry_stale()

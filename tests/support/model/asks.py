@@ -187,9 +187,28 @@ def hold(it: Asking, n: int, hold: bool) -> c.OrderCommand:
     return c.ReleaseHold(pick(it.model.holds, n, UNKNOWN_ID))
 
 
-@asked(note=st.booleans())
-def change_what_is_beside_the_lines(it: Asking, note: bool) -> c.OrderCommand:
-    return c.AddNote(it.new_id(), "public", TEXT) if note else c.ChangeShippingAddress(TEXT)
+@asked(kind=st.sampled_from([c.ChangeShippingAddress, c.ChangeBillingAddress, c.ChangeContact]))
+def change_text(it: Asking, kind: Callable[[UUID], c.OrderCommand]) -> c.OrderCommand:
+    return kind(TEXT)
+
+
+@asked()
+def add_note(it: Asking) -> c.OrderCommand:
+    return c.AddNote(it.new_id(), "public", TEXT)
+
+
+@asked(
+    values=st.dictionaries(
+        st.integers(0, 60).map(str), st.sampled_from(["x", "y", None]), max_size=40
+    )
+)
+def set_metadata(it: Asking, values: dict[str, str | None]) -> c.OrderCommand:
+    return c.SetMetadata(values)
+
+
+@asked(tags=st.lists(st.sampled_from(["gift", "express"]), unique=True))
+def set_tags(it: Asking, tags: list[str]) -> c.OrderCommand:
+    return c.SetTags(tuple(tags))
 
 
 # --- payments -------------------------------------------------------------------------------------

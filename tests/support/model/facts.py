@@ -101,6 +101,8 @@ class Facts:
     refunds: dict[UUID, Any] = field(default_factory=dict)
     returns: dict[UUID, Any] = field(default_factory=dict)
     holds: dict[UUID, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
     reversals: list[Any] = field(default_factory=list)
     restorations: list[Any] = field(default_factory=list)
     captured: int = 0

@@ -183,6 +183,28 @@ class Goods(Facts):
         touched = self.sum("shipped") > 0 or self.canceled
         return {"order-not-editable"} if touched else ["ShippingAddressChanged"]
 
+    def change_billing_address(self, it: c.ChangeBillingAddress) -> Outcome:
+        return ["BillingAddressChanged"]
+
+    def change_contact(self, it: c.ChangeContact) -> Outcome:
+        return ["ContactChanged"]
+
+    def set_metadata(self, it: c.SetMetadata) -> Outcome:
+        after = {**self.metadata, **it.values}
+        kept = {key: value for key, value in after.items() if value is not None}
+        if kept == self.metadata:
+            return []
+        if len(kept) > 50:
+            return {"validation"}
+        self.metadata = kept
+        return ["OrderMetadataChanged"]
+
+    def set_tags(self, it: c.SetTags) -> Outcome:
+        if it.tags == self.tags:
+            return []
+        self.tags = it.tags
+        return ["OrderTagged"]
+
     def add_note(self, it: c.AddNote) -> Outcome:
         return ["OrderNoteAdded"]
 

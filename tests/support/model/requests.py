@@ -28,6 +28,8 @@ OWNERS_COMMANDS = (
     c.ChangeLineQuantity,
     c.RemoveLine,
     c.ChangeShippingAddress,
+    c.ChangeBillingAddress,
+    c.ChangeContact,
     c.AddNote,
     c.CancelOrder,
     c.RequestReturn,
@@ -173,6 +175,25 @@ def edit(draw: st.DrawFn, model: OrderModel) -> Asked:
 
 def move(draw: st.DrawFn, model: OrderModel) -> Asked:
     return Asked("PUT", "shipping-address/", ADDRESS, c.ChangeShippingAddress(NEW))
+
+
+def bill(draw: st.DrawFn, model: OrderModel) -> Asked:
+    return Asked("PUT", "billing-address/", ADDRESS, c.ChangeBillingAddress(NEW))
+
+
+def contact(draw: st.DrawFn, model: OrderModel) -> Asked:
+    return Asked("PUT", "contact/", {"email": "ada@example.com"}, c.ChangeContact(NEW))
+
+
+def label(draw: st.DrawFn, model: OrderModel) -> Asked:
+    keys, values = st.sampled_from(["channel", "basket"]), st.sampled_from(["web", None])
+    metadata = draw(st.dictionaries(keys, values))
+    return Asked("PATCH", "metadata/", {"metadata": metadata}, c.SetMetadata(metadata))
+
+
+def tag(draw: st.DrawFn, model: OrderModel) -> Asked:
+    tags = draw(st.lists(st.sampled_from(["gift", "express"]), unique=True))
+    return Asked("PUT", "tags/", {"tags": tags}, c.SetTags(tuple(tags)))
 
 
 def note(draw: st.DrawFn, model: OrderModel) -> Asked:
@@ -341,6 +362,10 @@ EVERYTHING: tuple[Drawn, ...] = (
     change_quantity,
     remove_line,
     move,
+    bill,
+    contact,
+    label,
+    tag,
     note,
     authorize,
     pay,

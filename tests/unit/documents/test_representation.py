@@ -73,7 +73,7 @@ def test_a_document_has_exactly_these_bytes() -> None:
         '"lines":[{"line_id":1,"quantity":2}],"carrier":null,"tracking_number":"T-1",'
         '"dispatched_at":"2026-03-01T12:00:00.000000Z",'
         '"delivered_at":"2026-03-01T12:00:00.000000Z","voided":false}],"refunds":[],"returns":[],"holds":[],'
-        '"external_reference":"cart-1","cancel_reason":null,"version":6,'
+        '"external_reference":"cart-1","tags":[],"metadata":{},"cancel_reason":null,"version":6,'
         '"created_at":"2026-03-01T00:00:01.000000Z","updated_at":"2026-03-01T00:00:06.000000Z"}'
     )
 

@@ -10,6 +10,8 @@ import pytest
 from msgspec import Struct, structs
 
 from order_service.domain.events import (
+    BillingAddressChanged,
+    ContactChanged,
     LineQuantity,
     OrderCanceled,
     OrderEdited,
@@ -20,9 +22,11 @@ from order_service.domain.events import (
     OrderLineAdded,
     OrderLineQuantityChanged,
     OrderLineRemoved,
+    OrderMetadataChanged,
     OrderNoteAdded,
     OrderPlaced,
     OrderReturned,
+    OrderTagged,
     OrderUnitsCanceled,
     PaymentAuthorizationExpired,
     PaymentAuthorizationVoided,
@@ -72,8 +76,9 @@ EVENTS: list[OrderEvent] = [
     PLACED,
     OrderPlaced(
         *(USER, "JPY", (PEN, FULL_LINE), 1, 2, 10**15, "cart-1", NEW_ID, USER, NEW_ID),
-        *(9, False, False, {"channel": "web"}, ("gift",)),
+        *(9, False, False, {"channel": "web"}, ("gift",), NEW_ID),
     ),
+    replace(PLACED, user_id=None),
     OrderLineAdded(FULL_LINE, 2498),
     OrderLineQuantityChanged(1, 2, 3, 3497, 9, 8, 7),
     OrderLineRemoved(2, 1998),
@@ -81,6 +86,11 @@ EVENTS: list[OrderEvent] = [
     OrderHeld(NEW_ID, "FRAUD_REVIEW", USER),
     OrderHoldReleased(NEW_ID, USER),
     ShippingAddressChanged(NEW_ID),
+    BillingAddressChanged(NEW_ID),
+    ContactChanged(NEW_ID),
+    OrderMetadataChanged({"b": "2", "a": ""}, ("c",)),
+    OrderTagged(("gift", "漢")),
+    OrderTagged(()),
     OrderNoteAdded(NEW_ID, "internal", USER),
     PaymentAuthorized(NEW_ID, 2498, "card", "pi_1", AT, "provider"),
     PaymentAuthorizationExpired(NEW_ID),

@@ -77,6 +77,10 @@ def without_returned(then: list[Any]) -> list[Any]:
 
 # The types that 0.2.0 added.
 NEW = {
+    "BillingAddressChanged",
+    "ContactChanged",
+    "OrderMetadataChanged",
+    "OrderTagged",
     "OrderEdited",
     "OrderHeld",
     "OrderHoldReleased",

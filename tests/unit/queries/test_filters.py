@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from order_service import limits
 from order_service.domain.state import FulfillmentStatus, PaymentStatus, Status
 from order_service.web.fields import TEXT_MAX
-from projections.queries.filters import Filters, ListParameters, conditions
+from projections.queries.filters import Contacts, Filters, ListParameters, conditions
 from tests.support.log.examples import USER
 
 SAME = [
@@ -36,6 +36,9 @@ OTHER = [
     {"return_open": "true"},
     {"prices_trusted": "false"},
     {"on_hold": "true"},
+    {"tag": "gift"},
+    {"metadata.channel": "web"},
+    {"metadata.channel": "web", "metadata.key": "web"},
     {"refund_failed": "false"},
     {"q": "5"},
     {"sort": "created_at"},
@@ -62,7 +65,8 @@ def test_every_filter_makes_a_condition() -> None:
     everything = conditions(parsed({}))
 
     assert [a for a in OTHER[:-1] if conditions(parsed(a)).sql == everything.sql] == []
-    assert set(Filters.model_fields) == {name for asked in OTHER[:-1] for name in asked}
+    asked_for = {name.partition(".")[0] for asked in OTHER[:-1] for name in asked}
+    assert set(Filters.model_fields) == asked_for
     assert conditions(parsed({}), user_id=USER).parameters == {"user_id": USER}
 
 
@@ -81,8 +85,10 @@ def test_a_search_has_conditions_only_for_what_its_text_can_match(
     q: str, parameters: set[str]
 ) -> None:
     assert set(conditions(parsed({"q": q})).parameters) == parameters
-    with_user = conditions(parsed({"q": q}), searched_user=UUID(int=1))
+    with_user = conditions(parsed({"q": q}), contacts=Contacts(UUID(int=1)))
     assert set(with_user.parameters) == parameters | {"searched_user"}
+    with_orders = conditions(parsed({"q": q}), contacts=Contacts(None, [UUID(int=1)], [1]))
+    assert set(with_orders.parameters) == parameters | {"searched", "searched_partitions"}
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,10 @@ ITEM = dict.fromkeys(LINE_COLUMNS, 0) | {"sku": "PEN", "name": None, "attributes
 ORDER = dict.fromkeys(ORDER_COLUMNS, "x") | {"total_price": "-5.00", "other": "left out"}
 SEMICOLONS = Dialect(";", ",", byte_order_mark=True)
 SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b\u2212\u207a\u207b\u207c"
-BLANKS = " \t\r\n\x00\x0b\x1f\x7f\x85\xa0\xad\u034f\u1680\u2003\u200b\u200e\u2028\u2060\u2800\u3000\u3164\ufe0f\ufeff\U000e0020"
+BLANKS = (
+    " \t\r\n\x00\x0b\x1f\x7f\x85\xa0\xad\u034f"
+    "\u1680\u2003\u200b\u200e\u2028\u2060\u2800\u3000\u3164\ufe0f\ufeff\U000e0020"
+)
 
 
 def read(order: dict[str, Any], dialect: Dialect = RFC_4180) -> list[dict[str, str]]:
@@ -92,7 +95,7 @@ def test_no_blank_hides_the_sign_of_a_formula(column: str, blank: str, sign: str
 def test_no_cell_is_a_formula_whatever_separator_a_spreadsheet_splits_at(
     dialect: Dialect, separator: str, text: str
 ) -> None:
-    """As a spreadsheet with another separator reads the file: quotes inside of a cell do nothing."""
+    """As a spreadsheet with another separator reads the file: quotes inside a cell do nothing."""
     written = text.replace("{}", separator)
     item = ITEM | {"name": written, "attributes": {written: written, "=a": "+b"}}
     content = lines_of(orjson.dumps(ORDER | {"items": [item]}), dialect).decode()
