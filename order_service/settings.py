@@ -6,6 +6,7 @@ from datetime import timedelta
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
+from zoneinfo import available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -25,6 +26,12 @@ def check_rate(value: str) -> str:
     """`value`, a rate. Raises ValueError."""
     if not re.fullmatch(r"[1-9][0-9]{0,8}/(second|minute|hour|day)", value):
         raise ValueError("expected COUNT/second|minute|hour|day, such as 100/minute")
+    return value
+
+
+def _time_zone(value: str) -> str:
+    if value not in available_timezones():
+        raise ValueError("expected an IANA time zone, such as Europe/Berlin or UTC")
     return value
 
 
@@ -91,6 +98,8 @@ class Settings(BaseSettings):
     # Whether customers, too, may set prices, discounts and taxes.
     CUSTOMER_PRICES: Literal["accept", "refuse"] = "refuse"
     SELF_SERVICE_TRANSITIONS: Annotated[tuple[Status, ...], NoDecode] = ("CANCELED",)
+    # Of the days and hours in reports; a change asks for a replay of the read models of sales.
+    SHOP_TIME_ZONE: Annotated[str, AfterValidator(_time_zone)] = "UTC"
     DEFAULT_CURRENCY: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
     REQUIRE_IF_MATCH: bool = False
     ALLOW_SHIP_UNPAID: bool = False

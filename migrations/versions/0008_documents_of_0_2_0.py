@@ -10,7 +10,12 @@ branch_labels = None
 depends_on = None
 
 # Null in a generation that was built before, like those of 0004.
-COLUMNS = {"prices_trusted": "boolean", "on_hold": "boolean", "hold_expires_at": "timestamptz"}
+COLUMNS = {
+    "prices_trusted": "boolean",
+    "on_hold": "boolean",
+    "hold_expires_at": "timestamptz",
+    "self_service": "boolean",
+}
 INDEXES = {
     "order_view_untrusted": "(created_at) WHERE NOT prices_trusted",
     "order_view_on_hold": "(created_at) WHERE on_hold",

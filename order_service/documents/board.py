@@ -6,7 +6,7 @@ from uuid import UUID
 from order_service.documents.shape import Amount, Document, Instant, means
 from order_service.domain.state import FulfillmentStatus, PaymentStatus, Status
 
-Flag = Literal["credit_due", "return_open", "refund_failed", "on_hold"]
+Flag = Literal["credit_due", "return_open", "refund_failed", "on_hold", "self_service"]
 
 
 class Card(Document):
@@ -26,7 +26,8 @@ class Card(Document):
         list[Flag],
         means(
             "What needs an operator: credit due to the customer, a return to approve or "
-            "receive, a failed last refund, or a hold to release."
+            "receive, a failed last refund, a hold to release, or a "
+            "payment that the order's owner has recorded."
         ),
     ]
 

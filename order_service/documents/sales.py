@@ -12,8 +12,13 @@ from order_service.domain.events import CancelReason
 from order_service.domain.state import Status
 
 Day = Annotated[
-    date, WithJsonSchema({"type": "string", "format": "date", "description": "A day in UTC."})
+    date, WithJsonSchema({"type": "string", "format": "date", "description": "A day of the shop."})
 ]
+
+
+REVENUE = "Captured money less refunds, made and pending, and reversals; none of PENDING orders."
+GROSS = "Captured money, before refunds and reversals; none of PENDING orders."
+SELF_SERVICE = "What owners have set to PAID themselves: in neither `revenue` nor `gross`."
 
 
 class CurrencySummary(Document):
@@ -34,20 +39,25 @@ class Sales(Document):
     currency: str
     status: Status
     orders: int
-    revenue: Amount
+    revenue: Annotated[Amount, means(REVENUE)]
+    gross: Annotated[Amount, means(GROSS)]
+    self_service: Annotated[Amount, means(SELF_SERVICE)]
     units: int
 
 
 class SalesReport(Document):
     first: Day = field(name="from")
     last: Day = field(name="to")
+    time_zone: Annotated[str, means("Of the days: SHOP_TIME_ZONE.")]
     sales: list[Sales]
 
 
 class SalesPoint(Document):
     at: Instant
     orders: int
-    revenue: Annotated[Amount, means("The captured amount minus completed and pending refunds.")]
+    revenue: Annotated[Amount, means(REVENUE)]
+    gross: Annotated[Amount, means(GROSS)]
+    self_service: Annotated[Amount, means(SELF_SERVICE)]
 
 
 class Funnel(Document):
@@ -75,11 +85,14 @@ class SalesOfCurrency(Document):
     place_to_pay_s: Percentiles
     pay_to_ship_s: Percentiles
     cancel_reasons: Annotated[list[CancelReasonCount], means("The most frequent first.")]
-    refund_rate: float | None
+    refund_rate: Annotated[
+        float | None, means("The share of `gross` that is no revenue; null without captures.")
+    ]
 
 
 class SalesOverview(Document):
     first: Instant = field(name="from")
     end: Instant = field(name="to")
     by: Literal["hour", "day"]
+    time_zone: Annotated[str, means("Of the hours and days: SHOP_TIME_ZONE.")]
     currencies: list[SalesOfCurrency]

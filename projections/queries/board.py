@@ -27,7 +27,8 @@ FLAGS: tuple[Flag, ...] = get_args(Flag)
 _COLUMNS = (
     "order_id, number, user_id, status, payment_status, fulfillment_status, currency, total_minor, "
     "version, created_at, updated_at, credit_due_minor > 0 AS credit_due, return_open, "
-    "refund_failed, coalesce(on_hold, false) AS on_hold"
+    "refund_failed, coalesce(on_hold, false) AS on_hold, "
+    "coalesce(self_service, false) AS self_service"
 )
 _VIEW = live_rows(order_view.NAME)
 # The same text as in the index order_view_board: the planner compares the two.

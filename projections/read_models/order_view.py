@@ -49,6 +49,7 @@ def rows(change: p.Change) -> p.Rows:
             order.prices_trusted,
             summary.on_hold,
             hold_expires_at(order),
+            self_service(order),
             folded.version,
             folded.created_at,
             folded.updated_at,
@@ -106,6 +107,12 @@ def hold_expires_at(order: Order) -> datetime | None:
         return None
     times = [p.expires_at for p in order.payments.values() if p.open_minor and p.expires_at]
     return min(times, default=None)
+
+
+def self_service(order: Order) -> bool:
+    """Whether the order's owner has recorded a payment: no money is known to have moved."""
+    payments = order.payments.values()
+    return bool(payments) and any(p.source == "self_service" for p in payments)
 
 
 def add(_: p.Row | None, row: p.Row) -> p.Row:
@@ -172,6 +179,7 @@ _COLUMNS = {
     "prices_trusted": "boolean",
     "on_hold": "boolean",
     "hold_expires_at": "timestamptz",
+    "self_service": "boolean",
     "version": "integer",
     "created_at": "timestamptz",
     "updated_at": "timestamptz",

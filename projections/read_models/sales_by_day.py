@@ -1,9 +1,10 @@
-"""sales_by_day: orders, revenue and units per UTC day, currency and status.
+"""sales_by_day: orders, revenue and units per day of the shop, currency and status.
 
 An order counts on the day it was placed, in its current status.
 """
 
-from datetime import UTC, date
+from datetime import date
+from operator import neg, sub
 from typing import Any
 
 from sqlalchemy import Row, text
@@ -12,45 +13,52 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from order_service.log.fold import FoldedOrder
 from projections.read_models import projection as p
 from projections.read_models.generations import live_rows
+from projections.read_models.revenue import revenue
+from projections.read_models.shop_time import day_of, version_here
 from projections.read_models.summed import summed
 
 Day = tuple[date, str, str]  # day, currency, status
-Sales = tuple[int, int, int]  # orders, revenue_minor, units
+Sales = tuple[int, ...]  # orders, revenue_minor, units, gross_minor, self_service_minor
 
 
 def contribution(folded: FoldedOrder) -> tuple[Day, Sales]:
     order = folded.order
     summary = folded.summary
-    day = (folded.created_at.astimezone(UTC).date(), order.currency, summary.status)
-    return day, (1, summary.total_minor, summary.units)
+    earned = revenue(order, summary.status)
+    day = (day_of(folded.created_at), order.currency, summary.status)
+    return day, (1, earned.net, summary.units, earned.gross, earned.self_service)
 
 
 def rows(change: p.Change) -> p.Rows:
     """The difference: subtracted where the order counted before, added where it counts now."""
     before, after = change
-    day, (orders, revenue, units) = contribution(after)
+    day, sales = contribution(after)
     if before is None:
-        return {day: (orders, revenue, units)}
-    was_day, (was_orders, was_revenue, was_units) = contribution(before)
+        return {day: sales}
+    was_day, was = contribution(before)
     if was_day == day:
-        return {day: (orders - was_orders, revenue - was_revenue, units - was_units)}
-    return {
-        day: (orders, revenue, units),
-        was_day: (-was_orders, -was_revenue, -was_units),
-    }
+        return {day: tuple(map(sub, sales, was))}
+    return {day: sales, was_day: tuple(map(neg, was))}
 
 
 PROJECTION = summed(
     "sales_by_day",
-    version=1,
+    version=version_here(2),
     key={"day": "date", "currency": "text", "status": "text"},
-    sums={"orders": "bigint", "revenue_minor": "numeric", "units": "bigint"},
+    sums={
+        "orders": "bigint",
+        "revenue_minor": "numeric",
+        "units": "bigint",
+        "gross_minor": "numeric",
+        "self_service_minor": "numeric",
+    },
     rows=rows,
 )
 
 _REPORT = text(
     "SELECT day, currency, status, sum(orders)::bigint AS orders, "  # noqa: S608
-    "sum(revenue_minor) AS revenue_minor, sum(units)::bigint AS units "
+    "sum(revenue_minor) AS revenue_minor, sum(units)::bigint AS units, "
+    "sum(gross_minor) AS gross_minor, sum(self_service_minor) AS self_service_minor "
     f"FROM {live_rows('sales_by_day')} AND day BETWEEN :first AND :last "
     "GROUP BY day, currency, status ORDER BY day, currency, status"
 )

@@ -11,10 +11,12 @@ from typing import Any, Literal
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from order_service.domain.state import Order
 from order_service.log.fold import FoldedOrder
 from projections.read_models import projection as p
+from projections.read_models import shop_time
 from projections.read_models.generations import live_rows
+from projections.read_models.revenue import Revenue, revenue
+from projections.read_models.shop_time import hour_of, version_here
 from projections.read_models.summed import summed
 
 Facts = dict[tuple[str, str], tuple[int, int]]  # (fact, detail) to (orders, amount_minor)
@@ -33,10 +35,10 @@ def rows(change: p.Change) -> p.Rows:
     was_reached = before.milestones if before else {}
     if len(reached) > len(was_reached):
         facts |= _milestones(after, was_reached)
-    _add_money(facts, before.order if before else None, after.order)
+    _add_money(facts, before, after)
     if not facts:
         return {}
-    hour = after.created_at.replace(minute=0, second=0, microsecond=0)
+    hour = hour_of(after.created_at)
     currency = after.order.currency
     return {(hour, currency, *fact): counted for fact, counted in facts.items()}
 
@@ -60,24 +62,27 @@ def _milestones(after: FoldedOrder, was_reached: Mapping[str, datetime]) -> Fact
     return facts
 
 
-def _add_money(facts: Facts, before: Order | None, after: Order) -> None:
-    """`paid` counts the amount captured, `refunded` the refunds done and pending, `canceled` the
-    reason."""
-    captured = after.captured_minor - (before.captured_minor if before else 0)
-    if captured:
-        facts["paid", ""] = (facts.get(("paid", ""), NONE)[0], captured)
-    refunded, was_refunded = _refunded(after), _refunded(before)
-    if refunded != was_refunded:
-        orders = bool(refunded) - bool(was_refunded)
-        facts["refunded", ""] = (orders, refunded - was_refunded)
-    reason, was_reason = after.cancel_reason, before.cancel_reason if before else None
+def _add_money(facts: Facts, before: FoldedOrder | None, after: FoldedOrder) -> None:
+    """The amounts of `paid` are gross, those of `refunded` what is no revenue of them; `canceled`
+    has the reason."""
+    earned = revenue(after.order, after.summary.status)
+    was = revenue(before.order, before.summary.status) if before else Revenue()
+    if earned != was:
+        if earned.gross != was.gross:
+            orders = facts.get(("paid", ""), NONE)[0]
+            facts["paid", ""] = (orders, earned.gross - was.gross)
+        _add_part(facts, "refunded", earned.gross - earned.net, was.gross - was.net)
+        _add_part(facts, "self_service", earned.self_service, was.self_service)
+    reason = after.order.cancel_reason
+    was_reason = before.order.cancel_reason if before else None
     if reason != was_reason:
         facts |= {("canceled", was_reason): (-1, 0)} if was_reason else {}
         facts |= {("canceled", reason): ONE} if reason else {}
 
 
-def _refunded(order: Order | None) -> int:
-    return order.refunded_minor + order.refund_pending_minor if order else 0
+def _add_part(facts: Facts, fact: str, amount: int, was: int) -> None:
+    if amount != was:
+        facts[fact, ""] = (bool(amount) - bool(was), amount - was)
 
 
 def _rounded(time: timedelta) -> str:
@@ -90,7 +95,7 @@ def _rounded(time: timedelta) -> str:
 
 PROJECTION = summed(
     "sales_by_hour",
-    version=1,
+    version=version_here(2),
     key={"hour": "timestamptz", "currency": "text", "fact": "text", "detail": "text"},
     sums={"orders": "bigint", "amount_minor": "numeric"},
     rows=rows,
@@ -98,11 +103,13 @@ PROJECTION = summed(
 
 _LIVE = f"FROM {live_rows('sales_by_hour')} AND hour >= :first AND hour < :end"
 _SERIES = text(
-    "SELECT currency, date_trunc(:by, hour) AS at, "
-    "sum(orders) FILTER (WHERE fact = 'placed')::bigint AS orders, "
-    "coalesce(sum(amount_minor) FILTER (WHERE fact = 'paid'), 0) "
-    "- coalesce(sum(amount_minor) FILTER (WHERE fact = 'refunded'), 0) AS revenue_minor "
-    f"{_LIVE} AND fact IN ('placed', 'paid', 'refunded') "
+    "SELECT currency, "
+    "CASE WHEN :by = 'day' THEN date_trunc('day', hour, :zone) ELSE hour END AS at, "
+    "coalesce(sum(orders) FILTER (WHERE fact = 'placed'), 0)::bigint AS orders, "
+    "coalesce(sum(amount_minor) FILTER (WHERE fact = 'paid'), 0) AS gross_minor, "
+    "coalesce(sum(amount_minor) FILTER (WHERE fact = 'refunded'), 0) AS refunded_minor, "
+    "coalesce(sum(amount_minor) FILTER (WHERE fact = 'self_service'), 0) AS self_service_minor "
+    f"{_LIVE} AND fact IN ('placed', 'paid', 'refunded', 'self_service') "
     "GROUP BY currency, at ORDER BY currency, at"
 )
 _FACTS = text(
@@ -115,8 +122,9 @@ _FACTS = text(
 async def series(
     connection: AsyncConnection, first: datetime, end: datetime, by: By
 ) -> list[Row[Any]]:
-    """One row for each currency and each hour or UTC day with orders; `end` excluded."""
-    parameters = {"first": first, "end": end, "by": by}
+    """One row for each currency and each hour or day of the shop with orders, counted by whole
+    hours; `end` excluded."""
+    parameters = {"first": first, "end": end, "by": by, "zone": shop_time.ZONE.key}
     return list((await connection.execute(_SERIES, parameters)).all())
 
 

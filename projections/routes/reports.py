@@ -1,9 +1,11 @@
 """The query routes of reports: a user's spending, sales by day."""
 
 from datetime import date, timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
+from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -15,8 +17,8 @@ from order_service.web.identity import CallerDependency
 from order_service.web.openapi.annotations import documented
 from order_service.web.query_parameters import wrong_parameter
 from order_service.web.responses import PRIVATE, json_answer
-from projections.queries.freshness import LAGGING, Freshness
-from projections.read_models import customer_summary, sales_by_day
+from projections.queries.freshness import LAGGING, Freshness, required_progress
+from projections.read_models import customer_summary, sales_by_day, shop_time
 from projections.routes.access import UserPath, check_user, owner_or_staff, staff_only
 from projections.routes.consistency import WantedDependency
 
@@ -60,25 +62,39 @@ async def get_summary(
     operation_id="reports_sales",
     summary="Report sales by day",
     response_model=SalesReport,
-    responses=documented("forbidden", may_send=LAGGING, scopes=("reports:read",)),
+    responses=documented(
+        "forbidden", "projection-lagging", may_send=LAGGING, scopes=("reports:read",)
+    ),
 )
 async def report_sales(
     request: Request,
     caller: CallerDependency,
     wanted: WantedDependency,
-    first: Annotated[str, Query(alias="from", pattern=_DAY, description="UTC day, inclusive")],
-    last: Annotated[str, Query(alias="to", pattern=_DAY, description="UTC day, inclusive")],
+    first: Annotated[
+        str, Query(alias="from", pattern=_DAY, description="Day of the shop, inclusive.")
+    ],
+    last: Annotated[
+        str, Query(alias="to", pattern=_DAY, description="Day of the shop, inclusive.")
+    ],
 ) -> Response:
-    """Orders, revenue and units per day, currency and current status. For staff."""
+    """Orders placed on each day of the shop, with their revenue and units, per currency and current
+    status. For staff.
+
+    Revenue is what was captured, less refunds, made and pending, and reversals; `gross` is before
+    these. PENDING orders have none. `self_service` is apart: owners have set these orders to PAID.
+    """
     days = (_day("from", first), _day("to", last))
     if not timedelta(0) <= days[1] - days[0] < timedelta(limits.REPORT_DAYS_MAX):
         detail = f"Expected 1 to {limits.REPORT_DAYS_MAX} days, both ends inclusive."
         raise wrong_parameter("to", detail)
     staff_only(caller, "reports:read")
     freshness: Freshness = request.app.state.freshness
-    rows, headers = await freshness.read(
-        sales_by_day.PROJECTION.name, wanted, lambda c: sales_by_day.report(c, *days)
-    )
+
+    async def read(connection: AsyncConnection) -> list[Row[Any]]:
+        await required_progress(connection, sales_by_day.PROJECTION)
+        return await sales_by_day.report(connection, *days)
+
+    rows, headers = await freshness.read(sales_by_day.PROJECTION.name, wanted, read)
     sales = [
         Sales(
             day=row.day,
@@ -86,11 +102,13 @@ async def report_sales(
             status=row.status,
             orders=row.orders,
             revenue=to_text(int(row.revenue_minor), row.currency),
+            gross=to_text(int(row.gross_minor), row.currency),
+            self_service=to_text(int(row.self_service_minor), row.currency),
             units=row.units,
         )
         for row in rows
     ]
-    return json_answer(SalesReport(*days, sales), headers=PRIVATE | headers)
+    return json_answer(SalesReport(*days, shop_time.ZONE.key, sales), headers=PRIVATE | headers)
 
 
 def _day(parameter: str, value: str) -> date:

@@ -2,11 +2,16 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from uuid import UUID
 
 import httpx
+import pytest
 
+from order_service import limits
 from order_service.domain.events import OrderCanceled, RefundFailed, RefundRequested
+from projections.read_models.shop_time import hour_of
 from tests.support.http.accounts import Account
+from tests.support.http.orders import problem
 from tests.support.http.queries import get
 from tests.support.log.examples import CAPTURED, NEW_ID, PAID, PLACED
 from tests.support.log.given_log import given_order
@@ -66,6 +71,64 @@ async def test_sales_say_what_was_sold_and_what_became_of_it(
 
 def _sales(first: datetime, end: datetime, by: str = "hour") -> str:
     return f"/ops/sales/?from={first:%Y-%m-%dT%H:%M:%SZ}&to={end:%Y-%m-%dT%H:%M:%SZ}&by={by}"
+
+
+async def test_the_end_is_exclusive_to_the_instant(
+    web: httpx.AsyncClient, read_side: ReadSide, staff: Account
+) -> None:
+    """Orders are not counted by the hour in which the report ends, but by when they were placed."""
+    placed = []
+    for life in (IS_DELIVERED, IS_RETURNED, (PLACED,)):
+        order_id = await read_side.given(*life)
+        placed.append(order_id)
+    await read_side.advance()
+    rows = await read_side.rows("SELECT order_id, created_at FROM read_models.order_view")
+    at = {UUID(int=order_id.int): created_at for order_id, created_at in rows}
+    instants = sorted(at.values())
+    first = hour_of(instants[0])
+
+    counted = {}
+    for by in ("hour", "day"):
+        for end in (*instants, instants[-1] + timedelta(microseconds=1)):
+            asked = f"from={first:%Y-%m-%dT%H:%M:%SZ}&to={end:%Y-%m-%dT%H:%M:%S.%fZ}&by={by}"
+            answer = (await get(web, staff, f"/ops/sales/?{asked}")).json()
+            counted[by, end] = [
+                (
+                    one["funnel"]["placed"],
+                    one["funnel"]["delivered"],
+                    sum(point["orders"] for point in one["series"]),
+                    sum(Decimal(point["gross"]) for point in one["series"]),
+                )
+                for one in answer["currencies"]
+            ]
+
+    for by in ("hour", "day"):
+        found = [counted[by, end] for end in (*instants, instants[-1] + timedelta(microseconds=1))]
+        assert found == [
+            [],
+            [(1, 1, 1, Decimal("24.98"))],
+            [(2, 2, 2, Decimal("49.96"))],
+            [(3, 2, 3, Decimal("49.96"))],
+        ]
+
+
+async def test_a_report_that_would_fold_too_many_orders_asks_for_a_whole_hour(
+    web: httpx.AsyncClient, read_side: ReadSide, staff: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        await read_side.given(PLACED)
+    await read_side.advance()
+    [(first,)] = await read_side.rows("SELECT min(created_at) FROM read_models.order_view")
+    monkeypatch.setattr(limits, "SALES_PART_ORDERS_MAX", 2)
+
+    hour = hour_of(first)
+    part = f"from={hour:%Y-%m-%dT%H:%M:%SZ}&to={first:%Y-%m-%dT%H:%M:%S.%fZ}"
+    refused = await get(web, staff, f"/ops/sales/?{part}")
+    whole = await get(web, staff, _sales(hour, hour + timedelta(hours=1)))
+
+    assert problem(refused) == (422, "validation")
+    assert refused.json()["errors"][0]["parameter"] == "to"
+    assert whole.json()["currencies"][0]["funnel"]["placed"] == 3
 
 
 async def test_sales_refuse_times_that_make_no_sense(

@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from types import SimpleNamespace
-from typing import Any
 from uuid import UUID, uuid4
 
 import orjson
@@ -15,6 +13,7 @@ from order_service.domain.events import (
     OrderEvent,
     OrderPlaced,
     PaymentCaptured,
+    PaymentReversed,
     RefundFailed,
     RefundRequested,
 )
@@ -34,7 +33,7 @@ from tests.support.log.examples import (
     PLACED,
     USER,
 )
-from tests.support.log.lives import IS_DELIVERED, IS_RETURNED, IS_SENT_BACK, PAYMENT
+from tests.support.log.lives import IS_DELIVERED, IS_RETURNED, IS_SENT_BACK, PAYMENT, REFUND
 from tests.support.values import replace
 
 ORDER_ID = UUID("00000000-0000-7000-8000-000000000004")
@@ -82,6 +81,7 @@ def test_a_row_of_order_view_has_the_filter_columns_and_the_document() -> None:
         "prices_trusted": True,
         "on_hold": False,
         "hold_expires_at": None,
+        "self_service": False,
         "version": 4,
         "created_at": AT,
         "updated_at": LATER,
@@ -153,22 +153,68 @@ def test_an_order_counts_on_its_utc_day_with_its_present_status() -> None:
     )
 
     assert day == (date(2026, 3, 1), "USD", "PAID")
-    assert sales == (1, 2498, 3)
+    assert sales == (1, 2498, 3, 2498, 0)
 
 
 def test_an_order_that_changes_its_status_moves_to_another_row() -> None:
     change = (given(PLACED), given(PLACED, CAPTURED, PAID))
 
     assert sales_by_day.rows(change) == {
-        (date(2026, 3, 1), "USD", "PENDING"): (-1, -2498, -3),
-        (date(2026, 3, 1), "USD", "PAID"): (1, 2498, 3),
+        (date(2026, 3, 1), "USD", "PENDING"): (-1, 0, -3, 0, 0),
+        (date(2026, 3, 1), "USD", "PAID"): (1, 2498, 3, 2498, 0),
     }
 
 
 def test_an_order_that_keeps_its_status_changes_nothing() -> None:
     change = (given(PLACED), given(PLACED, CAPTURED))
 
-    assert sales_by_day.rows(change) == {(date(2026, 3, 1), "USD", "PENDING"): (0, 0, 0)}
+    assert sales_by_day.rows(change) == {(date(2026, 3, 1), "USD", "PENDING"): (0, 0, 0, 0, 0)}
+
+
+REAL = PaymentCaptured(PAYMENT, 2498, "provider")
+OWNERS = PaymentCaptured(REFUND, 1000, "self_service")
+
+
+@pytest.mark.parametrize(
+    ("life", "expected"),
+    [
+        ((PLACED, REAL), (0, 0, 0)),  # PENDING
+        ((PLACED, REAL, PAID), (2498, 2498, 0)),
+        (
+            (PLACED, REAL, PAID, RefundRequested(NEW_ID, 1249, "manual", "OTHER", PAYMENT)),
+            (2498, 1249, 0),
+        ),
+        ((PLACED, REAL, PAID, PaymentReversed(PAYMENT, 498, "BOUNCE")), (2498, 2000, 0)),
+        ((PLACED, OWNERS, PAID), (0, 0, 1000)),
+        (
+            (
+                *(PLACED, REAL, OWNERS, PAID),
+                RefundRequested(NEW_ID, 400, "manual", "OTHER", REFUND),
+                RefundRequested(ORDER_ID, 98, "manual", "OTHER", PAYMENT),
+            ),
+            (2498, 2400, 1000),
+        ),
+        (
+            (
+                *(PLACED, REAL, PAID, OrderCanceled("OTHER", "PAID")),
+                RefundRequested(NEW_ID, 2498, "cancel", "OTHER", PAYMENT),
+            ),
+            (2498, 0, 0),
+        ),
+    ],
+)
+def test_revenue_means_the_same_in_both_reports(
+    life: Sequence[OrderEvent], expected: tuple[int, int, int]
+) -> None:
+    folded = given(*life)
+    _, (_, net, _, gross, apart) = sales_by_day.contribution(folded)
+    found = sales_by_hour.rows((None, folded))
+    paid, refunded, by_owner = (
+        sum(amount for key, (_, amount) in found.items() if key[2] == fact)
+        for fact in ("paid", "refunded", "self_service")
+    )
+
+    assert (gross, net, apart) == (paid, paid - refunded, by_owner) == expected
 
 
 HOUR = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -209,11 +255,11 @@ def test_the_hourly_facts_of_an_order_count_its_milestones_and_times_between_the
 
 def test_only_differences_change_the_facts_of_an_hour() -> None:
     late = AT + timedelta(minutes=59)
-    asking = (PLACED, CAPTURED, RefundRequested(NEW_ID, 500, "manual", "OTHER"))
+    asking = (PLACED, CAPTURED, PAID, RefundRequested(NEW_ID, 500, "manual", "OTHER"))
     asked = given(*asking, placed_at=late)
     failed = given(*asking, RefundFailed(NEW_ID, 500, "closed"), placed_at=late)
 
-    assert facts(given(PLACED), given(PLACED, CAPTURED)) == {("paid", ""): (0, 2498)}
+    assert facts(given(PLACED), given(PLACED, CAPTURED)) == {}  # PENDING: no revenue yet
     assert facts(asked, failed) == {("refunded", ""): (-1, -500)}
     assert facts(failed, failed) == {}
 
@@ -230,9 +276,7 @@ def test_only_differences_change_the_facts_of_an_hour() -> None:
 def test_a_percentile_is_the_smallest_time_that_covers_its_share(
     times: list[tuple[str, int]], expected: Percentiles
 ) -> None:
-    rows: list[Any] = [SimpleNamespace(detail=seconds, orders=n) for seconds, n in times]
-
-    assert sales_routes.percentiles(rows) == expected
+    assert sales_routes.percentiles(dict(times)) == expected
 
 
 LIVES: Sequence[Sequence[OrderEvent]] = (
@@ -258,4 +302,4 @@ def test_folding_event_by_event_or_all_at_once_makes_the_same_rows(
 
     at_once = projection.rows((None, given(*life)))
 
-    assert {key: row for key, row in steps.items() if row[:3] != (0, 0, 0)} == at_once
+    assert {key: row for key, row in steps.items() if any(row[:3])} == at_once

@@ -17,7 +17,7 @@ const FRESH_MS = 1_500;
 const HOUR_MS = 3600 * 1000;
 const AGES = [["", "Any age"], ["1", "Older than 1 h"], ["4", "Older than 4 h"], ["24", "Older than 1 day"], ["72", "Older than 3 days"]];
 const SETTABLE = ["PAID", "SHIPPED", "DELIVERED", "CANCELED"];
-const FLAGS = { credit_due: ["credit", "Credit due"], return_open: ["return", "Return open"], refund_failed: ["refund!", "Refund failed"] };
+const FLAGS = { credit_due: ["credit", "Credit due"], return_open: ["return", "Return open"], refund_failed: ["refund!", "Refund failed"], on_hold: ["hold", "On hold"], self_service: ["paid?", "Paid by the customer's own word"] };
 const STATES = { connecting: "Connecting …", live: "Live", offline: "Reconnecting …", refused: "Refused" };
 
 export default function BoardScreen({ query }) {

@@ -60,14 +60,13 @@ function Currency({ of, span }) {
     </div></section>`;
 }
 
-// Adds the steps without orders, which the service leaves out.
+// Adds the steps without orders, which the service leaves out. A day of the shop may have 23 or 25 hours, so its
+// number is rounded.
 function allSteps(series, { from, to, by }) {
   const step = by === "hour" ? HOUR_MS : 24 * HOUR_MS;
-  const known = new Map(series.map((one) => [Date.parse(one.at), one]));
-  const steps = [];
-  for (let at = Math.floor(Date.parse(from) / step) * step; at < Date.parse(to); at += step) {
-    steps.push(known.get(at) ?? { orders: 0, revenue: "0" });
-  }
+  const nth = (at) => Math.round((Date.parse(at) - Date.parse(from)) / step);
+  const steps = Array.from({ length: Math.max(1, nth(to)) }, () => ({ orders: 0, revenue: "0" }));
+  for (const one of series) steps[Math.min(nth(one.at), steps.length - 1)] = one;
   return steps;
 }
 
@@ -94,7 +93,7 @@ function Times({ of }) {
 function Reasons({ of, list }) {
   const total = of.cancel_reasons.reduce((sum, { orders }) => sum + orders, 0);
   return html`<section class="tile"><h3>Refunds and cancellations</h3>
-    <p>Refunded <strong>${of.refund_rate === null ? "–" : `${Math.round(of.refund_rate * 1000) / 10} %`}</strong></p>
+    <p>Refunded or taken back <strong>${of.refund_rate === null ? "–" : `${Math.round(of.refund_rate * 1000) / 10} %`}</strong></p>
     ${total > 0 && html`<ul class="plain-list">${of.cancel_reasons.map(({ reason, orders }) => html`<li key=${reason} class="step">
       <a href=${list({ status: "CANCELED" })}>${words(reason ?? "no reason")}</a>
       <${Bars} total=${total} parts=${[{ name: "orders", value: orders, tone: "canceled" }]} /><span class="number">${count(orders)}</span></li>`)}</ul>`}
