@@ -31,6 +31,9 @@ _GOODS = (
 _CURRENCIES = ("EUR", "EUR", "EUR", "EUR", "USD", "GBP")
 _SHIPPING = "4.90"
 _FREE_SHIPPING_FROM = Decimal(60)
+_TAX_RATE = 19  # percent, in the prices
+_TAGS = ("gift", "express", "b2b", "first order")
+_CENT = Decimal("0.01")
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ class Basket:
 
     items: tuple[dict[str, Any], ...]
     currency: str
+    discount: str | None
+    tags: tuple[str, ...]
+    is_guests: bool
 
     @property
     def first_price(self) -> str:
@@ -61,6 +67,10 @@ class Basket:
             "currency": self.currency,
             "shipping_fee": fee,
             "shipping_address": buyer.address,
+            "billing_address": buyer.address,
+            "customer": {"email": buyer.email, "name": buyer.name},
+            "tags": list(self.tags),
+            **({} if self.discount is None else {"discount": self.discount}),
         }
 
 
@@ -85,7 +95,25 @@ def basket(chance: Random) -> Basket:
         item(*goods, quantity=chance.randint(1, 3) + (line == 0))
         for line, goods in enumerate(chosen)
     )
-    return Basket(items, chance.choice(_CURRENCIES))
+    return Basket(
+        tuple(_taxed(_reduced(one) if chance.random() < 0.1 else one) for one in items),
+        chance.choice(_CURRENCIES),
+        "1.50" if chance.random() < 0.1 else None,
+        tuple(chance.sample(_TAGS, chance.choice((0, 0, 0, 1, 2)))),
+        chance.random() < 0.15,
+    )
+
+
+def _reduced(of: dict[str, Any]) -> dict[str, Any]:
+    """A tenth off the line."""
+    price = Decimal(of["unit_price"]) * of["quantity"]
+    return {**of, "discount": str((price / 10).quantize(_CENT))}
+
+
+def _taxed(of: dict[str, Any]) -> dict[str, Any]:
+    net = Decimal(of["unit_price"]) * of["quantity"] - Decimal(of.get("discount", "0"))
+    tax = (net * _TAX_RATE / (100 + _TAX_RATE)).quantize(_CENT)
+    return {**of, "tax": str(tax), "tax_rate": str(_TAX_RATE), "tax_name": "VAT"}
 
 
 def item(sku: str, name: str, unit_price: str, *, quantity: int) -> dict[str, Any]:

@@ -92,7 +92,9 @@ class Shop:
         while orders > 0:
             chosen = [self._next_order() for _ in range(min(orders, limits.DEMO_TOGETHER))]
             asked = [
-                goods.body(customer.person) | {"user_id": customer.user_id}
+                # A guest is a customer who has not logged in.
+                goods.body(customer.person)
+                | ({} if goods.is_guests else {"user_id": customer.user_id})
                 for customer, goods, _ in chosen
             ]
             for result, (customer, goods, beginning) in zip(
@@ -100,7 +102,10 @@ class Shop:
             ):
                 if "problem" in result:
                     raise Refused(result["status"], result["problem"])
-                self._begin(result["id"], customer, goods, beginning)
+                # What a guest asks for, staff do.
+                acting = self._staff if goods.is_guests else customer
+                assert acting is not None
+                self._begin(result["id"], acting, goods, beginning)
             orders -= len(chosen)
 
     def _place_together(self, asked: list[dict[str, Any]]) -> list[dict[str, Any]]:

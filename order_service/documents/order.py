@@ -171,7 +171,16 @@ class Order(Document):
     refunded: Amount
     refund_pending: Amount
     reversed: Annotated[Amount, means("Captured money that the provider has taken back.")]
-    amount_due: Amount
+    returned: Annotated[
+        Amount, means("What the units that came back cost, and shipping if it was given back.")
+    ]
+    amount_due: Annotated[
+        Amount,
+        means(
+            "`total_price` (0 if canceled) less `returned` less what was captured and neither "
+            "refunded nor reversed; not below 0."
+        ),
+    ]
     credit_due: Annotated[Amount, means("The amount owed to the customer.")]
     items: list[OrderLine]
     payments: list[Payment]
@@ -227,6 +236,7 @@ def order_document(folded: FoldedOrder) -> Order:
         to_text(order.refunded_minor, currency),
         to_text(order.refund_pending_minor, currency),
         to_text(order.reversed_minor, currency),
+        to_text(order.returned_minor, currency),
         to_text(summary.amount_due_minor, currency),
         to_text(summary.credit_due_minor, currency),
         _items(order),

@@ -8,7 +8,7 @@ def aligned(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     right-aligned. None is shown as `-`. Control characters are escaped: a cell cannot break its
     line or send commands to the terminal."""
     cells = [list(row) for row in rows]
-    texts = [list(heads), *([_text(cell) for cell in row] for row in cells)]
+    texts = [list(heads), *([printable(cell) for cell in row] for row in cells)]
     columns = range(len(heads))
     widths = [max(len(line[i]) for line in texts) for i in columns]
     numbers = [all(isinstance(row[i], int | float | None) for row in cells) for i in columns]
@@ -20,7 +20,8 @@ def aligned(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     )
 
 
-def _text(cell: object) -> str:
+def printable(cell: object) -> str:
+    """The cell as text that cannot command a terminal or break its line."""
     if cell is None:
         return "-"
     text = str(cell)

@@ -4,27 +4,33 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from order_service.infra.terminal import aligned
+from order_service.infra.terminal import aligned, printable
 
 Document = dict[str, Any]
 _LIST = ("number", "status", "payment_status", "fulfillment_status", "total_price", "currency")
 _HEAD = (
     *("number", "id", "user_id", "external_reference", "version", "created_at", "updated_at"),
     *("status", "payment_status", "fulfillment_status", "cancel_reason"),
+    *("prices_trusted", "tax_included", "tags"),
 )
 _MONEY = (
-    *("total_price", "shipping_fee", "discount", "authorized", "captured", "refunded"),
-    *("refund_pending", "amount_due", "credit_due"),
+    *("total_price", "shipping_fee", "shipping_tax", "discount", "authorized", "captured"),
+    *("refunded", "refund_pending", "reversed", "returned", "amount_due", "credit_due"),
 )
 _PARTS = {
     "items": (
-        *("line_id", "sku", "name", "quantity", "unit_price"),
+        *("line_id", "sku", "name", "quantity", "unit", "unit_price", "discount", "share", "tax"),
+        "value",
         *("canceled", "shipped", "delivered", "returned"),
     ),
-    "payments": ("id", "kind", "authorized", "open", "captured", "provider_reference"),
+    "payments": (
+        *("id", "kind", "source", "closed", "authorized", "open", "captured", "refunded"),
+        *("reversed", "provider_reference"),
+    ),
     "shipments": ("id", "carrier", "tracking_number", "dispatched_at", "delivered_at", "voided"),
     "refunds": ("id", "status", "amount", "cause", "reason"),
     "returns": ("id", "status", "reason"),
+    "holds": ("id", "reason", "released"),
 }
 _DATA_WIDTH = 100
 
@@ -36,14 +42,21 @@ def listed(orders: list[Document]) -> str:
 
 def order(shown: Document) -> str:
     """The order's facts, its amounts, and a table of each kind of its parts."""
-    facts = [(name, shown[name]) for name in _HEAD if shown[name] is not None]
+    facts = [(name, _fact(shown[name])) for name in _HEAD if shown[name] not in (None, [])]
+    facts += [(f"metadata.{key}", value) for key, value in shown["metadata"].items()]
     money = [(name, f"{shown[name]} {shown['currency']}") for name in _MONEY]
     width = max(len(name) for name, _ in (*facts, *money))
-    lines = [f"{name.ljust(width)}  {value}" for name, value in (*facts, *money)]
+    lines = [f"{printable(n).ljust(width)}  {printable(v)}" for n, v in (*facts, *money)]
     for name, heads in _PARTS.items():
         if shown[name]:
             lines += ["", f"{name}:", _table(heads, shown[name])]
     return "\n".join(lines)
+
+
+def _fact(value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, list) else value
 
 
 def diff(shown: Document) -> str:

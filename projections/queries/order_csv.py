@@ -1,9 +1,9 @@
 """Orders as CSV (RFC 4180): a header line, then one line per item.
 
-Each line repeats the order's columns. Amounts are texts with the currency's digits; `attributes` is
-a JSON object. A text that a spreadsheet would run as a formula gets an apostrophe before it, the
-spreadsheets' own mark for text; programs that read the file remove it. In `attributes` the sign
-that begins the formula is written as a JSON escape, so that the value stays the same.
+Each line repeats the order's columns. Amounts are texts with the currency's digits; `attributes`
+and `metadata` are JSON objects. A text that a spreadsheet would run as a formula gets an apostrophe
+before it, the spreadsheets' own mark for text; programs that read the file remove it. In JSON the
+sign that begins the formula is written as an escape, so that the value stays the same.
 
 A spreadsheet may split lines at another separator than the file's, and then reads no quotes. So a
 part of a text after such a separator or after a line's end counts as the beginning of a cell.
@@ -69,8 +69,11 @@ MONEY_COLUMNS = (
     "refunded",
     "refund_pending",
     "reversed",
+    "returned_value",
 )
-_MEMBERS = {"order_discount": "discount"}  # of the document, where the column has another name
+LABEL_COLUMNS = ("tags", "metadata")
+# Members of the document, where the column has another name.
+_MEMBERS = {"order_discount": "discount", "returned_value": "returned"}
 _NUMBERS = {  # texts that are numbers; any other text may be a client's
     *("total_price", "amount_due", "credit_due", "unit_price"),
     *("discount", "share", "tax", "tax_rate", "value"),
@@ -101,7 +104,7 @@ RFC_4180 = Dialect()
 
 def header_line(dialect: Dialect = RFC_4180) -> bytes:
     mark = b"\xef\xbb\xbf" if dialect.byte_order_mark else b""
-    return mark + _lines([[*ORDER_COLUMNS, *LINE_COLUMNS, *MONEY_COLUMNS]], dialect)
+    return mark + _lines([[*ORDER_COLUMNS, *LINE_COLUMNS, *MONEY_COLUMNS, *LABEL_COLUMNS]], dialect)
 
 
 def lines_of(document: bytes, dialect: Dialect = RFC_4180) -> bytes:
@@ -109,8 +112,8 @@ def lines_of(document: bytes, dialect: Dialect = RFC_4180) -> bytes:
     cell is empty if the document, written by an earlier version, has no such member."""
     order = orjson.loads(document)
     own = _cells(ORDER_COLUMNS, order, dialect)
-    money = _cells(MONEY_COLUMNS, order, dialect)
-    rows = [[*own, *_cells(LINE_COLUMNS, item, dialect), *money] for item in order["items"]]
+    others = _cells((*MONEY_COLUMNS, *LABEL_COLUMNS), order, dialect)
+    rows = [[*own, *_cells(LINE_COLUMNS, item, dialect), *others] for item in order["items"]]
     return _lines(rows, dialect)
 
 
@@ -121,6 +124,8 @@ def _cells(columns: tuple[str, ...], members: dict[str, Any], dialect: Dialect) 
 def _cell(name: str, value: Any, dialect: Dialect) -> Any:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, list):
+        value = ", ".join(value)
     if isinstance(value, dict):
         return _inert_json(orjson.dumps(value).decode(), dialect.separator)
     if not isinstance(value, str):

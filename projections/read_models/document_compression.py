@@ -26,7 +26,7 @@ _DICTIONARY = zstandard.ZstdCompressionDict(
     b'"fulfillment_status":"DELIVERED","allowed_transitions":[],"currency":"USD","total_price":"'
     b'.99","shipping_fee":"0.00","shipping_tax":"0.00","tax_included":true,"discount":"0.00",'
     b'"prices_trusted":true,"authorized":"0.00","captured":"0.00",'
-    b'"refunded":"0.00","refund_pending":"0.00","reversed":"0.00","amount_due":"0.00","credit_due":"0.00",'
+    b'"refunded":"0.00","refund_pending":"0.00","reversed":"0.00","returned":"0.00","amount_due":"0.00","credit_due":"0.00",'
     b'"items":[{"line_id":1,"sku":"","name":null,"quantity":1,"unit":null,"unit_price":'
     b'"1.00","discount":"0.00","share":"0.00","tax":"0.00","tax_rate":null,"tax_name":null,'
     b'"value":"1.00","canceled":0,'

@@ -29,6 +29,13 @@ function unitsOf(order, most, label) {
 const outstanding = (item) => item.quantity - item.canceled - item.shipped;
 
 // By the operation's name in the API. `part`: the line, payment, shipment ... that the action is about.
+const addressFields = () => [
+  text("name", "Name", { required: true }), text("company", "Company"),
+  text("line1", "Street", { required: true }), text("line2", "Second line"),
+  text("postal_code", "Postal code"), text("city", "City", { required: true }),
+  text("region", "Region"), text("country", "Country (two letters)", { required: true }), text("phone", "Phone"),
+];
+
 const FORMS = {
   orders_change_status: (order, action) =>
     ({
@@ -36,11 +43,23 @@ const FORMS = {
       CANCELED: [choice("reason", "Reason", CANCEL_REASONS), note],
     })[action.body.status] ?? [],
   orders_cancel: () => [reason(CANCEL_REASONS), note],
-  orders_change_shipping_address: () => [
-    text("name", "Name", { required: true }), text("company", "Company"),
-    text("line1", "Street", { required: true }), text("line2", "Second line"),
-    text("postal_code", "Postal code"), text("city", "City", { required: true }),
-    text("region", "Region"), text("country", "Country (two letters)", { required: true }), text("phone", "Phone"),
+  orders_change_shipping_address: addressFields,
+  orders_change_billing_address: addressFields,
+  orders_change_contact: () => [text("email", "E-mail address", { required: true }), text("name", "Name"), text("phone", "Phone")],
+  orders_set_tags: (order) => [
+    text("tags", "Tags", { kind: "tags", value: (order.tags ?? []).join(", "), hint: "With commas between them." }),
+  ],
+  orders_set_metadata: (order) => [
+    { name: "metadata", label: "Metadata", kind: "entries", present: order.metadata ?? {}, hint: "One entry a line: key = value.",
+      value: Object.entries(order.metadata ?? {}).map(([key, value]) => `${key} = ${value}`).join("\n") },
+  ],
+  orders_edit: (order) => [
+    { name: "change", label: "Lines", kind: "edits", lines: order.items ?? [] },
+    { name: "add", label: "A further line", kind: "item" },
+    text("shipping_fee", "Shipping fee", { numeric: true, hint: `Now ${order.shipping_fee}.` }),
+    text("discount", "Discount of the whole order", { numeric: true, hint: `Now ${order.discount}.` }),
+    { name: "keep_credit", label: "Keep what is overpaid as credit: refund nothing", kind: "flag" },
+    choice("reason", "Reason, if money goes back", REFUND_REASONS, "OTHER"), note,
   ],
   notes_add: () => [
     { name: "text", label: "Note", kind: "note", required: true },
@@ -81,8 +100,20 @@ export function fieldsOf(order, action, part) {
 // --- the body ------------------------------------------------------------------------------------
 
 export function initialValues(fields) {
-  const unitsValues = (field) => Object.fromEntries(field.lines.map((l) => [l.line_id, String(l.most)]));
-  return Object.fromEntries(fields.map((f) => [f.name, f.kind === "units" ? unitsValues(f) : (f.value ?? "")]));
+  return Object.fromEntries(fields.map((field) => [field.name, INITIAL[field.kind]?.(field) ?? field.value ?? ""]));
+}
+
+const byLine = (lines, value) => Object.fromEntries(lines.map((line) => [line.line_id, value(line)]));
+const INITIAL = {
+  units: (field) => byLine(field.lines, (line) => String(line.most)),
+  edits: (field) => byLine(field.lines, editable),
+  item: () => ({ sku: "", name: "", quantity: "", unit_price: "" }),
+  flag: () => false,
+};
+
+// What of a line can be edited, as text. `removed`: the whole line goes.
+function editable(line) {
+  return { quantity: String(line.quantity), unit_price: line.unit_price ?? "", discount: line.discount, removed: false };
 }
 
 // Empty fields are left out.
@@ -90,16 +121,56 @@ export function bodyOf(action, fields, values) {
   const body = { ...action.body };
   for (const field of fields) {
     const value = values[field.name];
-    if (field.kind === "units") body.lines = unitsBody(field, value);
+    if (BODIES[field.kind]) Object.assign(body, BODIES[field.kind](field, value));
     else if (value.trim() !== "") body[field.name] = field.integer ? toInteger(value) : value.trim();
   }
   return body;
 }
 
+// The members of the body that a field makes, by its kind; of other kinds: its text.
+const BODIES = {
+  units: (field, values) => ({ lines: unitsBody(field, values) }),
+  edits: editsBody,
+  item: (field, value) => {
+    const given = withoutEmpty(value);
+    return Object.keys(given).length ? { [field.name]: [given] } : {};
+  },
+  flag: (field, value) => (value ? { [field.name]: true } : {}),
+  tags: (field, value) => ({ [field.name]: value.split(",").map((tag) => tag.trim()).filter(Boolean) }),
+  entries: entriesBody,
+};
+
 function unitsBody(field, values) {
   return field.lines
     .map(({ line_id }) => ({ line_id, quantity: toInteger(values[line_id] || "0") }))
     .filter(({ quantity }) => quantity !== 0);
+}
+
+// Only what was changed: the rest stays as it is.
+function editsBody(field, values) {
+  const remove = field.lines.filter(({ line_id }) => values[line_id].removed).map(({ line_id }) => line_id);
+  const change = field.lines
+    .filter(({ line_id }) => !remove.includes(line_id))
+    .map((line) => {
+      const before = editable(line);
+      const changed = Object.entries(values[line.line_id]).filter(([name, value]) => name !== "removed" && value !== before[name]);
+      return { line_id: line.line_id, ...withoutEmpty(Object.fromEntries(changed)) };
+    })
+    .filter((line) => Object.keys(line).length > 1);
+  return { ...(change.length && { change }), ...(remove.length && { remove }) };
+}
+
+function withoutEmpty(members) {
+  const given = Object.entries(members).filter(([, value]) => value.trim() !== "");
+  return Object.fromEntries(given.map(([name, value]) => [name, name === "quantity" ? toInteger(value) : value.trim()]));
+}
+
+// All entries as written; null for the keys that are no longer there.
+function entriesBody(field, value) {
+  const lines = value.split("\n").filter((line) => line.trim() !== "");
+  const entries = lines.map((line) => line.split(/=(.*)/s)).map(([key, text = ""]) => [key.trim(), text.trim()]);
+  const removed = Object.keys(field.present).map((key) => [key, null]);
+  return { [field.name]: Object.fromEntries([...removed, ...entries]) };
 }
 
 // Text that is not a number is sent as it is: the service refuses it with a reason.
@@ -115,7 +186,9 @@ export function isComplete(fields, values) {
 // --- labels --------------------------------------------------------------------------------------
 
 const LABELS = {
-  orders_cancel: "Cancel the order", orders_change_shipping_address: "Change the address", notes_add: "Add a note",
+  orders_cancel: "Cancel the order", orders_change_shipping_address: "Change the shipping address",
+  orders_change_billing_address: "Change the billing address", orders_change_contact: "Change the contact",
+  orders_set_tags: "Set tags", orders_set_metadata: "Set metadata", orders_edit: "Edit the order", notes_add: "Add a note",
   lines_add: "Add a line", lines_change_quantity: "Change units", lines_remove: "Remove", lines_cancel_units: "Cancel units",
   payments_capture: "Capture", payments_void: "Void", payments_fail: "Record failure",
   holds_add: "Hold the order", holds_release: "Release the hold",

@@ -92,6 +92,14 @@ function Field({ field, value, onValue, first }) {
   const shared = { autofocus: first, required: field.required };
   const set = (event) => onValue(event.target.value);
   if (field.kind === "units") return html`<${Units} field=${field} value=${value} onValue=${onValue} />`;
+  if (field.kind === "edits") return html`<${Edits} field=${field} value=${value} onValue=${onValue} />`;
+  if (field.kind === "item") return html`<${Item} field=${field} value=${value} onValue=${onValue} />`;
+  if (field.kind === "flag") {
+    return html`<label class="inline"><input type="checkbox" checked=${value} onChange=${(event) => onValue(event.target.checked)} /> ${field.label}</label>`;
+  }
+  if (field.kind === "entries") {
+    return html`<label>${field.label}<textarea ...${shared} value=${value} onInput=${set}></textarea><span>${field.hint}</span></label>`;
+  }
   if (field.kind === "choice") {
     return html`<label>${field.label}<select ...${shared} value=${value} onChange=${set}>
       ${field.options.map((one) => html`<option key=${one} value=${one} selected=${one === value}>${optionText(one)}</option>`)}
@@ -115,6 +123,29 @@ function Units({ field, value, onValue }) {
         onInput=${(event) => onValue({ ...value, [line.line_id]: event.target.value })} />
       of ${line.most} × ${line.name ?? line.sku}</label>`)}
   </fieldset>`;
+}
+
+const EDITED = [["quantity", "Units"], ["unit_price", "Price"], ["discount", "Discount"]];
+
+function Edits({ field, value, onValue }) {
+  const set = (line_id, name, text) => onValue({ ...value, [line_id]: { ...value[line_id], [name]: text } });
+  return html`<fieldset><legend>${field.label}</legend>${field.lines.map((line) => {
+    const title = line.name ?? line.sku ?? `line ${line.line_id}`;
+    const { removed, ...texts } = value[line.line_id];
+    return html`<div key=${line.line_id} class="row"><strong class="edited">${title}</strong>
+      ${EDITED.map(([name, label]) => html`<label key=${name}>${label}<input aria-label=${`${label} of ${title}`} disabled=${removed}
+        value=${texts[name]} inputmode="decimal" autocomplete="off" onInput=${(event) => set(line.line_id, name, event.target.value)} /></label>`)}
+      <label class="inline"><input type="checkbox" aria-label=${`Remove ${title}`} checked=${removed}
+        onChange=${(event) => set(line.line_id, "removed", event.target.checked)} /> Remove</label></div>`;
+  })}</fieldset>`;
+}
+
+const ADDED = [["sku", "SKU"], ["name", "Name"], ["quantity", "Units"], ["unit_price", "Price"]];
+
+function Item({ field, value, onValue }) {
+  return html`<fieldset><legend>${field.label}</legend><div class="row">${ADDED.map(([name, label]) => html`<label key=${name}>${label}
+    <input aria-label=${`${label} of the further line`} value=${value[name]} autocomplete="off"
+      onInput=${(event) => onValue({ ...value, [name]: event.target.value })} /></label>`)}</div></fieldset>`;
 }
 
 export function Preview({ order, preview, complete }) {

@@ -33,6 +33,15 @@ export function addAmounts(first, second, sign = 1) {
   return `${sum < 0n ? "-" : ""}${whole}${digits ? `.${text.slice(-digits)}` : ""}`;
 }
 
+// `text` times `factor` by `divisor`, rounded half up to so many digits.
+export function partOf(text, factor, divisor, digits) {
+  const finer = Math.max(decimals(text), digits);
+  const whole = BigInt(divisor) * 10n ** BigInt(finer - digits);
+  const minor = (2n * scaled(text, finer) * BigInt(factor) + whole) / (2n * whole);
+  const padded = String(minor).padStart(digits + 1, "0");
+  return digits ? `${padded.slice(0, -digits)}.${padded.slice(-digits)}` : padded;
+}
+
 function decimals(text) {
   return String(text).split(".")[1]?.length ?? 0;
 }

@@ -2,7 +2,7 @@
 
 import { html } from "./vendor/preact-htm.js";
 import { Bars, Status, Time } from "./components.js";
-import { addAmounts, amount, isZero, money, words } from "./format.js";
+import { addAmounts, amount, isZero, money, partOf, words } from "./format.js";
 
 // `buttons(prefix, part)`: the buttons of the actions below `/orders/{id}/{prefix}`; none by default.
 const none = () => null;
@@ -15,25 +15,78 @@ export function Statuses({ order }) {
   </dl>`;
 }
 
-const MONEY = [
-  ["goods", "Goods, discounts off"], ["shipping_fee", "Shipping"], ["added_tax", "Tax on shipping"],
-  ["total_price", "Total"], ["authorized", "Authorized"], ["captured", "Captured"], ["refunded", "Refunded"],
-  ["refund_pending", "Refund pending"], ["reversed", "Taken back"], ["amount_due", "Due"], ["credit_due", "Credit"],
+// What the operator should not overlook.
+const FLAGS = [
+  ["On hold", (order) => order.holds.some((hold) => !hold.released) && order.status !== "CANCELED"],
+  ["Prices set by the customer", (order) => !order.prices_trusted],
+  ["Paid by the customer's own word", (order) => order.payments.some((payment) => payment.source === "self_service")],
+  ["Refund failed", (order) => order.refunds.at(-1)?.status === "FAILED"],
+  ["Return open", (order) => order.returns.some((one) => ["REQUESTED", "APPROVED"].includes(one.status))],
 ];
-const ALWAYS = ["total_price", "captured", "refunded", "amount_due", "credit_due"];
 
-// A statement that adds up: goods, shipping and its tax make the total.
-export function MoneyBox({ order }) {
-  const priced = order.items.filter((item) => item.value !== null);
-  const amounts = {
-    ...order,
-    goods: priced.reduce((sum, item) => addAmounts(sum, item.value), "0"),
-    added_tax: order.tax_included ? "0" : order.shipping_tax,
+export function Flags({ order }) {
+  const raised = FLAGS.filter(([, applies]) => applies(order)).map(([text]) => text);
+  if (!raised.length && !order.tags.length) return null;
+  return html`<div class="row tight" role="group" aria-label="Flags">${raised.map((text) => html`<span key=${text} class="tag warn">${text}</span>`)}
+    ${order.tags.map((tag) => html`<span key=${`#${tag}`} class="tag">${tag}</span>`)}</div>`;
+}
+
+// The order's money as a statement: each amount is added to the one above it or taken from it.
+export function Statement({ order }) {
+  return html`<table class="statement"><caption class="hidden">Money in ${order.currency}</caption>
+    <tbody>${statementRows(order).map(({ title, text, sign, sum }) => html`<tr key=${title} data-sum=${Boolean(sum)}>
+      <th scope="row">${title}</th><td class="number">${sign < 0 ? "− " : ""}${amount(text)}</td></tr>`)}</tbody></table>`;
+}
+
+function statementRows(order) {
+  const rows = [];
+  let balance = "0";
+  const step = (title, text, sign = 1, always = false) => {
+    if (isZero(text) && !always) return;
+    balance = addAmounts(balance, text, sign);
+    rows.push({ title, text, sign });
   };
-  const shown = MONEY.filter(([name]) => ALWAYS.includes(name) || !isZero(amounts[name]));
-  return html`<dl class="facts money">${shown.map(([name, title]) => html`<div key=${name} data-zero=${isZero(amounts[name])}
-      data-alert=${name === "credit_due" && !isZero(amounts[name])}>
-    <dt>${title}</dt><dd>${amount(amounts[name])} <small>${order.currency}</small></dd></div>`)}</dl>`;
+  const { goods, discounts, taxes } = sumsOfLines(order);
+  step("Goods", goods, 1, true);
+  step("Discounts", discounts, -1);
+  step("Taxes", taxes);
+  step("Shipping", order.shipping_fee);
+  if (!order.tax_included) step("Tax on shipping", order.shipping_tax);
+  rows.push({ title: "Total", text: order.total_price, sum: true });
+  balance = order.total_price;
+  step("Canceled", order.status === "CANCELED" ? order.total_price : "0", -1);
+  if (order.status !== "CANCELED") step("Returned", order.returned, -1);
+  for (const [n, payment] of order.payments.entries()) {
+    step(["Payment", n + 1, payment.provider_reference].filter(Boolean).join(" "), payment.captured, -1);
+    step(`Payment ${n + 1} taken back`, payment.reversed);
+  }
+  for (const [n, refund] of order.refunds.entries()) {
+    if (refund.status === "COMPLETED") step(`Refund ${n + 1}, ${words(refund.reason).toLowerCase()}`, refund.amount);
+  }
+  if (balance.startsWith("-")) step("Refund pending", smaller(order.refund_pending, balance.slice(1)));
+  const credit = !isZero(order.credit_due);
+  rows.push({ title: credit ? "Credit of the customer" : "Due", text: credit ? order.credit_due : order.amount_due, sum: true });
+  if (!isZero(order.authorized)) rows.push({ title: "Authorized, not captured", text: order.authorized });
+  return rows;
+}
+
+// Of the units that are not canceled. What the discounts are is what is missing from goods and taxes.
+function sumsOfLines(order) {
+  const priced = order.items.filter((item) => item.value !== null);
+  if (priced.length === 0) {
+    const fees = order.tax_included ? order.shipping_fee : addAmounts(order.shipping_fee, order.shipping_tax);
+    return { goods: addAmounts(order.total_price, fees, -1), discounts: "0", taxes: "0" };
+  }
+  const sum = (amounts) => amounts.reduce((whole, one) => addAmounts(whole, one), "0");
+  const active = (item) => item.quantity - item.canceled;
+  const digits = order.total_price.split(".")[1]?.length ?? 0;
+  const goods = sum(priced.map((item) => partOf(item.unit_price, active(item), 1, digits)));
+  const taxes = order.tax_included ? "0" : sum(priced.map((item) => partOf(item.tax, active(item), item.quantity, digits)));
+  return { goods, taxes, discounts: addAmounts(addAmounts(goods, taxes), sum(priced.map((item) => item.value)), -1) };
+}
+
+function smaller(one, other) {
+  return addAmounts(one, other, -1).startsWith("-") ? one : other;
 }
 
 // A line's units by where they are now.
@@ -87,6 +140,12 @@ export function Payments({ order, buttons = none }) {
     ${p.failure_code && html`<span class="bad">failed: ${p.failure_code}</span>`}
     ${p.expires_at && html`<span class="muted">until <${Time} at=${p.expires_at} /></span>`}
     ${buttons(`payments/${p.id}/`, p)}</li>`)}<//>`;
+}
+
+export function Holds({ order, buttons = none }) {
+  return html`<${Part} title="Holds" empty="None.">${order.holds.map((h) => html`<li key=${h.id}>
+    <strong>${words(h.reason)}</strong> <span class=${h.released ? "muted" : "bad"}>${h.released ? "released" : "stands"}</span>
+    ${buttons(`holds/${h.id}/`, h)}</li>`)}<//>`;
 }
 
 export function Shipments({ order, buttons = none }) {

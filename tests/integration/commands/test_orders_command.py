@@ -64,7 +64,22 @@ async def test_an_order_is_shown_as_it_is_and_as_it_was_and_what_is_not_is_said(
     await run_word(orders, settings, "show", number)
     shown = capsys.readouterr().out
     assert f"number              {number}" in shown
-    assert "      1  PEN  Pen          1  9.99" in shown
+    [pen] = [line.split() for line in shown.splitlines() if " PEN " in line]
+    assert pen[:12] == [
+        "1",
+        "PEN",
+        "Pen",
+        "1",
+        "-",
+        "9.99",
+        "0.00",
+        "0.00",
+        "0.00",
+        "9.99",
+        "0",
+        "0",
+    ]
+    assert "tax_included        yes" in shown
 
     with pytest.raises(OrderNotFound):
         await run_word(orders, settings, "show", "A-4711-2")

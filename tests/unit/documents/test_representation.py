@@ -59,6 +59,7 @@ def test_a_document_has_exactly_these_bytes() -> None:
         '"currency":"USD","total_price":"19.98","shipping_fee":"0.00",'
         '"shipping_tax":"0.00","tax_included":true,"discount":"0.00","prices_trusted":true,'
         '"authorized":"0.00","captured":"24.98","refunded":"0.00","refund_pending":"0.00","reversed":"0.00",'
+        '"returned":"0.00",'
         '"amount_due":"0.00",'
         '"credit_due":"5.00","items":[{"line_id":1,"sku":"PEN","name":"漢","quantity":2,'
         '"unit":null,"unit_price":"9.99","discount":"0.00","share":"0.00","tax":"0.00",'

@@ -8,6 +8,7 @@ import orjson
 import pytest
 
 from projections.queries.order_csv import (
+    LABEL_COLUMNS,
     LINE_COLUMNS,
     MONEY_COLUMNS,
     ORDER_COLUMNS,
@@ -39,7 +40,7 @@ def test_every_item_has_a_row_with_the_columns_of_its_order() -> None:
     assert [line["id"] for line in lines] == ["x", "x"]
     assert lines[0]["attributes"] == '{"a":"\\""}'
     assert lines[0]["name"] == ""
-    assert list(lines[0]) == [*ORDER_COLUMNS, *LINE_COLUMNS, *MONEY_COLUMNS]
+    assert list(lines[0]) == [*ORDER_COLUMNS, *LINE_COLUMNS, *MONEY_COLUMNS, *LABEL_COLUMNS]
 
 
 def test_the_columns_of_the_first_version_stay_in_their_places() -> None:
@@ -55,13 +56,16 @@ def test_the_columns_of_the_first_version_stay_in_their_places() -> None:
 
 def test_money_of_lines_and_orders_has_columns() -> None:
     item = ITEM | {"discount": "1.00", "share": "0.50", "tax_rate": "19", "value": "8.50"}
-    order = ORDER | {"discount": "2.00", "captured": "8.50", "tax_included": True}
+    labels = {"tags": ["1.5", "=1"], "metadata": {"a": "b"}, "returned": "1.00"}
+    order = ORDER | labels | {"discount": "2.00", "captured": "8.50", "tax_included": True}
 
     [line] = read(order | {"items": [item]})
 
     assert (line["discount"], line["share"], line["value"]) == ("1.00", "0.50", "8.50")
     assert (line["order_discount"], line["captured"]) == ("2.00", "8.50")
     assert (line["tax_rate"], line["tax_included"]) == ("19", "true")
+    assert (line["tags"], line["metadata"]) == ("1.5, =1", '{"a":"b"}')
+    assert line["returned_value"] == "1.00"
     assert line["reversed"] == ""  # of a document of an earlier version
 
 

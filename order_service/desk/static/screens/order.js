@@ -7,7 +7,7 @@ import { get } from "../api.js";
 import { CommandDialog } from "../command.js";
 import { Age, ErrorBox, Loading, Time, toast } from "../components.js";
 import { useKeys } from "../keys.js";
-import { Lines, MoneyBox, Payments, Refunds, Returns, Shipments, Statuses } from "../order_parts.js";
+import { Flags, Holds, Lines, Payments, Refunds, Returns, Shipments, Statement, Statuses } from "../order_parts.js";
 import { link, navigate } from "../router.js";
 import { actorName } from "../sentences.js";
 import { session } from "../session.js";
@@ -70,16 +70,16 @@ function Shown({ order, actions, notes, busy, onCommand }) {
       <span class="row end"><a class="button" href=${link(["orders", order.number, "timeline"])}>Timeline</a></span></div>
     <div class="order">
       <div class="stack">
-        <section class="panel"><${Statuses} order=${order} /></section>
-        <section class="panel"><h2 class="hidden">Money</h2><${MoneyBox} order=${order} /></section>
+        <section class="panel"><${Statuses} order=${order} /><${Flags} order=${order} /></section>
+        <section class="panel"><h2 class="hidden">Money</h2><${Statement} order=${order} /></section>
         <${Lines} order=${order} buttons=${buttons} />
         <div class="parts"><${Payments} order=${order} buttons=${buttons} /><${Shipments} order=${order} buttons=${buttons} />
-          <${Refunds} order=${order} buttons=${buttons} /><${Returns} order=${order} buttons=${buttons} /></div>
+          <${Refunds} order=${order} buttons=${buttons} /><${Returns} order=${order} buttons=${buttons} /><${Holds} order=${order} buttons=${buttons} /></div>
         <${Notes} notes=${notes} />
       </div>
-      <aside class="stack" aria-label="Actions and address">
-        <section class="panel actions"><h2>Actions</h2><${Buttons} actions=${groups.get("")} onCommand=${onCommand} reasons /></section>
-        <${Address} order=${order} />
+      <aside class="stack" aria-label="Actions and customer">
+        <section class="panel actions"><h2>Actions</h2><${OrderActions} actions=${groups.get("")} onCommand=${onCommand} /></section>
+        <${Customer} order=${order} />
         <${About} order=${order} />
       </aside>
     </div>`;
@@ -92,19 +92,28 @@ function grouped(actions, id) {
   for (const action of actions) {
     if (action.body?.status === "CANCELED") continue;
     const rest = action.path.slice(`/orders/${id}/`.length);
-    const prefix = rest.match(/^(lines|payments|shipments|refunds|returns)\/[^/]+\//)?.[0] ?? "";
+    const prefix = rest.match(/^(lines|payments|shipments|refunds|returns|holds)\/[^/]+\//)?.[0] ?? "";
     groups.set(prefix, [...(groups.get(prefix) ?? []), action]);
   }
   return groups;
 }
 
-// `reasons`: shows below each button why its action is not allowed; else the tooltip says it.
-function Buttons({ actions, part, onCommand, reasons = false }) {
-  const sorted = [...actions].sort((a, b) => Number(b.allowed) - Number(a.allowed));
-  return html`<div class=${reasons ? "stack" : "row tight"}>${sorted.map((action) => html`<div key=${`${action.name} ${JSON.stringify(action.body)}`}>
-    <${Action} action=${action} onCommand=${() => onCommand(action, part)} />
-    ${reasons && !action.allowed && html`<p class="small muted">${action.reason.detail}</p>`}
+// What can be done now; the rest is behind one disclosure, each with its reason.
+function OrderActions({ actions, onCommand }) {
+  const listed = (some) => html`<div class="stack">${some.map((action) => html`<div key=${`${action.name} ${JSON.stringify(action.body)}`}>
+    <${Action} action=${action} onCommand=${() => onCommand(action)} />
+    ${!action.allowed && html`<p class="small muted">${action.reason.detail}</p>`}
     ${action.until && html`<p class="small muted">until <${Time} at=${action.until} /></p>`}</div>`)}</div>`;
+  const [allowed, refused] = [true, false].map((wanted) => actions.filter((action) => action.allowed === wanted));
+  return html`${allowed.length ? listed(allowed) : html`<p class="muted">Nothing at the moment.</p>`}
+    ${refused.length > 0 && html`<details><summary>Not now (${refused.length})</summary>${listed(refused)}</details>`}`;
+}
+
+// Of a part: the tooltip says why an action is not allowed.
+function Buttons({ actions, part, onCommand }) {
+  const sorted = [...actions].sort((a, b) => Number(b.allowed) - Number(a.allowed));
+  return html`<div class="row tight">${sorted.map((action) => html`<${Action} key=${`${action.name} ${JSON.stringify(action.body)}`}
+    action=${action} onCommand=${() => onCommand(action, part)} />`)}</div>`;
 }
 
 // A refused action keeps its button, which says why on focus and click: a disabled one could not.
@@ -116,27 +125,32 @@ function Action({ action, onCommand }) {
     onClick=${() => toast(detail, "bad")}>${labelOf(action)}</button>`;
 }
 
-// Loaded on request only, since it is personal data.
-function Address({ order }) {
-  const [{ address, error }, setFound] = useState({});
+const TEXTS = [["contact", "Contact"], ["shipping-address", "Shipping address"], ["billing-address", "Billing address"]];
+
+// Contact and addresses are loaded on request only, since they are personal data.
+function Customer({ order }) {
+  const [{ found, error }, setFound] = useState({});
+  const read = (path) => get(`/orders/${order.id}/${path}/`).catch((error) => (error.status === 404 ? {} : Promise.reject(error)));
   const show = () =>
-    get(`/orders/${order.id}/shipping-address/`).then(
-      (address) => setFound({ address }),
-      (error) => setFound(error.status === 404 ? { address: {} } : { error }),
-    );
-  const { name, company, line1, line2, postal_code, city, region, country, phone } = address ?? {};
-  const lines = [name, company, line1, line2, [postal_code, city].filter(Boolean).join(" "), region, country, phone].filter(Boolean);
-  return html`<section class="panel stack"><h2>Shipping address</h2>
-    ${!address && html`<button type="button" onClick=${show}>Show the address</button>`}
+    Promise.all(TEXTS.map(([path]) => read(path))).then((found) => setFound({ found }), (error) => setFound({ error }));
+  return html`<section class="panel stack"><h2>Customer</h2>
+    <p>${order.user_id ? html`<a href=${link(["orders"], { user_id: order.user_id })}>${order.user_id}</a>` : "Guest, without an account"}</p>
+    ${!found && html`<button type="button" onClick=${show}>Show contact and addresses</button>`}
     ${error && html`<${ErrorBox} error=${error} />`}
-    ${address && (lines.length ? html`<address>${lines.map((one) => html`<span key=${one}>${one}<br /></span>`)}</address>` : html`<p class="muted">None.</p>`)}</section>`;
+    ${found && TEXTS.map(([path, title], n) => html`<div key=${path}><h3>${title}</h3><${Text} of=${found[n]} /></div>`)}</section>`;
+}
+
+function Text({ of: { email, name, company, line1, line2, postal_code, city, region, country, phone } }) {
+  const lines = [name, company, line1, line2, [postal_code, city].filter(Boolean).join(" "), region, country, email, phone].filter(Boolean);
+  if (!lines.length) return html`<p class="muted">None.</p>`;
+  return html`<address>${lines.map((one, n) => html`<span key=${n}>${one}<br /></span>`)}</address>`;
 }
 
 function About({ order }) {
+  const metadata = Object.entries(order.metadata);
   return html`<section class="panel stack"><h2>About</h2><dl class="pairs">
-      <dt>Customer</dt><dd><a href=${link(["orders"], { user_id: order.user_id })}>${order.user_id}</a></dd>
       <dt>Reference</dt><dd>${order.external_reference ?? "–"}</dd>
-      <dt>Shipping</dt><dd>${order.shipping_fee}</dd><dt>Discount</dt><dd>${order.discount}</dd>
+      ${metadata.map(([key, value]) => html`<dt key=${`${key} key`}>${key}</dt><dd key=${key}>${value || "–"}</dd>`)}
       ${order.cancel_reason && html`<dt>Canceled</dt><dd>${words(order.cancel_reason)}</dd>`}
       <dt>Id</dt><dd><code>${order.id}</code></dd></dl></section>`;
 }

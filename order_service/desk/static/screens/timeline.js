@@ -6,7 +6,7 @@ import { Changes } from "../changes.js";
 import { ErrorBox, Loading, Time } from "../components.js";
 import { eventName } from "../format.js";
 import { useKeys } from "../keys.js";
-import { Lines, MoneyBox, Payments, Refunds, Returns, Shipments, Statuses } from "../order_parts.js";
+import { Flags, Holds, Lines, Payments, Refunds, Returns, Shipments, Statement, Statuses } from "../order_parts.js";
 import { link, requery } from "../router.js";
 import { actorName, sentence } from "../sentences.js";
 import { session } from "../session.js";
@@ -144,7 +144,7 @@ function AsOf({ order }) {
   if (!order.data) return html`<${Loading} />`;
   const { data } = order;
   return html`<section class="stack" aria-label=${`The order at version ${data.version}`} data-version=${data.version} aria-busy=${order.loading}>
-    <section class="panel"><${Statuses} order=${data} /></section><section class="panel"><${MoneyBox} order=${data} /></section>
+    <section class="panel"><${Statuses} order=${data} /><${Flags} order=${data} /></section><section class="panel"><${Statement} order=${data} /></section>
     <${Lines} order=${data} />
     <div class="parts"><${Payments} order=${data} /><${Shipments} order=${data} /><${Refunds} order=${data} /><${Returns} order=${data} /></div>
   </section>`;
