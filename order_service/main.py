@@ -23,6 +23,7 @@ from order_service.api.orders.status import patch_on_fast_path
 from order_service.cache.order_cache import Entry, OrderCache
 from order_service.commands.expiry import Timer, expire_for_ever
 from order_service.desk import routes as desk
+from order_service.documents.names import ENUMS
 from order_service.documents.order import document
 from order_service.domain import money
 from order_service.domain.commands import ExpireAuthorizations, ExpireOrder
@@ -111,6 +112,7 @@ def create_app(settings: Settings | None = None) -> OrderService:
     app.state = cast(State, SimpleNamespace())
     app.state.settings = settings
     app.state.admission = Admission(settings)
+    app.state.enums = ENUMS
     problem.install(app)
     app.fast_path = FastPath(app, FAST_ROUTES)
     _include_routes(app)

@@ -90,9 +90,12 @@ class SalesOfCurrency(Document):
     ]
 
 
+SalesStep = Literal["hour", "day"]
+
+
 class SalesOverview(Document):
     first: Instant = field(name="from")
     end: Instant = field(name="to")
-    by: Literal["hour", "day"]
+    by: SalesStep
     time_zone: Annotated[str, means("Of the hours and days: SHOP_TIME_ZONE.")]
     currencies: list[SalesOfCurrency]

@@ -107,9 +107,9 @@ class JsonBody(Generic[M]):
             raise validation(errors) from None
 
     def openapi(self) -> dict[str, Any]:
-        """The operation's requestBody."""
+        """The operation's requestBody, in the first of the media types: clients need one."""
         schema = {"$ref": f"#/components/schemas/{self.model.__name__}"}
-        content = {media_type: {"schema": schema} for media_type in self.media_types}
+        content = {self.media_types[0]: {"schema": schema}}
         return {"required": not self.optional, "content": content}
 
 

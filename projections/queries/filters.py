@@ -197,7 +197,10 @@ class ListParameters(Filters):
         int, Field(ge=1, le=limits.LIST_LIMIT_MAX, description="Orders per page."), WHOLE
     ] = limits.LIST_LIMIT_DEFAULT
     cursor: str | None = Field(
-        None, max_length=LENGTH_MAX, description="From another page with the same filters."
+        None,
+        max_length=LENGTH_MAX,
+        description="From another page with the same filters.",
+        json_schema_extra={"pattern": "^[A-Za-z0-9_-]+$"},
     )
 
     @field_validator("sort")

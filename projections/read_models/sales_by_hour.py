@@ -6,11 +6,12 @@ of an hour describe the same orders.
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from order_service.documents.sales import SalesStep
 from order_service.log.fold import FoldedOrder
 from projections.read_models import projection as p
 from projections.read_models import shop_time
@@ -20,7 +21,7 @@ from projections.read_models.shop_time import hour_of, version_here
 from projections.read_models.summed import summed
 
 Facts = dict[tuple[str, str], tuple[int, int]]  # (fact, detail) to (orders, amount_minor)
-By = Literal["hour", "day"]
+By = SalesStep
 ONE, NONE = (1, 0), (0, 0)
 _DIGITS = 5
 _SECOND = timedelta(seconds=1)

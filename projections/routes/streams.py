@@ -36,24 +36,32 @@ router = APIRouter(
 
 _VERSION = re.compile(r"[0-9]{1,10}")
 _DESCRIPTION = "Server-sent events, until the client disconnects."
-_EVENT = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "string"},
-        "event": {"type": "string", "description": "The event's type."},
-        "data": {"type": "string", "contentMediaType": "application/json"},
-        "retry": {"type": "integer"},
-    },
+_EVENTS = {
+    "text/event-stream": {
+        "schema": {
+            "description": "Events of server-sent events (HTML, 9.2), each with `id`, `event` (the "
+            "event's type) and `data` (JSON). They come until the stream ends.",
+        }
+    }
 }
-_EVENTS = {"text/event-stream": {"itemSchema": _EVENT}}
+_ID = r"^[0-9]{1,19}(\.[0-9]{1,19})*$"
 
 
 async def _resume_after(
     last_event_id: Annotated[
         str | None,
-        Header(alias="Last-Event-ID", description="As `since`, over which it takes precedence."),
+        Header(
+            alias="Last-Event-ID",
+            description="As `since`, over which it takes precedence.",
+            json_schema_extra={"pattern": _ID},
+        ),
     ] = None,
-    since: Annotated[str | None, Query(description="Resume after the event with this id.")] = None,
+    since: Annotated[
+        str | None,
+        Query(
+            description="Resume after the event with this id.", json_schema_extra={"pattern": _ID}
+        ),
+    ] = None,
 ) -> str | None:
     return since if last_event_id is None else last_event_id
 

@@ -79,7 +79,7 @@ class Walk:
         method, template = self._contract.where(step.operation)
         path = {name: str(self._known[name]) for name in Contract.parameters(template)}
         query, headers = filled(step.query, self._known), filled(step.headers, self._known)
-        body = filled(step.body, self._known)
+        body, form = filled(step.body, self._known), filled(step.form, self._known)
         authorization = {}
         if step.who != "nobody":
             authorization = {"Authorization": f"Bearer {self._known[f'{step.who}_token']}"}
@@ -89,7 +89,7 @@ class Walk:
             params=query,
             headers=headers | authorization,
             **({} if body is None else {"json": body}),
-            **({} if step.form is None else {"data": step.form}),
+            **({} if form is None else {"data": form}),
         )
         assert answer.status_code == step.status, f"{step}: {answer.text}"
         found = body_of(answer)
@@ -97,7 +97,7 @@ class Walk:
             self._known[name] = at(pointer, found)
         if isinstance(found, dict) and isinstance(found.get("version"), int):
             self._known["version"] = found["version"]
-        sent = {"path": path, "query": query, "headers": headers, "body": body, "form": step.form}
+        sent = {"path": path, "query": query, "headers": headers, "body": body, "form": form}
         shown = {name: answer.headers[name] for name in HEADERS if name in answer.headers}
         exchange = {
             "operation": step.operation,

@@ -324,7 +324,7 @@ def test_every_body_has_texts_to_try() -> None:
     assert set(bodies()) - {model for model, _ in fields} == {
         *("DecideReturnRequest", "PlaceOrdersRequest", "RemoveLineRequest")
     }
-    assert ("PlaceOrderRequest", "#/items/0/x") in fields
+    assert ("PlaceOrderRequest", "#/items/0/attributes/x") in fields
 
 
 @pytest.mark.parametrize(("model", "pointer"), _text_fields())

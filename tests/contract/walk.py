@@ -36,8 +36,8 @@ ADDRESS = {
 }
 CONTACT = {"email": "grace@example.com", "name": "Grace Hopper", "phone": "+1 212 555 0142"}
 ITEMS = [
-    {"sku": "PEN-1", "name": "Pen", "quantity": 2, "unit_price": "9.99"},
-    {"sku": "INK-7", "quantity": 1, "unit_price": 5, "colour": "black"},
+    {"sku": "PEN-1", "name": "Pen", "quantity": "2", "unit_price": "9.99"},
+    {"sku": "INK-7", "quantity": "1", "unit_price": "5.00", "attributes": {"colour": "black"}},
 ]
 PRICED = {"items": ITEMS, "total_price": "24.98", "currency": "USD", "external_reference": "web-1"}
 
@@ -52,25 +52,19 @@ ACCOUNTS = (
     ),
     Step(
         "accounts_log_in",
-        "json",
-        "nobody",
-        body={"email": "ada@example.com", "password": PASSWORD},
-        keeps={"owner_token": "/access_token", "refresh_token": "/refresh_token"},
-    ),
-    Step(
-        "accounts_log_in",
-        "form",
+        "password",
         "nobody",
         form={"grant_type": "password", "username": "ada@example.com", "password": PASSWORD},
+        keeps={"owner_token": "/access_token", "refresh_token": "/refresh_token"},
     ),
     Step(
         "accounts_refresh",
         "refresh",
         "nobody",
-        body={"refresh_token": "{refresh_token}"},
+        form={"refresh_token": "{refresh_token}"},
         keeps={"refresh_token": "/refresh_token"},
     ),
-    Step("accounts_revoke", "log_out", "nobody", body={"token": "{refresh_token}"}),
+    Step("accounts_revoke", "log_out", "nobody", form={"token": "{refresh_token}"}),
     Step("accounts_me", "own_account"),
 )
 
@@ -80,13 +74,13 @@ PLACING = (
         "orders_place",
         "agreed_total",
         status=201,
-        body={"items": [{"sku": "ART-3", "quantity": 1}], "total_price": "1500.00"},
+        body={"items": [{"sku": "ART-3", "quantity": "1"}], "total_price": "1500.00"},
     ),
     Step(
         "orders_place",
         "strings",
         status=201,
-        body={"items": [{"product_id": "7", "quantity": "2", "price": "10.50"}]},
+        body={"items": [{"sku": "7", "quantity": "2", "unit_price": "10.50"}]},
         keeps={"order_id": "/id"},
     ),
     Step(
@@ -119,7 +113,7 @@ PLACING = (
         "lines_cancel_units",
         "out_of_stock",
         "staff",
-        body={"quantity": 1, "reason": "OUT_OF_STOCK"},
+        body={"quantity": "1", "reason": "OUT_OF_STOCK"},
         keeps={"refund_id": "/refunds/0/id"},
     ),
     Step("refunds_fail", "closed", "staff", body={"code": "account_closed"}),
@@ -134,11 +128,11 @@ PLACING = (
 )
 
 LIFE = (
-    Step("lines_change_quantity", "three", headers={"If-Match": '"1"'}, body={"quantity": 3}),
+    Step("lines_change_quantity", "three", headers={"If-Match": '"1"'}, body={"quantity": "3"}),
     Step(
         "lines_add",
         "another",
-        body={"sku": "CAP-2", "name": "Cap", "quantity": 1, "unit_price": "3.00"},
+        body={"sku": "CAP-2", "name": "Cap", "quantity": "1", "unit_price": "3.00"},
         keeps={"line_id": "/items/2/line_id"},
     ),
     Step("lines_remove", "third_line", keeps={"line_id": "/items/0/line_id"}),
@@ -195,7 +189,7 @@ LIFE = (
         "shipments_dispatch",
         "first_parcel",
         "staff",
-        body={"lines": [{"line_id": 1, "quantity": 2}], "carrier": "DHL"},
+        body={"lines": [{"line_id": 1, "quantity": "2"}], "carrier": "DHL"},
         keeps={"shipment_id": "/shipments/0/id"},
     ),
     Step("shipments_update_tracking", "number", "staff", body={"tracking_number": "JD014600"}),
@@ -205,7 +199,7 @@ LIFE = (
     Step(
         "returns_request",
         "damaged",
-        body={"lines": [{"line_id": 1, "quantity": 1}], "reason": "DAMAGED"},
+        body={"lines": [{"line_id": 1, "quantity": "1"}], "reason": "DAMAGED"},
         keeps={"return_id": "/returns/0/id"},
     ),
     Step("returns_approve", "approve", "staff", body={}),
@@ -213,7 +207,7 @@ LIFE = (
         "returns_receive",
         "one_unit",
         "staff",
-        body={"lines": [{"line_id": 1, "quantity": 1, "condition": "DAMAGED"}]},
+        body={"lines": [{"line_id": 1, "quantity": "1", "condition": "DAMAGED"}]},
         keeps={"refund_id": "/refunds/0/id"},
     ),
     Step("refunds_settle", "settle", "staff", body={"provider_reference": "re_88"}),
@@ -221,14 +215,14 @@ LIFE = (
     Step(
         "returns_request",
         "not_needed",
-        body={"lines": [{"line_id": 1, "quantity": 1}], "reason": "NO_LONGER_NEEDED"},
+        body={"lines": [{"line_id": 1, "quantity": "1"}], "reason": "NO_LONGER_NEEDED"},
         keeps={"return_id": "/returns/1/id"},
     ),
     Step("returns_reject", "used", "staff", body={"note": "It was used."}),
     Step(
         "returns_request",
         "again",
-        body={"lines": [{"line_id": 1, "quantity": 1}], "reason": "OTHER"},
+        body={"lines": [{"line_id": 1, "quantity": "1"}], "reason": "OTHER"},
         keeps={"return_id": "/returns/2/id"},
     ),
     Step("returns_cancel", "kept", body={}),
@@ -238,8 +232,8 @@ LIFE = (
         headers={"Idempotency-Key": "import-17"},
         body={
             "orders": [
-                {"items": [{"sku": "PEN-1", "quantity": 1, "price": "9.99"}]},
-                {"items": [{"sku": "PEN-1", "quantity": 0}]},
+                {"items": [{"sku": "PEN-1", "quantity": "1", "unit_price": "9.99"}]},
+                {"items": [{"sku": "PEN-1", "quantity": "0"}]},
             ]
         },
     ),

@@ -23,7 +23,7 @@ from order_service.web.fields import Body, ChangeBody, NewEmail, Note, Words
 router = CommandRouter(prefix="/orders", tags=["orders"])
 
 
-class Address(Body):
+class NewAddress(Body):
     name: Words
     company: Words | None = None
     line1: Words
@@ -40,7 +40,7 @@ class Address(Body):
         return to_json(history.Address(*members)).decode()
 
 
-class Contact(Body):
+class NewContact(Body):
     """The customer of the order: of a guest's, all that is known of him."""
 
     email: NewEmail
@@ -56,11 +56,11 @@ class Contact(Body):
         return tuple(OrderText(uuid4(), contacts.DIGEST_KIND, digest) for digest in found)
 
 
-class ChangeContactRequest(Contact, ChangeBody):
+class ChangeContactRequest(NewContact, ChangeBody):
     """The whole new contact: members that are left out are empty."""
 
 
-class ChangeAddressRequest(Address, ChangeBody):
+class ChangeAddressRequest(NewAddress, ChangeBody):
     """The whole new address: members that are left out are empty."""
 
 
@@ -77,7 +77,7 @@ class AddNoteRequest(ChangeBody):
     summary="Change the shipping address",
     problems=("order-not-editable",),
     text_kind="address",
-    text_of=Address.as_text,
+    text_of=NewAddress.as_text,
 )
 def change_shipping_address(body: ChangeAddressRequest, text_ref: UUID) -> ChangeShippingAddress:
     """Replaces the whole shipping address: members that are left out are empty."""
@@ -91,7 +91,7 @@ def change_shipping_address(body: ChangeAddressRequest, text_ref: UUID) -> Chang
     operation_id="orders_change_billing_address",
     summary="Change the billing address",
     text_kind="billing_address",
-    text_of=Address.as_text,
+    text_of=NewAddress.as_text,
 )
 def change_billing_address(body: ChangeAddressRequest, text_ref: UUID) -> ChangeBillingAddress:
     """Replaces the whole billing address: members that are left out are empty."""
@@ -105,7 +105,7 @@ def change_billing_address(body: ChangeAddressRequest, text_ref: UUID) -> Change
     operation_id="orders_change_contact",
     summary="Change the contact",
     text_kind="contact",
-    text_of=Contact.as_text,
+    text_of=NewContact.as_text,
     more_texts=lambda context, body: body.digests(context),
 )
 def change_contact(body: ChangeContactRequest, text_ref: UUID) -> ChangeContact:

@@ -79,9 +79,10 @@ def _fits_digits(number: Decimal, digits: int) -> bool:
     return len(significant) <= digits and -digits <= exponent and number.adjusted() < digits
 
 
-def _number_or_text(number: dict[str, Any], text: dict[str, Any]) -> WithJsonSchema:
-    """The JSON schema of the input: pydantic itself would describe a validator's output."""
-    return WithJsonSchema({"anyOf": [number, {"type": "string", **text}]})
+def _text(pattern: str, **more: Any) -> WithJsonSchema:
+    """The JSON schema of the input: pydantic itself would describe a validator's output. Numbers
+    are taken, too, but one type is easier for clients, and a number may pass through a float."""
+    return WithJsonSchema({"type": "string", "pattern": pattern, **more})
 
 
 Quantity = Annotated[
@@ -93,10 +94,7 @@ Quantity = Annotated[
         _text_form(_QUANTITY_TEXT, int),
     ),
     Field(ge=1, le=QUANTITY_MAX),
-    _number_or_text(
-        {"type": "integer", "minimum": 1, "maximum": QUANTITY_MAX},
-        {"maxLength": 7, "pattern": f"^0*([1-9][0-9]{{0,5}}|{QUANTITY_MAX})$"},
-    ),
+    _text(f"^0*([1-9][0-9]{{0,5}}|{QUANTITY_MAX})$", maxLength=7, examples=["2"]),
 ]
 Price = Annotated[
     Decimal,
@@ -106,10 +104,7 @@ Price = Annotated[
         _text_form(_PRICE_TEXT, Decimal),
         core_schema.no_info_plain_validator_function(_price_number),
     ),
-    _number_or_text(
-        {"type": "number", "minimum": 0, "exclusiveMaximum": 10**PRICE_DIGITS_MAX},
-        {"pattern": _PRICE_TEXT},
-    ),
+    _text(_PRICE_TEXT, examples=["129.99"]),
 ]
 AttributeText = Annotated[
     str,
@@ -130,9 +125,7 @@ Rate = Annotated[
         core_schema.no_info_plain_validator_function(lambda value: f"{_price_number(value):f}"),
     ),
     Field(pattern=_RATE_TEXT),
-    _number_or_text(
-        {"type": "number", "minimum": 0, "exclusiveMaximum": 1_000}, {"pattern": _RATE_TEXT}
-    ),
+    _text(_RATE_TEXT, examples=["19"]),
 ]
 LineId = Annotated[int, Field(strict=True, ge=1, le=LINE_ID_MAX)]
 
@@ -197,22 +190,21 @@ class Item(Body):
     def __get_pydantic_json_schema__(
         cls, core: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        """Adds what pydantic cannot derive: the other names, and the bounds of attribute names."""
+        """Names attributes as answers do, since a client needs one way: that further members are
+        attributes, too, only a pattern says, from which no generator makes members. The other names
+        of members are left out."""
         schema = handler.resolve_ref_schema(handler(core))
-        properties = schema["properties"]
-        for other, name in cls._OTHER_NAMES.items():
-            properties[other] = properties[name]
-        schema["not"] = {
-            "anyOf": [{"required": ["price", "unit_price"]}, {"required": ["product_id", "sku"]}]
-        }
         names = {"minLength": 1, "maxLength": TEXT_MAX, "pattern": rf"^{NO_CONTROL}+$"}
-        schema["propertyNames"] = names
-        properties["attributes"] = {
+        texts = schema.pop("additionalProperties")
+        schema["properties"]["attributes"] = {
             "type": "object",
             "maxProperties": ATTRIBUTES_MAX,
             "propertyNames": names,
-            "additionalProperties": schema["additionalProperties"],
+            "additionalProperties": texts,
         }
+        schema["properties"]["quantity"]["default"] = "1"
+        schema["propertyNames"] = names | {"not": {"enum": [*cls._OTHER_NAMES]}}
+        schema["patternProperties"] = {f"^(?!({'|'.join(sorted(cls._NAMES))})$)": texts}
         return schema
 
     @property

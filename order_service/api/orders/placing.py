@@ -23,7 +23,7 @@ from order_service.api.orders.command_context import (
     fast_path_context,
     invalid_key,
 )
-from order_service.api.orders.details import Address, Contact
+from order_service.api.orders.details import NewAddress, NewContact
 from order_service.api.orders.fields import Item, Price, free_text, minor_or_zero
 from order_service.api.orders.labels import Metadata, Tags
 from order_service.api.orders.permissions import (
@@ -77,9 +77,9 @@ class PlaceOrderRequest(Body):
     total_price: Price | None = None
     currency: CurrencyCode | None = None
     external_reference: ShortText | None = None
-    shipping_address: Address | None = None
-    billing_address: Address | None = None
-    customer: Contact | None = Field(
+    shipping_address: NewAddress | None = None
+    billing_address: NewAddress | None = None
+    customer: NewContact | None = Field(
         None,
         description="Whom the order is for. From staff and API keys without `user_id`: a guest.",
     )

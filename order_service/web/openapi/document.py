@@ -1,10 +1,12 @@
 """Completes FastAPI's OpenAPI document.
 
 FastAPI provides paths, parameters and response models. This module adds the bodies that `json_body`
-declares, every problem that an operation may return, headers, examples and links.
+declares, every problem that an operation may return, headers, examples and links. And it writes
+schemas as generators of clients read them: named sets of values, no titles made of names, no
+`default: null`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -37,6 +39,27 @@ _SCHEMA = "#/components/schemas/{model}"
 # The same token that the OAuth2 flow of the documentation's Authorize button issues; a client may
 # send one that it got otherwise.
 _ACCESS_TOKEN = {"AccessToken": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+_DESCRIPTION = (
+    "Orders of a shop: placed, paid, shipped, returned. Amounts are strings in the order's "
+    "currency; numbers are taken, too. Every error is a problem document (RFC 9457) whose `type` "
+    "says what is wrong."
+)
+_TAGS = {
+    "orders": "Place orders, change them, and see what may be done with them.",
+    "queries": "Read orders, lists and reports.",
+    "history": "What happened to an order, and its texts.",
+    "lines": "Change the lines of an order that is not paid.",
+    "payments": "What payment providers report, and what the shop records itself.",
+    "shipments": "Ship an order, in parts or whole.",
+    "cancellations": "Cancel an order, or units of it.",
+    "refunds": "Pay money back.",
+    "returns": "Take goods back.",
+    "streams": "Follow events as they happen.",
+    "accounts": "Register and log in.",
+    "api-keys": "Credentials of programs. For admins.",
+    "operations": "Run the read side: read models, dead letters, health. For staff.",
+    "service": "Probes, the version, and what problem types mean.",
+}
 _API_KEY = {
     "ApiKey": {
         "type": "http",
@@ -52,8 +75,11 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(
         title=app.title,
         version=app.version,
-        description=app.description,
-        tags=app.openapi_tags,
+        description=_DESCRIPTION,
+        tags=[{"name": name, "description": text} for name, text in _TAGS.items()],
+        servers=[{"url": "/", "description": "The service that serves this document."}],
+        contact={"name": "The Order Service authors"},
+        license_info={"name": "MIT License", "identifier": "MIT"},
         routes=app.routes,
     )
     bodies: list[type[BaseModel]] = []
@@ -67,7 +93,9 @@ def openapi(app: FastAPI) -> dict[str, Any]:
             if body is not None:
                 bodies.append(body.model)
                 operation["requestBody"] = body.openapi()
-            if "security" in operation:
+            if "security" not in operation:
+                operation["security"] = []  # for everybody
+            else:
                 operation["security"].append({name: [] for name in _ACCESS_TOKEN})
                 scopes = _scopes(operation)
                 operation["security"] += [{"ApiKey": [scope]} for scope in scopes]
@@ -78,14 +106,48 @@ def openapi(app: FastAPI) -> dict[str, Any]:
     add_links(document["paths"])
     components = document["components"]
     components["securitySchemes"] |= _ACCESS_TOKEN | _API_KEY
-    components["schemas"] |= _body_schemas(bodies) | {"Problem": PROBLEM_SCHEMA}
-    components["schemas"] |= {schema_name(slug): _problem_schema(slug) for slug in CATALOGUE}
+    problems = {schema_name(slug): _problem_schema(slug) for slug in CATALOGUE}
+    enums: Mapping[str, tuple[str, ...]] = app.state.enums
+    named = {name: {"type": "string", "enum": [*values]} for name, values in enums.items()}
+    for schemas in (_body_schemas(bodies), {"Problem": PROBLEM_SCHEMA}, problems, named):
+        assert not components["schemas"].keys() & schemas.keys(), "no name stands for two schemas"
+        components["schemas"] |= schemas
     components["examples"] = {slug: {"value": example_of(slug)} for slug in CATALOGUE}
     components["headers"] = header_components()
     components["responses"] = dict(sorted(shared.items()))
     for unused in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(unused, None)
+    references = {tuple(values): _SCHEMA.format(model=name) for name, values in enums.items()}
+    for path in document["paths"].values():
+        _simplify(path, references)
+    for name, schema in components["schemas"].items():
+        if name not in enums:
+            _simplify(schema, references)
     return document
+
+
+_EXAMPLES = ("example", "examples", "x-scopes")
+
+
+def _simplify(part: Any, references: Mapping[tuple[str, ...], str]) -> None:
+    """Replaces sets of values by references to their names, and leaves out what is made up: titles
+    that repeat a member's name, and `null` as the default of what may be left out."""
+    if isinstance(part, list):
+        for one in part:
+            _simplify(one, references)
+    if not isinstance(part, dict):
+        return
+    if isinstance(part.get("title"), str) and part.keys() & {"type", "anyOf", "allOf", "$ref"}:
+        del part["title"]
+    if part.get("default", ...) is None:
+        del part["default"]
+    values = part.get("enum")
+    if isinstance(values, list) and tuple(values) in references:
+        del part["enum"], part["type"]
+        part["$ref"] = references[tuple(values)]
+    for name, one in part.items():
+        if name not in _EXAMPLES:
+            _simplify(one, references)
 
 
 def _scopes(operation: dict[str, Any]) -> list[str]:
@@ -156,6 +218,8 @@ def _describe_responses(
     if "validation" not in slugs:
         responses.pop("422", None)  # added by FastAPI, with another schema
     for response in responses.values():
+        # FastAPI calls every stream a string. The schema is that of one event, as tools read it.
+        response.get("content", {}).get("text/event-stream", {}).get("schema", {}).pop("type", None)
         response["headers"] = response.get("headers", {}) | headers(*ALWAYS_SENT)
     for status in {CATALOGUE[slug].status for slug in slugs}:
         of_status = sorted(slug for slug in slugs if CATALOGUE[slug].status == status)

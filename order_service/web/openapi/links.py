@@ -1,7 +1,7 @@
 """Adds links to the OpenAPI document: which response has the ids for another operation's path.
 
-A logged-in client places an order; the response has the order's id. Reading the order returns the
-ids of its lines, payments, shipments, refunds and returns.
+A logged-in client places an order; the response has the order's id. The operations that add a
+payment, shipment, refund, return or hold to it lead to those that go on with that part.
 """
 
 import re
@@ -12,12 +12,12 @@ _SOURCES = {
     "user_id": ("accounts_me", "200", "/id"),
     "order_id": ("orders_place", "201", "/id"),
     "line_id": ("orders_get", "200", "/items/0/line_id"),
-    "payment_id": ("orders_get", "200", "/payments/0/id"),
-    "shipment_id": ("orders_get", "200", "/shipments/0/id"),
-    "refund_id": ("orders_get", "200", "/refunds/0/id"),
+    "payment_id": ("payments_add", "200", "/payments/0/id"),
+    "shipment_id": ("shipments_dispatch", "200", "/shipments/0/id"),
+    "refund_id": ("refunds_request", "200", "/refunds/0/id"),
     "key_id": ("api_keys_create", "201", "/id"),
-    "hold_id": ("orders_get", "200", "/holds/0/id"),
-    "return_id": ("orders_get", "200", "/returns/0/id"),
+    "hold_id": ("holds_add", "200", "/holds/0/id"),
+    "return_id": ("returns_request", "200", "/returns/0/id"),
 }
 # An order may have no such text, so the operation that gives it one leads to the one that reads it.
 _TEXTS = {
