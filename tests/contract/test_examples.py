@@ -133,8 +133,8 @@ async def test_the_recorded_examples_equal_the_real_exchanges(
     redis: Redis,
     rabbitmq: AbstractChannel,
 ) -> None:
-    staff = await new_account(web, web_engine, "staff")
-    admin = await new_account(web, web_engine, "admin")
+    staff = await new_account(web_engine, "staff")
+    admin = await new_account(web_engine, "admin")
     walk = Walk(web, known_contract(), staff, admin)
 
     await walk.take(ACCOUNTS + PLACING + LIFE)

@@ -157,8 +157,8 @@ async def test_each_problem_type_is_answered_as_documented(
     shop: httpx.AsyncClient, web_engine: AsyncEngine, settings: Settings
 ) -> None:
     people = {
-        "owner": await new_account(shop, web_engine),
-        "staff": await new_account(shop, web_engine, "staff"),
+        "owner": await new_account(web_engine),
+        "staff": await new_account(web_engine, "staff"),
         "key": await new_key(web_engine, "orders:read"),
     }
     known = await _prepare(shop, people, settings)
@@ -183,8 +183,8 @@ async def test_each_problem_type_is_answered_as_documented(
 async def test_staff_can_complete_an_order_that_its_owner_has_filled(
     shop: httpx.AsyncClient, web_engine: AsyncEngine
 ) -> None:
-    owner = await new_account(shop, web_engine)
-    staff = await new_account(shop, web_engine, "staff")
+    owner = await new_account(web_engine)
+    staff = await new_account(web_engine, "staff")
     path = f"/orders/{await _full_order(shop, owner, web_engine)}/cancel/"
 
     refused = await shop.post(path, json={"reason": "CUSTOMER_REQUEST"}, headers=owner.headers)

@@ -48,7 +48,7 @@ async def test_the_service_keeps_its_openapi_document(
     tmp_path: Path,
     random_seed: int,
 ) -> None:
-    accounts = {name: await new_account(web, web_engine, role) for name, role in USERS.items()}
+    accounts = {name: await new_account(web_engine, role) for name, role in USERS.items()}
     identities = []
     for name, account in accounts.items():
         headers = [{"name": k, "value": v} for k, v in account.headers.items()]

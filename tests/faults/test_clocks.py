@@ -152,7 +152,7 @@ async def world(clocks: tuple[Settings, Path, str]) -> AsyncIterator[World]:
         serving_with(settings) as honest,
         httpx.AsyncClient(base_url=url, timeout=WAIT_S) as web,
     ):
-        account = await new_account(honest, web_engine)
+        account = await new_account(web_engine)
         yield World(settings, folder, web, honest, account, redis, projector_engine)
     for role in ROLES:
         set_clock(folder, role, 0)
@@ -219,7 +219,7 @@ async def test_the_log_goes_on_where_the_servers_clock_was_set_back(
         settings.DB_NAME,
     )
     async with serving_with(settings) as web:
-        customer = await new_account(web, web_engine)
+        customer = await new_account(web_engine)
         order = await place(web, customer)
         canceled = await change(web, customer, order, status="CANCELED")
         token = canceled.headers["consistency-token"]

@@ -99,7 +99,7 @@ async def test_actions_show_the_windows_of_owners(
     async with serving_with(
         settings, CUSTOMER_CANCEL_WINDOW="PT0S", SELF_SERVICE_TRANSITIONS="PAID,CANCELED"
     ) as web:
-        owner = await new_account(web, web_engine)
+        owner = await new_account(web_engine)
         order = await place(web, owner)
         pending = await actions(web, owner, order)
         await change(web, owner, order, status="PAID")

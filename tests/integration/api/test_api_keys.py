@@ -23,7 +23,7 @@ from tests.support.waiting import eventually
 
 @pytest.fixture
 async def admin(web: httpx.AsyncClient, web_engine: AsyncEngine) -> Account:
-    return await new_account(web, web_engine, role="admin")
+    return await new_account(web_engine, role="admin")
 
 
 async def row_of(engine: AsyncEngine, key_id: str) -> Any:

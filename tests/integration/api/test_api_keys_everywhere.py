@@ -40,8 +40,8 @@ async def two(settings: Settings, redis: Redis, web_engine: AsyncEngine) -> Asyn
         webs = [
             await stack.enter_async_context(serving_with(settings, **without)) for _ in range(2)
         ]
-        admin = await new_account(webs[0], web_engine, role="admin")
-        owner = await new_account(webs[0], web_engine)
+        admin = await new_account(web_engine, role="admin")
+        owner = await new_account(web_engine)
         yield Two((webs[0], webs[1]), admin, owner)
 
 
@@ -159,7 +159,7 @@ async def test_without_the_database_a_key_is_refused_as_unknown_yet(
         proxy_to(settings.DB_HOST, settings.DB_PORT) as proxy,
         serving_with(settings, DB_HOST="127.0.0.1", DB_PORT=str(proxy.port)) as web,
     ):
-        owner = await new_account(web, web_engine)
+        owner = await new_account(web_engine)
         key = await new_key(web_engine, acts_for=owner)
         order = await place(web, key)
 
@@ -178,7 +178,7 @@ async def test_without_the_database_a_key_is_refused_as_unknown_yet(
 
 
 async def test_a_stream_ends_with_its_key(web: httpx.AsyncClient, web_engine: AsyncEngine) -> None:
-    admin = await new_account(web, web_engine, role="admin")
+    admin = await new_account(web_engine, role="admin")
     created = await create(web, admin, scopes=["events:read", "orders:read"])
     async with listening(web, "/events/stream", bearer(created)) as reader:
         await web.patch(

@@ -67,7 +67,7 @@ async def test_where_a_precondition_is_required_a_blind_change_is_refused(
     settings: Settings, web_engine: AsyncEngine
 ) -> None:
     async with serving_with(settings, REQUIRE_IF_MATCH="true") as web:
-        owner = await new_account(web, web_engine)
+        owner = await new_account(web_engine)
         order = await place(web, owner)
         keyed = {"Idempotency-Key": "k", "If-Match": '"1"'}
 

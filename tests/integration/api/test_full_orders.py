@@ -45,7 +45,7 @@ def full(letter: str) -> dict[str, Any]:
 
 @pytest.fixture
 async def owner(web: httpx.AsyncClient, web_engine: AsyncEngine) -> Account:
-    return await new_account(web, web_engine)
+    return await new_account(web_engine)
 
 
 async def test_names_of_76_chinese_characters_on_200_lines_are_placed(

@@ -107,7 +107,7 @@ PATHS = [
 
 
 async def test_hostile_bodies_are_refused(web: httpx.AsyncClient, web_engine: AsyncEngine) -> None:
-    owner = await new_account(web, web_engine)
+    owner = await new_account(web_engine)
     headers = {**owner.headers, "Content-Type": "application/json"}
 
     answers = [(b, await web.post("/orders/", content=b, headers=headers)) for b in BODIES]
@@ -118,7 +118,7 @@ async def test_hostile_bodies_are_refused(web: httpx.AsyncClient, web_engine: As
 
 
 async def test_hostile_changes_are_refused(web: httpx.AsyncClient, web_engine: AsyncEngine) -> None:
-    owner = await new_account(web, web_engine)
+    owner = await new_account(web_engine)
     path = (await place(web, owner)).headers["location"]
 
     refused = [(b, await web.patch(path, json=b, headers=owner.headers)) for b in CHANGES]
@@ -132,7 +132,7 @@ async def test_hostile_changes_are_refused(web: httpx.AsyncClient, web_engine: A
 
 
 async def test_hostile_headers_are_refused(web: httpx.AsyncClient, web_engine: AsyncEngine) -> None:
-    owner = await new_account(web, web_engine)
+    owner = await new_account(web_engine)
     path = (await place(web, owner)).headers["location"]
     sent = {"Content-Type": b"application/json", "Authorization": owner.headers["Authorization"]}
 
@@ -151,7 +151,7 @@ async def test_hostile_headers_are_refused(web: httpx.AsyncClient, web_engine: A
 async def test_names_of_our_own_are_attributes_like_any_other(
     web: httpx.AsyncClient, web_engine: AsyncEngine
 ) -> None:
-    owner = await new_account(web, web_engine)
+    owner = await new_account(web_engine)
 
     placed = await place(web, owner, items=[{**ITEM, **dict.fromkeys(ATTRIBUTE_NAMES, "v")}])
 

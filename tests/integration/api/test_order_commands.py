@@ -13,12 +13,12 @@ from tests.support.http.orders import ITEMS, change, place, problem, stored_even
 
 @pytest.fixture
 async def owner(web: httpx.AsyncClient, web_engine: AsyncEngine) -> Account:
-    return await new_account(web, web_engine)
+    return await new_account(web_engine)
 
 
 @pytest.fixture
 async def staff(web: httpx.AsyncClient, web_engine: AsyncEngine) -> Account:
-    return await new_account(web, web_engine, role="staff")
+    return await new_account(web_engine, role="staff")
 
 
 async def test_the_answer_to_a_placed_order_is_its_whole_document(
@@ -238,7 +238,7 @@ async def test_another_users_order_is_answered_like_a_missing_one(
     web: httpx.AsyncClient, owner: Account, web_engine: AsyncEngine
 ) -> None:
     order = await place(web, owner)
-    other = await new_account(web, web_engine)
+    other = await new_account(web_engine)
 
     foreign = await change(web, other, order, status="CANCELED")
     absent = await web.patch(

@@ -239,8 +239,8 @@ async def test_an_owner_can_cancel_a_paid_order_only_within_the_window(
     settings: Settings, web_engine: AsyncEngine
 ) -> None:
     async with serving_with(settings, CUSTOMER_CANCEL_WINDOW="PT0S") as web:
-        owner = await new_account(web, web_engine)
-        staff = await new_account(web, web_engine, role="staff")
+        owner = await new_account(web_engine)
+        staff = await new_account(web_engine, role="staff")
         order = await place(web, owner)
         await change(web, staff, order, status="PAID")
 
@@ -316,8 +316,8 @@ async def test_an_owner_can_request_a_return_only_within_the_window(
     settings: Settings, web_engine: AsyncEngine
 ) -> None:
     async with serving_with(settings, RETURN_WINDOW="PT0S", ALLOW_SHIP_UNPAID="true") as web:
-        owner = await new_account(web, web_engine)
-        staff = await new_account(web, web_engine, role="staff")
+        owner = await new_account(web_engine)
+        staff = await new_account(web_engine, role="staff")
         order = await place(web, owner)
         shipped = await act(web, staff, order, "shipments/")
         await act(web, staff, order, f"shipments/{shipped.json()['shipments'][0]['id']}/delivered/")

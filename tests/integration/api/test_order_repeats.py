@@ -14,12 +14,12 @@ from tests.support.http.orders import ITEMS, change, place, problem, stored_even
 
 @pytest.fixture
 async def owner(web: httpx.AsyncClient, web_engine: AsyncEngine) -> Account:
-    return await new_account(web, web_engine)
+    return await new_account(web_engine)
 
 
 @pytest.fixture
 async def staff(web: httpx.AsyncClient, web_engine: AsyncEngine) -> Account:
-    return await new_account(web, web_engine, role="staff")
+    return await new_account(web_engine, role="staff")
 
 
 async def test_a_stale_if_match_is_refused_with_the_present_etag(
@@ -109,7 +109,7 @@ async def test_the_key_of_a_refused_request_can_be_used_again(
 async def test_the_same_key_of_two_users_makes_two_orders(
     web: httpx.AsyncClient, owner: Account, web_engine: AsyncEngine
 ) -> None:
-    other = await new_account(web, web_engine)
+    other = await new_account(web_engine)
 
     answers = [
         await web.post(

@@ -161,7 +161,7 @@ async def test_a_shop_may_refuse_the_prices_of_customers(
     settings: Settings, web_engine: AsyncEngine, body: dict[str, Any]
 ) -> None:
     async with serving_with(settings, CUSTOMER_PRICES="refuse") as web:
-        owner, staff = [await new_account(web, web_engine, r) for r in ("customer", "staff")]
+        owner, staff = [await new_account(web_engine, r) for r in ("customer", "staff")]
         refused = await place(web, owner, **body)
         by_staff = await place(web, staff, user_id=owner.user_id, items=NORTHWIND)
         more, less = [

@@ -187,7 +187,7 @@ async def test_a_timer_closes_holds_that_have_expired(
     at = now() + timedelta(hours=1)
     timer = Timer("authorizations", 2, expired_holds, lambda: ExpireAuthorizations(at))
     async with serving(app) as web:
-        owner, staff = [await new_account(web, web_engine, r) for r in ("customer", "staff")]
+        owner, staff = [await new_account(web_engine, r) for r in ("customer", "staff")]
         orders = [await place(web, owner, items=TWENTY) for _ in range(2)]
         for order, until in zip(orders, (at, at + timedelta(hours=1)), strict=True):
             held = await pay(web, staff, order, **HOLD, expires_at=until.isoformat())
@@ -289,7 +289,7 @@ async def test_money_that_an_owner_only_says_was_paid_is_not_refunded_by_itself(
     settings: Settings, web_engine: AsyncEngine
 ) -> None:
     async with serving_with(settings, SELF_SERVICE_TRANSITIONS="PAID,CANCELED") as web:
-        owner, staff = [await new_account(web, web_engine, r) for r in ("customer", "staff")]
+        owner, staff = [await new_account(web_engine, r) for r in ("customer", "staff")]
         order = await place(web, owner, items=TWENTY)
         paid = await change(web, owner, order, status="PAID")
         canceled = await change(web, owner, order, status="CANCELED")

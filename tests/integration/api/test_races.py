@@ -109,7 +109,7 @@ async def shop(database: Settings) -> AsyncIterator[Shop]:
         other = await stack.enter_async_context(serving_with(database))
         engine = create_engine(database, WEB, application_name="test-web")
         stack.push_async_callback(engine.dispose)
-        yield Shop((one, other), await new_account(one, engine, role="staff"))
+        yield Shop((one, other), await new_account(engine, role="staff"))
 
 
 async def given(shop: Shop, *before: Ask) -> httpx.Response:

@@ -266,9 +266,9 @@ async def callers(
     web: httpx.AsyncClient, web_engine: AsyncEngine, settings: Settings
 ) -> dict[str, tuple[str, dict[str, str]]]:
     """User id and headers of everybody who may come."""
-    owner, other = await new_account(web, web_engine), await new_account(web, web_engine)
-    staff = await new_account(web, web_engine, role="staff")
-    admin = await new_account(web, web_engine, role="admin")
+    owner, other = await new_account(web_engine), await new_account(web_engine)
+    staff = await new_account(web_engine, role="staff")
+    admin = await new_account(web_engine, role="admin")
     login = await web.post("/token/", data={"username": staff.email, "password": PASSWORD})
     past = AccessTokens(settings)
     past.lifetime_s = -60

@@ -34,7 +34,7 @@ async def test_two_processes_expire_each_order_once(
         create_app(settings.model_copy(update={"RATE_LIMIT": "1000000/minute"})) for _ in range(2)
     )
     async with serving(first_app) as web, serving(second_app):
-        owner = await new_account(web, web_engine)
+        owner = await new_account(web_engine)
         many = {"orders": [{"items": ITEMS}] * (EXPIRY_BATCH + 1)}
         await web.post("/orders/bulk/", json=many, headers=owner.headers)
         await advance_all(projector_engine, cache)

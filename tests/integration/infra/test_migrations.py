@@ -152,7 +152,7 @@ async def test_an_older_read_model_serves_what_it_has_until_a_replay(
 
     unlimited = settings.model_copy(update={"RATE_LIMIT": "1000000/minute"})
     async with serving(create_app(unlimited)) as web:
-        staff = await new_account(web, web_engine, role="staff")
+        staff = await new_account(web_engine, role="staff")
         before = {path: await get(web, staff, path) for path in _paths(order_id)}
         assert await run_word(replay, settings, "order_view", "--workers", "1") == 0
         after = {path: await get(web, staff, path) for path in _paths(order_id)}

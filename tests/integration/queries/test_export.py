@@ -164,7 +164,7 @@ async def test_pages_are_bounded_and_no_transaction_waits_for_the_client(
     app = create_app(settings.model_copy(update={"RATE_LIMIT": "1000000/minute"}))
     pages: list[object] = []
     async with serving(app) as web:
-        staff = await new_account(web, web_engine, role="staff")
+        staff = await new_account(web_engine, role="staff")
 
         @event.listens_for(app.state.engine.sync_engine, "before_cursor_execute")
         def note(connection, cursor, statement, parameters, context, many) -> None:  # type: ignore[no-untyped-def]

@@ -25,12 +25,12 @@ SUBRESOURCES = ("events/", "diff/", "notes/", "shipping-address/")
 
 @pytest.fixture
 async def owner(web: httpx.AsyncClient, web_engine: AsyncEngine) -> Account:
-    return await new_account(web, web_engine)
+    return await new_account(web_engine)
 
 
 @pytest.fixture
 async def staff(web: httpx.AsyncClient, web_engine: AsyncEngine) -> Account:
-    return await new_account(web, web_engine, role="staff")
+    return await new_account(web_engine, role="staff")
 
 
 async def get(web: httpx.AsyncClient, who: Account, path: str) -> httpx.Response:
@@ -173,7 +173,7 @@ async def test_another_s_order_has_no_history(
     web: httpx.AsyncClient, web_engine: AsyncEngine, owner: Account
 ) -> None:
     order = await place(web, owner)
-    other = await new_account(web, web_engine)
+    other = await new_account(web_engine)
     order_id = order.json()["id"]
 
     names = (order_id, "00000000-0000-7000-8000-0000000000f1", "nonsense")

@@ -83,7 +83,7 @@ async def test_without_redis_orders_are_read_all_the_same(
 ) -> None:
     nowhere = settings.model_copy(update={"REDIS_PORT": 9, "RATE_LIMIT": "1000000/minute"})
     async with serving(create_app(nowhere)) as web:
-        owner = await new_account(web, web_engine)
+        owner = await new_account(web_engine)
         placed = await new_order(web, owner)
 
         answer = await get(web, owner, f"/orders/{placed['id']}/")

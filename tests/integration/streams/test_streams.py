@@ -29,12 +29,12 @@ from tests.support.waiting import WAIT_S, eventually
 
 @pytest.fixture
 async def owner(web: httpx.AsyncClient, web_engine: AsyncEngine) -> Account:
-    return await new_account(web, web_engine)
+    return await new_account(web_engine)
 
 
 @pytest.fixture
 async def staff(web: httpx.AsyncClient, web_engine: AsyncEngine) -> Account:
-    return await new_account(web, web_engine, role="staff")
+    return await new_account(web_engine, role="staff")
 
 
 async def test_an_order_s_stream_begins_at_its_first_event_and_goes_on(
@@ -127,7 +127,7 @@ async def test_streams_are_for_those_who_may_see_the_orders(
     web: httpx.AsyncClient, web_engine: AsyncEngine, owner: Account, staff: Account
 ) -> None:
     order_id = (await place(web, owner)).json()["id"]
-    other = await new_account(web, web_engine)
+    other = await new_account(web_engine)
     mine = f"/orders/{order_id}/stream"
     expected = {
         (mine, other.user_id): (404, "order-not-found"),

@@ -170,7 +170,7 @@ async def test_a_body_has_its_deadline(
 ) -> None:
     """On the fast path and on FastAPI's route: with the same headers."""
     headers: list[set[str]] = []
-    owner = await new_account(web, web_engine)
+    owner = await new_account(web_engine)
     token = f"Authorization: {owner.headers['Authorization']}\r\n".encode()
     for unusual in (b"", b"Prefer: wait=1\r\n"):
         head = POST.replace(b"/register/", b"/orders/") + token + unusual
@@ -289,7 +289,7 @@ async def test_an_answer_is_never_given_to_another_request(
     web: httpx.AsyncClient, web_engine: AsyncEngine
 ) -> None:
     """What follows a command is no request: its 400 must not pass for the command's answer."""
-    owner = await new_account(web, web_engine)
+    owner = await new_account(web_engine)
     body = json.dumps({"items": ITEMS}).encode()
     head = POST.replace(b"/register/", b"/orders/")
     head += f"Authorization: {owner.headers['Authorization']}\r\n".encode()
@@ -305,7 +305,7 @@ async def test_an_answer_is_never_given_to_another_request(
 async def test_a_body_that_breaks_off_stores_nothing(
     web: httpx.AsyncClient, web_engine: AsyncEngine
 ) -> None:
-    owner = await new_account(web, web_engine)
+    owner = await new_account(web_engine)
     head = POST.replace(b"/register/", b"/orders/") + b"Transfer-Encoding: chunked\r\n"
     head += f"Authorization: {owner.headers['Authorization']}\r\n".encode()
     async with wire(web) as wired:
@@ -325,7 +325,7 @@ async def test_a_body_is_not_lost_to_an_upgrade(
 ) -> None:
     """The JDK's client and `curl --http2` offer HTTP/2 with their first request, whose body the
     parser would drop."""
-    staff = await new_account(web, web_engine, role="staff")
+    staff = await new_account(web_engine, role="staff")
     order = (await place(web, staff)).json()
     body = b'{"reason": "OUT_OF_STOCK", "quantity": 1}'
     head = (

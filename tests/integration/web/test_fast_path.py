@@ -89,8 +89,8 @@ async def ways(settings: Settings, redis: Redis, web_engine: AsyncEngine) -> Asy
     app.fast_path.begin = noted  # type: ignore[assignment, method-assign]  # records, and changes nothing
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(serving(app))
-        owner, other = [await new_account(client, web_engine) for _ in range(2)]
-        staff = await new_account(client, web_engine, role="staff")
+        owner, other = [await new_account(web_engine) for _ in range(2)]
+        staff = await new_account(web_engine, role="staff")
         yield Ways(app, client, owner, other, staff, taken)
 
 
@@ -280,7 +280,7 @@ async def test_both_ways_share_their_limits(
 ) -> None:
     limited = create_app(settings.model_copy(update={"RATE_LIMIT": "30/minute"}))
     async with serving(limited) as client:
-        account = await new_account(client, web_engine)
+        account = await new_account(web_engine)
         path = f"/orders/{uuid4()}/"
         statuses = [
             (await client.get(path, headers={**account.headers, **extra})).status_code

@@ -29,7 +29,7 @@ def constant(answer: httpx.Response, volatile: set[str] = VOLATILE) -> dict[str,
 
 @pytest.fixture
 async def staff(web: httpx.AsyncClient, web_engine: AsyncEngine) -> Account:
-    return await new_account(web, web_engine, role="staff")
+    return await new_account(web_engine, role="staff")
 
 
 async def path_of(web: httpx.AsyncClient, staff: Account, route: str) -> str:

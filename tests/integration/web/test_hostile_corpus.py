@@ -75,7 +75,7 @@ async def _known(
 
 
 async def _administration(web: httpx.AsyncClient, engine: AsyncEngine) -> dict[str, bytes]:
-    admin, key = await new_account(web, engine, role="admin"), await new_key(engine)
+    admin, key = await new_account(engine, role="admin"), await new_key(engine)
     accounts = {"ADMIN": admin, "KEY": key}
     return {
         name: account.headers["Authorization"].removeprefix("Bearer ").encode()

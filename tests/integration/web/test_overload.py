@@ -90,7 +90,7 @@ async def small(
         monkeypatch.setattr(f"order_service.limits.{name}", value)
     app = create_app(settings.model_copy(update={"RATE_LIMIT": "1000000/minute"}))
     async with serving(app) as client:
-        owner = await new_account(client, web_engine)
+        owner = await new_account(web_engine)
         yield Small(settings, client, app.state.admission.concurrency, owner)
 
 
@@ -200,7 +200,7 @@ async def test_a_storm_of_logins_is_bounded_and_orders_go_on(
     web: httpx.AsyncClient, web_engine: AsyncEngine
 ) -> None:
     """F55: two passwords are hashed at a time, 64 wait, and the others are told to come again."""
-    owner = await new_account(web, web_engine)
+    owner = await new_account(web_engine)
     everybody = httpx.Limits(max_connections=200)
     login = {"username": owner.email, "password": PASSWORD}
     stranger = {"password": PASSWORD}

@@ -85,7 +85,7 @@ async def test_both_ways_go_by_the_client_s_address(
     """The fast path, FastAPI's routes, paths without a route, and the answers of each."""
     given = settings.model_dump() | {"RATE_LIMIT": "20/minute", "TRUSTED_PROXIES": "127.0.0.1"}
     async with serving(create_app(Settings.model_validate(given))) as web:
-        account = await new_account(web, web_engine)
+        account = await new_account(web_engine)
         headers = {**account.headers, "Forwarded": "for=203.0.113.7;proto=https"}
         order = await place(web, account)
         path = f"/orders/{order.json()['id']}/"
@@ -169,7 +169,7 @@ async def test_the_service_behind_a_proxy_s_program(
 
     monkeypatch.setattr(proxies, "include", noted)  # records, and changes nothing
     async with serving(app) as web:
-        account = await new_account(web, web_engine)
+        account = await new_account(web_engine)
         service = f"127.0.0.1:{web.base_url.port}"
         connections.clear()
         async with reverse_proxy(name, tmp_path, service) as port:

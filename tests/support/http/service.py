@@ -95,8 +95,8 @@ async def _running(runner: asyncio.Runner, settings: Settings) -> AsyncIterator[
         other = await stack.enter_async_context(serving_with(settings))
         engine = create_engine(settings, WEB, application_name="test-web")
         stack.push_async_callback(engine.dispose)
-        owner = await new_account(one, engine)
-        staff = await new_account(one, engine, role="staff")
+        owner = await new_account(engine)
+        staff = await new_account(engine, role="staff")
         proxy = await stack.enter_async_context(proxy_to("127.0.0.1", other.base_url.port or 0))
         url = f"http://127.0.0.1:{proxy.port}"
         lossy = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=WAIT_S))
