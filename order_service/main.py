@@ -1,9 +1,10 @@
 """The composition root of the web process: `create_app()`."""
 
 import asyncio
+import logging
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import cache
 from types import FrameType, SimpleNamespace
 from typing import cast
@@ -71,6 +72,7 @@ from projections.routes.orders import get_on_fast_path
 from projections.streams.sse import Streams
 from projections.streams.tickets import Tickets
 
+logger = logging.getLogger(__name__)
 # By method and by whether the path names an order.
 FAST_ROUTES = {
     ("GET", True): FastRoute("orders-read", "/orders/{order_id}/", get_on_fast_path),
@@ -295,8 +297,9 @@ async def _running(work: "asyncio._CoroutineLike[None]") -> AsyncIterator[None]:
         yield
     finally:
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        ended, _ = await asyncio.wait((task,), timeout=limits.STOP_GRACE_S)
+        if not ended:  # it has taken the cancellation for an error of its own
+            logger.error("a background task does not end: %s", task)
 
 
 @contextmanager

@@ -41,6 +41,7 @@ __all__ = ["bench", "stack"]  # found here by every folder of tests, and started
 
 register_profiles()
 
+GRACE_S = 2.0  # for requests in work when a test stops its server
 ROOT = Path(__file__).parent.parent
 
 
@@ -200,7 +201,6 @@ async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         proxy_headers=False,
         server_header=False,
         log_config=None,
-        timeout_graceful_shutdown=2,
     )
     config.load()
     server = uvicorn.Server(config)
@@ -231,5 +231,9 @@ async def serving(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
         for connection in [*server.server_state.connections]:
             connection.shutdown()
         state = server.server_state
-        await eventually(lambda: not (state.connections or state.tasks))
+        try:
+            await eventually(lambda: not (state.connections or state.tasks), limit_s=GRACE_S)
+        except TimeoutError:  # as `timeout_graceful_shutdown`
+            for task in state.tasks:
+                task.cancel()
         await server.lifespan.shutdown()

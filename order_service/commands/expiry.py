@@ -74,8 +74,12 @@ async def expire_some(
         try:
             found = await timer.find(connection, before, after)
             await _expire(log, timer.command, [order_id for _, order_id in found])
-        finally:
-            await connection.execute(_UNLOCK, lock)  # else the pooled session would keep the lock
+        except BaseException:
+            # The pooled session would keep the lock. A statement on a connection whose last one was
+            # cancelled fails, and that error would replace the cancellation.
+            await connection.invalidate()
+            raise
+        await connection.execute(_UNLOCK, lock)
     return found[-1] if len(found) == limits.EXPIRY_BATCH else BEGINNING
 
 

@@ -1,13 +1,15 @@
 """Orders that nobody pays are canceled by the timer, once, however many processes have one."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
+from uuid import UUID
 
 import httpx
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from order_service.cache.order_cache import OrderCache
-from order_service.commands.expiry import BEGINNING, Timer, expire_some
+from order_service.commands.expiry import BEGINNING, Timer, expire_for_ever, expire_some
 from order_service.domain.commands import ExpireOrder
 from order_service.ids import now
 from order_service.limits import EXPIRY_BATCH
@@ -18,7 +20,7 @@ from tests.conftest import serving, serving_with
 from tests.support.http.accounts import Account, new_account
 from tests.support.http.orders import ITEMS, act, change, place
 from tests.support.read_side.read_side import advance_all, rows
-from tests.support.waiting import eventually
+from tests.support.waiting import WAIT_S, eventually
 
 UNPAID = Timer("unpaid orders", 1, unpaid_orders, ExpireOrder)
 CANCELED = "SELECT stream_id::text FROM events WHERE type = 'OrderCanceled'"
@@ -59,6 +61,31 @@ async def test_two_processes_expire_each_order_once(
     assert (too_young, untouched) == (BEGINNING, [])
     assert reached[0] == reached[1] != BEGINNING
     assert len(expired) == len(set(expired)) == EXPIRY_BATCH + 1
+
+
+async def test_a_timer_that_is_canceled_in_a_statement_ends_and_gives_its_lock_back(
+    web_engine: AsyncEngine, settings: Settings
+) -> None:
+    """As happens to a web process that stops in its first moments: it has to stop."""
+    app = create_app(settings)
+    asleep = asyncio.Event()
+
+    async def find(connection: AsyncConnection, *_: object) -> list[tuple[datetime, UUID]]:
+        asleep.set()
+        await connection.execute(text("SELECT pg_sleep(60)"))
+        return []
+
+    async with serving(app):
+        timer = Timer("nothing", 4711, find, ExpireOrder)
+        task = asyncio.create_task(expire_for_ever(web_engine, app.state.log, timer))
+        await asleep.wait()
+        task.cancel()
+        ended, _ = await asyncio.wait((task,), timeout=WAIT_S)
+
+        assert ended
+        assert task.cancelled()
+        lock = "SELECT pg_try_advisory_lock(4711)"
+        await eventually(lambda: rows(web_engine, lock), lambda found: found == [(True,)])
 
 
 async def test_the_timer_cancels_what_is_unpaid_and_nothing_else(
