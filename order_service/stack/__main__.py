@@ -38,6 +38,8 @@ For developers:
   faults [ROW ...] [--load NAME] [--seed N] [--minutes N] [--json FILE]
                                    injects the faults of the matrix into a private stack under
                                    load, and checks every promise; --help lists the rows
+  clients                          makes clients of the HTTP API with five generators (from PyPI and
+                                   npm), compiles each and uses it; lints /openapi.json
   lock [OPTIONS]                   writes requirements.lock again from pyproject.toml; options are
                                    those of `uv pip compile`: --upgrade, --upgrade-package NAME
   completion bash|zsh              prints completions for the shell; for this shell:
@@ -77,6 +79,12 @@ def _fuzz(arguments: Sequence[str]) -> int:
     from order_service.stack.fuzz import fuzz
 
     return fuzz(arguments)
+
+
+def _clients(arguments: Sequence[str]) -> int:
+    from order_service.stack.checks import clients
+
+    return clients(arguments)
 
 
 def _bench(arguments: Sequence[str]) -> int:
@@ -133,6 +141,7 @@ WORDS: dict[str, tuple[Callable[[Sequence[str]], int], str | None]] = {
     "test": (_test, "development"),
     "fuzz": (_fuzz, "development"),
     "bench": (_bench, "development"),
+    "clients": (_clients, "development"),
     "faults": (_faults, "development"),
     "lock": (_lock, "servers"),
     "completion": (_completion, "run"),

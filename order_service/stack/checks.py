@@ -1,4 +1,4 @@
-"""`test`: static checks and tests, on private servers. Starts `bench` and `faults`."""
+"""`test`: static checks and tests, on private servers. Starts `bench`, `faults` and `clients`."""
 
 import os
 import shutil
@@ -76,6 +76,12 @@ def _everything() -> int:
 def bench(arguments: Sequence[str]) -> NoReturn:
     """Replaces this process by the benchmarks, which start and end a private stack."""
     _become("tests.tools.benchmarks", arguments)
+
+
+def clients(arguments: Sequence[str]) -> NoReturn:
+    """Replaces this process by the trial of generated clients, which starts and ends a private
+    stack."""
+    _become("tests.tools.clients", arguments)
 
 
 def faults(arguments: Sequence[str]) -> NoReturn:

@@ -186,7 +186,8 @@ _UNKNOWN = {"id": None, "number": None}  # members that a preview cannot have
     status_code=201,
     response_model=Order,
     responses={
-        200: {"description": "The preview of a dry run.", "model": DryRun},
+        # Clients of openapi-generator take every 2xx answer for the first one listed.
+        200: {"description": "The preview of a dry run.", "model": Order | DryRun},
         **documented(
             *("forbidden", "duplicate-reference", "total-mismatch", "unknown-currency"),
             *("discount-exceeds-goods", "prices-not-trusted"),
