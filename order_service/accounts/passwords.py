@@ -9,6 +9,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from importlib.resources import files
 from typing import TypeVar
 
@@ -45,6 +46,12 @@ def hash_now(password: str) -> str:
     return _hasher.hash(password)
 
 
+@cache
+def _stand_in() -> str:
+    """Verified for an unknown user, so that the response takes as long as for a wrong password."""
+    return hash_now(secrets.token_urlsafe())
+
+
 class Passwords:
     """Hashes and verifies in `HASH_THREADS` threads; at most `HASH_QUEUE_MAX` calls wait. Raises
     Unavailable above that."""
@@ -52,8 +59,7 @@ class Passwords:
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(limits.HASH_THREADS, thread_name_prefix="argon2")
         self._pending = 0
-        # Verified for an unknown user, so that the response takes as long as for a wrong password.
-        self._stand_in = hash_now(secrets.token_urlsafe())
+        self._stand_in = _stand_in()
 
     async def hash(self, password: str) -> str:
         return await self._run(lambda: _hasher.hash(password))

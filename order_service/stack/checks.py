@@ -26,18 +26,20 @@ STATIC_CHECKS = (
 # memory if it has room. Tests of durability start other servers.
 IN_MEMORY = Path("/dev/shm")  # noqa: S108  # tempfile makes a private folder in it
 IN_MEMORY_BYTES_MIN = 8 * 1024**3
-# Tests mostly wait: so they run in three groups at once, each on separate servers. These are the
-# tests that need the whole service, those that start or await other processes, and all others.
+# Tests mostly wait: so they run in groups at once, each on separate servers. The last group is
+# whatever the others leave; by duration the groups are alike.
 ROOMS = "tests/integration"
 BACKUPS = f"{ROOMS}/stack/test_backups.py"
-WITH_STACK = ("tests/browser", "tests/end_to_end", "tests/faults", BACKUPS)
+WITH_STACK = ("tests/end_to_end", "tests/faults", BACKUPS)
 WITH_PROCESSES = (
     *(f"{ROOMS}/{room}" for room in ("loop", "monitoring", "queries", "relay", "replay")),
     *(f"{ROOMS}/{room}" for room in ("stack", "streams", "worker")),
 )
+WITH_CLIENTS = ("tests/browser", "tests/contract", f"{ROOMS}/web", "tests/unit")
 BESIDE = (
     (*WITH_PROCESSES, f"--ignore={BACKUPS}"),
-    ("tests", *(f"--ignore={path}" for path in (*WITH_STACK, *WITH_PROCESSES))),
+    WITH_CLIENTS,
+    ("tests", *(f"--ignore={path}" for path in (*WITH_STACK, *WITH_PROCESSES, *WITH_CLIENTS))),
 )
 STOPPED = 130  # a shell's exit code for a program that Ctrl-C ended
 
