@@ -41,6 +41,8 @@ BESIDE = (
     WITH_CLIENTS,
     ("tests", *(f"--ignore={path}" for path in (*WITH_STACK, *WITH_PROCESSES, *WITH_CLIENTS))),
 )
+# Where `clients` has its generators, once it has fetched them.
+CLIENT_TOOLS = ROOT / ".venv" / "clients" / "installed.json"
 STOPPED = 130  # a shell's exit code for a program that Ctrl-C ended
 
 
@@ -55,11 +57,14 @@ def test(arguments: Sequence[str]) -> int:
 def _everything() -> int:
     """Implements `test`. Prints one group's output at once, the others' when all have ended."""
     with ExitStack() as files:
-        outputs = [files.enter_context(tempfile.TemporaryFile("w+")) for _ in BESIDE]
-        words = [sys.executable, "-m", "order_service.stack", "test"]
+        words = [sys.executable, "-m", "order_service.stack"]
+        commands = [[*words, "test", *group] for group in BESIDE]
+        if CLIENT_TOOLS.exists():
+            commands.append([*words, "clients"])
+        outputs = [files.enter_context(tempfile.TemporaryFile("w+")) for _ in commands]
         beside = [
-            subprocess.Popen([*words, *group], cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
-            for group, output in zip(BESIDE, outputs, strict=True)
+            subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
+            for command, output in zip(commands, outputs, strict=True)
         ]
         failed = [" ".join(check) for check in STATIC_CHECKS if not _passes(check)]
         code = _pytest(WITH_STACK)
@@ -70,6 +75,10 @@ def _everything() -> int:
         for output in outputs:
             output.seek(0)
             say(output.read())
+    if not CLIENT_TOOLS.exists():
+        say(
+            "generated clients: not tried, since `./entrypoint.sh clients` has fetched no generators"
+        )
     if failed:
         say(f"failed before the tests: {', '.join(failed)}")
     return next(filter(None, (code, *codes)), bool(failed))

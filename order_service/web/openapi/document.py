@@ -220,6 +220,10 @@ def _describe_responses(
     for response in responses.values():
         # FastAPI calls every stream a string. The schema is that of one event, as tools read it.
         response.get("content", {}).get("text/event-stream", {}).get("schema", {}).pop("type", None)
+        for content in response.get("content", {}).values():
+            if "anyOf" in content.get("schema", {}):
+                # Generators make one type with the members of all of `anyOf`.
+                content["schema"]["oneOf"] = content["schema"].pop("anyOf")
         response["headers"] = response.get("headers", {}) | headers(*ALWAYS_SENT)
     for status in {CATALOGUE[slug].status for slug in slugs}:
         of_status = sorted(slug for slug in slugs if CATALOGUE[slug].status == status)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
 from order_service.stack.state import ROOT
@@ -35,6 +36,7 @@ NPM_TOOLS = {
     "@redocly/cli": "2.77.0",
     "@stoplight/spectral-cli": "6.16.3",
     "@types/node": "^20",
+    "esbuild": "^0.25",
     "openapi-fetch": "^0.17",
     "openapi-typescript": "7.13.0",
     "typescript": "5.9.3",
@@ -44,18 +46,25 @@ TYPESCRIPT = {
         "strict": True,
         "target": "es2022",
         "lib": ["es2022", "dom", "dom.iterable"],
-        "module": "nodenext",
-        "moduleResolution": "nodenext",
+        "module": "esnext",
+        "moduleResolution": "bundler",
         "skipLibCheck": True,
-        "outDir": "built",
+        "noEmit": True,
         "types": ["node"],
     },
 }
-PASSWORD = "a-long-enough-passphrase"
 
 
 class ToolFailed(Exception):
     """A generator, compiler, linter or program failed; the message has its output."""
+
+
+class User(NamedTuple):
+    """The arguments of a program."""
+
+    url: str
+    email: str
+    password: str
 
 
 @dataclass(frozen=True)
@@ -110,18 +119,18 @@ def main() -> int:
     with new_stack() as stack, tempfile.TemporaryDirectory(prefix="order-service-clients-") as at:
         say("starting the stack")
         with stack.up():
-            stack.run(
-                "create-user", "--role", "staff", "--password", PASSWORD, email := new_email()
-            )
+            user = new_user(stack)
             document = Path(at) / "openapi.json"
             with urllib.request.urlopen(f"{stack.url}/openapi.json") as answer:
                 document.write_bytes(answer.read())
-            failed = [lint(document)] + [try_(client, document, stack, email) for client in CLIENTS]
+            failed = [lint(document)] + [try_(client, document, user) for client in CLIENTS]
     return int(any(failed))
 
 
-def new_email() -> str:
-    return f"clients-{uuid4().hex[:8]}@example.com"
+def new_user(stack: Stack) -> User:
+    email = f"clients-{uuid4().hex[:8]}@example.com"
+    made = stack.run("create-user", "--role", "staff", email)
+    return User(stack.url, email, made.stdout.split()[-1])
 
 
 # --- tools ----------------------------------------------------------------------------------------
@@ -193,9 +202,9 @@ def lint(document: Path) -> bool:
     return not all(passed)
 
 
-def try_(client: Client, document: Path, stack: Stack, email: str) -> bool:
+def try_(client: Client, document: Path, user: User) -> bool:
     """Whether it fails."""
-    return not succeeds(client.name, lambda: use(client, document, stack.url, email))
+    return not succeeds(client.name, lambda: use(client, document, user))
 
 
 def succeeds(name: str, work: Callable[[], str]) -> bool:
@@ -208,7 +217,7 @@ def succeeds(name: str, work: Callable[[], str]) -> bool:
     return True
 
 
-def use(client: Client, document: Path, url: str, email: str) -> str:
+def use(client: Client, document: Path, user: User) -> str:
     """What the program prints: the order's number and status."""
     with tempfile.TemporaryDirectory(dir=document.parent) as at:
         folder = Path(at)
@@ -216,7 +225,6 @@ def use(client: Client, document: Path, url: str, email: str) -> str:
         run(client.generate(document, generated), folder)
         program = folder / client.program
         shutil.copy(PROGRAMS / client.program, program)
-        user = (url, email, PASSWORD)
         if program.suffix == ".py":
             run([python_tool("python"), "-m", "compileall", "-q", generated], folder)
             return run([python_tool("python"), program, *user], folder, PYTHONPATH=str(generated))
@@ -224,7 +232,9 @@ def use(client: Client, document: Path, url: str, email: str) -> str:
         (folder / "package.json").write_text('{"type": "module"}')
         (folder / "tsconfig.json").write_text(json.dumps(TYPESCRIPT | {"files": [program.name]}))
         run([npm_tool("tsc"), "-p", "."], folder)
-        return run(["node", f"built/{program.stem}.js", *user], folder)
+        bundle = ("--bundle", "--platform=node", "--format=esm", "--outfile=built.mjs")
+        run([npm_tool("esbuild"), program, "--log-level=warning", *bundle], folder)
+        return run(["node", "built.mjs", *user], folder)
 
 
 if __name__ == "__main__":
