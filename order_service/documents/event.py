@@ -14,7 +14,8 @@ from msgspec import UNSET, Struct
 
 from order_service.documents.shape import Document, Instant, Sometimes, json_time, means
 from order_service.domain import money
-from order_service.domain.events import NoteVisibility, OrderEvent, OrderNoteAdded, OrderPlaced
+from order_service.domain.events import OrderEvent, OrderNoteAdded, OrderPlaced
+from order_service.domain.parts import NoteVisibility
 from order_service.errors import UnreadableEvent
 from order_service.log.codec import Metadata, RecordedEvent, StoredEvent, decode
 

@@ -7,7 +7,7 @@ from msgspec import field
 
 from order_service.documents.event import Actor
 from order_service.documents.shape import Document, Instant, means
-from order_service.domain.events import NoteVisibility
+from order_service.domain.parts import NoteVisibility
 
 
 class Change(Document):

@@ -7,7 +7,7 @@ from order_service.accounts.api_keys import Scope
 from order_service.accounts.tokens import Role
 from order_service.documents.board import Flag
 from order_service.documents.sales import SalesStep
-from order_service.domain import events, state
+from order_service.domain import parts, state
 
 ENUMS: Mapping[str, tuple[str, ...]] = {
     name: get_args(values)
@@ -17,16 +17,16 @@ ENUMS: Mapping[str, tuple[str, ...]] = {
         "FulfillmentStatus": state.FulfillmentStatus,
         "RefundStatus": state.RefundStatus,
         "ReturnStatus": state.ReturnStatus,
-        "CancelReason": events.CancelReason,
-        "ReturnReason": events.ReturnReason,
-        "RefundReason": events.RefundReason,
-        "RefundCause": events.RefundCause,
-        "HoldReason": events.HoldReason,
-        "AuthorizationVoidReason": events.AuthorizationVoidReason,
-        "ShipmentVoidReason": events.ShipmentVoidReason,
-        "ReversalKind": events.ReversalKind,
-        "ReturnCondition": events.ReturnCondition,
-        "NoteVisibility": events.NoteVisibility,
+        "CancelReason": parts.CancelReason,
+        "ReturnReason": parts.ReturnReason,
+        "RefundReason": parts.RefundReason,
+        "RefundCause": parts.RefundCause,
+        "HoldReason": parts.HoldReason,
+        "AuthorizationVoidReason": parts.AuthorizationVoidReason,
+        "ShipmentVoidReason": parts.ShipmentVoidReason,
+        "ReversalKind": parts.ReversalKind,
+        "ReturnCondition": parts.ReturnCondition,
+        "NoteVisibility": parts.NoteVisibility,
         "BoardFlag": Flag,
         "SalesStep": SalesStep,
         "UserRole": Role,

@@ -13,8 +13,8 @@ from pydantic import Field
 
 from order_service.documents.shape import Amount, Document, Instant, json_time, means, to_json
 from order_service.domain import state
-from order_service.domain.events import CancelReason, HoldReason, RefundCause, ReturnReason
 from order_service.domain.money import part, to_text
+from order_service.domain.parts import CancelReason, HoldReason, RefundCause, ReturnReason
 from order_service.domain.state import (
     FulfillmentStatus,
     PaymentStatus,

@@ -8,7 +8,7 @@ from msgspec import field
 from pydantic import WithJsonSchema
 
 from order_service.documents.shape import Amount, Document, Instant, means
-from order_service.domain.events import CancelReason
+from order_service.domain.parts import CancelReason
 from order_service.domain.state import Status
 
 Day = Annotated[

@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
-from order_service.domain.events import (
+from order_service.domain.immutable import immutable
+from order_service.domain.parts import (
     AuthorizationVoidReason,
     CancelReason,
     HoldReason,
@@ -25,7 +26,6 @@ from order_service.domain.events import (
     ReversalKind,
     ShipmentVoidReason,
 )
-from order_service.domain.immutable import immutable
 
 TargetStatus = Literal["PENDING", "PAID", "SHIPPED", "DELIVERED", "CANCELED"]
 

@@ -11,20 +11,15 @@ from msgspec import structs
 from order_service.domain import money
 from order_service.domain import state as rules
 from order_service.domain.commands import EditOrder, LineEdit
-from order_service.domain.events import OrderEdited, OrderEvent, OrderLine
+from order_service.domain.events import OrderEdited, OrderEvent
 from order_service.domain.evolve import evolve
+from order_service.domain.lines import LineState, gross_minor, value_minor
+from order_service.domain.parts import OrderLine
 from order_service.domain.paying_back import refund_requests
 from order_service.domain.placing import check_line
 from order_service.domain.refunds import owed_for_units
 from order_service.domain.refusals import line_of, milestones, paid_milestone, violation
-from order_service.domain.state import (
-    LINES_MAX,
-    QUANTITY_MAX,
-    LineState,
-    Order,
-    gross_minor,
-    value_minor,
-)
+from order_service.domain.state import LINES_MAX, QUANTITY_MAX, Order
 from order_service.errors import InvalidRequest
 
 Lines = dict[int, LineState]

@@ -4,7 +4,7 @@ A recorded event has happened, so no event is refused here.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeVar, assert_never
+from typing import Any, Literal, assert_never
 
 from msgspec import structs
 
@@ -12,14 +12,12 @@ from order_service.domain import money
 from order_service.domain.events import (
     BillingAddressChanged,
     ContactChanged,
-    LineQuantity,
     OrderCanceled,
     OrderDelivered,
     OrderEdited,
     OrderEvent,
     OrderHeld,
     OrderHoldReleased,
-    OrderLine,
     OrderLineAdded,
     OrderLineQuantityChanged,
     OrderLineRemoved,
@@ -38,7 +36,6 @@ from order_service.domain.events import (
     PaymentFailed,
     PaymentReversalUndone,
     PaymentReversed,
-    ReceivedQuantity,
     RefundCompleted,
     RefundFailed,
     RefundRequested,
@@ -53,41 +50,30 @@ from order_service.domain.events import (
     ShipmentVoided,
     ShippingAddressChanged,
 )
+from order_service.domain.evolve_payments import (
+    authorized,
+    captured,
+    failed,
+    refund_completed,
+    refund_failed,
+    refund_requested,
+    reported,
+    reversed_,
+    with_payment,
+)
+from order_service.domain.immutable import Fields, change, copy_with
+from order_service.domain.lines import LineState, value_minor
+from order_service.domain.parts import LineQuantity, OrderLine, ReceivedQuantity
 from order_service.domain.state import (
-    Capture,
     Hold,
-    LineState,
     Order,
-    Payment,
-    Refund,
-    Reported,
     Return,
     Shipment,
-    identity,
-    value_minor,
 )
 
 initial: Order | None = None
 
-T = TypeVar("T", Order, Payment, Shipment, Refund, Return)
-Fields = Mapping[str, Any]  # the changed fields of an order, by name
 Lines = Mapping[int, LineState]
-
-
-def _copy_with(whole: T, **fields: Any) -> T:
-    """Like `dataclasses.replace`, in a fifth of the time (0.4 us an order instead of 1.9): it
-    copies all fields at once, not one by one."""
-    changed = object.__new__(type(whole))
-    changed.__dict__ = vars(whole).copy()
-    _change(changed, fields)
-    return changed
-
-
-def _change(whole: object, fields: Fields) -> None:
-    attributes = vars(whole)
-    count = len(attributes)
-    attributes.update(fields)
-    assert len(attributes) == count, "every changed field exists"
 
 
 def evolve(order: Order | None, event: OrderEvent) -> Order:
@@ -97,7 +83,7 @@ def evolve(order: Order | None, event: OrderEvent) -> Order:
 
 def copy(order: Order) -> Order:
     """An equal order, for `evolve_in_place` to change."""
-    return _copy_with(order)
+    return copy_with(order)
 
 
 def evolve_in_place(order: Order | None, event: OrderEvent) -> Order:
@@ -107,7 +93,7 @@ def evolve_in_place(order: Order | None, event: OrderEvent) -> Order:
         assert order is None, "an order is placed once, as the first event of its stream"
         return _placed(event)
     assert order is not None, "the first event of a stream is OrderPlaced"
-    _change(order, _changes(order, event))
+    change(order, _changes(order, event))
     return order
 
 
@@ -115,7 +101,7 @@ def _changes(order: Order, event: OrderEvent) -> Fields:
     """The fields that the event changes, with their new values."""
     match event:  # the commonest events first: a rebuild calls this for each event
         case PaymentCaptured():
-            return _captured(order, event)
+            return captured(order, event)
         case OrderPaid():
             return {"was_paid": True}
         case ShipmentDispatched():
@@ -155,21 +141,21 @@ def _changes(order: Order, event: OrderEvent) -> Fields:
         case OrderTagged():
             return {"tags": event.tags}
         case PaymentAuthorized():
-            return _with_payment(order, _authorized(order, event))
+            return with_payment(order, authorized(order, event))
         case PaymentAuthorizationVoided():
             payment = order.payments[event.payment_id]
-            return _with_payment(order, _copy_with(payment, open_minor=0, closed="voided"))
+            return with_payment(order, copy_with(payment, open_minor=0, closed="voided"))
         case PaymentAuthorizationExpired():
             payment = order.payments[event.payment_id]
-            return _with_payment(order, _copy_with(payment, open_minor=0, closed="expired"))
+            return with_payment(order, copy_with(payment, open_minor=0, closed="expired"))
         case PaymentFailed():
-            return _with_payment(order, _failed(order.payments[event.payment_id], event))
+            return with_payment(order, failed(order.payments[event.payment_id], event))
         case PaymentReversed():
-            reversals = _reported(order.reversals, event)
-            return {**_reversed(order, event, event.amount_minor), "reversals": reversals}
+            reversals = reported(order.reversals, event)
+            return {**reversed_(order, event, event.amount_minor), "reversals": reversals}
         case PaymentReversalUndone():
-            restorations = _reported(order.restorations, event)
-            return {**_reversed(order, event, -event.amount_minor), "restorations": restorations}
+            restorations = reported(order.restorations, event)
+            return {**reversed_(order, event, -event.amount_minor), "restorations": restorations}
         case ShipmentTrackingUpdated():
             return _tracking_updated(order, event)
         case ShipmentVoided():
@@ -177,25 +163,19 @@ def _changes(order: Order, event: OrderEvent) -> Fields:
         case OrderUnitsCanceled():
             return _units_canceled(order, event)
         case RefundRequested():
-            return _refund_requested(order, event)
+            return refund_requested(order, event)
         case RefundCompleted():
-            return _refund_completed(order, event)
+            return refund_completed(order, event)
         case RefundFailed():
-            return _refund_failed(order, event)
+            return refund_failed(order, event)
         case ReturnRequested():
             return _with_return(order, Return(event.return_id, event.lines, event.reason))
         case ReturnApproved():
-            return _with_return(
-                order, _copy_with(order.returns[event.return_id], status="APPROVED")
-            )
+            return _with_return(order, copy_with(order.returns[event.return_id], status="APPROVED"))
         case ReturnRejected():
-            return _with_return(
-                order, _copy_with(order.returns[event.return_id], status="REJECTED")
-            )
+            return _with_return(order, copy_with(order.returns[event.return_id], status="REJECTED"))
         case ReturnCanceled():
-            return _with_return(
-                order, _copy_with(order.returns[event.return_id], status="CANCELED")
-            )
+            return _with_return(order, copy_with(order.returns[event.return_id], status="CANCELED"))
         case ReturnReceived():
             return _return_received(order, event)
         case OrderPlaced():
@@ -273,7 +253,7 @@ def _units_canceled(order: Order, event: OrderUnitsCanceled) -> Fields:
     changed = state._replace(canceled=state.canceled + event.quantity)
     lines = {**order.lines, event.line_id: changed}
     if event.shipping_minor:
-        order = _copy_with(order, total_minor=order.total_minor - event.shipping_minor)
+        order = copy_with(order, total_minor=order.total_minor - event.shipping_minor)
     fields = _with_total(order, lines, event.total_minor)
     if event.shipping_minor:
         fields = {**fields, "shipping_fee_minor": 0, "shipping_tax_minor": 0}
@@ -337,116 +317,6 @@ def _lines_with(
     return lines
 
 
-# --- payments and refunds -------------------------------------------------------------------------
-
-
-def _with_payment(order: Order, payment: Payment) -> Fields:
-    return {"payments": {**order.payments, payment.payment_id: payment}}
-
-
-def _authorized(order: Order, event: PaymentAuthorized) -> Payment:
-    payment = order.payments.get(event.payment_id)
-    if payment is not None:  # its capture was reported first
-        return _copy_with(
-            payment,
-            authorized_minor=event.amount_minor,
-            open_minor=max(0, event.amount_minor - payment.captured_minor),
-            method=event.method,
-            expires_at=event.expires_at,
-        )
-    return Payment(
-        payment_id=event.payment_id,
-        authorized_minor=event.amount_minor,
-        open_minor=event.amount_minor,
-        captured_minor=0,
-        provider_reference=event.provider_reference,
-        source=event.source if event.source == "provider" else None,
-        method=event.method,
-        expires_at=event.expires_at,
-    )
-
-
-def _captured(order: Order, event: PaymentCaptured) -> Fields:
-    payment = order.payments.get(event.payment_id)
-    reference, amount = event.provider_reference, event.amount_minor
-    capture = Capture(amount, reference)
-    if payment is None:
-        payment = Payment(
-            event.payment_id, 0, 0, amount, reference, event.source, captures=(capture,)
-        )
-    else:
-        payment = _copy_with(
-            payment,
-            open_minor=max(0, payment.open_minor - amount),
-            captured_minor=payment.captured_minor + amount,
-            source=event.source,
-            captures=(*payment.captures, capture),
-        )
-    return {
-        "payments": {**order.payments, payment.payment_id: payment},
-        "captured_minor": order.captured_minor + amount,
-    }
-
-
-def _failed(payment: Payment, event: PaymentFailed) -> Payment:
-    if not event.closes:
-        return _copy_with(payment, failure_code=event.code)
-    return _copy_with(payment, failure_code=event.code, open_minor=0, closed="failed")
-
-
-def _reported(before: Reported, event: PaymentReversed | PaymentReversalUndone) -> Reported:
-    reference = identity(event.provider_reference)
-    if reference is None:
-        return before
-    return {**before, reference: (event.payment_id, event.amount_minor)}
-
-
-def _reversed(
-    order: Order, event: PaymentReversed | PaymentReversalUndone, amount_minor: int
-) -> Fields:
-    payment = order.payments[event.payment_id]
-    payment = _copy_with(payment, reversed_minor=payment.reversed_minor + amount_minor)
-    reversed_minor = order.reversed_minor + amount_minor
-    return {**_with_payment(order, payment), "reversed_minor": reversed_minor}
-
-
-def _with_refund(order: Order, refund: Refund, pending: int, refunded: int = 0) -> Fields:
-    fields: Fields = {
-        "refunds": {**order.refunds, refund.refund_id: refund},
-        "refund_pending_minor": order.refund_pending_minor + pending,
-        "refunded_minor": order.refunded_minor + refunded,
-    }
-    payment = None if refund.payment_id is None else order.payments.get(refund.payment_id)
-    if payment is None:
-        return fields
-    payment = _copy_with(
-        payment,
-        refund_pending_minor=payment.refund_pending_minor + pending,
-        refunded_minor=payment.refunded_minor + refunded,
-    )
-    return {**fields, **_with_payment(order, payment)}
-
-
-def _refund_requested(order: Order, event: RefundRequested) -> Fields:
-    refund = Refund(
-        event.refund_id, event.amount_minor, event.cause, event.reason, event.payment_id
-    )
-    return _with_refund(order, refund, event.amount_minor)
-
-
-def _refund_completed(order: Order, event: RefundCompleted) -> Fields:
-    refund = order.refunds[event.refund_id]
-    reference = event.provider_reference
-    completed = _copy_with(refund, status="COMPLETED", provider_reference=reference)
-    return _with_refund(order, completed, -refund.amount_minor, refund.amount_minor)
-
-
-def _refund_failed(order: Order, event: RefundFailed) -> Fields:
-    refund = order.refunds[event.refund_id]
-    failed = _copy_with(refund, status="FAILED", failure_code=event.code)
-    return _with_refund(order, failed, -refund.amount_minor)
-
-
 # --- shipments and returns ------------------------------------------------------------------------
 
 
@@ -464,19 +334,19 @@ def _dispatched(order: Order, event: ShipmentDispatched) -> Fields:
 def _tracking_updated(order: Order, event: ShipmentTrackingUpdated) -> Fields:
     shipment = order.shipments[event.shipment_id]
     carrier, number = event.carrier, event.tracking_number
-    return _with_shipment(order, _copy_with(shipment, carrier=carrier, tracking_number=number))
+    return _with_shipment(order, copy_with(shipment, carrier=carrier, tracking_number=number))
 
 
 def _shipment_voided(order: Order, event: ShipmentVoided) -> Fields:
     shipment = order.shipments[event.shipment_id]
     lines = _lines_with(order, shipment.lines, shipped=-1)
-    return _with_shipment(order, _copy_with(shipment, voided=True), lines=lines)
+    return _with_shipment(order, copy_with(shipment, voided=True), lines=lines)
 
 
 def _delivered(order: Order, event: ShipmentDelivered) -> Fields:
     shipment = order.shipments[event.shipment_id]
     lines = _lines_with(order, shipment.lines, delivered=1)
-    return _with_shipment(order, _copy_with(shipment, delivered_at=event.delivered_at), lines=lines)
+    return _with_shipment(order, copy_with(shipment, delivered_at=event.delivered_at), lines=lines)
 
 
 def _with_return(order: Order, returned: Return, **fields: Any) -> Fields:
@@ -488,9 +358,9 @@ def _return_received(order: Order, event: ReturnReceived) -> Fields:
     received = dict(before.received)
     for part in event.lines:
         received[part.line_id] = received.get(part.line_id, 0) + part.quantity
-    after = _copy_with(before, received=received)
+    after = copy_with(before, received=received)
     if all(after.outstanding(line) <= 0 for line in after.lines):
-        after = _copy_with(after, status="RECEIVED")
+        after = copy_with(after, status="RECEIVED")
     lines = _lines_with(order, event.lines, returned=1)
     value = event.value_minor
     if value is None:

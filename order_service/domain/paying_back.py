@@ -7,13 +7,8 @@ setting PAID (`self_service`): no money is known to have come in.
 from uuid import UUID, uuid5
 
 from order_service.domain import state as rules
-from order_service.domain.events import (
-    CancelReason,
-    RefundCause,
-    RefundReason,
-    RefundRequested,
-    ReturnReason,
-)
+from order_service.domain.events import RefundRequested
+from order_service.domain.parts import CancelReason, RefundCause, RefundReason, ReturnReason
 from order_service.domain.state import Order, Payment
 
 Reason = RefundReason | CancelReason | ReturnReason

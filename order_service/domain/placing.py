@@ -12,7 +12,6 @@ from order_service.domain.commands import (
 )
 from order_service.domain.events import (
     OrderEvent,
-    OrderLine,
     OrderLineAdded,
     OrderLineQuantityChanged,
     OrderLineRemoved,
@@ -20,14 +19,10 @@ from order_service.domain.events import (
     OrderPlaced,
 )
 from order_service.domain.evolve import evolve
+from order_service.domain.lines import gross_minor, value_minor
+from order_service.domain.parts import OrderLine
 from order_service.domain.refusals import line_of, paid_milestone, violation
-from order_service.domain.state import (
-    LINES_MAX,
-    QUANTITY_MAX,
-    Order,
-    gross_minor,
-    value_minor,
-)
+from order_service.domain.state import LINES_MAX, QUANTITY_MAX, Order
 from order_service.errors import InvalidRequest, RuleViolation
 
 

@@ -12,7 +12,6 @@ from order_service.domain.commands import (
     SettleRefund,
 )
 from order_service.domain.events import (
-    CancelReason,
     OrderCanceled,
     OrderEvent,
     OrderUnitsCanceled,
@@ -21,6 +20,7 @@ from order_service.domain.events import (
     RefundFailed,
 )
 from order_service.domain.evolve import evolve
+from order_service.domain.parts import CancelReason
 from order_service.domain.paying_back import refund_requests, refundable_minor
 from order_service.domain.refusals import (
     line_of,

@@ -10,7 +10,8 @@ from order_service.domain.events import (
     OrderReturned,
     OrderShipped,
 )
-from order_service.domain.state import LineState, Order
+from order_service.domain.lines import LineState
+from order_service.domain.state import Order
 from order_service.errors import NotFound, RuleViolation
 
 T = TypeVar("T")

@@ -11,9 +11,7 @@ from order_service.domain.commands import (
     RequestReturn,
 )
 from order_service.domain.events import (
-    LineQuantity,
     OrderEvent,
-    ReceivedQuantity,
     ReturnApproved,
     ReturnCanceled,
     ReturnReceived,
@@ -21,6 +19,7 @@ from order_service.domain.events import (
     ReturnRequested,
 )
 from order_service.domain.evolve import evolve
+from order_service.domain.parts import LineQuantity, ReceivedQuantity
 from order_service.domain.paying_back import refund_requests
 from order_service.domain.refusals import milestones, or_not_found, violation
 from order_service.domain.shipments import check_quantities

@@ -8,7 +8,6 @@ from order_service.domain import money
 from order_service.domain import state as rules
 from order_service.domain.commands import ConfirmDelivery, Ship, UpdateTracking, VoidShipment
 from order_service.domain.events import (
-    LineQuantity,
     OrderEvent,
     ShipmentDelivered,
     ShipmentDispatched,
@@ -17,6 +16,7 @@ from order_service.domain.events import (
 )
 from order_service.domain.evolve import evolve
 from order_service.domain.holds import refuse_on_hold
+from order_service.domain.parts import LineQuantity
 from order_service.domain.refusals import (
     line_of,
     milestones,

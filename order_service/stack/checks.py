@@ -76,9 +76,7 @@ def _everything() -> int:
             output.seek(0)
             say(output.read())
     if not CLIENT_TOOLS.exists():
-        say(
-            "generated clients: not tried, since `./entrypoint.sh clients` has fetched no generators"
-        )
+        say("generated clients: not tried: `./entrypoint.sh clients` has fetched no generators")
     if failed:
         say(f"failed before the tests: {', '.join(failed)}")
     return next(filter(None, (code, *codes)), bool(failed))

@@ -20,14 +20,9 @@ from pathlib import Path
 from uuid import UUID
 
 from order_service.domain import commands as c
-from order_service.domain.events import (
-    LineQuantity,
-    OrderEvent,
-    OrderLine,
-    ReceivedQuantity,
-    RefundRequested,
-)
+from order_service.domain.events import OrderEvent, RefundRequested
 from order_service.domain.order import decide, evolve, initial
+from order_service.domain.parts import LineQuantity, OrderLine, ReceivedQuantity
 from order_service.domain.state import Order
 from tests.support.log.examples import AT, USER
 

@@ -28,8 +28,8 @@ from order_service.api.orders.permissions import (
 from order_service.documents import actions as documents
 from order_service.documents.shape import json_time
 from order_service.domain import commands as c
-from order_service.domain.events import LineQuantity, OrderLine
 from order_service.domain.order import decide
+from order_service.domain.parts import LineQuantity, OrderLine
 from order_service.domain.state import QUANTITY_MAX, status
 from order_service.errors import OrderNotFound, OrderServiceError
 from order_service.ids import now

@@ -11,7 +11,7 @@ from order_service.api.orders.command_route import CommandRouter
 from order_service.api.orders.fields import LinePath, Quantity, line_id_of
 from order_service.api.orders.permissions import check_cancel_window
 from order_service.domain.commands import CancelOrder, CancelUnits
-from order_service.domain.events import CancelReason
+from order_service.domain.parts import CancelReason
 from order_service.ids import now
 from order_service.log.fold import FoldedOrder
 from order_service.web.fields import ChangeBody, Note

@@ -16,7 +16,7 @@ from order_service.domain.commands import (
     ChangeContact,
     ChangeShippingAddress,
 )
-from order_service.domain.events import NoteVisibility
+from order_service.domain.parts import NoteVisibility
 from order_service.log.append import OrderText
 from order_service.web.fields import Body, ChangeBody, NewEmail, Note, Words
 

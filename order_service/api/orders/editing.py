@@ -8,7 +8,7 @@ from order_service.api.orders.command_route import CommandRouter
 from order_service.api.orders.fields import Item, LineId, Price, Quantity, Rate, minor
 from order_service.domain import money
 from order_service.domain.commands import EditOrder, LineEdit
-from order_service.domain.events import RefundReason
+from order_service.domain.parts import RefundReason
 from order_service.domain.state import LINES_MAX
 from order_service.log.fold import FoldedOrder
 from order_service.web.fields import Body, ChangeBody, Note, ShortText

@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from order_service.domain import money
-from order_service.domain.events import LineQuantity, OrderLine
+from order_service.domain.parts import LineQuantity, OrderLine
 from order_service.domain.state import LINES_MAX, QUANTITY_MAX
 from order_service.errors import NotFound
 from order_service.ids import parse_uuid

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 from order_service.api.orders.command_route import CommandRouter
 from order_service.api.orders.fields import PartPath, part_id
 from order_service.domain.commands import HoldOrder, ReleaseHold
-from order_service.domain.events import HoldReason
+from order_service.domain.parts import HoldReason
 from order_service.web.fields import ChangeBody, Note
 
 router = CommandRouter(prefix="/orders/{order_id}/holds", tags=["orders"])

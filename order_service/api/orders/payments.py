@@ -17,7 +17,7 @@ from order_service.domain.commands import (
     ReversePayment,
     VoidAuthorization,
 )
-from order_service.domain.events import AuthorizationVoidReason, ReversalKind
+from order_service.domain.parts import AuthorizationVoidReason, ReversalKind
 from order_service.ids import now
 from order_service.log.fold import FoldedOrder
 from order_service.web.fields import ChangeBody, Code, Time, Words

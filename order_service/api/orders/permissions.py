@@ -47,7 +47,7 @@ from order_service.domain.commands import (
     VoidAuthorization,
     VoidShipment,
 )
-from order_service.domain.events import NoteVisibility
+from order_service.domain.parts import NoteVisibility
 from order_service.domain.refusals import violation
 from order_service.domain.state import status
 from order_service.errors import InvalidRequest, OrderNotFound, RuleViolation

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 from order_service.api.orders.command_route import CommandRouter
 from order_service.api.orders.fields import PartPath, Price, minor, part_id
 from order_service.domain.commands import FailRefund, RequestRefund, SettleRefund
-from order_service.domain.events import RefundReason
+from order_service.domain.parts import RefundReason
 from order_service.log.fold import FoldedOrder
 from order_service.web.fields import ChangeBody, Code, Id, Note, Words
 

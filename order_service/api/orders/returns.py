@@ -15,7 +15,7 @@ from order_service.domain.commands import (
     RejectReturn,
     RequestReturn,
 )
-from order_service.domain.events import ReceivedQuantity, ReturnCondition, ReturnReason
+from order_service.domain.parts import ReceivedQuantity, ReturnCondition, ReturnReason
 from order_service.domain.state import LINES_MAX
 from order_service.ids import now
 from order_service.web.fields import ChangeBody, Note

@@ -6,7 +6,7 @@ from order_service.api.orders.command_context import CommandContext
 from order_service.api.orders.command_route import CommandRouter
 from order_service.api.orders.fields import Lines, PartPath, part_id, quantities
 from order_service.domain.commands import ConfirmDelivery, Ship, UpdateTracking, VoidShipment
-from order_service.domain.events import ShipmentVoidReason
+from order_service.domain.parts import ShipmentVoidReason
 from order_service.ids import now
 from order_service.web.fields import ChangeBody, Note, Time, Words
 

@@ -16,7 +16,7 @@ from order_service.api.orders.command_route import execute, route_options
 from order_service.api.orders.fields import free_text
 from order_service.api.orders.permissions import STATUS_SCOPES, check_cancel_window, may_set
 from order_service.domain.commands import ChangeStatus, TargetStatus
-from order_service.domain.events import CancelReason
+from order_service.domain.parts import CancelReason
 from order_service.domain.state import Status
 from order_service.errors import InvalidRequest
 from order_service.ids import now

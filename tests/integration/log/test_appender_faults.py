@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from order_service import limits
-from order_service.domain.events import OrderLine
+from order_service.domain.parts import OrderLine
 from order_service.errors import InvalidRequest, RuleViolation, Unavailable
 from order_service.ids import uuid7
 from order_service.limits import EVENT_BYTES_MAX

@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from order_service.domain.events import OrderLine, OrderPlaced
+from order_service.domain.events import OrderPlaced
+from order_service.domain.parts import OrderLine
 from order_service.errors import InvalidRequest, RuleViolation, Unavailable, VersionConflict
 from order_service.ids import order_id_of_key, uuid7
 from order_service.infra.postgres import create_engine

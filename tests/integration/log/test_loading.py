@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service import limits
 from order_service.documents.order import order_document
 from order_service.domain.commands import OrderCommand
-from order_service.domain.events import OrderLine
+from order_service.domain.parts import OrderLine
 from order_service.errors import InvalidRequest, RuleViolation, VersionConflict
 from order_service.log.codec import Metadata
 from order_service.log.event_log import EventLog

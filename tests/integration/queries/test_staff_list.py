@@ -11,13 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from order_service import limits
 from order_service.cache.order_cache import OrderCache
 from order_service.domain.events import (
-    LineQuantity,
     OrderCanceled,
     PaymentCaptured,
     RefundFailed,
     RefundRequested,
     ReturnRequested,
 )
+from order_service.domain.parts import LineQuantity
 from tests.support.http.accounts import Account
 from tests.support.http.queries import get, new_order, set_status
 from tests.support.log.examples import CAPTURED, DISPATCHED, INK, NEW_ID, PAID, PEN, PLACED, SHIPPED

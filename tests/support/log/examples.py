@@ -5,10 +5,7 @@ from uuid import UUID
 
 from order_service.domain.commands import ChangeStatus, PlaceOrder, TargetStatus
 from order_service.domain.events import (
-    CancelReason,
-    LineQuantity,
     OrderDelivered,
-    OrderLine,
     OrderPaid,
     OrderPlaced,
     OrderShipped,
@@ -16,6 +13,7 @@ from order_service.domain.events import (
     ShipmentDelivered,
     ShipmentDispatched,
 )
+from order_service.domain.parts import CancelReason, LineQuantity, OrderLine
 from order_service.log.codec import Metadata
 
 USER = UUID("00000000-0000-7000-8000-00000000000a")

@@ -3,21 +3,19 @@
 from uuid import UUID
 
 from order_service.domain.events import (
-    LineQuantity,
     OrderCanceled,
     OrderEvent,
-    OrderLine,
     OrderPlaced,
     OrderReturned,
     PaymentAuthorized,
     PaymentCaptured,
-    ReceivedQuantity,
     RefundRequested,
     ReturnApproved,
     ReturnReceived,
     ReturnRequested,
     ShipmentDispatched,
 )
+from order_service.domain.parts import LineQuantity, OrderLine, ReceivedQuantity
 from tests.support.log.examples import (
     AT,
     CAPTURED,

@@ -9,14 +9,14 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from order_service.domain import commands as c
-from order_service.domain.events import (
+from order_service.domain.lines import gross_minor
+from order_service.domain.parts import (
     AuthorizationVoidReason,
     LineQuantity,
     OrderLine,
     PaymentSource,
     ReceivedQuantity,
 )
-from order_service.domain.state import gross_minor
 from tests.support.log.examples import AT, USER
 from tests.support.log.lives import TEXT, UNKNOWN_ID
 from tests.support.model.order import OrderModel

@@ -6,7 +6,7 @@ from fractions import Fraction
 from types import SimpleNamespace
 
 from order_service.domain import commands as c
-from order_service.domain.events import LineQuantity, OrderLine, ReceivedQuantity
+from order_service.domain.parts import LineQuantity, OrderLine, ReceivedQuantity
 from tests.support.model.facts import Facts, Line, Outcome, codes, half_up, shares
 
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from order_service.domain import commands as c
-from order_service.domain.events import (
+from order_service.domain.parts import (
     LineQuantity,
     NoteVisibility,
     OrderLine,

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from uuid import UUID
 
 from order_service.domain import commands as c
-from order_service.domain.events import LineQuantity
+from order_service.domain.parts import LineQuantity
 from tests.support.model.facts import Outcome, codes
 from tests.support.model.goods import Goods, summed
 

@@ -42,8 +42,8 @@ from order_service.domain.commands import (
     PlaceOrder,
     TargetStatus,
 )
-from order_service.domain.events import OrderLine
 from order_service.domain.money import to_text
+from order_service.domain.parts import OrderLine
 from order_service.errors import Unavailable
 from order_service.ids import now, order_id_of_key
 from order_service.infra.gc_tuning import collect_rarely

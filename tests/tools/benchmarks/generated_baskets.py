@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from random import Random
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from order_service.domain.events import OrderLine
+from order_service.domain.parts import OrderLine
 
 BASKETS = 155_848
 HOUSEHOLDS = 2_469

@@ -8,15 +8,14 @@ import pytest
 
 from order_service.documents.order import document
 from order_service.domain.events import (
-    LineQuantity,
     OrderCanceled,
     OrderEvent,
-    OrderLine,
     OrderPlaced,
     RefundRequested,
     ShipmentDelivered,
     ShipmentDispatched,
 )
+from order_service.domain.parts import LineQuantity, OrderLine
 from order_service.log.codec import RecordedEvent
 from order_service.log.fold import FoldedOrder, fold_recorded
 from tests.support.log.examples import AT, BY_USER, CAPTURED, NEW_ID, PAID, PLACED, SHIPPED, USER

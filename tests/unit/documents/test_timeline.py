@@ -8,7 +8,8 @@ import pytest
 
 from order_service.documents.event import Viewer, event_data, event_for
 from order_service.documents.shape import to_json
-from order_service.domain.events import OrderLine, OrderPlaced
+from order_service.domain.events import OrderPlaced
+from order_service.domain.parts import OrderLine
 from order_service.log.codec import Metadata, StoredEvent, encode, encode_metadata
 from tests.support.log.examples import AT, BY_USER, CAPTURED, NEW_ID, USER
 

@@ -6,10 +6,8 @@ import pytest
 
 from order_service.domain.commands import CancelOrder, CancelUnits, ExpireOrder
 from order_service.domain.events import (
-    LineQuantity,
     OrderCanceled,
     OrderDelivered,
-    OrderLine,
     OrderPaid,
     OrderPlaced,
     OrderReturned,
@@ -18,7 +16,6 @@ from order_service.domain.events import (
     PaymentAuthorizationVoided,
     PaymentAuthorized,
     PaymentCaptured,
-    ReceivedQuantity,
     RefundCompleted,
     RefundFailed,
     RefundRequested,
@@ -29,6 +26,7 @@ from order_service.domain.events import (
     ShipmentDispatched,
     ShipmentVoided,
 )
+from order_service.domain.parts import LineQuantity, OrderLine, ReceivedQuantity
 from order_service.errors import InvalidRequest, NotFound, RuleViolation
 from tests.support.log.examples import AT, INK, NEW_ID, PAID, PEN, PLACED, USER
 from tests.support.log.given import given

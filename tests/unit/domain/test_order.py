@@ -4,7 +4,6 @@ import pytest
 
 from order_service.domain.commands import ChangeStatus, ExpireOrder, TargetStatus
 from order_service.domain.events import (
-    LineQuantity,
     OrderCanceled,
     OrderNoteAdded,
     OrderPaid,
@@ -15,6 +14,7 @@ from order_service.domain.events import (
     ShipmentDispatched,
 )
 from order_service.domain.order import decide
+from order_service.domain.parts import LineQuantity
 from order_service.errors import RuleViolation
 from tests.support.log.examples import (
     AT,

@@ -9,9 +9,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from order_service.domain import commands as c
 from order_service.domain import state as rules
-from order_service.domain.events import LineQuantity, OrderEdited, OrderEvent, ShipmentVoided
+from order_service.domain.events import OrderEdited, OrderEvent, ShipmentVoided
+from order_service.domain.lines import gross_minor
 from order_service.domain.order import decide, evolve, initial
-from order_service.domain.state import Order, gross_minor
+from order_service.domain.parts import LineQuantity
+from order_service.domain.state import Order
 from order_service.errors import OrderServiceError, RuleViolation
 from tests.support.log.examples import AT
 from tests.support.log.lives import UNKNOWN_ID

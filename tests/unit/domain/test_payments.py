@@ -14,11 +14,11 @@ from order_service.domain.events import (
     PaymentAuthorizationVoided,
     PaymentAuthorized,
     PaymentCaptured,
-    PaymentSource,
     RefundCompleted,
     RefundFailed,
     RefundRequested,
 )
+from order_service.domain.parts import PaymentSource
 from order_service.errors import InvalidRequest, RuleViolation
 from tests.support.log.examples import CAPTURED, NEW_ID, PAID, PLACED
 from tests.support.log.given import given

@@ -11,7 +11,6 @@ from order_service.domain.commands import (
     RemoveLine,
 )
 from order_service.domain.events import (
-    OrderLine,
     OrderLineAdded,
     OrderLineQuantityChanged,
     OrderLineRemoved,
@@ -26,6 +25,7 @@ from order_service.domain.events import (
     ShipmentVoided,
     ShippingAddressChanged,
 )
+from order_service.domain.parts import OrderLine
 from order_service.errors import InvalidRequest, NotFound, RuleViolation
 from tests.support.log.examples import INK, NEW_ID, PEN, PLACED, USER, placing
 from tests.support.log.given import given

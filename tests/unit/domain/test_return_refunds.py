@@ -8,19 +8,17 @@ from order_service.domain.commands import (
     ReceiveReturn,
 )
 from order_service.domain.events import (
-    LineQuantity,
-    OrderLine,
     OrderPaid,
     OrderPlaced,
     OrderReturned,
     PaymentCaptured,
-    ReceivedQuantity,
     RefundRequested,
     ReturnApproved,
     ReturnReceived,
     ReturnRequested,
     ShipmentDispatched,
 )
+from order_service.domain.parts import LineQuantity, OrderLine, ReceivedQuantity
 from tests.support.log.examples import (
     AT,
     DELIVERED_SHIPMENT,

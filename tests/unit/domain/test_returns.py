@@ -13,11 +13,8 @@ from order_service.domain.commands import (
     RequestReturn,
 )
 from order_service.domain.events import (
-    LineQuantity,
-    OrderLine,
     OrderPlaced,
     OrderReturned,
-    ReceivedQuantity,
     RefundRequested,
     ReturnApproved,
     ReturnCanceled,
@@ -28,6 +25,7 @@ from order_service.domain.events import (
     ShipmentDispatched,
     ShipmentVoided,
 )
+from order_service.domain.parts import LineQuantity, OrderLine, ReceivedQuantity
 from order_service.errors import InvalidRequest, NotFound, RuleViolation
 from tests.support.log.examples import AT, INK, NEW_ID, PLACED, USER
 from tests.support.log.given import given

@@ -7,7 +7,6 @@ import pytest
 
 from order_service.domain.commands import ConfirmDelivery, Ship, UpdateTracking, VoidShipment
 from order_service.domain.events import (
-    LineQuantity,
     OrderShipped,
     OrderUnitsCanceled,
     ShipmentDelivered,
@@ -15,6 +14,7 @@ from order_service.domain.events import (
     ShipmentTrackingUpdated,
     ShipmentVoided,
 )
+from order_service.domain.parts import LineQuantity
 from order_service.errors import InvalidRequest, NotFound, RuleViolation
 from tests.support.log.examples import (
     AT,

@@ -6,16 +6,13 @@ import pytest
 
 from order_service.domain import state as rules
 from order_service.domain.events import (
-    LineQuantity,
     OrderCanceled,
-    OrderLine,
     OrderPaid,
     OrderPlaced,
     OrderUnitsCanceled,
     PaymentAuthorizationVoided,
     PaymentAuthorized,
     PaymentCaptured,
-    ReceivedQuantity,
     RefundCompleted,
     RefundFailed,
     RefundRequested,
@@ -24,6 +21,7 @@ from order_service.domain.events import (
     ShipmentDispatched,
     ShipmentVoided,
 )
+from order_service.domain.parts import LineQuantity, OrderLine, ReceivedQuantity
 from tests.support.log.examples import AT, DISPATCHED, INK, NEW_ID, PEN, PLACED, USER
 from tests.support.log.given import given
 from tests.support.log.lives import (

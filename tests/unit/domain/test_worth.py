@@ -15,14 +15,11 @@ from order_service.domain.commands import (
     RemoveLine,
 )
 from order_service.domain.events import (
-    LineQuantity,
     OrderEvent,
-    OrderLine,
     OrderPaid,
     OrderPlaced,
     OrderUnitsCanceled,
     PaymentCaptured,
-    ReceivedQuantity,
     RefundRequested,
     ReturnApproved,
     ReturnReceived,
@@ -30,9 +27,11 @@ from order_service.domain.events import (
     ShipmentDelivered,
     ShipmentDispatched,
 )
+from order_service.domain.lines import gross_minor
 from order_service.domain.money import to_fine_minor
 from order_service.domain.order import decide, evolve, initial
-from order_service.domain.state import Order, gross_minor, summary
+from order_service.domain.parts import LineQuantity, OrderLine, ReceivedQuantity
+from order_service.domain.state import Order, summary
 from order_service.errors import InvalidRequest, RuleViolation
 from tests.support.log.examples import AT, NEW_ID, USER
 from tests.support.log.given import given

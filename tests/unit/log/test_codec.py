@@ -12,13 +12,11 @@ from msgspec import Struct, structs
 from order_service.domain.events import (
     BillingAddressChanged,
     ContactChanged,
-    LineQuantity,
     OrderCanceled,
     OrderEdited,
     OrderEvent,
     OrderHeld,
     OrderHoldReleased,
-    OrderLine,
     OrderLineAdded,
     OrderLineQuantityChanged,
     OrderLineRemoved,
@@ -35,7 +33,6 @@ from order_service.domain.events import (
     PaymentFailed,
     PaymentReversalUndone,
     PaymentReversed,
-    ReceivedQuantity,
     RefundCompleted,
     RefundFailed,
     RefundRequested,
@@ -49,6 +46,7 @@ from order_service.domain.events import (
     ShipmentVoided,
     ShippingAddressChanged,
 )
+from order_service.domain.parts import LineQuantity, OrderLine, ReceivedQuantity
 from order_service.errors import UnreadableEvent
 from order_service.log.codec import Metadata, StoredEvent, can_read, decode, encode, encode_metadata
 from order_service.log.upcasters import UPCASTERS

@@ -6,7 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from order_service.domain.events import LineQuantity, OrderEvent, OrderPlaced, ShipmentDispatched
+from order_service.domain.events import OrderEvent, OrderPlaced, ShipmentDispatched
+from order_service.domain.parts import LineQuantity
 from order_service.domain.state import status
 from order_service.errors import UnreadableEvent
 from order_service.log.codec import Metadata, StoredEvent, encode, encode_metadata
