@@ -328,10 +328,11 @@ async def _verify_all(
 
 
 async def _rebuild(names: list[str], settings: Settings) -> None:
+    """Also where some events cannot be read: their streams are parked here as they are there."""
     if names:
         parser = argparse.ArgumentParser()
         replay.add_arguments(parser)
-        await replay.run(parser.parse_args(names), settings)
+        await replay.run(parser.parse_args([*names, "--anyway"]), settings)
 
 
 def _verify_read_models(settings: Settings, partitions: int) -> dict[str, Findings]:

@@ -20,7 +20,7 @@ from projections.replay import verify
 from projections.replay.verify import verify_cache
 from tests.support.log.examples import CAPTURED, PAID, PLACED, USER
 from tests.support.log.given_log import POISON, RawEvent, given_order
-from tests.support.read_side.read_side import advance_all, rows, run, verified
+from tests.support.read_side.read_side import ReadSide, advance_all, rows, run, verified
 from tests.support.servers.command_line import run_word
 from tests.support.waiting import eventually
 
@@ -297,3 +297,17 @@ async def test_every_parked_stream_is_retried_after_the_code_was_fixed(
 
     found = await verified(projector_engine)
     assert (found.wrong, found.parked) == (0, [])
+
+
+async def test_a_repair_goes_on_beside_a_parked_stream(
+    settings: Settings, read_side: ReadSide
+) -> None:
+    await read_side.given(PLACED, POISON)
+    good = await read_side.given(PLACED, partition=1)
+    await read_side.advance()
+    await read_side.run(f"DELETE FROM read_models.order_view WHERE order_id = '{good}'")
+
+    assert await verify_command(settings, "--repair") == 1  # one is still parked
+
+    shown = "SELECT version FROM read_models.order_view WHERE generation = 2"
+    assert await read_side.rows(shown) == [(1,), (1,)]

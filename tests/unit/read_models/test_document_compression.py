@@ -5,7 +5,7 @@ import pytest
 from order_service.documents.order import document
 from projections.read_models.document_compression import pack, unpack
 from tests.support.log.examples import CAPTURED, PAID, PLACED
-from tests.unit.documents.test_representation import folded
+from tests.unit.documents.test_order_bytes import folded
 
 DOCUMENT = document(folded(PLACED, CAPTURED, PAID))
 
