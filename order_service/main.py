@@ -48,6 +48,7 @@ from order_service.log.event_log import EventLog
 from order_service.log.fold import FoldedOrder
 from order_service.log.reading import heads
 from order_service.settings import Settings
+from order_service.telemetry import logging as logs
 from order_service.telemetry import metrics, tracing
 from order_service.telemetry.exposition import exposed
 from order_service.web import middleware
@@ -87,6 +88,8 @@ class OrderService(FastAPI):
     fast_path: FastPath
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            logs.begin_request()
         if is_head(scope):
             scope, send = as_get(scope, send)
         counted = counting(scope, send)

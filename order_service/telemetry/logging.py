@@ -27,6 +27,13 @@ USER_ID: ContextVar[UUID | None] = ContextVar("user_id", default=None)  # or an 
 _API_KEY = re.compile(r"(osk_[0-9a-f]{32}_)[0-9A-Za-z]+")
 
 
+def begin_request() -> None:
+    """Forgets the request before this one. A connection's callbacks run in the context of whatever
+    task last resumed its reading, which may be that of another request, of another user."""
+    for variable in (REQUEST_ID, TRACEPARENT, USER_ID):
+        variable.set(None)
+
+
 def set_up() -> None:
     """Sends this process's log lines and Python's warnings to standard error."""
     logging.config.dictConfig(json.loads(CONFIGURATION.read_text()))

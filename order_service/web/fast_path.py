@@ -195,6 +195,7 @@ class FastPath:
     async def answer(self, head: RequestHead, body: bytes) -> tuple[int, bytes]:
         """The status, and the response after its status line. Never raises. Runs in a task of its
         own, whose logs belong to this request from then on."""
+        logs.begin_request()
         logs.REQUEST_ID.set(head.request_id)
         if head.caller is not None:
             logs.USER_ID.set(head.caller.user_id)
