@@ -210,7 +210,8 @@ async def test_more_stale_keys_than_the_limit_flush_the_cache(
     server.go_on()
 
     await eventually(lambda: control.keys("*"), lambda keys: keys == [b"limits:someone"])
-    assert isinstance(await writer.look_up(orders[0]), Lease)
+    # On a busy machine Redis may count as dead for a moment longer.
+    await eventually(lambda: writer.look_up(orders[0]), lambda found: isinstance(found, Lease))
 
 
 async def test_a_flush_deletes_entries_that_are_filled_during_its_scan(

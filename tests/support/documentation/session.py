@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.support.documentation.page import ROOT, Block
 from tests.support.servers.stack import Stack
 
-TIMEOUT_S = 180
+TIMEOUT_S = 280  # less than faulthandler_timeout
 END_TIMEOUT_S = 30
 _ADDRESS = "http://127.0.0.1:8000"
 # On a busy machine a read model may lag longer than a reader may wait, and a check time out.

@@ -41,11 +41,15 @@ WHERE c.name = 'relay' OR c.generation = m.live_generation
 """
 
 
+# Workers have the lowest priority: beside other load they take minutes for what takes seconds.
+QUIET_S = 3 * WAIT_S
+
+
 class NotQuiet(AssertionError):
     """The stack was not quiet in time; the text says what it still had to do."""
 
 
-async def quiet(stack: Stack, limit_s: float = WAIT_S) -> None:
+async def quiet(stack: Stack, limit_s: float = QUIET_S) -> None:
     """Returns once the stack has been quiet for STEADY_S; raises NotQuiet after `limit_s`."""
     settings = State(stack.state).read()["settings"]
     await until_steady(lambda: missing(stack, settings), STEADY_S, limit_s)
