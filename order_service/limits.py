@@ -236,6 +236,7 @@ DESK_FILES_MAX = 64  # of one load of the page; an address may load it RATE_LIMI
 FAILED_LOGINS_PER_MINUTE = 5
 FAILED_LOGINS_REMEMBERED_MINUTES = 15  # count for the delay
 FAILED_LOGIN_DELAY_MAX_S = 60
+FAILED_LOGINS_KNOWN_S = 30 * 86_400  # an address from which the account's owner has logged in
 
 # --- accounts -------------------------------------------------------------------------------------
 PASSWORD_LENGTH_MIN = 8

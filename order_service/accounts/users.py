@@ -49,6 +49,19 @@ def email_key(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
 
 
+def is_same_address(one: str, other: str) -> bool:
+    """Whether these are spellings of one address: in upper or lower case, in either Unicode form.
+    Narrower than equal keys, by which an address that may be confused with another (`gross@` with
+    `gro\u00df@`) cannot be registered beside it."""
+    return _spelling(one) == _spelling(other)
+
+
+def _spelling(text: str) -> str:
+    with suppress(InvalidRequest):
+        text = check_email(text)
+    return unicodedata.normalize("NFC", text).lower()
+
+
 async def add(engine: AsyncEngine, email: str, password_hash: str, role: Role) -> User:
     """Stores the new user and returns it. Raises RuleViolation `email-taken`; of concurrent calls
     with one address, one succeeds."""

@@ -31,7 +31,7 @@ from order_service.web.identity import PersonDependency, unauthorized
 from order_service.web.json_body import PLAIN, Characters, JsonBody, M, Text, json_body, parse_json
 from order_service.web.openapi.annotations import documented
 from order_service.web.problems.problem import Problem
-from order_service.web.rate_limits import FailedLogins
+from order_service.web.rate_limits import FailedLogins, address_key
 from order_service.web.responses import NO_STORE, json_answer
 
 logger = logging.getLogger(__name__)
@@ -185,7 +185,9 @@ async def register(
     ),
 )
 async def log_in(
-    accounts: AccountsDependency, body: Annotated[TokenRequest, Depends(FormOrJson(TokenRequest))]
+    request: Request,
+    accounts: AccountsDependency,
+    body: Annotated[TokenRequest, Depends(FormOrJson(TokenRequest))],
 ) -> Response:
     """Returns an access token and a refresh token for e-mail address and password, or for a refresh
     token."""
@@ -198,7 +200,8 @@ async def log_in(
             error="unsupported_grant_type",
             error_description="Only password and refresh_token are supported.",
         )
-    user = await _check_credentials(accounts, str(body.username or body.email), str(body.password))
+    email, host = str(body.username or body.email), request.client.host if request.client else None
+    user = await _check_credentials(accounts, address_key(host), email, str(body.password))
     token = await accounts.refresh_tokens.begin_family(user.id)
     return _tokens(accounts, user.id, user.role, token)
 
@@ -249,18 +252,24 @@ async def me(caller: PersonDependency, accounts: AccountsDependency) -> Response
     return json_answer(_user(user), headers={"Cache-Control": "private, no-cache"})
 
 
-async def _check_credentials(accounts: Accounts, email: str, password: str) -> User:
+async def _check_credentials(accounts: Accounts, address: str, email: str, password: str) -> User:
     """The user. Raises Problem 401: the same after the same time for an unknown user as for a
     wrong password."""
     account = users.email_key(email)
-    accounts.failed_logins.attempt(account)
+    # Whoever guesses elsewhere does not keep the owner out of an account.
+    known = accounts.failed_logins.is_known(account, address)
+    attempts = f"{account} {address}" if known else account
+    accounts.failed_logins.attempt(attempts)
     user = await users.find_by_email(accounts.engine, email)
+    if user is not None and not users.is_same_address(user.email, email):
+        user = None
     stored_hash = None if user is None else user.password_hash
     verified = await accounts.passwords.verify(stored_hash, password)
     if user is None or not verified:
         logger.info("login refused")
         _refuse_credentials()
-    accounts.failed_logins.succeeded(account)
+    accounts.failed_logins.succeeded(attempts)
+    accounts.failed_logins.remember(account, address)
     logger.info("logged in: %s", user.id)
     if accounts.passwords.needs_rehash(user.password_hash):
         await users.replace_hash(accounts.engine, user, await accounts.passwords.hash(password))

@@ -253,7 +253,8 @@ class FailedLogins:
     every failure from the fifth.
 
     The delay is at most a minute and a success resets it, so no account is locked out. An attempt
-    counts as failed until it succeeds: of many at once at most five are tried.
+    counts as failed until it succeeds: of many at once at most five are tried. An address from
+    which somebody has logged in to the account is known, and can be counted apart.
     """
 
     def __init__(self, windows: SharedWindows, now: Callable[[], float] = time.time) -> None:
@@ -296,6 +297,14 @@ class FailedLogins:
         ):
             # A negative count instead of a deletion, so that the other processes get it too.
             self._windows.incr(f"{key}/{name}", expiry, -self._windows.get(f"{key}/{name}"))
+
+    def is_known(self, account: str, address: str) -> bool:
+        return self._windows.get(_known_key(account, address)) > 0
+
+    def remember(self, account: str, address: str) -> None:
+        """The address is known from now on, for FAILED_LOGINS_KNOWN_S at most."""
+        if not self.is_known(account, address):
+            self._windows.incr(_known_key(account, address), limits.FAILED_LOGINS_KNOWN_S)
 
     def _delay(self, key: str, begins_at: float, ends_at: float) -> None:
         self._delays[key] = begins_at, ends_at
@@ -351,6 +360,10 @@ def quota_exceeded(policy: str, retry_after_s: int) -> Problem:
         {"Retry-After": str(retry_after_s)},
         **{"violated-policies": [policy]},
     )
+
+
+def _known_key(account: str, address: str) -> str:
+    return f"{_login_key(f'{account} {address}')}/known"
 
 
 def _login_key(account: str) -> str:
