@@ -12,6 +12,7 @@ from order_service.domain.commands import (
     ChangeStatus,
     PlaceOrder,
     ReceiveReturn,
+    RecordPayment,
     RemoveLine,
 )
 from order_service.domain.events import (
@@ -261,6 +262,19 @@ def test_the_shipping_fee_goes_back_once_where_the_command_says_so() -> None:
     assert given_back == [1500, 1000]
     assert [e.shipping_minor for e in events if isinstance(e, ReturnReceived)] == [500, 0]
     assert summary(order_after(*events)).amount_due_minor == 0
+    assert order_after(*events).returned_minor == 2500
+
+
+def test_money_for_an_order_of_zero_total_pays_it_whoever_set_its_prices() -> None:
+    free = placing(line(1000, 2), discount_minor=2000, prices_trusted=False)
+    report = RecordPayment(PAYMENT, REFUND, 500, "provider", "pi_1")
+
+    new = decide(report, order_after(*decide(free, None)))
+
+    assert new == (
+        PaymentCaptured(PAYMENT, 500, "provider", "pi_1"),
+        OrderPaid(total_minor=0, captured_minor=500),
+    )
 
 
 def test_canceled_units_may_take_the_shipping_fee_along() -> None:
