@@ -252,17 +252,18 @@ def test_the_shipping_fee_goes_back_once_where_the_command_says_so() -> None:
         ReturnApproved(NEW_ID),
     ]
 
-    given_back = []
+    given_back, returned = [], []
     for _ in range(2):
         one = (ReceivedQuantity(1, 1, "SELLABLE"),)
         new = decide(ReceiveReturn(NEW_ID, one, REFUND, True), order_after(*events))
         given_back += refunds(new)
         events += new
+        returned.append(order_after(*events).returned_minor)
 
     assert given_back == [1500, 1000]
+    assert returned == [1500, 2500]
     assert [e.shipping_minor for e in events if isinstance(e, ReturnReceived)] == [500, 0]
     assert summary(order_after(*events)).amount_due_minor == 0
-    assert order_after(*events).returned_minor == 2500
 
 
 def test_money_for_an_order_of_zero_total_pays_it_whoever_set_its_prices() -> None:
